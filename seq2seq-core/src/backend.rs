@@ -1,0 +1,273 @@
+//! The operations that a backend implements.
+//!
+//! Activations are packed rows `[N, width]` (see [`Ragged`]). Weights are packed once into opaque types that own
+//! whatever layout the backend is fastest with; they are `Send + Sync` and shared. State that belongs to one request
+//! (activations, [`DecoderOps::KvCache`], [`CrossAttentionOps::Memory`]) is owned by that request.
+//!
+//! **Every operation is deterministic and batch-invariant**: a row's result has the same bits whatever other rows
+//! stand beside it and on however many threads. Attention over a cache gives the bits of attention over the whole
+//! sequence.
+//!
+//! Wrong shapes and indices are errors, never panics. NaN and infinity propagate as IEEE 754 has it.
+
+use crate::{
+    Activation, AttentionSpec, BucketSpec, CacheSpec, Error, Format, HostTensor, LinearSpec,
+    LogitRule, NormSpec, Pool, Ragged, Result, Sampled, ScoreOrder, TopK, Warp,
+};
+
+/// What every backend's activation type tells of itself.
+pub trait Rows {
+    /// N
+    fn rows(&self) -> usize;
+    /// Columns.
+    fn width(&self) -> usize;
+}
+
+/// What [`Backend::linear`] does to a finished sum before it is stored: activation (or gate), then residual.
+#[derive(Debug)]
+pub struct Epilogue<'a, T> {
+    /// Applied after the bias; to the gate half of a gated layer.
+    pub activation: Option<Activation>,
+    /// `[N, out]`, added last.
+    pub residual: Option<&'a T>,
+}
+
+impl<T> Epilogue<'_, T> {
+    /// Bias only.
+    pub const NONE: Self = Self { activation: None, residual: None };
+}
+
+impl<'a, T> Epilogue<'a, T> {
+    /// Adds `residual`.
+    pub fn residual(residual: &'a T) -> Self {
+        Self { activation: None, residual: Some(residual) }
+    }
+
+    /// Applies `activation`.
+    pub fn activation(activation: Activation) -> Self {
+        Self { activation: Some(activation), residual: None }
+    }
+}
+
+/// One table to look up and add: `scale · table[ids[row]]`.
+#[derive(Debug)]
+pub struct Lookup<'a, E> {
+    /// The table.
+    pub table: &'a E,
+    /// One row index of the table for each of the N rows.
+    pub ids: &'a [u32],
+    /// Multiplies the row (√M in some encoder-decoders; 1 elsewhere).
+    pub scale: f32,
+}
+
+/// Memory, linear layers, norms and embeddings: what every model needs.
+///
+/// Cloning shares the device (threads, kernels), not the data.
+pub trait Backend: Clone + Send + Sync + 'static {
+    /// Activations, `[N, width]`. Dropping one returns its memory for the next.
+    type Tensor: Rows + Send + Sync;
+    /// A packed linear layer with its bias.
+    type Linear: Send + Sync;
+    /// The weights of a normalisation.
+    type Norm: Send + Sync;
+    /// A table that rows are looked up in.
+    type Embedding: Send + Sync;
+
+    /// Names the backend and what it runs on, such as `cpu (avx512, 2 threads)`.
+    fn describe(&self) -> String;
+
+    /// Copies a `[N, width]` tensor of any float type to the device.
+    fn upload(&self, host: &HostTensor) -> Result<Self::Tensor>;
+
+    /// Copies to the host: N · width values, row-major.
+    fn download(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
+
+    /// Packs a linear layer. Reads the parts in place, holds one copy in `format`.
+    /// Fails on shapes that do not agree and on weights that are not finite.
+    fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Self::Linear>;
+
+    /// `[N, in]` to `[N, out]`: scale · x Wᵀ + b, then the epilogue.
+    fn linear(
+        &self,
+        x: &Self::Tensor,
+        layer: &Self::Linear,
+        epilogue: Epilogue<'_, Self::Tensor>,
+    ) -> Result<Self::Tensor>;
+
+    /// Takes over a `[rows, M]` table, which may be a view of a mapped file: only the rows that are used are read.
+    fn embedding(&self, table: &HostTensor) -> Result<Self::Embedding>;
+
+    /// The sum of the lookups, added in their order: `[N, M]`. Fails on an id outside its table.
+    fn embed(&self, lookups: &[Lookup<'_, Self::Embedding>]) -> Result<Self::Tensor>;
+
+    /// Takes over the weights of a normalisation.
+    fn norm_weights(&self, spec: &NormSpec) -> Result<Self::Norm>;
+
+    /// Normalises each row.
+    fn norm(&self, x: &Self::Tensor, norm: &Self::Norm) -> Result<Self::Tensor>;
+
+    /// The given rows of `x`, in the given order.
+    fn gather_rows(&self, x: &Self::Tensor, rows: &[usize]) -> Result<Self::Tensor>;
+
+    /// One row a sequence: `[B, width]`. Fails on an empty sequence.
+    fn pool(&self, x: &Self::Tensor, rows: &Ragged, pool: Pool) -> Result<Self::Tensor>;
+}
+
+/// Attention within whole sequences.
+pub trait EncoderOps: Backend {
+    /// A bias for each head and each distance between key and query.
+    type RelativeBias: Send + Sync;
+
+    /// From a `[buckets, H]` table.
+    fn relative_bias(&self, table: &HostTensor, spec: BucketSpec) -> Result<Self::RelativeBias>;
+
+    /// softmax(scale · q kᵀ + bias) v in each sequence: `[N, (H + 2 G) D]` (query | key | value) to `[N, H D]`.
+    /// Positions count from 0 in each sequence.
+    fn attend(
+        &self,
+        qkv: &Self::Tensor,
+        rows: &Ragged,
+        spec: &AttentionSpec,
+        bias: Option<&Self::RelativeBias>,
+    ) -> Result<Self::Tensor>;
+}
+
+/// Attention over a cache, and the choice of the next token.
+///
+/// One pass over a decoder: [`extend`](Self::extend) once, [`attend_step`](Self::attend_step) once a layer.
+/// A hypothesis is one continuation; at first there is one a sequence.
+pub trait DecoderOps: EncoderOps {
+    /// Keys and values of all layers, and which of them each hypothesis sees.
+    type KvCache: Send;
+
+    /// An empty cache: `spec.sequences` hypotheses of length 0.
+    fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache>;
+
+    /// Begins a pass: hypothesis i grows by `rows.length(i)` positions, which may differ and may be 0.
+    /// Fails, changing nothing, where one would not fit.
+    fn extend(&self, cache: &mut Self::KvCache, rows: &Ragged) -> Result<()>;
+
+    /// Stores the keys and values of the new rows of this pass in `layer`, then attends causally to everything the
+    /// hypothesis holds: `[N, (H + 2 G) D]` to `[N, H D]`. `rows` is that of [`extend`](Self::extend).
+    /// Positions (rotary, relative bias) continue those in the cache.
+    fn attend_step(
+        &self,
+        qkv: &Self::Tensor,
+        rows: &Ragged,
+        cache: &mut Self::KvCache,
+        layer: usize,
+        spec: &AttentionSpec,
+        bias: Option<&Self::RelativeBias>,
+    ) -> Result<Self::Tensor>;
+
+    /// New hypothesis i continues old hypothesis `parents[i]`; one that nobody continues is gone. Copies no keys or
+    /// values. Parents are listed sequence by sequence, at most `spec.beams` children for each first sequence.
+    fn reorder(&self, cache: &mut Self::KvCache, parents: &[usize]) -> Result<()>;
+
+    /// The k best ids of each row of `[N, V]` logits after its rules. `rules` has N entries, or none for no rules.
+    fn top_k(
+        &self,
+        logits: &Self::Tensor,
+        k: usize,
+        order: ScoreOrder,
+        rules: &[Vec<LogitRule>],
+    ) -> Result<TopK>;
+
+    /// Draws one id a row: rules, warp, softmax, then the first id (in rising order) at which the cumulative
+    /// probability exceeds `uniforms[row]`, a number in [0, 1).
+    fn sample(
+        &self,
+        logits: &Self::Tensor,
+        rules: &[Vec<LogitRule>],
+        warp: &Warp,
+        uniforms: &[f32],
+    ) -> Result<Sampled>;
+}
+
+/// Attention of a decoder to an encoder's output.
+pub trait CrossAttentionOps: EncoderOps {
+    /// Keys and values of one layer over the encoder's output, laid out once for the whole decoding.
+    type Memory: Send + Sync;
+
+    /// From `[N, 2 G D]` (key | value), the projected encoder output; `rows` are the source sequences.
+    fn memory(
+        &self,
+        kv: &Self::Tensor,
+        rows: &Ragged,
+        spec: &AttentionSpec,
+    ) -> Result<Self::Memory>;
+
+    /// Row group i of `q` (`[N, H D]`, divided by `rows`) attends to all positions of source `sources[i]`.
+    /// Where `weights` is given, the attention probabilities are appended: for each row, for each head,
+    /// one value a source position. An empty source gives zeros.
+    fn cross_attend(
+        &self,
+        q: &Self::Tensor,
+        rows: &Ragged,
+        memory: &Self::Memory,
+        sources: &[usize],
+        spec: &AttentionSpec,
+        weights: Option<&mut Vec<f32>>,
+    ) -> Result<Self::Tensor>;
+}
+
+/// Everything an encoder-decoder needs.
+pub trait SeqBackend: DecoderOps + CrossAttentionOps {}
+impl<B: DecoderOps + CrossAttentionOps> SeqBackend for B {}
+
+/// Shape checks that every backend shares, so that each gives the same error.
+pub mod check {
+    use super::*;
+
+    /// For [`EncoderOps::attend`] and [`DecoderOps::attend_step`].
+    pub fn attention(
+        op: &'static str,
+        x: &impl Rows,
+        width: usize,
+        rows: &Ragged,
+        spec: &AttentionSpec,
+    ) -> Result<()> {
+        if spec.kv_heads == 0 || spec.head_dim == 0 || spec.heads % spec.kv_heads != 0 {
+            let reason = format!(
+                "{} heads of width {} over {} key-value heads",
+                spec.heads, spec.head_dim, spec.kv_heads
+            );
+            return Err(Error::invalid(op, reason));
+        }
+        if let Some(rotary) = &spec.rotary
+            && 2 * rotary.inv_freq.len() > spec.head_dim
+        {
+            return Err(Error::invalid(op, "rotary frequencies for more columns than a head has"));
+        }
+        Error::expect(op, "width", width, x.width())?;
+        Error::expect(op, "rows", rows.rows(), x.rows())
+    }
+
+    /// Per-row rules: one list a row, or none at all.
+    pub fn rules(
+        op: &'static str,
+        rules: &[Vec<LogitRule>],
+        rows: usize,
+        vocab: usize,
+    ) -> Result<()> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        Error::expect(op, "lists of rules", rows, rules.len())?;
+        for rule in rules.iter().flatten() {
+            let range = |ids: &[u32]| {
+                Error::check_range(op, "token id", ids.iter().map(|&i| i as usize), vocab)
+            };
+            match rule {
+                LogitRule::Add(pairs) => {
+                    let ids = pairs.iter().map(|p| p.0 as usize);
+                    Error::check_range(op, "token id", ids, vocab)?;
+                }
+                LogitRule::Penalise { ids, .. } | LogitRule::Grow { ids, .. } => range(ids)?,
+                LogitRule::Ban(ids) => range(ids)?,
+                LogitRule::Only(id) => range(&[*id])?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+//! The contract between models and backends.
+//!
+//! A backend implements about twenty fused, transformer-level operations (the
+//! traits in [`backend`]), not a tensor algebra. Models are written once over
+//! these traits; [`reference`] defines every operation in plain loops, and the
+//! `conformance` suite (feature `conformance`) holds each backend to it.
+//!
+//! Shape letters used in all documentation: B batch, S source, T target,
+//! N packed rows, M width, H heads, G key-value heads, D head width,
+//! F feed-forward width, V vocabulary, L layers.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod error;
+pub mod host;
+pub mod ragged;
+pub mod reference;
+pub mod rules;
+pub mod spec;
+
+pub use backend::{
+    Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Lookup, Rows, SeqBackend,
+};
+pub use error::{Error, Result};
+pub use host::{DType, HostTensor};
+pub use ragged::Ragged;
+pub use rules::{LogitRule, Sampled, ScoreOrder, TopK, Warp};
+pub use spec::{
+    Activation, AttentionSpec, BucketSpec, CacheSpec, Format, LinearPart, LinearSpec, NormKind,
+    NormSpec, Pool, Rotary,
+};

@@ -1,0 +1,29 @@
+use crate::Result;
+use seq2seq_core::{Backend, Ragged};
+
+/// One decoding in progress: what search drives and stacks (transformer or recurrent) implement.
+///
+/// It holds the state of its hypotheses (caches, encoder output) and nothing about search. At first there is one
+/// hypothesis a source; [`reorder`](Self::reorder) spreads, permutes and drops them.
+pub trait DecodeSession<B: Backend> {
+    /// Feeds each hypothesis its next ids (`ids` divided by `rows`, one group a live hypothesis, in order) and gives
+    /// the logits after the last id of each: `[hypotheses, V]`.
+    fn step(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor>;
+
+    /// Hypothesis i becomes a continuation of old hypothesis `parents[i]`; see `DecoderOps::reorder`.
+    fn reorder(&mut self, parents: &[usize]) -> Result<()>;
+
+    /// From now on, cross-attention probabilities are kept for [`take_weights`](Self::take_weights).
+    /// Fails where there is no cross-attention.
+    fn record_weights(&mut self) -> Result<()>;
+
+    /// The cross-attention of the last step, `[layer][hypothesis][head][source position]`, flattened within a
+    /// hypothesis; empty unless recording.
+    fn take_weights(&mut self) -> Vec<Vec<Vec<f32>>>;
+
+    /// The backend that the logits live on.
+    fn backend(&self) -> &B;
+
+    /// V: columns of the logits.
+    fn vocab(&self) -> usize;
+}

@@ -1,0 +1,9 @@
+//! Models as descriptions, checkpoints, decoding and tasks, over any backend.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod error;
+pub mod generate;
+pub mod model;
+
+pub use error::{Error, Result};
+pub use model::{Forward, ForwardOutput, Generated, Prompt};
