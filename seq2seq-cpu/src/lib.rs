@@ -1,1 +1,3 @@
+//! Hand-tuned SIMD backend of the `seq2seq` engine.
 
+pub mod isa;

@@ -1,0 +1,207 @@
+//! Instruction-set levels, as values that prove themselves.
+//!
+//! A level above [`Isa::Scalar`] holds a proof, a small value that only detection on this machine makes. Code that
+//! has one may call functions compiled for its instructions; that is the whole safety argument of the dispatch.
+
+use seq2seq_core::{Error, Result};
+use std::fmt;
+
+/// The environment variable that forces a level.
+pub const ISA_VARIABLE: &str = "SEQ2SEQ_CPU_ISA";
+
+/// A level of vector instructions that this machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust: what the compiler makes of it for the oldest machine of the target.
+    Scalar,
+    /// 8 lanes: AVX2, FMA and F16C (Haswell 2013, Zen 2017 and later).
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// 16 lanes: AVX-512 with VNNI (Cascade Lake 2019, Zen 4 2022 and later).
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    /// 4 lanes: NEON, which every 64-bit Arm processor has.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+}
+
+/// Proof of `avx2`, `fma` and `f16c`.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Avx2 {
+    vnni: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Avx2 {
+    /// The proof, where this machine can give it.
+    pub fn detect() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        has.then(|| Self { vnni: is_x86_feature_detected!("avxvnni") })
+    }
+
+    /// Whether the 8-bit dot product `avxvnni` is there too (Alder Lake 2021, Zen 5 2024).
+    pub fn vnni(self) -> bool {
+        self.vnni
+    }
+
+    /// The same level as a machine without the optional instructions has it.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { vnni: false }
+    }
+}
+
+/// Proof of `avx512f`, `avx512bw`, `avx512dq`, `avx512vl` and `avx512vnni`, and of all that [`Avx2`] proves.
+///
+/// A machine with AVX-512 but without VNNI (Skylake-SP) runs as [`Avx2`]: it would have to widen int8 to 16 bits,
+/// and it slows its clock for 512-bit multiplications, so the wider registers gain it little.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Avx512 {
+    bf16: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512 {
+    /// The proof, where this machine can give it.
+    pub fn detect() -> Option<Self> {
+        let has = Avx2::detect().is_some()
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        has.then(|| Self { bf16: is_x86_feature_detected!("avx512bf16") })
+    }
+
+    /// Whether the bf16 dot product `avx512bf16` is there too: it is on Zen 4, Cooper Lake and Sapphire Rapids, not
+    /// on Cascade Lake and Ice Lake, which widen bf16 to f32 in registers.
+    pub fn bf16(self) -> bool {
+        self.bf16
+    }
+
+    /// The same level as a machine without the optional instructions has it.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { bf16: false }
+    }
+}
+
+/// Proof of `neon`.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Neon {
+    dot: bool,
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Neon {
+    /// The proof, where this machine can give it.
+    pub fn detect() -> Option<Self> {
+        use std::arch::is_aarch64_feature_detected;
+        is_aarch64_feature_detected!("neon")
+            .then(|| Self { dot: is_aarch64_feature_detected!("dotprod") })
+    }
+
+    /// Whether the 8-bit dot product `dotprod` is there too (Armv8.4; Cortex-A76, Apple M1).
+    pub fn dot(self) -> bool {
+        self.dot
+    }
+
+    /// The same level as a machine without the optional instructions has it.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { dot: false }
+    }
+}
+
+impl Isa {
+    /// Every level of this machine, slowest first. Never empty.
+    pub fn available() -> Vec<Self> {
+        let mut levels = vec![Self::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        {
+            levels.extend(Avx2::detect().map(Self::Avx2));
+            levels.extend(Avx512::detect().map(Self::Avx512));
+        }
+        #[cfg(target_arch = "aarch64")]
+        levels.extend(Neon::detect().map(Self::Neon));
+        levels
+    }
+
+    /// The fastest level of this machine.
+    pub fn detect() -> Self {
+        *Self::available().last().unwrap_or(&Self::Scalar)
+    }
+
+    /// The level that [`ISA_VARIABLE`] names, or the fastest where it is unset or empty.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where this machine lacks it, or it is no level at all.
+    pub fn from_env() -> Result<Self> {
+        match std::env::var_os(ISA_VARIABLE) {
+            Some(name) if !name.is_empty() => Self::from_name(&name.to_string_lossy()),
+            _ => Ok(Self::detect()),
+        }
+    }
+
+    /// The level of that [name](Self::name).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where this machine lacks it, or it is no level at all.
+    pub fn from_name(name: &str) -> Result<Self> {
+        let levels = Self::available();
+        levels.iter().copied().find(|level| level.name() == name).ok_or_else(|| {
+            let names: Vec<_> = levels.iter().map(|level| level.name()).collect();
+            Error::Unsupported {
+                what: format!("instruction set '{name}'"),
+                hint: format!("this machine has {}", names.join(", ")),
+            }
+        })
+    }
+
+    /// Its name in [`ISA_VARIABLE`] and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_is_found_by_its_name() {
+        let levels = Isa::available();
+        assert_eq!(levels[0], Isa::Scalar);
+        assert_eq!(levels.last(), Some(&Isa::detect()));
+        for level in levels {
+            assert_eq!(Isa::from_name(level.name()), Ok(level));
+        }
+    }
+
+    #[test]
+    fn an_unknown_level_lists_what_there_is() {
+        let message = Isa::from_name("avx9000").unwrap_err().to_string();
+        assert!(message.contains("'avx9000'"), "{message}");
+        assert!(message.ends_with(Isa::detect().name()), "{message}");
+    }
+}
