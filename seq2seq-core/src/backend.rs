@@ -10,9 +10,11 @@
 //!
 //! Wrong shapes and indices are errors, never panics. NaN and infinity propagate as IEEE 754 has it.
 
+pub mod check;
+
 use crate::{
-    Activation, AttentionSpec, BucketSpec, CacheSpec, Error, Format, HostTensor, LinearSpec,
-    LogitRule, NormSpec, Pool, Ragged, Result, Sampled, ScoreOrder, TopK, Warp,
+    Activation, AttentionSpec, BucketSpec, CacheSpec, Format, HostTensor, LinearSpec, LogitRule,
+    NormSpec, Pool, Ragged, Result, Sampled, ScoreOrder, TopK, Warp,
 };
 
 /// What every backend's activation type tells of itself.
@@ -214,60 +216,3 @@ pub trait CrossAttentionOps: EncoderOps {
 /// Everything an encoder-decoder needs.
 pub trait SeqBackend: DecoderOps + CrossAttentionOps {}
 impl<B: DecoderOps + CrossAttentionOps> SeqBackend for B {}
-
-/// Shape checks that every backend shares, so that each gives the same error.
-pub mod check {
-    use super::*;
-
-    /// For [`EncoderOps::attend`] and [`DecoderOps::attend_step`].
-    pub fn attention(
-        op: &'static str,
-        x: &impl Rows,
-        width: usize,
-        rows: &Ragged,
-        spec: &AttentionSpec,
-    ) -> Result<()> {
-        if spec.kv_heads == 0 || spec.head_dim == 0 || spec.heads % spec.kv_heads != 0 {
-            let reason = format!(
-                "{} heads of width {} over {} key-value heads",
-                spec.heads, spec.head_dim, spec.kv_heads
-            );
-            return Err(Error::invalid(op, reason));
-        }
-        if let Some(rotary) = &spec.rotary
-            && 2 * rotary.inv_freq.len() > spec.head_dim
-        {
-            return Err(Error::invalid(op, "rotary frequencies for more columns than a head has"));
-        }
-        Error::expect(op, "width", width, x.width())?;
-        Error::expect(op, "rows", rows.rows(), x.rows())
-    }
-
-    /// Per-row rules: one list a row, or none at all.
-    pub fn rules(
-        op: &'static str,
-        rules: &[Vec<LogitRule>],
-        rows: usize,
-        vocab: usize,
-    ) -> Result<()> {
-        if rules.is_empty() {
-            return Ok(());
-        }
-        Error::expect(op, "lists of rules", rows, rules.len())?;
-        for rule in rules.iter().flatten() {
-            let range = |ids: &[u32]| {
-                Error::check_range(op, "token id", ids.iter().map(|&i| i as usize), vocab)
-            };
-            match rule {
-                LogitRule::Add(pairs) => {
-                    let ids = pairs.iter().map(|p| p.0 as usize);
-                    Error::check_range(op, "token id", ids, vocab)?;
-                }
-                LogitRule::Penalise { ids, .. } | LogitRule::Grow { ids, .. } => range(ids)?,
-                LogitRule::Ban(ids) => range(ids)?,
-                LogitRule::Only(id) => range(&[*id])?,
-            }
-        }
-        Ok(())
-    }
-}

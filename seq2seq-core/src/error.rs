@@ -71,11 +71,7 @@ impl Error {
         expected: usize,
         found: usize,
     ) -> Result<()> {
-        if expected == found {
-            Ok(())
-        } else {
-            Err(Self::Shape { op, what, expected, found })
-        }
+        if expected == found { Ok(()) } else { Err(Self::Shape { op, what, expected, found }) }
     }
 
     /// [`Error::OutOfRange`] for the first index that is not below `limit`.

@@ -15,6 +15,7 @@ pub mod backend;
 pub mod conformance;
 pub mod error;
 pub mod host;
+pub mod quant;
 pub mod ragged;
 pub mod reference;
 pub mod rules;

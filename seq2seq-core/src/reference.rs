@@ -1,1 +1,209 @@
 //! The definition of every operation, in plain loops: the oracle of the conformance suite.
+//!
+//! One rule throughout: an operation computes in f64 from its f32 operands and rounds each result to f32 once, at its
+//! end. What a [`Format`] or another operation rounds on the way (bf16 and int8 operands, rotated keys, scores between
+//! rules) is rounded here too, where it is part of the definition; the module of the operation says so.
+//!
+//! Nothing here is fast. Each row or head is computed by itself, so the results cannot depend on the batch.
+
+pub mod activation;
+pub mod attention;
+pub mod cache;
+pub mod cross;
+pub mod embed;
+pub mod linear;
+pub mod norm;
+pub mod pool;
+pub mod rope;
+pub mod rules;
+pub mod sample;
+pub mod top_k;
+
+use crate::backend::check;
+use crate::{
+    AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
+    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool, Ragged, Result,
+    Rows, Sampled, ScoreOrder, TopK, Warp,
+};
+
+/// The reference backend. It holds nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reference;
+
+/// Packed rows in host memory, `[N, width]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    rows: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Tensor {
+    fn new(rows: usize, width: usize, values: Vec<f32>) -> Self {
+        debug_assert_eq!(values.len(), rows * width);
+        Self { rows, width, values }
+    }
+
+    /// Row `i`.
+    fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.width..(i + 1) * self.width]
+    }
+
+    /// The rows in order, also where they have no columns.
+    fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        (0..self.rows).map(|i| self.row(i))
+    }
+}
+
+impl Rows for Tensor {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+}
+
+impl Backend for Reference {
+    type Tensor = Tensor;
+    type Linear = linear::Linear;
+    type Norm = norm::Norm;
+    type Embedding = embed::Embedding;
+
+    fn describe(&self) -> String {
+        "reference".into()
+    }
+
+    fn upload(&self, host: &HostTensor) -> Result<Tensor> {
+        let [rows, width] = check::upload(host)?;
+        Ok(Tensor::new(rows, width, host.to_f32()))
+    }
+
+    fn download(&self, x: &Tensor) -> Result<Vec<f32>> {
+        Ok(x.values.clone())
+    }
+
+    fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Self::Linear> {
+        linear::Linear::pack(spec, format)
+    }
+
+    fn linear(
+        &self,
+        x: &Tensor,
+        layer: &Self::Linear,
+        epilogue: Epilogue<'_, Tensor>,
+    ) -> Result<Tensor> {
+        linear::linear(x, layer, &epilogue)
+    }
+
+    fn embedding(&self, table: &HostTensor) -> Result<Self::Embedding> {
+        embed::Embedding::new(table)
+    }
+
+    fn embed(&self, lookups: &[Lookup<'_, Self::Embedding>]) -> Result<Tensor> {
+        embed::embed(lookups)
+    }
+
+    fn norm_weights(&self, spec: &NormSpec) -> Result<Self::Norm> {
+        norm::Norm::new(spec)
+    }
+
+    fn norm(&self, x: &Tensor, norm: &Self::Norm) -> Result<Tensor> {
+        norm::norm(x, norm)
+    }
+
+    fn gather_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        pool::gather_rows(x, rows)
+    }
+
+    fn pool(&self, x: &Tensor, rows: &Ragged, pool: Pool) -> Result<Tensor> {
+        pool::pool(x, rows, pool)
+    }
+}
+
+impl EncoderOps for Reference {
+    type RelativeBias = attention::RelativeBias;
+
+    fn relative_bias(&self, table: &HostTensor, spec: BucketSpec) -> Result<Self::RelativeBias> {
+        attention::RelativeBias::new(table, spec)
+    }
+
+    fn attend(
+        &self,
+        qkv: &Tensor,
+        rows: &Ragged,
+        spec: &AttentionSpec,
+        bias: Option<&Self::RelativeBias>,
+    ) -> Result<Tensor> {
+        attention::attend(qkv, rows, spec, bias)
+    }
+}
+
+impl DecoderOps for Reference {
+    type KvCache = cache::KvCache;
+
+    fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache> {
+        cache::KvCache::new(spec)
+    }
+
+    fn extend(&self, cache: &mut Self::KvCache, rows: &Ragged) -> Result<()> {
+        cache.extend(rows)
+    }
+
+    fn attend_step(
+        &self,
+        qkv: &Tensor,
+        rows: &Ragged,
+        cache: &mut Self::KvCache,
+        layer: usize,
+        spec: &AttentionSpec,
+        bias: Option<&Self::RelativeBias>,
+    ) -> Result<Tensor> {
+        cache.attend_step(qkv, rows, layer, spec, bias)
+    }
+
+    fn reorder(&self, cache: &mut Self::KvCache, parents: &[usize]) -> Result<()> {
+        cache.reorder(parents)
+    }
+
+    fn top_k(
+        &self,
+        logits: &Tensor,
+        k: usize,
+        order: ScoreOrder,
+        rules: &[Vec<LogitRule>],
+    ) -> Result<TopK> {
+        top_k::top_k(logits, k, order, rules)
+    }
+
+    fn sample(
+        &self,
+        logits: &Tensor,
+        rules: &[Vec<LogitRule>],
+        warp: &Warp,
+        uniforms: &[f32],
+    ) -> Result<Sampled> {
+        sample::sample(logits, rules, warp, uniforms)
+    }
+}
+
+impl CrossAttentionOps for Reference {
+    type Memory = cross::Memory;
+
+    fn memory(&self, kv: &Tensor, rows: &Ragged, spec: &AttentionSpec) -> Result<Self::Memory> {
+        cross::Memory::new(kv, rows, spec)
+    }
+
+    fn cross_attend(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        memory: &Self::Memory,
+        sources: &[usize],
+        spec: &AttentionSpec,
+        weights: Option<&mut Vec<f32>>,
+    ) -> Result<Tensor> {
+        cross::cross_attend(q, rows, memory, sources, spec, weights)
+    }
+}

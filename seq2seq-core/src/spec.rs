@@ -99,7 +99,11 @@ pub struct LinearSpec {
 impl LinearSpec {
     /// One `[out, in]` matrix with an optional bias.
     pub fn single(weight: HostTensor, bias: Option<HostTensor>) -> Self {
-        Self { parts: vec![LinearPart { weight, bias, transposed: false }], gated: false, scale: 1.0 }
+        Self {
+            parts: vec![LinearPart { weight, bias, transposed: false }],
+            gated: false,
+            scale: 1.0,
+        }
     }
 }
 

@@ -1,0 +1,42 @@
+//! LayerNorm and RMSNorm of each row.
+
+use super::Tensor;
+use crate::backend::check;
+use crate::{NormKind, NormSpec, Result, Rows};
+
+/// The weights of a normalisation.
+#[derive(Debug)]
+pub struct Norm {
+    kind: NormKind,
+    eps: f32,
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+}
+
+impl Norm {
+    pub(super) fn new(spec: &NormSpec) -> Result<Self> {
+        check::norm_weights(spec)?;
+        let bias = spec.bias.as_ref().map(|b| b.to_f32());
+        Ok(Self { kind: spec.kind, eps: spec.eps, weight: spec.weight.to_f32(), bias })
+    }
+
+    fn row(&self, x: &[f32]) -> impl Iterator<Item = f32> {
+        let m = x.len() as f64;
+        let mean = match self.kind {
+            NormKind::Layer => x.iter().map(|&v| f64::from(v)).sum::<f64>() / m,
+            NormKind::Rms => 0.0,
+        };
+        let square = |v: &f32| (f64::from(*v) - mean).powi(2);
+        let deviation = (x.iter().map(square).sum::<f64>() / m + f64::from(self.eps)).sqrt();
+        x.iter().zip(&self.weight).enumerate().map(move |(i, (&v, &w))| {
+            let bias = self.bias.as_ref().map_or(0.0, |b| b[i]);
+            ((f64::from(v) - mean) / deviation * f64::from(w) + f64::from(bias)) as f32
+        })
+    }
+}
+
+pub(super) fn norm(x: &Tensor, norm: &Norm) -> Result<Tensor> {
+    check::norm(x, norm.weight.len())?;
+    let values = x.iter().flat_map(|row| norm.row(row)).collect();
+    Ok(Tensor::new(x.rows(), x.width(), values))
+}
