@@ -4,6 +4,8 @@
 pub mod error;
 pub mod generate;
 pub mod model;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
 pub use model::{Forward, ForwardOutput, Generated, Prompt};
+pub use tokenizer::{Encoding, TextStream, Tokenizer};

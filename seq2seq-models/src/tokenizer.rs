@@ -1,0 +1,293 @@
+//! Text to ids and back, as `tokenizer.json` describes it.
+//!
+//! The settings for truncation and padding inside `tokenizer.json` are **ignored**: they describe how the model was
+//! trained, and following them would cut texts without a word (the file of all-MiniLM-L6-v2 cuts at 128 tokens and pads
+//! to 128). Whoever wants a limit asks for it ([`Tokenizer::encode_truncated`]).
+
+mod clean_up;
+mod config;
+mod encoding;
+mod stream;
+
+pub use encoding::Encoding;
+pub use stream::TextStream;
+
+use crate::{Error, Result};
+use config::TokenizerConfig;
+use std::path::{Path, PathBuf};
+use tokenizers::{Decoder, ModelWrapper, PostProcessor, TruncationDirection};
+
+/// The tokenizer of one checkpoint. `Sync`: one serves all threads.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    config: TokenizerConfig,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` and, where there are any, `tokenizer_config.json` and `special_tokens_map.json`.
+    ///
+    /// # Errors
+    /// When `tokenizer.json` is missing (older Marian, mBART and T5 folders hold only sentencepiece models, which
+    /// are not read) or a file is malformed.
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        if !path.is_file() {
+            return Err(Error::File { reason: no_tokenizer(folder), path });
+        }
+        let read = |path: PathBuf| match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { path, source }),
+        };
+        let json = read(path.clone())?.unwrap_or_default();
+        let config_path = folder.join("tokenizer_config.json");
+        let special_path = folder.join("special_tokens_map.json");
+        let mut config = match read(config_path.clone())? {
+            Some(bytes) => TokenizerConfig::parse(&bytes, &config_path)?,
+            None => TokenizerConfig::default(),
+        };
+        if let Some(bytes) = read(special_path.clone())? {
+            config.fill_from(TokenizerConfig::parse(&bytes, &special_path)?);
+        }
+        Self::new(&json, config, path)
+    }
+
+    /// From the contents of `tokenizer.json` and, where there is one, `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// When either is malformed.
+    pub fn from_bytes(tokenizer: &[u8], config: Option<&[u8]>) -> Result<Self> {
+        let config = match config {
+            Some(bytes) => TokenizerConfig::parse(bytes, Path::new("tokenizer_config.json"))?,
+            None => TokenizerConfig::default(),
+        };
+        Self::new(tokenizer, config, "tokenizer.json".into())
+    }
+
+    fn new(json: &[u8], config: TokenizerConfig, path: PathBuf) -> Result<Self> {
+        let malformed =
+            |e: tokenizers::Error| Error::File { path: path.clone(), reason: e.to_string() };
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
+        inner.with_truncation(None).map_err(malformed)?;
+        inner.with_padding(None);
+        Ok(Self { inner, config })
+    }
+
+    /// The ids of `text` with the special tokens that the model expects around it.
+    pub fn encode(&self, text: &str) -> Result<Encoding> {
+        self.finish(self.bare(text)?, None)
+    }
+
+    /// As [`encode`](Self::encode), without special tokens.
+    pub fn encode_bare(&self, text: &str) -> Result<Encoding> {
+        self.bare(text).map(Encoding::new)
+    }
+
+    /// The ids of a pair, such as a question and a context, with special tokens and segment ids.
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<Encoding> {
+        self.finish(self.bare(first)?, Some(self.bare(second)?))
+    }
+
+    /// As [`encode`](Self::encode), with tokens cut from the end of the text until, special tokens included, at most
+    /// `limit` are left. Fails when `limit` has no room for one token besides the special ones.
+    pub fn encode_truncated(&self, text: &str, limit: usize) -> Result<Encoding> {
+        let room = self.room(limit, false)?;
+        let mut text = self.bare(text)?;
+        text.truncate(room, 0, TruncationDirection::Right);
+        self.finish(text, None)
+    }
+
+    /// A pair in windows: `first` whole, `second` cut into overlapping pieces such that no window is longer than
+    /// `limit` tokens and consecutive pieces share `stride` tokens. Never empty.
+    ///
+    /// # Errors
+    /// When `first` leaves no more than `stride` tokens of a window for `second`.
+    pub fn encode_windows(
+        &self,
+        first: &str,
+        second: &str,
+        limit: usize,
+        stride: usize,
+    ) -> Result<Vec<Encoding>> {
+        let first = self.bare(first)?;
+        let room = self.room(limit, true)?.saturating_sub(first.len());
+        if room <= stride {
+            return Err(Error::Input(format!(
+                "the first text has {} tokens; windows of {limit} that overlap by {stride} leave no room for the second",
+                first.len()
+            )));
+        }
+        let mut second = self.bare(second)?;
+        second.truncate(room, stride, TruncationDirection::Right);
+        let rest = second.take_overflowing();
+        std::iter::once(second)
+            .chain(rest)
+            .map(|piece| self.finish(first.clone(), Some(piece)))
+            .collect()
+    }
+
+    /// Tokens of a window of `limit` that are left beside the special ones.
+    fn room(&self, limit: usize, pair: bool) -> Result<usize> {
+        let added = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(pair));
+        limit.checked_sub(added).filter(|&room| room > 0).ok_or_else(|| {
+            Error::Input(format!("a limit of {limit} tokens: {added} special tokens leave no room"))
+        })
+    }
+
+    fn bare(&self, text: &str) -> Result<tokenizers::Encoding> {
+        self.inner
+            .encode_char_offsets(text, false)
+            .map_err(|e| Error::Input(format!("the tokenizer cannot encode the text: {e}")))
+    }
+
+    fn finish(
+        &self,
+        first: tokenizers::Encoding,
+        second: Option<tokenizers::Encoding>,
+    ) -> Result<Encoding> {
+        self.inner
+            .post_process(first, second, true)
+            .map(Encoding::new)
+            .map_err(|e| Error::Input(format!("the tokenizer cannot add special tokens: {e}")))
+    }
+
+    /// The text of `ids`, as `decode` of transformers gives it: ids outside the vocabulary are passed over, and
+    /// spaces before punctuation go where `clean_up_tokenization_spaces` says so.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+        let text = self.decode_raw(ids, skip_special_tokens)?;
+        Ok(if self.cleans_up() { clean_up::clean_up(&text) } else { text })
+    }
+
+    /// Decodes ids one at a time; the pieces add up to what [`decode`](Self::decode) gives.
+    pub fn stream(&self, skip_special_tokens: bool) -> TextStream<'_> {
+        TextStream::new(self, skip_special_tokens)
+    }
+
+    fn decode_raw(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+        self.inner
+            .decode(ids, skip_special_tokens)
+            .map_err(|e| Error::Input(format!("the tokenizer cannot decode: {e}")))
+    }
+
+    /// Joins tokens (not ids) into text: `convert_tokens_to_string` of transformers.
+    pub fn join_tokens(&self, tokens: Vec<String>) -> Result<String> {
+        match self.inner.get_decoder() {
+            Some(decoder) => decoder
+                .decode(tokens)
+                .map_err(|e| Error::Input(format!("the tokenizer cannot decode: {e}"))),
+            None => Ok(tokens.join(" ")),
+        }
+    }
+
+    /// transformers leaves the text of byte-pair models alone even where the configuration asks for cleaning.
+    fn cleans_up(&self) -> bool {
+        self.config.clean_up_tokenization_spaces
+            && !matches!(self.inner.get_model(), ModelWrapper::BPE(_))
+    }
+
+    /// The number of tokens with the added ones.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of a token of the vocabulary.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Whether `id` is a special token, one that decoding leaves out.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner
+            .id_to_token(id)
+            .is_some_and(|t| self.inner.get_added_vocabulary().is_special_token(&t))
+    }
+
+    /// Whether `id` is one byte of a character that the vocabulary lacks, such as `<0xE2>`.
+    fn is_byte(&self, id: u32) -> bool {
+        self.inner
+            .id_to_token(id)
+            .is_some_and(|t| t.len() == 6 && t.starts_with("<0x") && t.ends_with('>'))
+    }
+
+    /// The token to be filled in, such as `[MASK]`.
+    pub fn mask_token(&self) -> Option<&str> {
+        self.config.mask_token.as_ref().map(|t| t.content()).or_else(|| {
+            ["[MASK]", "<mask>"]
+                .into_iter()
+                .find(|t| self.token_to_id(t).is_some_and(|id| self.is_special(id)))
+        })
+    }
+
+    /// The id of the padding token.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.id_of(self.config.pad_token.as_ref(), &["[PAD]", "<pad>"])
+    }
+
+    /// The id of the token for what the vocabulary lacks.
+    pub fn unk_id(&self) -> Option<u32> {
+        self.id_of(self.config.unk_token.as_ref(), &["[UNK]", "<unk>"])
+    }
+
+    /// The id of the token that stands for the whole sequence.
+    pub fn cls_id(&self) -> Option<u32> {
+        self.id_of(self.config.cls_token.as_ref(), &["[CLS]", "<s>"])
+    }
+
+    fn id_of(&self, named: Option<&config::TokenName>, usual: &[&str]) -> Option<u32> {
+        match named {
+            Some(token) => self.token_to_id(token.content()),
+            None => usual.iter().find_map(|t| self.token_to_id(t)),
+        }
+    }
+
+    /// `model_max_length`: what the tokenizer's configuration takes for the longest input. `None` where it states
+    /// none (transformers writes 10^30 then).
+    pub fn max_length(&self) -> Option<usize> {
+        self.config.max_length()
+    }
+
+    /// Whether texts are padded on the left, in which case pairs are given as (context, question).
+    pub fn pads_left(&self) -> bool {
+        self.config.padding_side.as_deref() == Some("left")
+    }
+
+    /// Whether tokens that continue a word are marked by a prefix (`##` in WordPiece).
+    pub fn marks_subwords(&self) -> bool {
+        match self.inner.get_model() {
+            ModelWrapper::WordPiece(model) => !model.continuing_subword_prefix.is_empty(),
+            ModelWrapper::BPE(model) => {
+                model.continuing_subword_prefix.as_ref().is_some_and(|p| !p.is_empty())
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Says which files the folder has instead and what to do.
+fn no_tokenizer(folder: &Path) -> String {
+    let found: Vec<_> = [
+        "source.spm",
+        "target.spm",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "vocab.json",
+        "vocab.txt",
+    ]
+    .into_iter()
+    .filter(|f| folder.join(f).is_file())
+    .collect();
+    if found.is_empty() {
+        return "no such file; texts need a tokenizer.json (ids can be given as `input_ids`)"
+            .into();
+    }
+    format!(
+        "no such file; {} cannot be read directly. Convert once with transformers \
+         (`AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` writes tokenizer.json where it can), \
+         or give ids as `input_ids`",
+        found.join(" and ")
+    )
+}
+
+#[cfg(test)]
+mod tests;
