@@ -1,3 +1,4 @@
 //! Hand-tuned SIMD backend of the `seq2seq` engine.
 
 pub mod isa;
+mod simd;

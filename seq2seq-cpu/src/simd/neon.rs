@@ -1,0 +1,113 @@
+//! Four lanes: NEON.
+
+use super::{Kernel, Simd};
+use crate::isa::Neon;
+use std::arch::aarch64::*;
+
+/// Runs `kernel` compiled for this level.
+#[inline]
+pub(super) fn run<K: Kernel>(proof: Neon, kernel: K) -> K::Output {
+    #[target_feature(enable = "neon")]
+    fn enabled<K: Kernel>(proof: Neon, kernel: K) -> K::Output {
+        kernel.run(proof)
+    }
+    // SAFETY: the proof exists only where the machine has these instructions.
+    unsafe { enabled(proof, kernel) }
+}
+
+// SAFETY of every block below: `self` proves that the machine has NEON; what else an intrinsic asks for (readable or
+// writable memory) the caller vouches for.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd for Neon {
+    type V = float32x4_t;
+    type M = uint32x4_t;
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> float32x4_t {
+        unsafe { vdupq_n_f32(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(self, x: *const f32) -> float32x4_t {
+        unsafe { vld1q_f32(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_at(self, v: float32x4_t, x: *mut f32) {
+        unsafe { vst1q_f32(x, v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vaddq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vsubq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vmulq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vdivq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vmaxq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vminq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn abs(self, a: float32x4_t) -> float32x4_t {
+        unsafe { vabsq_f32(a) }
+    }
+
+    #[inline(always)]
+    fn round(self, a: float32x4_t) -> float32x4_t {
+        unsafe { vrndnq_f32(a) }
+    }
+
+    #[inline(always)]
+    fn pow2(self, n: float32x4_t) -> float32x4_t {
+        unsafe {
+            let exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
+            vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
+        }
+    }
+
+    #[inline(always)]
+    fn lt(self, a: float32x4_t, b: float32x4_t) -> uint32x4_t {
+        unsafe { vcltq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn eq(self, a: float32x4_t, b: float32x4_t) -> uint32x4_t {
+        unsafe { vceqq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn select(self, m: uint32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(m, a, b) }
+    }
+
+    #[inline(always)]
+    fn any(self, m: uint32x4_t) -> bool {
+        unsafe { vmaxvq_u32(m) != 0 }
+    }
+}
