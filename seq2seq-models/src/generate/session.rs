@@ -17,8 +17,8 @@ pub trait DecodeSession<B: Backend> {
     /// Fails where there is no cross-attention.
     fn record_weights(&mut self) -> Result<()>;
 
-    /// The cross-attention of the last step, `[layer][hypothesis][head][source position]`, flattened within a
-    /// hypothesis; empty unless recording.
+    /// The cross-attention of the last id of each hypothesis in the last step, `[layer][hypothesis][head][source
+    /// position]`, flattened within a hypothesis; empty unless recording. Asked for after every step while recording.
     fn take_weights(&mut self) -> Vec<Vec<Vec<f32>>>;
 
     /// The backend that the logits live on.

@@ -1,0 +1,90 @@
+//! Beam search as transformers 5 does it (PARITY traps 47 to 53).
+//!
+//! A row keeps `num_beams` running hypotheses. Each step takes the best continuations of all of them: those that end
+//! compete, by their length-normalised scores, for a place among the finished ones; the others run on. Rows are
+//! searched side by side, and a row that is done leaves the session.
+
+mod row;
+
+use super::{DecodeSession, Plan, Sink, feeder::Feeder, results::Results};
+use crate::{Generated, Result};
+pub(super) use row::BeamSpec;
+use row::RowSearch;
+use seq2seq_core::{DecoderOps, LogitRule, TopK};
+use std::{ops::ControlFlow, time::Instant};
+
+/// Decodes every row of `plan`, as `spec` has it.
+pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
+    plan: &Plan<'_>,
+    spec: &BeamSpec,
+    session: &mut S,
+    sink: &mut dyn Sink,
+) -> Result<Vec<Vec<Generated>>> {
+    let backend = session.backend().clone();
+    let start = Instant::now();
+    let mut results = Results::new(plan, spec.returned);
+    let mut live: Vec<_> =
+        (0..plan.rows.len()).map(|row| RowSearch::new(plan, row, spec)).collect();
+    let mut feeder = Feeder::new(session, plan)?;
+    let mut logits = feeder.prefill(plan)?;
+    let mut rules = Vec::new();
+    let mut parents = Vec::new();
+    loop {
+        let top = best_continuations(plan, spec, &backend, &logits, &live, &mut rules)?;
+        let overtime = plan.max_time.is_some_and(|limit| start.elapsed() > limit);
+        for search in &mut live {
+            search.advance(plan, spec, &top, overtime)?;
+        }
+        let flow = retire(plan, spec, &mut live, &feeder, &mut results, sink)?;
+        if flow.is_break() || (!live.is_empty() && sink.step().is_break()) {
+            live.iter_mut().for_each(|search| search.stop_here(plan));
+            let _ = retire(plan, spec, &mut live, &feeder, &mut results, &mut ())?;
+        }
+        if live.is_empty() {
+            return Ok(results.into_rows());
+        }
+        parents.clear();
+        for search in &mut live {
+            search.place(&mut parents);
+        }
+        feeder.reorder(&parents)?;
+        logits = feeder.step(live.iter().flat_map(RowSearch::last_ids))?;
+    }
+}
+
+/// The best continuations of each hypothesis of the session, among which are the best of each row.
+fn best_continuations<B: DecoderOps>(
+    plan: &Plan<'_>,
+    spec: &BeamSpec,
+    backend: &B,
+    logits: &B::Tensor,
+    live: &[RowSearch],
+    rules: &mut Vec<Vec<LogitRule>>,
+) -> Result<TopK> {
+    plan.rules.fill(live.iter().flat_map(|search| search.views(plan)), rules);
+    Ok(backend.top_k(logits, spec.keep.min(plan.vocab), spec.order, rules)?)
+}
+
+/// Moves the rows that are done to the results.
+fn retire<S: ?Sized>(
+    plan: &Plan<'_>,
+    spec: &BeamSpec,
+    live: &mut Vec<RowSearch>,
+    feeder: &Feeder<'_, S>,
+    results: &mut Results,
+    sink: &mut dyn Sink,
+) -> Result<ControlFlow<()>> {
+    let mut flow = ControlFlow::Continue(());
+    for search in live.extract_if(.., |search| search.is_done()) {
+        let row = search.row();
+        let best = search.into_finished(spec.returned)?;
+        let sequences = best
+            .into_iter()
+            .map(|f| plan.generated(row, f.ids, f.score, feeder.weights(&f.origins)))
+            .collect();
+        if results.put_row(row, sequences, sink).is_break() {
+            flow = ControlFlow::Break(());
+        }
+    }
+    Ok(flow)
+}

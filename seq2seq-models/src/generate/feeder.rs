@@ -1,0 +1,71 @@
+use super::{DecodeSession, Plan, weights::WeightLog};
+use crate::Result;
+use seq2seq_core::{Backend, Ragged};
+
+/// Feeds a session step by step, reusing its buffers.
+pub(super) struct Feeder<'s, S: ?Sized> {
+    session: &'s mut S,
+    ids: Vec<u32>,
+    rows: Ragged,
+    log: Option<WeightLog>,
+}
+
+impl<'s, S: ?Sized> Feeder<'s, S> {
+    pub(super) fn new<B: Backend>(session: &'s mut S, plan: &Plan<'_>) -> Result<Self>
+    where
+        S: DecodeSession<B>,
+    {
+        if plan.weights {
+            session.record_weights()?;
+        }
+        let log = plan.weights.then(WeightLog::default);
+        Ok(Self { session, ids: Vec::new(), rows: Ragged::from_lengths([]), log })
+    }
+
+    /// The first step: the whole history of each row. Gives `[rows, V]`.
+    pub(super) fn prefill<B: Backend>(&mut self, plan: &Plan<'_>) -> Result<B::Tensor>
+    where
+        S: DecodeSession<B>,
+    {
+        self.ids = plan.histories().flatten().copied().collect();
+        self.rows = Ragged::from_lengths(plan.histories().map(<[u32]>::len));
+        self.feed()
+    }
+
+    /// A further step: one id for each hypothesis. Gives `[hypotheses, V]`.
+    pub(super) fn step<B: Backend>(&mut self, ids: impl Iterator<Item = u32>) -> Result<B::Tensor>
+    where
+        S: DecodeSession<B>,
+    {
+        self.ids.clear();
+        self.ids.extend(ids);
+        self.rows.set_lengths(std::iter::repeat_n(1, self.ids.len()));
+        self.feed()
+    }
+
+    /// Hypothesis i becomes a continuation of hypothesis `parents[i]`.
+    pub(super) fn reorder<B: Backend>(&mut self, parents: &[usize]) -> Result<()>
+    where
+        S: DecodeSession<B>,
+    {
+        let all_stay = parents.len() == self.rows.sequences()
+            && parents.iter().enumerate().all(|(i, &parent)| i == parent);
+        if all_stay { Ok(()) } else { self.session.reorder(parents) }
+    }
+
+    /// Cross-attention by token; `origins` names for each step the hypothesis that the token was chosen from.
+    pub(super) fn weights(&self, origins: &[usize]) -> Option<Vec<Vec<Vec<f32>>>> {
+        self.log.as_ref().map(|log| log.trace(origins))
+    }
+
+    fn feed<B: Backend>(&mut self) -> Result<B::Tensor>
+    where
+        S: DecodeSession<B>,
+    {
+        let logits = self.session.step(&self.ids, &self.rows)?;
+        if let Some(log) = &mut self.log {
+            log.record(self.session.take_weights());
+        }
+        Ok(logits)
+    }
+}

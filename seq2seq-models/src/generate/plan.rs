@@ -1,0 +1,360 @@
+//! What one generation will do, settled and checked before the encoder runs.
+
+use super::{
+    ConfigLayers, GenerationConfig, Origin,
+    beam::BeamSpec,
+    rng,
+    rules::{self, RuleBook},
+    stop::{Stop, StopStrings, TokenBytes},
+    unsupported, validate,
+};
+use crate::{Error, Generated, Prompt, Result};
+use seq2seq_core::{ScoreOrder, Warp};
+use std::time::Duration;
+
+/// What decoding must know of the model.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Whether prompts are read by an encoder and the decoder begins with a start token.
+    pub encoder_decoder: bool,
+    /// V: columns of the logits.
+    pub vocab: usize,
+    /// `max_position_embeddings` of `config.json`: bounds the default maximum length (PARITY trap 45).
+    pub max_position_embeddings: Option<usize>,
+    /// The text of a token; needed for stop strings.
+    pub token_bytes: Option<&'a TokenBytes<'a>>,
+}
+
+/// A generation, settled and checked: the settings of all layers, the prompts, and their limits.
+///
+/// Rows do not know of each other: a row of a batch gives what it gives alone. (transformers counts the padding of a
+/// decoder-only batch into `max_length`, and its n-gram rules see it; here there is none.)
+pub struct Plan<'a> {
+    pub(super) mode: Mode,
+    pub(super) rows: Vec<Row>,
+    pub(super) length_penalty: f64,
+    pub(super) stop: Stop<'a>,
+    pub(super) rules: RuleBook,
+    pub(super) max_time: Option<Duration>,
+    pub(super) vocab: usize,
+    pub(super) prompt_is_returned: bool,
+    pub(super) weights: bool,
+}
+
+/// One input.
+pub(super) struct Row {
+    /// What the decoder is given.
+    pub(super) history: Vec<u32>,
+    /// What the encoder is given; the prompt where there is none.
+    pub(super) source: Vec<u32>,
+    pub(super) max_length: usize,
+    pub(super) min_length: usize,
+    /// Which random numbers it draws.
+    pub(super) number: u64,
+}
+
+/// The way to choose ids.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Mode {
+    Greedy,
+    Sample { warp: Warp, seed: u64, sequences: usize },
+    Beams(BeamSpec),
+}
+
+impl<'a> Plan<'a> {
+    /// Settles how `prompts` are decoded. Fails on settings that make no sense or are not supported, on ids outside the
+    /// vocabulary, and on prompts that leave no room.
+    pub fn new(layers: &ConfigLayers, context: &Context<'a>, prompts: &[Prompt]) -> Result<Self> {
+        unsupported::check(layers)?;
+        validate::check(layers, context)?;
+        let config = layers.config();
+        let eos = config.eos_token_id.clone().unwrap_or_default().0;
+        let limits = Limits::new(layers, context);
+        let rows = prompts
+            .iter()
+            .enumerate()
+            .map(|(i, prompt)| row(i, prompt, &config, context, &limits))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            mode: mode(&config, eos.len()),
+            rows,
+            length_penalty: config.length_penalty.unwrap_or(1.0),
+            rules: rule_book(&config, &eos, context.vocab),
+            stop: Stop::new(eos, stop_strings(&config, context)?),
+            max_time: config.max_time.map(Duration::from_secs_f64),
+            vocab: context.vocab,
+            prompt_is_returned: context.encoder_decoder,
+            weights: false,
+        })
+    }
+
+    /// Numbers the rows for sampling: a row draws the random numbers of its seed and its number, wherever it stands.
+    /// Without, a row's number is its place in the batch. Fails unless there is one number a row.
+    pub fn numbered(mut self, numbers: &[u64]) -> Result<Self> {
+        if numbers.len() != self.rows.len() {
+            let (found, expected) = (numbers.len(), self.rows.len());
+            return Err(Error::Input(format!("{found} row numbers for {expected} prompts")));
+        }
+        for (row, number) in self.rows.iter_mut().zip(numbers) {
+            row.number = *number;
+        }
+        Ok(self)
+    }
+
+    /// Returns the cross-attention with each sequence.
+    pub fn with_weights(mut self) -> Self {
+        self.weights = true;
+        self
+    }
+
+    /// What the decoder is given for each row: the first step of the session.
+    pub fn histories(&self) -> impl ExactSizeIterator<Item = &[u32]> {
+        self.rows.iter().map(|row| &row.history[..])
+    }
+
+    /// Hypotheses that each row may be spread over.
+    pub fn hypotheses(&self) -> usize {
+        match self.mode {
+            Mode::Greedy => 1,
+            Mode::Sample { sequences, .. } => sequences,
+            Mode::Beams(ref spec) => spec.beams,
+        }
+    }
+
+    /// Positions that a hypothesis may come to hold in a cache: the last id is never fed.
+    pub fn capacity(&self) -> usize {
+        self.rows.iter().map(|row| row.max_length - 1).max().unwrap_or(0)
+    }
+
+    /// The seed of sampling, also where the settings named none.
+    pub fn seed(&self) -> Option<u64> {
+        match self.mode {
+            Mode::Sample { seed, .. } => Some(seed),
+            _ => None,
+        }
+    }
+
+    /// The score of a sequence of row `row` that has come to `length` ids, prompt included: the sum of its scores over
+    /// its generated length to the length penalty (PARITY trap 50). In f32, as transformers divides.
+    pub(super) fn score(&self, row: usize, sum: f32, length: usize) -> f32 {
+        let generated = (length - self.rows[row].history.len()).max(1);
+        sum / (generated as f64).powf(self.length_penalty) as f32
+    }
+
+    /// The result for `ids` of row `row`, prompt included.
+    pub(super) fn generated(
+        &self,
+        row: usize,
+        mut ids: Vec<u32>,
+        score: f32,
+        weights: Option<Vec<Vec<Vec<f32>>>>,
+    ) -> Generated {
+        if !self.prompt_is_returned {
+            ids.drain(..self.rows[row].history.len());
+        }
+        Generated { ids, score, weights }
+    }
+
+    /// What the rules of row `row` may look at, once its hypothesis has come to `ids`.
+    pub(super) fn view<'v>(&'v self, row: usize, ids: &'v [u32]) -> rules::View<'v> {
+        let row = &self.rows[row];
+        rules::View {
+            ids,
+            prompt: row.history.len(),
+            source: &row.source,
+            max_length: row.max_length,
+            min_length: row.min_length,
+            vocab: self.vocab,
+        }
+    }
+}
+
+/// The bounds on lengths before a prompt is known.
+struct Limits {
+    max_length: usize,
+    /// Whether nobody set `max_length`.
+    default_max_length: bool,
+    max_new_tokens: Option<usize>,
+    min_length: usize,
+    min_new_tokens: Option<usize>,
+    positions: Option<usize>,
+}
+
+impl Limits {
+    fn new(layers: &ConfigLayers, context: &Context<'_>) -> Self {
+        let config = layers.config();
+        Self {
+            max_length: config.max_length.unwrap_or(20),
+            default_max_length: layers.origin("max_length") == Origin::Default,
+            max_new_tokens: config.max_new_tokens,
+            min_length: config.min_length.unwrap_or(0),
+            min_new_tokens: config.min_new_tokens,
+            positions: context.max_position_embeddings,
+        }
+    }
+
+    /// `(max_length, min_length)` of a row (PARITY traps 45 and 56).
+    fn of(&self, prompt: usize) -> (usize, usize) {
+        let max = match self.max_new_tokens {
+            Some(new) => prompt.saturating_add(new),
+            None if self.default_max_length => {
+                prompt.saturating_add(self.max_length).min(self.positions.unwrap_or(usize::MAX))
+            }
+            None => self.max_length,
+        };
+        let min = self.min_new_tokens.map_or(self.min_length, |new| prompt.saturating_add(new));
+        (max, min)
+    }
+}
+
+fn row(
+    index: usize,
+    prompt: &Prompt,
+    config: &GenerationConfig,
+    context: &Context<'_>,
+    limits: &Limits,
+) -> Result<Row> {
+    let history = match context.encoder_decoder {
+        true => decoder_prompt(index, prompt, config)?,
+        false => decoder_only_prompt(index, prompt, config)?,
+    };
+    let (max_length, min_length) = limits.of(history.len());
+    if history.len() >= max_length {
+        return Err(Error::Input(format!(
+            "row {index}: the prompt has {} ids, which leaves no room under a maximum length of {max_length}; \
+             raise max_length or set max_new_tokens",
+            history.len()
+        )));
+    }
+    let source = match context.encoder_decoder {
+        true => prompt.input_ids.clone(),
+        false => history.clone(),
+    };
+    Ok(Row { history, source, max_length, min_length, number: index as u64 })
+}
+
+/// The start token, and before it nothing: it is put before given ids that do not begin with it.
+fn decoder_prompt(index: usize, prompt: &Prompt, config: &GenerationConfig) -> Result<Vec<u32>> {
+    let start = config.decoder_start_token_id.or(config.bos_token_id).ok_or_else(|| {
+        let hint = "an encoder-decoder needs decoder_start_token_id (or bos_token_id)";
+        Error::Input(format!("row {index}: {hint}; the model's files do not say it, so set it"))
+    })?;
+    let given = prompt.decoder_input_ids.as_deref().unwrap_or(&[]);
+    let missing = (given.first() != Some(&start)).then_some(start);
+    Ok(missing.into_iter().chain(given.iter().copied()).collect())
+}
+
+fn decoder_only_prompt(
+    index: usize,
+    prompt: &Prompt,
+    config: &GenerationConfig,
+) -> Result<Vec<u32>> {
+    if prompt.decoder_input_ids.is_some() {
+        let reason = "decoder_input_ids are for encoder-decoders; this model has no encoder";
+        return Err(Error::Input(format!("row {index}: {reason}")));
+    }
+    match (&prompt.input_ids[..], config.bos_token_id) {
+        ([], Some(bos)) => Ok(vec![bos]),
+        ([], None) => Err(Error::Input(format!(
+            "row {index}: the prompt is empty, and there is no bos_token_id to begin with"
+        ))),
+        (ids, _) => Ok(ids.to_vec()),
+    }
+}
+
+fn mode(config: &GenerationConfig, eos: usize) -> Mode {
+    let beams = config.num_beams.unwrap_or(1);
+    let sequences = config.num_return_sequences.unwrap_or(1);
+    if beams > 1 {
+        Mode::Beams(BeamSpec {
+            beams,
+            returned: sequences,
+            keep: beams * (1 + eos).max(2),
+            early_stopping: config.early_stopping.unwrap_or_default(),
+            order: match config.renormalize_logits {
+                Some(true) => ScoreOrder::NormaliseRulesNormalise,
+                _ => ScoreOrder::NormaliseThenRules,
+            },
+        })
+    } else if config.do_sample == Some(true) {
+        let seed = config.seed.unwrap_or_else(rng::any_seed);
+        Mode::Sample { warp: warp(config), seed, sequences }
+    } else {
+        Mode::Greedy
+    }
+}
+
+fn warp(config: &GenerationConfig) -> Warp {
+    let or = |value: Option<f64>, neutral: f32| value.map_or(neutral, |v| v as f32);
+    let all = Warp::default();
+    Warp {
+        temperature: or(config.temperature, all.temperature),
+        top_k: config.top_k.unwrap_or(all.top_k),
+        top_p: or(config.top_p, all.top_p),
+        min_p: or(config.min_p, all.min_p),
+        typical_p: or(config.typical_p, all.typical_p),
+        epsilon_cutoff: or(config.epsilon_cutoff, all.epsilon_cutoff),
+        eta_cutoff: or(config.eta_cutoff, all.eta_cutoff),
+    }
+}
+
+/// The processors that the settings call for, in the order of transformers (PARITY trap 46).
+fn rule_book(config: &GenerationConfig, eos: &[u32], vocab: usize) -> RuleBook {
+    let mut book = RuleBook::default();
+    let penalty = |p: Option<f64>| p.filter(|&p| p != 1.0);
+    let size = |n: Option<usize>| n.filter(|&n| n > 0);
+    let ids = |ids: &Option<Vec<u32>>| ids.clone().filter(|ids| !ids.is_empty());
+    if let Some(biases) = &config.sequence_bias {
+        book.push(rules::SequenceBias::new(biases));
+    }
+    if let Some(p) = penalty(config.encoder_repetition_penalty) {
+        book.push(rules::EncoderRepetitionPenalty::new(p));
+    }
+    if let Some(p) = penalty(config.repetition_penalty) {
+        book.push(rules::RepetitionPenalty { penalty: p as f32 });
+    }
+    if let Some(size) = size(config.no_repeat_ngram_size) {
+        book.push(rules::NoRepeatNgram { size });
+    }
+    if let Some(size) = size(config.encoder_no_repeat_ngram_size) {
+        book.push(rules::EncoderNoRepeatNgram { size });
+    }
+    if let Some(words) = &config.bad_words_ids {
+        book.push(rules::BadWords::new(words, eos));
+    }
+    if !eos.is_empty() && (size(config.min_length).or(size(config.min_new_tokens))).is_some() {
+        book.push(rules::MinLength { eos: eos.to_vec() });
+    }
+    if let Some(id) = config.forced_bos_token_id {
+        book.push(rules::ForcedBos(id));
+    }
+    if let Some(id) = config.forced_eos_token_id.as_ref().and_then(|ids| ids.0.first()) {
+        book.push(rules::ForcedEos(*id));
+    }
+    if let Some((start, factor)) = config.exponential_decay_length_penalty {
+        book.push(rules::ExponentialDecay { start, factor, eos: eos.to_vec() });
+    }
+    if let Some(ids) = ids(&config.suppress_tokens) {
+        book.push(rules::SuppressTokens::new(&ids, vocab));
+    }
+    if let Some(ids) = ids(&config.begin_suppress_tokens) {
+        let forced_bos = config.forced_bos_token_id.is_some();
+        book.push(rules::BeginSuppressTokens { ids, forced_bos });
+    }
+    book
+}
+
+fn stop_strings<'a>(
+    config: &GenerationConfig,
+    context: &Context<'a>,
+) -> Result<Option<StopStrings<'a>>> {
+    let strings = config.stop_strings.as_deref().unwrap_or(&[]);
+    match (strings, context.token_bytes) {
+        ([], _) => Ok(None),
+        (strings, Some(bytes_of)) => Ok(Some(StopStrings::new(strings, bytes_of))),
+        (_, None) => Err(Error::Input(
+            "stop_strings need a tokenizer, and this model has none; give eos_token_id instead"
+                .into(),
+        )),
+    }
+}

@@ -1,0 +1,237 @@
+//! Settings that make no sense, each refused with what to do.
+
+use super::{ConfigLayers, Context, GenerationConfig, Origin};
+use crate::{Error, Result};
+
+/// Checks the settings of all layers for a model of `context`.
+pub(super) fn check(layers: &ConfigLayers, context: &Context<'_>) -> Result<()> {
+    let config = layers.config();
+    let checker = Checker { layers };
+    checker.lengths(&config)?;
+    checker.beams(&config, context.vocab)?;
+    checker.penalties(&config)?;
+    if config.do_sample == Some(true) {
+        checker.sampling(&config)?;
+    }
+    checker.token_ids(&config, context.vocab)?;
+    checker.stopping(&config)
+}
+
+struct Checker<'a> {
+    layers: &'a ConfigLayers,
+}
+
+impl Checker<'_> {
+    fn refuse<T>(&self, field: &str, value: impl std::fmt::Display, why: &str) -> Result<T> {
+        let origin = self.layers.origin(field);
+        Err(Error::Input(format!("{field} = {value} ({origin}): {why}")))
+    }
+
+    /// `value` unless absent must lie in `allowed`.
+    fn within(
+        &self,
+        field: &str,
+        value: Option<f64>,
+        allowed: impl Fn(f64) -> bool,
+        why: &str,
+    ) -> Result<()> {
+        match value {
+            Some(v) if !allowed(v) => self.refuse(field, v, why),
+            _ => Ok(()),
+        }
+    }
+
+    fn lengths(&self, c: &GenerationConfig) -> Result<()> {
+        if c.max_new_tokens == Some(0) {
+            return self.refuse("max_new_tokens", 0, "must be at least 1");
+        }
+        self.within("max_time", c.max_time, |t| t > 0.0 && t < 1e9, "must be seconds above 0")?;
+        // Limits from different places may well cross: transformers then obeys the maximum, and so do we.
+        for (min_field, min, max_field, max) in [
+            ("min_new_tokens", c.min_new_tokens, "max_new_tokens", c.max_new_tokens),
+            ("min_length", c.min_length, "max_length", c.max_length),
+        ] {
+            let by_caller = |field| self.layers.origin(field) == Origin::Caller;
+            if let (Some(min), Some(max)) = (min, max)
+                && min > max
+                && by_caller(min_field)
+                && by_caller(max_field)
+            {
+                return self.refuse(min_field, min, &format!("is more than {max_field} = {max}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn beams(&self, c: &GenerationConfig, vocab: usize) -> Result<()> {
+        let beams = c.num_beams.unwrap_or(1);
+        let returned = c.num_return_sequences.unwrap_or(1);
+        if beams == 0 {
+            return self.refuse("num_beams", 0, "must be at least 1 (1 is greedy search)");
+        }
+        if returned == 0 {
+            return self.refuse("num_return_sequences", 0, "must be at least 1");
+        }
+        if beams > 1 && returned > beams {
+            let why = format!("beam search returns at most num_beams = {beams} sequences");
+            return self.refuse("num_return_sequences", returned, &why);
+        }
+        if beams == 1 && returned > 1 && c.do_sample != Some(true) {
+            let why = "greedy search finds one sequence; raise num_beams or set do_sample";
+            return self.refuse("num_return_sequences", returned, why);
+        }
+        let eos = c.eos_token_id.as_ref().map_or(0, |ids| ids.0.len());
+        if beams > 1 && (1 + eos).max(2) > vocab {
+            let why =
+                format!("a vocabulary of {vocab} is too small for beam search with {eos} EOS ids");
+            return self.refuse("num_beams", beams, &why);
+        }
+        let finite = "must be a finite number";
+        self.within("length_penalty", c.length_penalty, f64::is_finite, finite)
+    }
+
+    fn penalties(&self, c: &GenerationConfig) -> Result<()> {
+        let above_0 = |v: f64| v > 0.0 && v.is_finite();
+        let why = "must be above 0 (1 changes nothing)";
+        self.within("repetition_penalty", c.repetition_penalty, above_0, why)?;
+        self.within("encoder_repetition_penalty", c.encoder_repetition_penalty, above_0, why)?;
+        if let Some((start, factor)) = c.exponential_decay_length_penalty {
+            let field = "exponential_decay_length_penalty";
+            if !above_0(factor) {
+                return self.refuse(field, factor, "the factor must be above 0");
+            }
+            if c.eos_token_id.as_ref().is_none_or(|ids| ids.0.is_empty()) {
+                return self.refuse(field, start, "needs an eos_token_id to favour");
+            }
+        }
+        Ok(())
+    }
+
+    fn sampling(&self, c: &GenerationConfig) -> Result<()> {
+        let above_0 = |v: f64| v > 0.0 && v.is_finite();
+        let why = "must be above 0; for the most likely text leave do_sample out";
+        self.within("temperature", c.temperature, above_0, why)?;
+        let share = |v: f64| (0.0..=1.0).contains(&v);
+        self.within("top_p", c.top_p, share, "must lie between 0 and 1 (1 keeps all)")?;
+        self.within("min_p", c.min_p, share, "must lie between 0 and 1 (0 keeps all)")?;
+        let typical = |v: f64| v > 0.0 && v <= 1.0;
+        self.within("typical_p", c.typical_p, typical, "must lie above 0 and up to 1")?;
+        let cutoff = |v: f64| (0.0..1.0).contains(&v);
+        let why = "must be at least 0 (which keeps all) and below 1";
+        self.within("epsilon_cutoff", c.epsilon_cutoff, cutoff, why)?;
+        self.within("eta_cutoff", c.eta_cutoff, cutoff, why)
+    }
+
+    /// Ids that are made to come must exist. Ids that are only kept from coming may lie outside, as in transformers.
+    fn token_ids(&self, c: &GenerationConfig, vocab: usize) -> Result<()> {
+        let forced_eos = c.forced_eos_token_id.as_ref().map_or(&[][..], |ids| &ids.0[..]);
+        let words = c.bad_words_ids.iter().flatten().flatten();
+        let biased = c.sequence_bias.iter().flatten().flat_map(|(ids, _)| ids);
+        for (field, id) in (c.forced_bos_token_id.iter().map(|id| ("forced_bos_token_id", id)))
+            .chain(forced_eos.iter().map(|id| ("forced_eos_token_id", id)))
+            .chain(words.map(|id| ("bad_words_ids", id)))
+            .chain(biased.map(|id| ("sequence_bias", id)))
+        {
+            if *id as usize >= vocab {
+                let why = format!("the vocabulary ends at {}", vocab.saturating_sub(1));
+                return self.refuse(field, id, &why);
+            }
+        }
+        let several = forced_eos.iter().any(|id| *id != forced_eos[0]);
+        if several {
+            let ids = format!("{forced_eos:?}");
+            return self.refuse(
+                "forced_eos_token_id",
+                ids,
+                "only one id can be forced; choose one",
+            );
+        }
+        let suppressed = c.suppress_tokens.as_deref().unwrap_or(&[]);
+        for (field, id) in [
+            ("forced_bos_token_id", c.forced_bos_token_id.as_ref()),
+            ("forced_eos_token_id", forced_eos.first()),
+        ] {
+            if let Some(id) = id.filter(|id| suppressed.contains(id)) {
+                let why =
+                    "is in suppress_tokens too, which leaves no id; take it out of one of them";
+                return self.refuse(field, id, why);
+            }
+        }
+        Ok(())
+    }
+
+    fn stopping(&self, c: &GenerationConfig) -> Result<()> {
+        match c.stop_strings.iter().flatten().any(String::is_empty) {
+            true => self.refuse("stop_strings", "\"\"", "an empty string would end every text"),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn error(value: Value) -> String {
+        let layers = ConfigLayers::new().with_json(value.as_object().unwrap()).unwrap();
+        let context = Context {
+            encoder_decoder: true,
+            vocab: 10,
+            max_position_embeddings: None,
+            token_bytes: None,
+        };
+        check(&layers, &context).err().map(|e| e.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        for (value, says) in [
+            (json!({"num_beams": 0}), "num_beams = 0 (options): must be at least 1"),
+            (json!({"num_return_sequences": 0}), "at least 1"),
+            (json!({"num_beams": 2, "num_return_sequences": 3}), "at most num_beams = 2"),
+            (json!({"num_return_sequences": 2}), "raise num_beams or set do_sample"),
+            (json!({"num_beams": 2, "eos_token_id": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]}), "too small"),
+            (json!({"max_new_tokens": 0}), "at least 1"),
+            (json!({"max_new_tokens": 3, "min_new_tokens": 4}), "more than max_new_tokens = 3"),
+            (json!({"max_length": 3, "min_length": 4}), "more than max_length = 3"),
+            (
+                json!({"do_sample": true, "temperature": 0}),
+                "temperature = 0 (options): must be above 0",
+            ),
+            (json!({"do_sample": true, "top_p": 1.5}), "top_p"),
+            (json!({"do_sample": true, "min_p": -0.1}), "min_p"),
+            (json!({"do_sample": true, "typical_p": 0.0}), "typical_p"),
+            (json!({"do_sample": true, "epsilon_cutoff": 1.0}), "epsilon_cutoff"),
+            (json!({"do_sample": true, "eta_cutoff": -1.0}), "eta_cutoff"),
+            (json!({"repetition_penalty": 0}), "repetition_penalty"),
+            (json!({"encoder_repetition_penalty": -2}), "encoder_repetition_penalty"),
+            (json!({"forced_bos_token_id": 10}), "the vocabulary ends at 9"),
+            (json!({"forced_eos_token_id": [10]}), "the vocabulary ends at 9"),
+            (json!({"forced_eos_token_id": [1, 2]}), "only one"),
+            (json!({"bad_words_ids": [[1], [2, 30]]}), "bad_words_ids = 30"),
+            (json!({"sequence_bias": [[[1, 99], 2.0]]}), "sequence_bias = 99"),
+            (json!({"forced_bos_token_id": 3, "suppress_tokens": [3]}), "suppress_tokens too"),
+            (json!({"exponential_decay_length_penalty": [2, 1.1]}), "needs an eos_token_id"),
+            (json!({"stop_strings": ["a", ""]}), "empty"),
+            (json!({"max_time": -1.0}), "max_time"),
+        ] {
+            let e = error(value.clone());
+            assert!(e.contains(says), "{value}: {e}");
+        }
+    }
+
+    #[test]
+    fn harmless_settings_pass() {
+        for value in [
+            json!({}),
+            json!({"num_beams": 4, "num_return_sequences": 4}),
+            json!({"temperature": 0.0, "top_p": 3.0}),
+            json!({"do_sample": true, "num_return_sequences": 7, "top_p": 0.0}),
+            json!({"suppress_tokens": [50], "eos_token_id": [2, 60]}),
+            json!({"min_length": 50}),
+        ] {
+            assert_eq!(error(value.clone()), "", "{value}");
+        }
+    }
+}
