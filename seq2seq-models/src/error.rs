@@ -1,6 +1,6 @@
 //! What can go wrong between a folder and its results.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The result of loading, decoding or a task.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,10 +25,83 @@ pub enum Error {
         /// What is wrong, where in it, and what was expected.
         reason: String,
     },
+    /// A model of a kind that this library does not know.
+    #[error("{path}: {what} '{found}' is not supported (there is: {known})")]
+    UnknownModel {
+        /// The file that says so.
+        path: PathBuf,
+        /// `model_type` or `architectures`.
+        what: &'static str,
+        /// What it says.
+        found: String,
+        /// What is supported.
+        known: String,
+    },
+    /// A weight that the model needs is not in its checkpoint.
+    #[error("{path}: no tensor '{tensor}' (looked for {tried})")]
+    TensorMissing {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name that transformers writes.
+        tensor: String,
+        /// Every name under which it would have been found.
+        tried: String,
+    },
+    /// A weight has another shape than the configuration calls for.
+    #[error("{path}: tensor '{tensor}' has shape {found:?}, config.json calls for {expected:?}")]
+    TensorShape {
+        /// The checkpoint file that holds it.
+        path: PathBuf,
+        /// Its name there.
+        tensor: String,
+        /// The shape that the model needs.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A weight has an element type that cannot be computed with.
+    #[error("{path}: tensor '{tensor}' holds {found}; weights must be F32, F16 or BF16")]
+    TensorType {
+        /// The checkpoint file that holds it.
+        path: PathBuf,
+        /// Its name there.
+        tensor: String,
+        /// The element type in the file.
+        found: String,
+    },
+    /// A weight is NaN or infinite.
+    #[error("{path}: tensor '{tensor}' holds {value} at element {at}; the checkpoint is damaged")]
+    TensorValue {
+        /// The checkpoint file that holds it.
+        path: PathBuf,
+        /// Its name there.
+        tensor: String,
+        /// The position of the first such element, row-major.
+        at: usize,
+        /// NaN, inf or -inf.
+        value: f32,
+    },
     /// The input of a request cannot be used.
     #[error("{0}")]
     Input(String),
     /// An operation failed.
     #[error(transparent)]
     Op(#[from] seq2seq_core::Error),
+}
+
+impl Error {
+    /// [`Error::Io`].
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+
+    /// [`Error::File`].
+    pub fn file(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().into(), reason: reason.into() }
+    }
+
+    /// [`Error::Input`].
+    pub fn input(reason: impl Into<String>) -> Self {
+        Self::Input(reason.into())
+    }
 }

@@ -1,11 +1,23 @@
 //! Models as descriptions, checkpoints, decoding and tasks, over any backend.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod blocks;
+pub mod checkpoint;
+pub mod device;
 pub mod error;
+pub mod families;
 pub mod generate;
 pub mod model;
+pub mod plan;
+pub mod request;
+mod stacks;
+pub mod tasks;
 pub mod tokenizer;
 
 pub use error::{Error, Result};
-pub use model::{Forward, ForwardOutput, Generated, Prompt};
+pub use checkpoint::Files;
+pub use device::{Device, LoadOptions};
+pub use families::Family;
+pub use model::Model;
+pub use request::{Forward, ForwardOutput, Generated, Prompt};
 pub use tokenizer::{Encoding, TextStream, Tokenizer};

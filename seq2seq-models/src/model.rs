@@ -1,50 +1,230 @@
-//! Requests and results of a loaded model.
+//! A loaded model behind one handle.
 
-/// What one call of a model reads: sequences of unequal lengths, no padding.
-#[derive(Debug, Clone, Default)]
-pub struct Forward {
-    /// Token ids of each sequence (encoder input, or the text of a decoder-only model).
-    pub input_ids: Vec<Vec<u32>>,
-    /// Segment ids, as long as `input_ids`; zeros where absent.
-    pub token_type_ids: Option<Vec<Vec<u32>>>,
-    /// Ids given to the decoder of an encoder-decoder.
-    pub decoder_input_ids: Option<Vec<Vec<u32>>>,
+use crate::{
+    Error, Forward, ForwardOutput, Generated, Prompt, Result,
+    checkpoint::{Checkpoint, Files, Loader, Taken},
+    device::{self, LoadOptions},
+    families::{self, Family},
+    generate::{self, ConfigLayers, Context, GenerationConfig, Sink},
+    plan::ModelPlan,
+    stacks::{Transformer, check_ids},
+};
+use seq2seq_core::{Format, SeqBackend};
+use serde_json::{Map, Value};
+use std::{path::Path, sync::Arc};
+
+/// A model, ready to compute. Cloning shares it; any number of threads may use it at once.
+///
+/// Its weights are views of the mapped checkpoint and packed copies; what belongs to a request lives only as long as
+/// the request.
+#[derive(Clone)]
+pub struct Model {
+    shared: Arc<Shared>,
 }
 
-/// One named result, as transformers names it: `logits`, `last_hidden_state`, `pooler_output`, `start_logits`,
-/// `end_logits`, `encoder_last_hidden_state`.
-#[derive(Debug, Clone)]
-pub struct ForwardOutput {
-    /// The name.
-    pub name: &'static str,
-    /// Rows of each sequence: its length, or 1 where the result is one row a sequence.
-    pub rows: Vec<usize>,
-    /// Whether there is one row a position (`[B, T, width]` when padded) or one a sequence (`[B, width]`).
-    pub per_position: bool,
-    /// Columns. `start_logits` and `end_logits` have 1 and are `[B, T]` in transformers.
-    pub width: usize,
-    /// Packed rows, row-major.
-    pub values: Vec<f32>,
+struct Shared {
+    checkpoint: Checkpoint,
+    plan: ModelPlan,
+    decoding: ConfigLayers,
+    engine: Engine,
+    format: Format,
 }
 
-/// What one generation starts from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prompt {
-    /// Source ids (encoder-decoder) or prompt ids (decoder-only).
-    pub input_ids: Vec<u32>,
-    /// Ids the decoder of an encoder-decoder begins with, in place of its start token.
-    pub decoder_input_ids: Option<Vec<u32>>,
+/// The weights on their backend, erased, and what was taken from the checkpoint for them.
+pub(crate) struct Engine {
+    compute: Box<dyn Compute>,
+    taken: Taken,
 }
 
-/// One returned sequence.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Generated {
-    /// What `generate()` returns without padding: with the decoder start for encoder-decoders, only the new ids for
-    /// decoder-only models.
-    pub ids: Vec<u32>,
-    /// Sum of log-probabilities over length^length_penalty: `sequences_scores` of beam search, the same formula
-    /// for greedy search and sampling.
-    pub score: f32,
-    /// Cross-attention of each generated token where asked for: `[token][layer][head][source position]`.
-    pub weights: Option<Vec<Vec<Vec<f32>>>>,
+/// What a request asks of a model: one virtual call a request.
+trait Compute: Send + Sync {
+    fn describe(&self) -> String;
+    fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>>;
+    fn generate(
+        &self,
+        plan: &generate::Plan<'_>,
+        sources: &[Vec<u32>],
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>>;
+}
+
+impl<B: SeqBackend> Compute for Transformer<B> {
+    fn describe(&self) -> String {
+        self.backend().describe()
+    }
+
+    fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.forward(request)
+    }
+
+    fn generate(
+        &self,
+        plan: &generate::Plan<'_>,
+        sources: &[Vec<u32>],
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>> {
+        let mut session = self.session(sources, plan.hypotheses(), plan.capacity())?;
+        generate::run(plan, &mut session, sink)
+    }
+}
+
+impl Engine {
+    pub(crate) fn load<B: SeqBackend>(
+        backend: B,
+        checkpoint: &Checkpoint,
+        plan: &ModelPlan,
+        format: Format,
+    ) -> Result<Self> {
+        let loader = Loader::new(&backend, checkpoint, plan.family.names(), format);
+        let compute = Box::new(Transformer::load(plan, &loader)?);
+        Ok(Self { compute, taken: loader.finish().0 })
+    }
+}
+
+impl Model {
+    /// Loads a Hugging Face folder: `config.json`, `model.safetensors` or its shards, and `generation_config.json`.
+    ///
+    /// The files are memory-mapped: they must not be rewritten in place while the model is in use (replacing them by
+    /// new files is safe).
+    ///
+    /// # Errors
+    /// Missing and damaged files, models of other families, tensors that are missing, of another shape or not finite;
+    /// each names the file and what in it is wrong.
+    pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
+        Self::load_files(Files::folder(folder.as_ref())?, options)
+    }
+
+    /// Loads a model from its files, which the program may hold itself ([`Files::embedded`]).
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_files(files: Files, options: &LoadOptions) -> Result<Self> {
+        let mut checkpoint = Checkpoint::open(files)?;
+        if let Some(architecture) = &options.architecture {
+            checkpoint.set_architecture(architecture);
+        }
+        let plan = families::plan(&checkpoint)?;
+        let decoding = decoding(&checkpoint)?;
+        let engine = device::load(&checkpoint, &plan, options)?;
+        let format = options.format;
+        Ok(Self { shared: Arc::new(Shared { checkpoint, plan, decoding, engine, format }) })
+    }
+
+    /// Computes every row of every sequence: results named and ordered as in transformers.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an empty batch or sequence, ids outside the vocabulary (naming where), segment ids that
+    /// do not fit, more tokens than positions, and a decoder that is given nothing.
+    pub fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.shared.engine.compute.forward(request)
+    }
+
+    /// Generates for each prompt its sequences, the best first. `config` is laid over the model's own settings.
+    ///
+    /// # Errors
+    /// Settings that make no sense, prompts that cannot be used, and models that do not write.
+    pub fn generate(
+        &self,
+        prompts: &[Prompt],
+        config: &GenerationConfig,
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>> {
+        let plan = generate::Plan::new(&self.decoding().with(config), &self.context()?, prompts)?;
+        self.run(&plan, prompts, sink)
+    }
+
+    /// Carries out a plan that was made for these prompts in the [`context`](Self::context) of this model.
+    ///
+    /// # Errors
+    /// Prompts that cannot be used, and models that do not write.
+    pub fn run(
+        &self,
+        plan: &generate::Plan<'_>,
+        prompts: &[Prompt],
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>> {
+        let context = self.context()?;
+        let name = if context.encoder_decoder { "decoder_input_ids" } else { "input_ids" };
+        for (i, history) in plan.histories().enumerate() {
+            check_ids(name, i, history, context.vocab, "the vocabulary")?;
+        }
+        let sources: Vec<Vec<u32>> = prompts.iter().map(|p| p.input_ids.clone()).collect();
+        self.shared.engine.compute.generate(plan, &sources, sink)
+    }
+
+    /// What planning a generation must know of this model. Fails for models that do not write.
+    pub fn context(&self) -> Result<Context<'static>> {
+        let plan = self.plan();
+        let decoder = plan.decoder.as_ref().filter(|_| plan.generates());
+        let decoder = decoder.ok_or_else(|| {
+            Error::Input(format!("this {} model has no head for writing; it cannot generate", plan.family))
+        })?;
+        Ok(Context {
+            encoder_decoder: plan.is_encoder_decoder(),
+            vocab: decoder.embedding.vocab,
+            max_position_embeddings: self.max_positions(),
+            token_bytes: None,
+        })
+    }
+
+    /// The family that `model_type` names.
+    pub fn family(&self) -> Family {
+        self.shared.plan.family
+    }
+
+    /// The model as a description.
+    pub fn plan(&self) -> &ModelPlan {
+        &self.shared.plan
+    }
+
+    /// `config.json` as it stands.
+    pub fn config(&self) -> &Value {
+        self.shared.checkpoint.config()
+    }
+
+    /// The files beside the weights, such as those of the tokenizer.
+    pub fn files(&self) -> &Files {
+        self.shared.checkpoint.files()
+    }
+
+    /// The decoding settings of the model's files.
+    pub fn decoding(&self) -> &ConfigLayers {
+        &self.shared.decoding
+    }
+
+    /// The length of text that config.json gives; `None` where it gives none, as T5 has no bound.
+    pub fn max_positions(&self) -> Option<usize> {
+        let named = ["max_position_embeddings", "n_positions"];
+        let given = named.iter().find_map(|key| self.config().get(key)?.as_u64());
+        let table = || self.plan().last_stack().and_then(|s| s.max_positions());
+        given.and_then(|n| usize::try_from(n).ok()).or_else(table)
+    }
+
+    /// Elements of all weights, shared ones once.
+    pub fn parameters(&self) -> usize {
+        self.shared.engine.taken.parameters
+    }
+
+    /// Bytes of the weights in memory if linear layers were packed in `format`.
+    pub fn bytes(&self, format: Format) -> usize {
+        self.shared.engine.taken.bytes(format)
+    }
+
+    /// How linear layers are packed.
+    pub fn format(&self) -> Format {
+        self.shared.format
+    }
+
+    /// The backend and what it runs on.
+    pub fn device(&self) -> String {
+        self.shared.engine.compute.describe()
+    }
+}
+
+/// The decoding settings of a checkpoint's files.
+fn decoding(checkpoint: &Checkpoint) -> Result<ConfigLayers> {
+    const NAME: &str = "generation_config.json";
+    let own: Option<Map<String, Value>> = checkpoint.files().json(NAME)?;
+    let empty = Map::new();
+    ConfigLayers::from_files(checkpoint.config().as_object().unwrap_or(&empty), own.as_ref())
 }

@@ -1,0 +1,44 @@
+//! The feed-forward half of a block.
+
+use super::Residual;
+use crate::{
+    Result,
+    checkpoint::{Part, Scope},
+    plan::{Ffn, StackPlan},
+};
+use seq2seq_core::{Activation, Backend, Epilogue};
+
+/// Two projections with an activation, or a gate, between them.
+pub(super) struct FeedForward<B: Backend> {
+    around: Residual<B>,
+    /// Both halves of a gate in one layer.
+    up: B::Linear,
+    activation: Activation,
+    down: B::Linear,
+}
+
+impl<B: Backend> FeedForward<B> {
+    pub(super) fn load(plan: &StackPlan, scope: &Scope<'_, '_, B>) -> Result<Self> {
+        let ffn = &plan.feed_forward;
+        let part = |name, outputs| Part { name, outputs, bias: ffn.bias };
+        let (up, activation) = match ffn.kind {
+            Ffn::Plain(act) => (scope.linear(plan.width, &[part("in", ffn.width)])?, act),
+            Ffn::Gated(act) => {
+                (scope.gated(plan.width, part("gate", ffn.width), part("up", ffn.width))?, act)
+            }
+        };
+        Ok(Self {
+            up,
+            activation,
+            down: scope.linear(ffn.width, &[part("out", plan.width)])?,
+            around: Residual::load(plan.place, &plan.norm, plan.width, scope)?,
+        })
+    }
+
+    pub(super) fn forward(&self, backend: &B, x: &B::Tensor) -> Result<B::Tensor> {
+        self.around.around(backend, x, |x, residual| {
+            let wide = backend.linear(x, &self.up, Epilogue::activation(self.activation))?;
+            Ok(backend.linear(&wide, &self.down, Epilogue::residual(residual))?)
+        })
+    }
+}

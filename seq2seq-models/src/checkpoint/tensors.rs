@@ -1,0 +1,162 @@
+//! The tensors of a model in one or many safetensors files.
+
+use super::{
+    files::Files,
+    safetensors::{Entry, read_header},
+};
+use crate::{Error, Result};
+use ::safetensors::Dtype;
+use seq2seq_core::{DType, HostTensor, host::SharedBytes};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+/// Files of older checkpoints that execute code when read, which this library will not do.
+const PICKLED: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+/// An opened folder: its configuration as it stands in the file and views of its mapped tensors.
+///
+/// Opening reads headers only. The files must not be rewritten in place while the checkpoint, or a model made from
+/// it, is in use.
+pub struct Checkpoint {
+    files: Files,
+    config: serde_json::Value,
+    shards: Vec<Shard>,
+    /// Tensor name to its shard.
+    tensors: BTreeMap<String, (usize, Entry)>,
+}
+
+struct Shard {
+    path: PathBuf,
+    bytes: SharedBytes,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens `config.json` and `model.safetensors`, or the files that `model.safetensors.index.json` lists.
+    pub fn open(files: Files) -> Result<Self> {
+        let config = files.json("config.json")?.ok_or_else(|| {
+            let e = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file; every model needs one");
+            Error::io(files.path("config.json"), e)
+        })?;
+        let mut this = Self { files, config, shards: Vec::new(), tensors: BTreeMap::new() };
+        if this.files.contains(SINGLE) {
+            this.add_shard(SINGLE)?;
+        } else if let Some(index) = this.files.json::<Index>(INDEX)? {
+            this.add_shards(&index)?;
+        } else {
+            return Err(this.no_weights());
+        }
+        Ok(this)
+    }
+
+    fn no_weights(&self) -> Error {
+        let pickled = PICKLED.iter().find(|name| self.files.contains(name));
+        let reason = match pickled {
+            Some(name) => format!("no such file; {name} cannot be read safely, save the model with safetensors"),
+            None => format!("no such file, nor {INDEX}; every model needs its weights"),
+        };
+        Error::io(self.files.path(SINGLE), std::io::Error::new(std::io::ErrorKind::NotFound, reason))
+    }
+
+    fn add_shards(&mut self, index: &Index) -> Result<()> {
+        let index_path = self.files.path(INDEX);
+        for name in index.weight_map.values().collect::<BTreeSet<_>>() {
+            // The index is untrusted: it may name files of this folder only.
+            if Path::new(name).file_name().is_none_or(|f| f != name.as_str()) {
+                return Err(Error::file(index_path, format!("'{name}' is not a plain file name")));
+            }
+            self.add_shard(name)?;
+        }
+        for (tensor, file) in &index.weight_map {
+            if !self.tensors.contains_key(tensor) {
+                return Err(Error::file(index_path, format!("promises tensor '{tensor}' in {file}, which lacks it")));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_shard(&mut self, name: &str) -> Result<()> {
+        let path = self.files.path(name);
+        let Some(bytes) = self.files.map(name)? else {
+            let e = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file; the index lists it");
+            return Err(Error::io(path, e));
+        };
+        let shard = self.shards.len();
+        for (tensor, entry) in read_header(&path, (*bytes).as_ref())? {
+            if self.tensors.insert(tensor.clone(), (shard, entry)).is_some() {
+                return Err(Error::file(path, format!("tensor '{tensor}' is in another file too")));
+            }
+        }
+        self.shards.push(Shard { path, bytes });
+        Ok(())
+    }
+
+    /// The files beside the weights.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// `config.json` as it stands: some meanings hang on whether a key is there at all (PARITY trap 5).
+    pub fn config(&self) -> &serde_json::Value {
+        &self.config
+    }
+
+    /// Puts another architecture in place of the one that config.json names.
+    pub(crate) fn set_architecture(&mut self, architecture: &str) {
+        if let Some(keys) = self.config.as_object_mut() {
+            keys.insert("architectures".into(), vec![architecture].into());
+        }
+    }
+
+    /// The name of every tensor, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Whether there is such a tensor.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// A view of a tensor, sharing the mapped bytes; `None` where there is none of that name.
+    /// Fails when its elements are of a type that the engine has no use for.
+    pub fn tensor(&self, name: &str) -> Result<Option<HostTensor>> {
+        let Some((shard, entry)) = self.tensors.get(name) else { return Ok(None) };
+        let Shard { path, bytes } = &self.shards[*shard];
+        let dtype = match entry.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::I64 => DType::I64,
+            Dtype::I32 => DType::I32,
+            Dtype::U8 => DType::U8,
+            other => {
+                return Err(Error::TensorType {
+                    path: path.clone(),
+                    tensor: name.into(),
+                    found: format!("{other:?}"),
+                });
+            }
+        };
+        let (shape, range) = (entry.shape.clone(), entry.range.clone());
+        Ok(Some(HostTensor::from_shared(dtype, shape, bytes.clone(), range)?))
+    }
+
+    /// The file that holds a tensor, or the one where weights are first looked for.
+    pub fn path_of(&self, tensor: &str) -> PathBuf {
+        match self.tensors.get(tensor) {
+            Some((shard, _)) => self.shards[*shard].path.clone(),
+            None if self.shards.len() == 1 => self.shards[0].path.clone(),
+            None => self.files.path(INDEX),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What each family of checkpoints says: its configuration, its plan, its tensor names. No mathematics.
+
+mod bart;
+mod bert;
+mod config;
+mod distilbert;
+mod gpt2;
+mod heads;
+mod llama;
+mod marian;
+mod roberta;
+mod t5;
+
+use crate::{
+    Error, Result,
+    checkpoint::{Checkpoint, NameTable},
+    plan::ModelPlan,
+};
+use serde_json::Value;
+use std::fmt;
+
+/// A family of models, by `model_type` in config.json.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Family {
+    Bart,
+    Bert,
+    DistilBert,
+    Gpt2,
+    Llama,
+    Marian,
+    Mbart,
+    Mt5,
+    Roberta,
+    T5,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Self; 10] = [
+        Self::Bart,
+        Self::Bert,
+        Self::DistilBert,
+        Self::Gpt2,
+        Self::Llama,
+        Self::Marian,
+        Self::Mbart,
+        Self::Mt5,
+        Self::Roberta,
+        Self::T5,
+    ];
+
+    /// Its `model_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bart => "bart",
+            Self::Bert => "bert",
+            Self::DistilBert => "distilbert",
+            Self::Gpt2 => "gpt2",
+            Self::Llama => "llama",
+            Self::Marian => "marian",
+            Self::Mbart => "mbart",
+            Self::Mt5 => "mt5",
+            Self::Roberta => "roberta",
+            Self::T5 => "t5",
+        }
+    }
+
+    /// How its checkpoints name our tensors.
+    pub(crate) fn names(self) -> &'static NameTable {
+        match self {
+            Self::Bart | Self::Mbart => &bart::NAMES,
+            Self::Bert => &bert::NAMES,
+            Self::DistilBert => &distilbert::NAMES,
+            Self::Gpt2 => &gpt2::NAMES,
+            Self::Llama => &llama::NAMES,
+            Self::Marian => &marian::NAMES,
+            Self::Mt5 | Self::T5 => &t5::NAMES,
+            Self::Roberta => &roberta::NAMES,
+        }
+    }
+
+    fn plan(self, config: &Value) -> Result<ModelPlan, Unplanned> {
+        match self {
+            Self::Bart | Self::Mbart => bart::plan(self, config),
+            Self::Bert => bert::plan(config),
+            Self::DistilBert => distilbert::plan(config),
+            Self::Gpt2 => gpt2::plan(config),
+            Self::Llama => llama::plan(config),
+            Self::Marian => marian::plan(config),
+            Self::Mt5 | Self::T5 => t5::plan(self, config),
+            Self::Roberta => roberta::plan(config),
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a configuration gives no plan.
+enum Unplanned {
+    /// A model that this library does not know.
+    Unknown { what: &'static str, found: String, known: String },
+    /// A value that cannot be.
+    Invalid(String),
+}
+
+impl From<String> for Unplanned {
+    fn from(reason: String) -> Self {
+        Self::Invalid(reason)
+    }
+}
+
+/// The plan that a checkpoint's configuration describes.
+pub(crate) fn plan(checkpoint: &Checkpoint) -> Result<ModelPlan> {
+    let path = || checkpoint.files().path("config.json");
+    family(checkpoint.config())
+        .and_then(|family| {
+            let plan = family.plan(checkpoint.config())?;
+            plan.check()?;
+            Ok(plan)
+        })
+        .map_err(|e| match e {
+            Unplanned::Unknown { what, found, known } => {
+                Error::UnknownModel { path: path(), what, found, known }
+            }
+            Unplanned::Invalid(reason) => Error::file(path(), reason),
+        })
+}
+
+fn family(config: &Value) -> Result<Family, Unplanned> {
+    let found = match config.get("model_type") {
+        Some(Value::String(name)) => name,
+        Some(other) => return Err(Unplanned::Invalid(format!("model_type is {other}, not a name"))),
+        None => return Err(Unplanned::Invalid("has no model_type".into())),
+    };
+    let known = Family::ALL.into_iter().find(|f| f.name() == found);
+    known.ok_or_else(|| Unplanned::Unknown {
+        what: "model_type",
+        found: found.clone(),
+        known: Family::ALL.map(Family::name).join(", "),
+    })
+}

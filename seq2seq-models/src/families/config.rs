@@ -1,0 +1,106 @@
+//! Reading config.json: what all families share.
+
+use super::Unplanned;
+use seq2seq_core::Activation;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The configuration as a family's struct; errors name the key.
+pub(super) fn read<T: DeserializeOwned>(config: &Value) -> Result<T, Unplanned> {
+    serde_path_to_error::deserialize(config)
+        .map_err(|e| Unplanned::Invalid(format!("'{}': {}", e.path(), e.inner())))
+}
+
+/// An activation by its name in transformers; those of one formula share one name of ours.
+pub(super) fn activation(name: &str) -> Result<Activation, Unplanned> {
+    const KNOWN: &str = "relu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, silu, swish, tanh";
+    Ok(match name {
+        "relu" => Activation::Relu,
+        "gelu" | "gelu_python" => Activation::Gelu,
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => {
+            Activation::GeluTanh
+        }
+        "quick_gelu" => Activation::QuickGelu,
+        "silu" | "swish" => Activation::Silu,
+        "tanh" => Activation::Tanh,
+        _ => {
+            return Err(Unplanned::Unknown {
+                what: "activation",
+                found: name.into(),
+                known: KNOWN.into(),
+            });
+        }
+    })
+}
+
+/// heads · D = width, as families without an explicit head width need it.
+pub(super) fn head_dim(width: usize, heads: usize) -> Result<usize, Unplanned> {
+    match heads {
+        0 => Err(Unplanned::Invalid("there are 0 attention heads".into())),
+        _ if width % heads != 0 => {
+            Err(Unplanned::Invalid(format!("a width of {width} does not divide into {heads} heads")))
+        }
+        _ => Ok(width / heads),
+    }
+}
+
+/// D^-0.5
+pub(super) fn inverse_sqrt(head_dim: usize) -> f32 {
+    (head_dim as f64).sqrt().recip() as f32
+}
+
+/// The first of `architectures`, or `default` where the file does not say.
+pub(super) fn architecture<'a>(config: &'a Value, default: &'static str) -> &'a str {
+    config.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str).unwrap_or(default)
+}
+
+/// The error for an architecture that the family does not have here.
+pub(super) fn unknown_architecture<T>(found: &str, known: &[&str]) -> Result<T, Unplanned> {
+    Err(Unplanned::Unknown {
+        what: "architecture",
+        found: found.into(),
+        known: known.join(", "),
+    })
+}
+
+/// How many classes a head tells apart: `id2label`, else `num_labels`, else `default`.
+pub(super) fn classes(config: &Value, default: usize) -> Result<usize, Unplanned> {
+    #[derive(Deserialize)]
+    struct Labels {
+        id2label: Option<BTreeMap<String, Value>>,
+        num_labels: Option<usize>,
+    }
+    let Labels { id2label, num_labels } = read(config)?;
+    let named = id2label.map(|l| l.len()).filter(|n| *n > 0);
+    Ok(named.or(num_labels).unwrap_or(default))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn classes_are_counted() {
+        let count = |config| classes(&config, 2).ok();
+        assert_eq!(count(json!({})), Some(2));
+        assert_eq!(count(json!({"num_labels": 5})), Some(5));
+        assert_eq!(count(json!({"id2label": {"0": "a", "1": "b", "2": "c"}, "num_labels": 5})), Some(3));
+        assert_eq!(count(json!({"num_labels": "many"})), None);
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        #[derive(Deserialize, Debug)]
+        struct Config {
+            #[expect(dead_code, reason = "read by the error only")]
+            width: usize,
+        }
+        let error = match read::<Config>(&json!({"width": "wide"})) {
+            Err(Unplanned::Invalid(reason)) => reason,
+            _ => panic!(),
+        };
+        assert!(error.contains("'width'"), "{error}");
+    }
+}

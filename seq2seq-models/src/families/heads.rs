@@ -1,0 +1,55 @@
+//! The heads that families share.
+
+use crate::plan::{DensePlan, HeadPlan, OutputPlan, PoolRow, Presence, HeadKind};
+use seq2seq_core::Activation;
+
+/// The rows of the last stack; with a pooler (tanh of a square layer on the first row) where the checkpoint has one.
+pub(super) fn hidden(pooler: bool) -> HeadPlan {
+    let dense = DensePlan { activation: Activation::Tanh, norm: false, presence: Presence::IfStored };
+    HeadPlan {
+        kind: HeadKind::Hidden,
+        pool: pooler.then_some(PoolRow::First),
+        dense: pooler.then_some(dense),
+        output: None,
+    }
+}
+
+/// Scores for the next token.
+pub(super) fn language(vocab: usize, tied: bool, bias: Presence, scale: f32) -> HeadPlan {
+    let output = OutputPlan { width: vocab, bias, tied, scale };
+    HeadPlan { kind: HeadKind::Language, pool: None, dense: None, output: Some(output) }
+}
+
+/// Scores for the token at each position: dense, activation, norm, then the table of the tokens with a bias.
+pub(super) fn masked_language(vocab: usize, activation: Activation, tied: bool) -> HeadPlan {
+    HeadPlan {
+        kind: HeadKind::MaskedLanguage,
+        pool: None,
+        dense: Some(DensePlan { activation, norm: true, presence: Presence::Always }),
+        output: Some(OutputPlan { width: vocab, bias: Presence::Always, tied, scale: 1.0 }),
+    }
+}
+
+/// Scores for the classes of a sequence, from one of its rows.
+pub(super) fn classify(pool: PoolRow, activation: Activation, classes: usize) -> HeadPlan {
+    HeadPlan {
+        kind: HeadKind::Classify,
+        pool: Some(pool),
+        dense: Some(DensePlan { activation, norm: false, presence: Presence::Always }),
+        output: Some(own(classes)),
+    }
+}
+
+/// Scores for the classes of each token.
+pub(super) fn tag(classes: usize) -> HeadPlan {
+    HeadPlan { kind: HeadKind::Tag, pool: None, dense: None, output: Some(own(classes)) }
+}
+
+/// Scores for the start and the end of an answer.
+pub(super) fn answer() -> HeadPlan {
+    HeadPlan { kind: HeadKind::Answer, pool: None, dense: None, output: Some(own(2)) }
+}
+
+fn own(width: usize) -> OutputPlan {
+    OutputPlan { width, bias: Presence::Always, tied: false, scale: 1.0 }
+}

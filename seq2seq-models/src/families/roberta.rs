@@ -1,0 +1,88 @@
+//! RoBERTa (Liu et al. 2019): BERT's encoder with other positions and heads.
+
+use super::{
+    Family, Unplanned,
+    bert::Config,
+    config::{architecture, classes, read, unknown_architecture},
+    heads,
+};
+use crate::{checkpoint::NameTable, plan::*};
+use seq2seq_core::Activation;
+use serde_json::{Value, json};
+
+pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
+    let c: Config = read(&with_defaults(config))?;
+    let head = match architecture(config, "RobertaModel") {
+        "RobertaModel" => heads::hidden(true),
+        // Whatever activation the blocks have, this head's is gelu (PARITY trap 32).
+        "RobertaForMaskedLM" => {
+            heads::masked_language(c.vocab_size, Activation::Gelu, c.tie_word_embeddings)
+        }
+        "RobertaForSequenceClassification" => {
+            heads::classify(PoolRow::First, Activation::Tanh, classes(config, 2)?)
+        }
+        "RobertaForTokenClassification" => heads::tag(classes(config, 2)?),
+        "RobertaForQuestionAnswering" => heads::answer(),
+        other => return unknown_architecture(other, &ARCHITECTURES),
+    };
+    let padding = c.pad_token_id.unwrap_or(1);
+    let position = Position::Learned {
+        rows: c.max_position_embeddings,
+        offset: padding as usize + 1, // PARITY trap 32
+        padding: Some(padding),
+    };
+    Ok(ModelPlan {
+        family: Family::Roberta,
+        encoder: Some(c.encoder(position)?),
+        decoder: None,
+        head,
+        decoder_input: DecoderInput::Given,
+    })
+}
+
+/// The keys whose defaults differ from BERT's.
+fn with_defaults(config: &Value) -> Value {
+    let mut config = config.clone();
+    if let Some(keys) = config.as_object_mut() {
+        keys.entry("vocab_size").or_insert(json!(50265));
+        keys.entry("pad_token_id").or_insert(json!(1));
+    }
+    config
+}
+
+const ARCHITECTURES: [&str; 5] = [
+    "RobertaModel",
+    "RobertaForMaskedLM",
+    "RobertaForSequenceClassification",
+    "RobertaForTokenClassification",
+    "RobertaForQuestionAnswering",
+];
+
+pub(super) const NAMES: NameTable = NameTable {
+    prefixes: &["roberta.", ""],
+    rules: &[
+        ("encoder.embed.tokens", &["embeddings.word_embeddings"]),
+        ("encoder.embed.positions", &["embeddings.position_embeddings"]),
+        ("encoder.embed.types", &["embeddings.token_type_embeddings"]),
+        ("encoder.embed.norm", &["embeddings.LayerNorm"]),
+        ("encoder.layers.#.attention.query", &["encoder.layer.#.attention.self.query"]),
+        ("encoder.layers.#.attention.key", &["encoder.layer.#.attention.self.key"]),
+        ("encoder.layers.#.attention.value", &["encoder.layer.#.attention.self.value"]),
+        ("encoder.layers.#.attention.output", &["encoder.layer.#.attention.output.dense"]),
+        ("encoder.layers.#.attention.norm", &["encoder.layer.#.attention.output.LayerNorm"]),
+        ("encoder.layers.#.ffn.in", &["encoder.layer.#.intermediate.dense"]),
+        ("encoder.layers.#.ffn.out", &["encoder.layer.#.output.dense"]),
+        ("encoder.layers.#.ffn.norm", &["encoder.layer.#.output.LayerNorm"]),
+        ("head.hidden.dense", &["pooler.dense"]),
+        ("head.masked.dense", &["lm_head.dense"]),
+        ("head.masked.norm", &["lm_head.layer_norm"]),
+        ("head.masked.out.bias", &["lm_head.bias"]),
+        ("head.masked.out", &["lm_head.decoder"]),
+        ("head.classify.dense", &["classifier.dense"]),
+        ("head.classify.out", &["classifier.out_proj"]),
+        ("head.tag.out", &["classifier"]),
+        ("head.answer.out", &["qa_outputs"]),
+    ],
+    ignored: &["embeddings.position_ids"],
+    transposed: false,
+};

@@ -1,0 +1,371 @@
+//! A model as a description: what stands where, in plain data.
+//!
+//! A family turns its configuration into a [`ModelPlan`]; the blocks and stacks are built from nothing else.
+
+use crate::{Error, Result, families::Family};
+use seq2seq_core::{Activation, BucketSpec, NormKind};
+
+pub use crate::checkpoint::Presence;
+
+/// A whole model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelPlan {
+    /// Whose configuration and tensor names these are.
+    pub family: Family,
+    /// Reads the input; absent in decoder-only models.
+    pub encoder: Option<StackPlan>,
+    /// Writes the output; absent in encoder-only models.
+    pub decoder: Option<StackPlan>,
+    /// What is made of the last stack's rows.
+    pub head: HeadPlan,
+    /// The decoder's input where a request gives none.
+    pub decoder_input: DecoderInput,
+}
+
+/// A stack of equal blocks over embedded tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StackPlan {
+    /// M
+    pub width: usize,
+    /// L
+    pub layers: usize,
+    /// How ids become rows.
+    pub embedding: EmbeddingPlan,
+    /// Self-attention; cross-attention has its heads too.
+    pub attention: AttentionPlan,
+    /// The encoder's width, where each block attends to its output.
+    pub cross: Option<usize>,
+    /// The feed-forward half of a block.
+    pub feed_forward: FeedForwardPlan,
+    /// Every normalisation of the stack.
+    pub norm: NormPlan,
+    /// Before or after each half of a block.
+    pub place: NormPlace,
+    /// Whether a normalisation follows the last block.
+    pub final_norm: bool,
+}
+
+/// How ids become rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmbeddingPlan {
+    /// V
+    pub vocab: usize,
+    /// Multiplies token rows, and only them (PARITY trap 15).
+    pub scale: f32,
+    /// How a row learns where it stands.
+    pub position: Position,
+    /// Kinds of segments; 0 where the model has none.
+    pub types: usize,
+    /// Whether the sum is normalised (PARITY trap 13).
+    pub norm: bool,
+}
+
+/// How a row learns where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Position {
+    /// A table in the checkpoint.
+    Learned {
+        /// Rows of the table.
+        rows: usize,
+        /// The row of position 0 (PARITY trap 12).
+        offset: usize,
+        /// Where set: this token stands at row `offset - 1` and is not counted (PARITY trap 32).
+        padding: Option<u32>,
+    },
+    /// A table of sines and cosines (Vaswani et al. 2017).
+    Sinusoidal {
+        /// Positions that the model was made for.
+        rows: usize,
+        /// Which column holds what.
+        layout: SinusoidLayout,
+    },
+    /// Queries and keys are rotated.
+    Rotary(RotaryPlan),
+    /// A bias for each distance, one table a stack.
+    Buckets(BucketSpec),
+}
+
+/// The order of columns in a sinusoid table: three exist (PARITY trap 17), this is the one in use here so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinusoidLayout {
+    /// All sines, then all cosines; column j of either has the frequency 10000^(-2j/M).
+    Halves,
+}
+
+/// Rotary position embedding (Su et al. 2021): which frequencies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RotaryPlan {
+    /// The base of the powers.
+    pub theta: f64,
+    /// Columns of a head that are rotated.
+    pub columns: usize,
+    /// How the frequencies are stretched for long texts.
+    pub scaling: RotaryScaling,
+}
+
+/// How rotary frequencies are stretched (PARITY trap 38).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RotaryScaling {
+    /// Not at all.
+    None,
+    /// Every frequency divided.
+    Linear {
+        /// By this.
+        factor: f64,
+    },
+    /// Long waves divided, short ones kept, a ramp between (LLaMA 3.1).
+    Llama3 {
+        /// Divides long waves.
+        factor: f64,
+        /// Waves longer than `original / low` are long.
+        low: f64,
+        /// Waves shorter than `original / high` are short.
+        high: f64,
+        /// Positions in training.
+        original: f64,
+    },
+    /// YaRN (Peng et al. 2023).
+    Yarn {
+        /// Divides long waves.
+        factor: f64,
+        /// What cosine and sine are multiplied by.
+        attention: YarnAttention,
+        /// Turns above which a wave is short.
+        fast: f64,
+        /// Turns below which a wave is long.
+        slow: f64,
+        /// Positions in training.
+        original: f64,
+        /// Whether the ramp begins and ends on whole columns.
+        truncate: bool,
+    },
+}
+
+/// What YaRN multiplies cosine and sine by; m(s, k) = 0.1 k ln s + 1 where s > 1, else 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum YarnAttention {
+    /// This number.
+    Given(f64),
+    /// m(factor, these) in proportion: the first over the second.
+    Ratio(f64, f64),
+    /// m(factor, 1), as the paper has it.
+    Paper,
+}
+
+/// Self-attention.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttentionPlan {
+    /// H
+    pub heads: usize,
+    /// G
+    pub kv_heads: usize,
+    /// D
+    pub head_dim: usize,
+    /// Multiplies query · key.
+    pub scale: f32,
+    /// Whether block i divides the scale by i + 1 as well (GPT-2, PARITY trap 36).
+    pub scale_by_layer: bool,
+    /// Whether a row sees only what came before it.
+    pub causal: bool,
+    /// Whether the projections have biases.
+    pub bias: bool,
+}
+
+/// The feed-forward half of a block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeedForwardPlan {
+    /// F
+    pub width: usize,
+    /// What stands between its projections.
+    pub kind: Ffn,
+    /// Whether the projections have biases.
+    pub bias: bool,
+}
+
+/// What stands between the two projections of a feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ffn {
+    /// act(x W₁) W₂
+    Plain(Activation),
+    /// (act(x W) ∘ x V) W₂ (Shazeer 2020)
+    Gated(Activation),
+}
+
+/// A normalisation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormPlan {
+    /// LayerNorm or RMSNorm.
+    pub kind: NormKind,
+    /// Added to the variance or the mean square.
+    pub eps: f32,
+}
+
+/// Where a block normalises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormPlace {
+    /// x + f(norm(x))
+    Pre,
+    /// norm(x + f(x))
+    Post,
+}
+
+/// What the result of a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HeadKind {
+    /// The rows of the last stack.
+    Hidden,
+    /// Scores for the next token.
+    Language,
+    /// Scores for the token at each position.
+    MaskedLanguage,
+    /// Scores for the classes of a sequence.
+    Classify,
+    /// Scores for the classes of each token.
+    Tag,
+    /// Scores for the start and the end of an answer.
+    Answer,
+}
+
+/// What is made of the last stack's rows, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadPlan {
+    /// What the result means.
+    pub kind: HeadKind,
+    /// Takes one row of each sequence.
+    pub pool: Option<PoolRow>,
+    /// A square layer before the output.
+    pub dense: Option<DensePlan>,
+    /// The output layer.
+    pub output: Option<OutputPlan>,
+}
+
+/// Which row stands for a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolRow {
+    /// The first.
+    First,
+    /// That of the last token with this id in the input (PARITY trap 24).
+    LastOf(u32),
+}
+
+/// A square layer of a head, M to M.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DensePlan {
+    /// Applied to its result.
+    pub activation: Activation,
+    /// Normalises what the activation gave.
+    pub norm: bool,
+    /// A pooler that bare models may have been saved without.
+    pub presence: Presence,
+}
+
+/// The output layer of a head.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OutputPlan {
+    /// Classes, or V.
+    pub width: usize,
+    /// Whether it has a bias.
+    pub bias: Presence,
+    /// Whether it is the table of the tokens where the checkpoint has no matrix of its own.
+    pub tied: bool,
+    /// Multiplies the product before the bias (PARITY trap 5).
+    pub scale: f32,
+}
+
+/// What an encoder-decoder's decoder reads where a request does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecoderInput {
+    /// It must say; or there is no decoder to ask.
+    Given,
+    /// The encoder's input, shifted right behind this id (BART).
+    Shifted(u32),
+    /// The encoder's input with its last token, the language, moved to the front (mBART, PARITY trap 21).
+    Wrapped,
+}
+
+impl StackPlan {
+    /// Positions that the stack has rows for; `None` where any number works.
+    pub fn max_positions(&self) -> Option<usize> {
+        match &self.embedding.position {
+            Position::Learned { rows, offset, .. } => Some(rows.saturating_sub(*offset)),
+            Position::Sinusoidal { rows, .. } => Some(*rows),
+            Position::Rotary(_) | Position::Buckets(_) => None,
+        }
+    }
+
+    /// Fails where sequence `i` of `name` would come to `tokens` tokens and the stack has positions for fewer.
+    pub(crate) fn check_positions(&self, name: &str, i: usize, tokens: usize) -> Result<()> {
+        match self.max_positions() {
+            Some(held) if tokens > held => Err(Error::Input(format!(
+                "{name}: sequence {i} comes to {tokens} tokens, the model has positions for {held}; \
+                 shorten it or ask for fewer new tokens"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why no such stack can be built, if so.
+    fn check(&self) -> Result<(), String> {
+        let a = &self.attention;
+        let sizes = [
+            ("width", self.width),
+            ("vocabulary", self.embedding.vocab),
+            ("attention heads", a.heads),
+            ("key-value heads", a.kv_heads),
+            ("head width", a.head_dim),
+            ("feed-forward width", self.feed_forward.width),
+        ];
+        if let Some((what, _)) = sizes.iter().find(|(_, n)| *n == 0) {
+            return Err(format!("the {what} is 0"));
+        }
+        // No real model comes near; a size past it is a damaged file, and products of two stay far from overflow.
+        if let Some((what, n)) = sizes.iter().find(|(_, n)| *n > 1 << 28) {
+            return Err(format!("the {what} is {n}"));
+        }
+        if a.heads % a.kv_heads != 0 {
+            return Err(format!("{} heads do not divide among {} key-value heads", a.heads, a.kv_heads));
+        }
+        match &self.embedding.position {
+            Position::Rotary(r) if r.columns > a.head_dim || r.columns % 2 != 0 => {
+                Err(format!("{} of {} columns of a head cannot be rotated in pairs", r.columns, a.head_dim))
+            }
+            Position::Buckets(b) if b.buckets < 4 || b.max_distance <= b.buckets / 2 => Err(format!(
+                "{} position buckets cannot reach a distance of {}",
+                b.buckets, b.max_distance
+            )),
+            Position::Sinusoidal { rows, .. } if rows.saturating_mul(self.width) > 1 << 30 => {
+                Err(format!("a table of {rows} positions by {} columns is out of reach", self.width))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ModelPlan {
+    /// The stack whose rows the head reads.
+    pub fn last_stack(&self) -> Option<&StackPlan> {
+        self.decoder.as_ref().or(self.encoder.as_ref())
+    }
+
+    /// Whether there is both an encoder and a decoder.
+    pub fn is_encoder_decoder(&self) -> bool {
+        self.encoder.is_some() && self.decoder.is_some()
+    }
+
+    /// Whether the model writes text.
+    pub fn generates(&self) -> bool {
+        self.decoder.is_some() && self.head.kind == HeadKind::Language
+    }
+
+    /// Why no such model can be built, if so.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.last_stack().is_none() {
+            return Err("a model needs an encoder or a decoder".into());
+        }
+        let named = [("encoder", &self.encoder), ("decoder", &self.decoder)];
+        for (name, stack) in named.iter().filter_map(|(n, s)| s.as_ref().map(|s| (n, s))) {
+            stack.check().map_err(|reason| format!("{name}: {reason}"))?;
+        }
+        Ok(())
+    }
+}

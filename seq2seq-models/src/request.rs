@@ -1,0 +1,50 @@
+//! Requests and results of a loaded model.
+
+/// What one call of a model reads: sequences of unequal lengths, no padding.
+#[derive(Debug, Clone, Default)]
+pub struct Forward {
+    /// Token ids of each sequence (encoder input, or the text of a decoder-only model).
+    pub input_ids: Vec<Vec<u32>>,
+    /// Segment ids, as long as `input_ids`; zeros where absent.
+    pub token_type_ids: Option<Vec<Vec<u32>>>,
+    /// Ids given to the decoder of an encoder-decoder.
+    pub decoder_input_ids: Option<Vec<Vec<u32>>>,
+}
+
+/// One named result, as transformers names it: `logits`, `last_hidden_state`, `pooler_output`, `start_logits`,
+/// `end_logits`, `encoder_last_hidden_state`.
+#[derive(Debug, Clone)]
+pub struct ForwardOutput {
+    /// The name.
+    pub name: &'static str,
+    /// Rows of each sequence: its length, or 1 where the result is one row a sequence.
+    pub rows: Vec<usize>,
+    /// Whether there is one row a position (`[B, T, width]` when padded) or one a sequence (`[B, width]`).
+    pub per_position: bool,
+    /// Columns. `start_logits` and `end_logits` have 1 and are `[B, T]` in transformers.
+    pub width: usize,
+    /// Packed rows, row-major.
+    pub values: Vec<f32>,
+}
+
+/// What one generation starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// Source ids (encoder-decoder) or prompt ids (decoder-only).
+    pub input_ids: Vec<u32>,
+    /// Ids the decoder of an encoder-decoder begins with, in place of its start token.
+    pub decoder_input_ids: Option<Vec<u32>>,
+}
+
+/// One returned sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generated {
+    /// What `generate()` returns without padding: with the decoder start for encoder-decoders, only the new ids for
+    /// decoder-only models.
+    pub ids: Vec<u32>,
+    /// Sum of log-probabilities over length^length_penalty: `sequences_scores` of beam search, the same formula
+    /// for greedy search and sampling.
+    pub score: f32,
+    /// Cross-attention of each generated token where asked for: `[token][layer][head][source position]`.
+    pub weights: Option<Vec<Vec<Vec<f32>>>>,
+}

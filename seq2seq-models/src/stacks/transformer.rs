@@ -1,0 +1,189 @@
+//! A whole model: an encoder, a decoder or both, and a head.
+
+use super::{
+    head::Head,
+    input::{self, Packed},
+    session::{Parts, Session, Source, no_scores},
+    stack::{Context, Stack},
+};
+use crate::{
+    Error, Forward, ForwardOutput, Result,
+    blocks::{Cross, Scratch},
+    checkpoint::Loader,
+    plan::{ModelPlan, PoolRow, HeadKind},
+};
+use seq2seq_core::{Ragged, Rows, SeqBackend};
+
+/// The weights of a model on a backend.
+pub(crate) struct Transformer<B: SeqBackend> {
+    backend: B,
+    plan: ModelPlan,
+    encoder: Option<Stack<B>>,
+    decoder: Option<Stack<B>>,
+    head: Head<B>,
+}
+
+/// Rows of a stack and the input that they stand for.
+struct Hidden<B: SeqBackend> {
+    x: B::Tensor,
+    input: Packed,
+}
+
+impl<B: SeqBackend> Transformer<B> {
+    pub(crate) fn load(plan: &ModelPlan, loader: &Loader<'_, B>) -> Result<Self> {
+        let root = loader.root();
+        let stack = |plan: &Option<_>, name: &str| {
+            plan.as_ref().map(|plan| Stack::load(plan, &root.at(name))).transpose()
+        };
+        Ok(Self {
+            backend: loader.backend.clone(),
+            encoder: stack(&plan.encoder, "encoder")?,
+            decoder: stack(&plan.decoder, "decoder")?,
+            head: Head::load(plan, &root)?,
+            plan: plan.clone(),
+        })
+    }
+
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Every row of every sequence through the whole model, without a cache.
+    pub(crate) fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        let encoded = match &self.encoder {
+            Some(encoder) => Some(self.run(encoder, request)?),
+            None => None,
+        };
+        let Some(decoder) = &self.decoder else {
+            let encoded = encoded.ok_or_else(|| Error::Input("this model has no stacks".into()))?;
+            return self.results(&encoded.x, &encoded.input.rows, &encoded.input);
+        };
+        if request.decoder_input_ids.is_some() && encoded.is_none() {
+            return Err(Error::Input(
+                "decoder_input_ids are for encoder-decoders; this model reads input_ids only".into(),
+            ));
+        }
+        let Some(encoded) = encoded else {
+            let hidden = self.run(decoder, request)?;
+            return self.results(&hidden.x, &hidden.input.rows, &hidden.input);
+        };
+        let decoded = self.decode(decoder, &encoded, request)?;
+        let mut results = self.results(&decoded.x, &decoded.input.rows, &encoded.input)?;
+        results.push(self.output("encoder_last_hidden_state", &encoded.x, &encoded.input.rows, true)?);
+        Ok(results)
+    }
+
+    /// A stack over `input_ids`.
+    fn run(&self, stack: &Stack<B>, request: &Forward) -> Result<Hidden<B>> {
+        let mut input = Packed::new("input_ids", &request.input_ids, stack.plan())?;
+        if let Some(types) = &request.token_type_ids {
+            input = input.with_types(types, stack.plan())?;
+        }
+        let x = stack.forward(&self.backend, &input.tokens(), Context::default(), &mut Scratch::default())?;
+        Ok(Hidden { x, input })
+    }
+
+    /// The decoder over all of `decoder_input_ids` at once.
+    fn decode(&self, decoder: &Stack<B>, encoded: &Hidden<B>, request: &Forward) -> Result<Hidden<B>> {
+        let shifted;
+        let ids = match &request.decoder_input_ids {
+            Some(ids) => ids,
+            None => {
+                shifted = input::decoder_ids(&request.input_ids, self.plan.decoder_input)?;
+                &shifted
+            }
+        };
+        if ids.len() != request.input_ids.len() {
+            let (found, expected) = (ids.len(), request.input_ids.len());
+            return Err(Error::Input(format!("decoder_input_ids: {found} sequences for {expected} of input_ids")));
+        }
+        let input = Packed::new("decoder_input_ids", ids, decoder.plan())?;
+        let memories = decoder.memories(&self.backend, &encoded.x, &encoded.input.rows)?;
+        let sources: Vec<usize> = (0..ids.len()).collect();
+        let cross = Cross { memories: &memories, sources: &sources, weights: None };
+        let context = Context { cache: None, cross: Some(cross) };
+        let x = decoder.forward(&self.backend, &input.tokens(), context, &mut Scratch::default())?;
+        Ok(Hidden { x, input })
+    }
+
+    /// What the head makes of the last stack's rows; `source` is the input of the model.
+    fn results(&self, x: &B::Tensor, rows: &Ragged, source: &Packed) -> Result<Vec<ForwardOutput>> {
+        let b = &self.backend;
+        if matches!(self.plan.head.pool, Some(PoolRow::LastOf(_))) && *rows != source.rows {
+            return Err(Error::Input(
+                "decoder_input_ids must be as long as input_ids for this model, which pools by position".into(),
+            ));
+        }
+        if self.plan.head.kind == HeadKind::Hidden {
+            let mut results = vec![self.output("last_hidden_state", x, rows, true)?];
+            if let Some(pooled) = self.pooled(x, rows, source)? {
+                results.push(self.output("pooler_output", &pooled, rows, false)?);
+            }
+            return Ok(results);
+        }
+        let (scores, per_position) = match self.head.pools() {
+            true => (self.pooled(x, rows, source)?, false),
+            false => (self.head.apply(b, x)?, true),
+        };
+        let logits = self.output("logits", &scores.ok_or_else(no_scores)?, rows, per_position)?;
+        match self.plan.head.kind {
+            HeadKind::Answer => Ok(vec![column(&logits, 0, "start_logits"), column(&logits, 1, "end_logits")]),
+            _ => Ok(vec![logits]),
+        }
+    }
+
+    /// The head on one row of each sequence; `None` where it has nothing to do.
+    fn pooled(&self, x: &B::Tensor, rows: &Ragged, source: &Packed) -> Result<Option<B::Tensor>> {
+        match self.head.pool(&self.backend, x, rows, &source.ids)? {
+            Some(pooled) if !self.head.is_bare() => self.head.apply(&self.backend, &pooled),
+            _ => Ok(None),
+        }
+    }
+
+    fn output(
+        &self,
+        name: &'static str,
+        x: &B::Tensor,
+        rows: &Ragged,
+        per_position: bool,
+    ) -> Result<ForwardOutput> {
+        Ok(ForwardOutput {
+            name,
+            rows: match per_position {
+                true => rows.lengths().collect(),
+                false => vec![1; rows.sequences()],
+            },
+            per_position,
+            width: x.width(),
+            values: self.backend.download(x)?,
+        })
+    }
+
+    /// Begins a decoding: encodes `sources` where there is an encoder, and makes room for `beams` hypotheses of each
+    /// of up to `capacity` positions.
+    pub(crate) fn session(
+        &self,
+        sources: &[Vec<u32>],
+        beams: usize,
+        capacity: usize,
+    ) -> Result<Session<'_, B>> {
+        let decoder = self.decoder.as_ref().filter(|_| self.plan.generates()).ok_or_else(no_scores)?;
+        let source = match &self.encoder {
+            None => None,
+            Some(encoder) => {
+                let request = Forward { input_ids: sources.to_vec(), ..Forward::default() };
+                let Hidden { x, input } = self.run(encoder, &request)?;
+                let memories = decoder.memories(&self.backend, &x, &input.rows)?;
+                Some(Source { memories, rows: input.rows, of: (0..sources.len()).collect() })
+            }
+        };
+        let parts = Parts { backend: &self.backend, decoder, head: &self.head };
+        Session::new(parts, source, sources.len(), beams, capacity)
+    }
+}
+
+/// One column of a result as a result of its own.
+fn column(of: &ForwardOutput, column: usize, name: &'static str) -> ForwardOutput {
+    let values = of.values.iter().skip(column).step_by(of.width.max(1)).copied().collect();
+    ForwardOutput { name, width: 1, values, rows: of.rows.clone(), per_position: of.per_position }
+}
