@@ -8,6 +8,8 @@ mod clean_up;
 mod config;
 mod encoding;
 mod stream;
+#[cfg(test)]
+pub(crate) mod test_tokenizers;
 
 pub use encoding::Encoding;
 pub use stream::TextStream;
@@ -245,11 +247,6 @@ impl Tokenizer {
     /// none (transformers writes 10^30 then).
     pub fn max_length(&self) -> Option<usize> {
         self.config.max_length()
-    }
-
-    /// Whether texts are padded on the left, in which case pairs are given as (context, question).
-    pub fn pads_left(&self) -> bool {
-        self.config.padding_side.as_deref() == Some("left")
     }
 
     /// Whether tokens that continue a word are marked by a prefix (`##` in WordPiece).

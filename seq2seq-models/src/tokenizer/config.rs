@@ -10,7 +10,6 @@ pub(super) struct TokenizerConfig {
     pub(super) clean_up_tokenization_spaces: bool,
     /// Read as a float: 10^30 stands for "no limit".
     model_max_length: Option<f64>,
-    pub(super) padding_side: Option<String>,
     pub(super) mask_token: Option<TokenName>,
     pub(super) pad_token: Option<TokenName>,
     pub(super) unk_token: Option<TokenName>,

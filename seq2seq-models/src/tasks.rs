@@ -1,0 +1,142 @@
+//! Encoder tasks: from texts to sequences of ids, and from a head's output to what it says about the text.
+//!
+//! Every task follows the pipeline of its name in transformers. [`Task`] divides it into what comes before the model
+//! ([`Task::prepare`]) and after it ([`Task::finish`]), both plain functions; the caller is free in how it batches
+//! what lies between.
+
+mod answer;
+mod classify;
+mod embed;
+mod fill_mask;
+mod labels;
+mod pooling;
+mod tag;
+
+pub use answer::{Answer, AnswerOptions, Answering, Question};
+pub use classify::{Classification, Classifier, TextPair};
+pub use embed::Embedder;
+pub use fill_mask::{Fill, MaskFiller};
+pub use labels::{Labels, ProblemType};
+pub use pooling::{Pooling, PoolingMode};
+pub use tag::{Aggregation, Entity, Tagger};
+
+use crate::{Encoding, Error, Forward, ForwardOutput, Result};
+
+/// What a task does around the model.
+pub trait Task {
+    /// One item of work, such as a text.
+    type Input;
+    /// What is found out about it.
+    type Output;
+
+    /// The sequences that the model has to see, at least one.
+    fn prepare(&self, input: &Self::Input) -> Result<Vec<Encoding>>;
+
+    /// The result, from the model's outputs for the sequences of [`prepare`](Self::prepare), in their order.
+    fn finish(&self, input: &Self::Input, seen: &[Seen<'_>]) -> Result<Self::Output>;
+}
+
+/// One sequence and what the model gave for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// The sequence.
+    pub encoding: &'a Encoding,
+    /// The outputs of the batch that it was part of.
+    pub outputs: &'a [ForwardOutput],
+    /// Its place in that batch.
+    pub index: usize,
+}
+
+/// Some rows of one output.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct View<'a> {
+    /// Row-major values.
+    pub values: &'a [f32],
+    /// Columns.
+    pub width: usize,
+}
+
+impl<'a> View<'a> {
+    /// The rows in order.
+    pub fn rows(&self) -> std::slice::ChunksExact<'a, f32> {
+        self.values.chunks_exact(self.width.max(1))
+    }
+}
+
+impl<'a> Seen<'a> {
+    /// The rows of output `name` that belong to this sequence.
+    ///
+    /// # Errors
+    /// When the model has no such output: it lacks the head that the task needs.
+    pub fn output(&self, name: &str) -> Result<View<'a>> {
+        let output = self.outputs.iter().find(|o| o.name == name).ok_or_else(|| {
+            let names: Vec<_> = self.outputs.iter().map(|o| o.name).collect();
+            Error::Input(format!(
+                "this model gives {}, not {name}: its checkpoint lacks the head for this task",
+                names.join(", ")
+            ))
+        })?;
+        let before: usize = output.rows[..self.index].iter().sum();
+        let rows = output.rows[self.index];
+        let values = &output.values[before * output.width..(before + rows) * output.width];
+        Ok(View { values, width: output.width })
+    }
+}
+
+/// A batch of sequences as the model takes it.
+pub fn request<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Forward {
+    let (ids, types) =
+        encodings.into_iter().map(|e| (e.ids().to_vec(), e.type_ids().to_vec())).unzip();
+    Forward { input_ids: ids, token_type_ids: Some(types), decoder_input_ids: None }
+}
+
+/// e^x / Σ e^x. Not finite where a logit is not.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut out: Vec<f32> = logits.iter().map(|x| (x - max).exp()).collect();
+    let sum: f32 = out.iter().sum();
+    out.iter_mut().for_each(|p| *p /= sum);
+    out
+}
+
+/// The place of the largest score, the first of equals. NaN is never larger.
+fn argmax(scores: &[f32]) -> usize {
+    scores.iter().enumerate().fold(0, |best, (i, x)| if *x > scores[best] { i } else { best })
+}
+
+/// The places of the `k` largest scores, best first, equal ones in order.
+fn largest(scores: &[f32], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    let better = |&a: &usize, &b: &usize| scores[b].total_cmp(&scores[a]).then(a.cmp(&b));
+    if k < order.len() {
+        order.select_nth_unstable_by(k, better);
+        order.truncate(k);
+    }
+    order.sort_unstable_by(better);
+    order
+}
+
+/// Fails on numbers that no probability can be made of.
+fn finite(what: &str, values: &[f32]) -> Result<()> {
+    match values.iter().find(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(x) => Err(Error::Input(format!(
+            "the model's {what} contain {x}: its weights are damaged or overflow in this format"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_and_order() {
+        let p = softmax(&[1.0, 3.0, 1.0]);
+        assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6 && p[0] == p[2]);
+        assert_eq!(argmax(&[1.0, 3.0, 3.0]), 1);
+        assert_eq!(largest(&[0.1, 0.5, 0.1, 0.7], 3), [3, 1, 0]);
+        assert_eq!(largest(&[0.1, 0.5], 9), [1, 0]);
+        assert!(finite("logits", &[0.0, f32::NAN]).is_err());
+    }
+}

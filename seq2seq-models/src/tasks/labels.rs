@@ -1,0 +1,99 @@
+use crate::{Error, Result};
+use serde::Deserialize;
+use std::{collections::BTreeMap, path::Path};
+
+/// How logits become scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemType {
+    /// Scores are the logits.
+    Regression,
+    /// One label holds: softmax.
+    SingleLabelClassification,
+    /// Any number of labels hold: a sigmoid each.
+    MultiLabelClassification,
+}
+
+/// What `config.json` says about the classes of a head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Labels {
+    names: Vec<String>,
+    problem: ProblemType,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    id2label: Option<BTreeMap<String, String>>,
+    num_labels: Option<usize>,
+    problem_type: Option<ProblemType>,
+}
+
+impl Labels {
+    /// From the contents of `config.json`. As in transformers, names default to `LABEL_0`, `LABEL_1`, …; their number
+    /// to 2; the problem to one of a single label, or a sigmoid where there is only one class.
+    ///
+    /// # Errors
+    /// When the file is malformed or ids are not 0, 1, 2, …
+    pub fn from_config(json: &[u8]) -> Result<Self> {
+        let fail = |reason: String| Error::File { path: Path::new("config.json").into(), reason };
+        let config: Config = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
+        let names = match config.id2label {
+            None => (0..config.num_labels.unwrap_or(2)).map(|i| format!("LABEL_{i}")).collect(),
+            Some(map) => (0..map.len())
+                .map(|i| map.get(&i.to_string()).cloned())
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| fail("id2label: ids must be 0, 1, 2, … without gaps".into()))?,
+        };
+        let problem = config.problem_type.unwrap_or(match names.len() {
+            1 => ProblemType::MultiLabelClassification,
+            _ => ProblemType::SingleLabelClassification,
+        });
+        Ok(Self { names, problem })
+    }
+
+    /// The names by class.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// How logits become scores.
+    pub fn problem(&self) -> ProblemType {
+        self.problem
+    }
+
+    /// Fails unless a head is as wide as there are names.
+    pub(super) fn check(&self, width: usize) -> Result<()> {
+        if width == self.names.len() {
+            return Ok(());
+        }
+        Err(Error::Input(format!(
+            "config.json names {} labels (id2label), the head has {width} classes",
+            self.names.len()
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_transformers() {
+        let of = |json: &str| Labels::from_config(json.as_bytes()).unwrap();
+        assert_eq!(of("{}").names(), ["LABEL_0", "LABEL_1"]);
+        assert_eq!(of("{}").problem(), ProblemType::SingleLabelClassification);
+        let one = of(r#"{"id2label": {"0": "score"}}"#);
+        assert_eq!(
+            (one.names(), one.problem()),
+            (&["score".to_owned()][..], ProblemType::MultiLabelClassification)
+        );
+        let many: Vec<_> = (0..11).map(|i| format!("\"{i}\": \"l{i}\"")).collect();
+        assert_eq!(of(&format!("{{\"id2label\": {{{}}}}}", many.join(","))).names()[10], "l10");
+        assert_eq!(
+            of(r#"{"problem_type": "regression", "num_labels": 1}"#).problem(),
+            ProblemType::Regression
+        );
+        assert!(Labels::from_config(br#"{"id2label": {"1": "a"}}"#).is_err());
+        assert!(of("{}").check(3).unwrap_err().to_string().contains("3 classes"));
+    }
+}
