@@ -1,0 +1,61 @@
+//! Products of activations with packed weights.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `micro.rs`, `micro/` | the kernels of each instruction set: a few rows times one panel |
+//! | `pack.rs` | weights of a checkpoint into panels |
+//! | `lhs.rs` | activations in the element type that a kernel reads |
+//! | `plan.rs` | how a product is cut among workers and tiles |
+//! | `drive.rs` | the loops over blocks, panels and tiles |
+//! | `epilogue.rs` | scale, bias, activation or gate, residual, behind each tile |
+
+mod drive;
+mod epilogue;
+mod lhs;
+mod micro;
+mod pack;
+mod plan;
+
+pub(crate) use epilogue::{Epilogue, Residual};
+pub(crate) use lhs::{Converted, Element};
+pub(crate) use micro::LhsRows;
+
+use crate::{isa::Isa, memory::Buffer};
+use micro::MicroKernel;
+use seq2seq_core::{Format, backend::check::LinearShape};
+
+/// A packed linear layer with its bias.
+#[derive(Debug)]
+pub struct Linear {
+    isa: Isa,
+    kernel: &'static MicroKernel,
+    format: Format,
+    shape: LinearShape,
+    gated: bool,
+    panels: usize,
+    /// Output columns that a panel yields.
+    width: usize,
+    /// Panel after panel, in the kernel's layout.
+    data: Buffer<u8>,
+    /// For each column of each panel, what its sums are multiplied by: the layer's scale, in int8 times the channel's.
+    scale: Vec<f32>,
+    /// For each column of each panel.
+    bias: Vec<f32>,
+}
+
+impl Linear {
+    /// Its sizes.
+    pub(crate) fn shape(&self) -> LinearShape {
+        self.shape
+    }
+
+    /// The type that it multiplies activations in.
+    pub(crate) fn element(&self) -> Element {
+        self.kernel.lhs
+    }
+
+    /// Columns of all panels: as many the rows of a result must have room for.
+    pub(crate) fn padded_width(&self) -> usize {
+        self.panels * self.width
+    }
+}

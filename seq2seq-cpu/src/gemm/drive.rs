@@ -1,0 +1,87 @@
+//! A whole product: panels over workers, tiles over rows, the epilogue behind each tile.
+//!
+//! The order was found by measuring (kernel notes): every worker streams its own panels, each once from memory; all rows
+//! pass a panel while it lies in the cache; k is never cut, so a sum stays in its register from the first product to the
+//! last. Rows are not packed: a tile reads its few rows where they are.
+
+use super::{
+    Linear,
+    epilogue::{Columns, Epilogue, Finish},
+    micro::{
+        LhsRows, Sums,
+        output::{Block, Output},
+    },
+    plan::{self, Grid},
+};
+use crate::{simd, threads::Threads};
+
+impl Linear {
+    /// `rows` rows of `x`, in the element type of this layer's kernel, into `out`, whose rows begin `stride` values apart.
+    ///
+    /// # Panics
+    /// When `x` or `out` is shorter, or `stride` less than whole panels need ([`padded_width`](Self::padded_width)).
+    pub(crate) fn multiply(
+        &self,
+        threads: &Threads,
+        rows: usize,
+        x: LhsRows<'_>,
+        epilogue: &Epilogue<'_>,
+        (out, stride): (&mut [f32], usize),
+    ) {
+        let tiles = plan::tiles(rows, self.kernel.max_rows());
+        let grid = Grid::new(tiles, self.panels, threads.count());
+        let output = Output::new(out, (rows, stride), (self.panels, self.width), grid);
+        let work = |_, _| {
+            while let Some(mut block) = output.take() {
+                let block_rows = block.rows.len();
+                let parts = plan::row_blocks(block_rows, x.stride);
+                for part in 0..parts {
+                    let share = plan::share(block_rows, parts, part);
+                    let first = block.rows.start;
+                    self.rows_of_block(
+                        first + share.start..first + share.end,
+                        x,
+                        epilogue,
+                        &mut block,
+                    );
+                }
+            }
+        };
+        match grid.parts() {
+            1 => work(0, 1),
+            _ => threads.run(&work),
+        }
+    }
+
+    /// Some rows of a block, which stay in the cache, through all its panels.
+    fn rows_of_block(
+        &self,
+        rows: std::ops::Range<usize>,
+        x: LhsRows<'_>,
+        epilogue: &Epilogue<'_>,
+        block: &mut Block<'_, f32>,
+    ) {
+        let layout = &self.kernel.layout;
+        let units = layout.units(self.shape.input);
+        let panel_bytes = layout.panel_bytes(units);
+        let tiles = plan::tiles(rows.len(), self.kernel.max_rows());
+        let mut sums = Sums::new();
+        for panel in block.panels.clone() {
+            let weights = &self.data[panel * panel_bytes..][..panel_bytes];
+            let channels = panel * layout.columns..(panel + 1) * layout.columns;
+            let columns =
+                Columns { scale: &self.scale[channels.clone()], bias: &self.bias[channels] };
+            for tile in 0..tiles {
+                let share = plan::share(rows.len(), tiles, tile);
+                let tile_rows = rows.start + share.start..rows.start + share.end;
+                let tile_x = LhsRows { bytes: &x.bytes[tile_rows.start * x.stride..], ..x };
+                let fetch = plan::fetch(tile, tiles, rows.len());
+                let size = (tile_rows.len(), units);
+                self.kernel.multiply(size, tile_x, weights, fetch, &mut sums);
+                let finish =
+                    Finish { epilogue, columns, sums: &sums, rows: tile_rows, panel, block };
+                simd::dispatch(self.isa, finish);
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What happens to the sums of a tile on their way to memory: scale, bias, activation or gate, residual.
+//!
+//! ```text
+//! plain    y = activation(sum · scale[column] · scale[row] + bias[column]) + residual
+//! gated    y = activation(the same of gate) · (the same of up) + residual
+//! ```
+//!
+//! A gated panel holds the gate columns in its first half and the up columns in its second, so both factors lie in the
+//! same row of the tile. The scales are those of int8 and of the layer; each is 1 where there is nothing to scale, which
+//! leaves the sum as it is.
+
+use super::{
+    lhs::Converted,
+    micro::{Sums, output::Block},
+};
+use crate::simd::{Kernel, Simd, math};
+use seq2seq_core::Activation;
+use std::ops::Range;
+
+/// The columns of one panel: what each sum is multiplied by, and what is then added. As long as the panel is wide.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    pub(super) scale: &'a [f32],
+    pub(super) bias: &'a [f32],
+}
+
+/// A matrix that is added at the end; rows begin `stride` values apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Residual<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) stride: usize,
+}
+
+/// The epilogue of a call: the same for all tiles.
+#[derive(Clone, Copy)]
+pub(crate) struct Epilogue<'a> {
+    pub(crate) gated: bool,
+    pub(crate) activation: Option<Activation>,
+    pub(crate) residual: Option<Residual<'a>>,
+    /// Has a scale for each row; all are 1 where absent.
+    pub(crate) converted: Option<&'a Converted>,
+}
+
+/// Finishes one tile: the rows `rows` of the matrix, in `panel` of `block`.
+pub(super) struct Finish<'a, 'b> {
+    pub(super) epilogue: &'a Epilogue<'a>,
+    pub(super) columns: Columns<'a>,
+    pub(super) sums: &'a Sums,
+    pub(super) rows: Range<usize>,
+    pub(super) panel: usize,
+    pub(super) block: &'a mut Block<'b, f32>,
+}
+
+impl Kernel for Finish<'_, '_> {
+    type Output = ();
+
+    /// Chooses the activation once a tile, so that its constants stay in registers.
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.epilogue.activation {
+            None => self.all_rows::<S, Identity>(s),
+            Some(Activation::Relu) => self.all_rows::<S, Relu>(s),
+            Some(Activation::Gelu) => self.all_rows::<S, Gelu>(s),
+            Some(Activation::GeluTanh) => self.all_rows::<S, GeluTanh>(s),
+            Some(Activation::QuickGelu) => self.all_rows::<S, QuickGelu>(s),
+            Some(Activation::Silu) => self.all_rows::<S, Silu>(s),
+            Some(Activation::Tanh) => self.all_rows::<S, Tanh>(s),
+        }
+    }
+}
+
+impl Finish<'_, '_> {
+    #[inline(always)]
+    fn all_rows<S: Simd, A: Apply>(mut self, s: S) {
+        for i in 0..self.rows.len() {
+            let row = self.rows.start + i;
+            let row_scale = s.splat(self.epilogue.converted.map_or(1.0, |x| x.scale(row)));
+            let sums = self.sums.row(i, self.columns.scale.len());
+            match self.epilogue.gated {
+                false => self.row::<S, A, false>(s, row, row_scale, sums),
+                true => self.row::<S, A, true>(s, row, row_scale, sums),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn row<S: Simd, A: Apply, const GATED: bool>(
+        &mut self,
+        s: S,
+        row: usize,
+        row_scale: S::V,
+        sums: &[f32],
+    ) {
+        let Columns { scale, bias } = self.columns;
+        let linear = |at: usize| {
+            let scaled = s.mul(s.load(&sums[at..]), s.load(&scale[at..]));
+            s.fma(scaled, row_scale, s.load(&bias[at..]))
+        };
+        let out = self.block.row(row, self.panel);
+        let width = out.len();
+        let residual = self.epilogue.residual.map(|r| {
+            let at = row * r.stride + self.panel * width;
+            &r.data[at..at + width]
+        });
+        for (i, out) in out.chunks_exact_mut(S::LANES).enumerate() {
+            let at = i * S::LANES;
+            let mut y = A::apply(s, linear(at));
+            if GATED {
+                y = s.mul(y, linear(width + at));
+            }
+            if let Some(residual) = residual {
+                y = s.add(y, s.load(&residual[at..]));
+            }
+            s.store(y, out);
+        }
+    }
+}
+
+/// An activation as a type, so that each gets its own loop.
+trait Apply {
+    fn apply<S: Simd>(s: S, x: S::V) -> S::V;
+}
+
+struct Identity;
+
+impl Apply for Identity {
+    #[inline(always)]
+    fn apply<S: Simd>(_: S, x: S::V) -> S::V {
+        x
+    }
+}
+
+macro_rules! apply {
+    ($($name:ident)*) => {
+        $(struct $name;
+
+        impl Apply for $name {
+            #[inline(always)]
+            fn apply<S: Simd>(s: S, x: S::V) -> S::V {
+                math::activate(s, Activation::$name, x)
+            }
+        })*
+    };
+}
+apply!(Relu Gelu GeluTanh QuickGelu Silu Tanh);

@@ -1,0 +1,373 @@
+//! Micro-kernels: a tile of a matrix product, a few rows of activations times one panel of weights.
+//!
+//! A panel holds the weights of [`Layout::columns`] output columns in the order in which the kernel reads them. The
+//! values of one column come in *units* of [`Layout::unit`] consecutive k, as many as one lane of the instruction takes.
+//! One step of the kernel multiplies a unit of each row, broadcast, with a unit of every column:
+//!
+//! ```text
+//! row m     x[k] broadcast   ─┐
+//! panel     w[k][0..columns] ─┴─►  sums[m][0..columns], all in registers
+//! ```
+//!
+//! **Each sum is one chain over rising k**, whatever the number of rows in the tile: a row has the same bits alone and
+//! in any batch. Nothing else may decide the order of a summation.
+//!
+//! All kernels share one body, [`tile`], generic over the instructions, [`Dot`]. A file per kernel holds its
+//! instructions, its layout, and the entry points that enable the instructions.
+
+use super::lhs::Element;
+use bytemuck::cast_slice;
+
+/// Declares a [`MicroKernel`] and its entry points, one for each number of rows and each way to fetch ahead.
+macro_rules! micro_kernel {
+    (
+        $(#[$target_feature:meta])?
+        $name:literal: $dot:ty, $lhs:expr, $layout:expr, rows [$($rows:literal)*]
+    ) => {
+        /// What the name of this file says.
+        pub(in crate::gemm) static KERNEL: $crate::gemm::micro::MicroKernel = {
+            use $crate::gemm::micro::{MicroKernel, RawTile, tile};
+
+            $(#[$target_feature])?
+            unsafe fn entry<const ROWS: usize, const SHARE: bool>(raw: &RawTile) {
+                // SAFETY: the caller vouches for the tile and the instructions.
+                unsafe { tile::<$dot, _, ROWS, SHARE>(raw) }
+            }
+            const TILES: &[[unsafe fn(&RawTile); 2]] = &[$([entry::<$rows, false>, entry::<$rows, true>]),*];
+            MicroKernel { name: $name, lhs: $lhs, layout: $layout, tiles: TILES }
+        };
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod bf16bf16_avx512_12x32;
+#[cfg(target_arch = "x86_64")]
+mod f32bf16_avx2_6x16;
+#[cfg(target_arch = "x86_64")]
+mod f32bf16_avx512_12x32;
+#[cfg(target_arch = "x86_64")]
+mod f32f32_avx2_6x16;
+#[cfg(target_arch = "x86_64")]
+mod f32f32_avx512_12x32;
+#[cfg(target_arch = "x86_64")]
+mod i16i8_avx2_6x16;
+#[cfg(target_arch = "x86_64")]
+mod u8i8_avx2_6x16;
+#[cfg(target_arch = "x86_64")]
+mod u8i8_avx512_12x32;
+
+#[cfg(target_arch = "aarch64")]
+mod f32bf16_neon_6x16;
+#[cfg(target_arch = "aarch64")]
+mod f32f32_neon_6x16;
+#[cfg(target_arch = "aarch64")]
+mod i8i8_neon_6x16;
+#[cfg(target_arch = "aarch64")]
+mod i8i8_neondot_6x16;
+
+mod f32bf16_scalar_4x8;
+mod f32f32_scalar_4x8;
+mod i8i8_scalar_4x8;
+
+pub(super) mod output;
+mod select;
+#[cfg(test)]
+mod tests;
+
+/// How a panel is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Output columns of a panel.
+    pub(super) columns: usize,
+    /// Consecutive k of one column that stand together; the last unit is filled up with zeros.
+    pub(super) unit: usize,
+    /// Columns that many apart stand side by side: with 16 the order is 0, 16, 1, 17, ..., so that one load holds
+    /// bf16 for two vectors of 16. With `columns` they stand one after the other.
+    pub(super) stride: usize,
+    /// The type of the weights.
+    pub(super) weight: Weight,
+    /// Whether the panel begins with the value that each sum starts from, as i32: activations stored with 128
+    /// added make every sum too large by 128 times the sum of the weights.
+    pub(super) offset: bool,
+}
+
+/// The stored type of a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    F32,
+    Bf16,
+    I8,
+}
+
+impl Weight {
+    /// Bytes of one weight.
+    pub(super) const fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+            Self::I8 => 1,
+        }
+    }
+}
+
+impl Layout {
+    /// Columns in their own order, no offset.
+    const fn plain(columns: usize, unit: usize, weight: Weight) -> Self {
+        Self { columns, unit, stride: columns, weight, offset: false }
+    }
+
+    /// Columns `c` and `c + stride` side by side, one k a unit.
+    const fn interleaved(columns: usize, stride: usize, weight: Weight) -> Self {
+        Self { columns, unit: 1, stride, weight, offset: false }
+    }
+
+    /// Units of a reduction over `input` columns.
+    pub(super) fn units(&self, input: usize) -> usize {
+        input.div_ceil(self.unit)
+    }
+
+    /// Bytes of the initial sums at the head of a panel.
+    pub(super) fn header_bytes(&self) -> usize {
+        if self.offset { self.columns * size_of::<i32>() } else { 0 }
+    }
+
+    /// Bytes of one unit of all columns.
+    pub(super) fn unit_bytes(&self) -> usize {
+        self.columns * self.unit * self.weight.size()
+    }
+
+    /// Bytes of a panel with `units` units a column.
+    pub(super) fn panel_bytes(&self, units: usize) -> usize {
+        self.header_bytes() + units * self.unit_bytes()
+    }
+
+    /// The column that stands at place `i` of each unit.
+    pub(super) fn column_at(&self, i: usize) -> usize {
+        let side_by_side = self.columns / self.stride;
+        i % side_by_side * self.stride + i / side_by_side
+    }
+}
+
+/// No kernel has larger tiles.
+pub(super) const MAX_ROWS: usize = 12;
+/// No kernel has wider panels.
+pub(super) const MAX_COLUMNS: usize = 32;
+
+/// The sums of a tile, row by row, `columns` a row.
+#[repr(C, align(64))]
+pub(super) struct Sums([f32; MAX_ROWS * MAX_COLUMNS]);
+
+impl Sums {
+    /// Zeros.
+    pub(super) fn new() -> Self {
+        Self([0.0; MAX_ROWS * MAX_COLUMNS])
+    }
+
+    /// Row `row` of a tile with `columns` columns.
+    pub(super) fn row(&self, row: usize, columns: usize) -> &[f32] {
+        &self.0[row * columns..][..columns]
+    }
+}
+
+/// What a tile brings nearer while it computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fetch {
+    /// Its own stream of weights, that many bytes ahead, into the first cache.
+    Ahead(usize),
+    /// Its share of the next panel, tile `tile` of `tiles`, into the second cache.
+    Share { tile: usize, tiles: usize },
+}
+
+/// Rows of activations in the element type of a kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct LhsRows<'a> {
+    /// The first row begins here, each of the next `stride` bytes behind.
+    pub(super) bytes: &'a [u8],
+    /// Bytes from row to row.
+    pub(super) stride: usize,
+}
+
+impl<'a> LhsRows<'a> {
+    /// Rows of f32, `stride` values apart.
+    pub(crate) fn f32(values: &'a [f32], stride: usize) -> Self {
+        Self { bytes: cast_slice(values), stride: stride * size_of::<f32>() }
+    }
+}
+
+/// A compiled tile product and the layout of its operands.
+///
+/// One can be had only by [`select`](Self::select), with the proof that this machine has its instructions.
+pub(super) struct MicroKernel {
+    name: &'static str,
+    /// The type that it wants activations in.
+    pub(super) lhs: Element,
+    /// The layout that it wants weights in.
+    pub(super) layout: Layout,
+    /// By rows - 1 and by whether to fetch a share of the next panel.
+    tiles: &'static [[unsafe fn(&RawTile); 2]],
+}
+
+impl std::fmt::Debug for MicroKernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl MicroKernel {
+    /// The most rows of a tile.
+    pub(super) fn max_rows(&self) -> usize {
+        self.tiles.len()
+    }
+
+    /// The sums of `rows` rows of `x` with each column of `panel`, a whole panel of `units` units.
+    ///
+    /// # Panics
+    /// When the operands are shorter than that, or there are more than [`max_rows`](Self::max_rows) rows.
+    #[inline]
+    pub(super) fn multiply(
+        &self,
+        (rows, units): (usize, usize),
+        x: LhsRows<'_>,
+        panel: &[u8],
+        fetch: Fetch,
+        sums: &mut Sums,
+    ) {
+        let unit_bytes = self.layout.unit_bytes();
+        let x_bytes = units * self.layout.unit * self.lhs.size();
+        assert!(1 <= rows && rows <= self.tiles.len());
+        assert_eq!(panel.len(), self.layout.panel_bytes(units));
+        assert!((rows - 1) * x.stride + x_bytes <= x.bytes.len());
+        let weights = panel[self.layout.header_bytes()..].as_ptr();
+        let (share, ahead, ahead_step) = match fetch {
+            Fetch::Ahead(bytes) => (false, weights.wrapping_add(bytes), unit_bytes),
+            Fetch::Share { tile, tiles } => {
+                let begin = panel.len() + units * unit_bytes / tiles * tile;
+                (true, weights.wrapping_add(begin), unit_bytes / tiles)
+            }
+        };
+        let raw = RawTile {
+            units,
+            x: x.bytes.as_ptr(),
+            x_stride: x.stride,
+            header: panel.as_ptr(),
+            weights,
+            sums: sums.0.as_mut_ptr(),
+            ahead,
+            ahead_step,
+        };
+        // SAFETY: the instructions are there, or `select` would not have given this kernel. The lengths were just
+        // checked, and `Sums` has room for the largest tile. What is fetched ahead is never dereferenced.
+        unsafe { self.tiles[rows - 1][usize::from(share)](&raw) }
+    }
+}
+
+/// The operands of one tile.
+struct RawTile {
+    units: usize,
+    x: *const u8,
+    x_stride: usize,
+    header: *const u8,
+    weights: *const u8,
+    sums: *mut f32,
+    ahead: *const u8,
+    ahead_step: usize,
+}
+
+/// The instructions of a kernel whose panels are `NV` vectors wide.
+///
+/// # Safety
+/// Callers of any method have the instructions, and pointers to as many bytes as the method reads or writes.
+/// All methods are `#[inline(always)]`, so that they are compiled with the instructions of the entry point.
+trait Dot<const NV: usize> {
+    /// A vector of sums.
+    type Sum: Copy;
+    /// A vector of weights.
+    type Weights: Copy;
+    /// A unit of a row in every lane.
+    type Lhs: Copy;
+    /// Lanes of a vector of sums.
+    const LANES: usize;
+    /// Bytes of a unit of a row.
+    const LHS_BYTES: usize;
+    /// Bytes of a unit of all columns.
+    const PANEL_BYTES: usize;
+
+    /// What the sums start from; `header` is the beginning of the panel.
+    unsafe fn start(header: *const u8) -> [Self::Sum; NV];
+    /// A unit of every column.
+    unsafe fn weights(w: *const u8) -> [Self::Weights; NV];
+    /// A unit of a row.
+    unsafe fn lhs(x: *const u8) -> Self::Lhs;
+    /// sum + x · w
+    unsafe fn dot(sum: Self::Sum, x: Self::Lhs, w: Self::Weights) -> Self::Sum;
+    /// Writes `LANES` sums as f32.
+    unsafe fn store(sum: Self::Sum, to: *mut f32);
+}
+
+/// The body of every kernel: `ROWS` rows times one panel.
+///
+/// # Safety
+/// The caller has the instructions of `D`; the pointers of `t` are good for the sizes that `MicroKernel::multiply` checks.
+#[inline(always)]
+unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const SHARE: bool>(t: &RawTile) {
+    // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each.
+    unsafe {
+        let mut sums = [D::start(t.header); ROWS];
+        let (mut x, mut w, mut ahead) = (t.x, t.weights, t.ahead);
+        for _ in 0..t.units {
+            let weights = D::weights(w);
+            if SHARE {
+                prefetch::<true>(ahead);
+            } else {
+                for line in 0..D::PANEL_BYTES.div_ceil(64) {
+                    prefetch::<false>(ahead.wrapping_add(64 * line));
+                }
+            }
+            for (m, row) in sums.iter_mut().enumerate() {
+                let unit = D::lhs(x.add(m * t.x_stride));
+                for (sum, w) in row.iter_mut().zip(weights) {
+                    *sum = D::dot(*sum, unit, w);
+                }
+            }
+            x = x.add(D::LHS_BYTES);
+            w = w.add(D::PANEL_BYTES);
+            ahead = ahead.wrapping_add(t.ahead_step);
+        }
+        for (i, sum) in sums.into_iter().flatten().enumerate() {
+            D::store(sum, t.sums.add(i * D::LANES));
+        }
+    }
+}
+
+/// Asks for the cache line at `p`, which need not be a valid address, in the second cache or the first.
+#[inline(always)]
+fn prefetch<const SECOND: bool>(p: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint, which neither reads memory nor faults.
+        unsafe {
+            match SECOND {
+                true => _mm_prefetch::<_MM_HINT_T1>(p.cast()),
+                false => _mm_prefetch::<_MM_HINT_T0>(p.cast()),
+            }
+        }
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    {
+        use std::arch::asm;
+        // SAFETY: a hint, which neither reads memory nor faults.
+        unsafe {
+            match SECOND {
+                true => {
+                    asm!("prfm pldl2keep, [{}]", in(reg) p, options(nostack, readonly, preserves_flags))
+                }
+                false => {
+                    asm!("prfm pldl1keep, [{}]", in(reg) p, options(nostack, readonly, preserves_flags))
+                }
+            }
+        }
+    }
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    let _ = p;
+}

@@ -1,0 +1,271 @@
+//! Weights from the checkpoint's matrices into panels.
+//!
+//! Panel by panel, in parallel: the rows of the source that a panel needs are converted to f32, checked, rounded or quantised
+//! to the format, and written in the order in which the kernel reads them. The source is read in place, so beside the
+//! result only one panel a thread is held.
+
+use super::{
+    Linear,
+    micro::{Layout, MAX_COLUMNS, MicroKernel, Weight},
+};
+use crate::{
+    isa::Isa,
+    kernels::{quantise::quantise, round::round},
+    memory::Buffer,
+    threads::Threads,
+};
+use bytemuck::{Pod, cast_slice_mut};
+use seq2seq_core::{
+    Format, LinearPart, LinearSpec, Result,
+    backend::check::{self, LinearShape},
+};
+use std::{
+    ops::Range,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Weights above this round to infinity in bf16: the middle between its largest value and the next power of two.
+const BF16_LIMIT: f32 = f32::from_bits(0x7f7f_8000);
+
+/// Consecutive columns of a panel that are consecutive outputs of one part.
+struct Run<'a> {
+    part: &'a LinearPart,
+    /// Outputs of the part.
+    outputs: Range<usize>,
+    /// The first column in the panel.
+    column: usize,
+}
+
+/// Where the columns of panels come from.
+struct Source<'a> {
+    spec: &'a LinearSpec,
+    shape: LinearShape,
+    /// Columns of a panel.
+    columns: usize,
+}
+
+impl<'a> Source<'a> {
+    /// Output columns that a panel yields: a gated one half of its columns.
+    fn width(&self) -> usize {
+        self.columns / if self.spec.gated { 2 } else { 1 }
+    }
+
+    fn panels(&self) -> usize {
+        self.shape.output.div_ceil(self.width())
+    }
+
+    /// What stands in `panel`, from left to right. Columns that no run covers lie beyond the matrix.
+    fn runs(&self, panel: usize) -> impl Iterator<Item = Run<'a>> {
+        let wanted = panel * self.width()..(panel + 1) * self.width();
+        let (gated, half) = (self.spec.gated, self.width());
+        let mut first = 0;
+        self.spec.parts.iter().enumerate().filter_map(move |(i, part)| {
+            let offset = if gated { 0 } else { first };
+            let outputs = part.weight.shape()[usize::from(part.transposed)];
+            first += outputs;
+            let begin = wanted.start.max(offset);
+            let end = wanted.end.min(offset + outputs);
+            (begin < end).then(|| Run {
+                part,
+                outputs: begin - offset..end - offset,
+                column: begin - wanted.start + if gated { i * half } else { 0 },
+            })
+        })
+    }
+}
+
+/// The columns of one panel as f32, one after the other. Reused from panel to panel.
+struct Staging {
+    values: Vec<f32>,
+    /// Values from one column to the next.
+    stride: usize,
+    /// A row of a transposed part, as far as the panel needs it.
+    line: [f32; MAX_COLUMNS],
+}
+
+impl Staging {
+    fn new(columns: usize, length: usize) -> Self {
+        // Odd multiples of a cache line: columns that begin a multiple of 4096 bytes apart would share few lines of the
+        // first cache when they are read side by side.
+        let stride = length.next_multiple_of(32) + 16;
+        Self { values: vec![0.0; columns * stride], stride, line: [0.0; MAX_COLUMNS] }
+    }
+
+    fn column(&self, c: usize, length: usize) -> &[f32] {
+        &self.values[c * self.stride..][..length]
+    }
+
+    /// Reads the columns of `run`, each of `input` weights.
+    fn read(&mut self, run: &Run<'_>, input: usize) {
+        let (weight, count) = (&run.part.weight, run.outputs.len());
+        if run.part.transposed {
+            let outputs = weight.shape()[1];
+            for k in 0..input {
+                let line = &mut self.line[..count];
+                weight.read_f32(k * outputs + run.outputs.start, line);
+                for (c, &v) in line.iter().enumerate() {
+                    self.values[(run.column + c) * self.stride + k] = v;
+                }
+            }
+        } else {
+            for (c, output) in run.outputs.clone().enumerate() {
+                let at = (run.column + c) * self.stride;
+                weight.read_f32(output * input, &mut self.values[at..at + input]);
+            }
+        }
+    }
+}
+
+/// One panel of the result.
+struct Target<'a> {
+    panel: &'a mut [u8],
+    /// One a column.
+    scale: &'a mut [f32],
+    bias: &'a mut [f32],
+}
+
+/// Packs panels of one layer.
+struct Packer<'a> {
+    isa: Isa,
+    source: Source<'a>,
+    layout: Layout,
+}
+
+impl Packer<'_> {
+    /// Fills `target`. False where a weight is not finite, or not in the format.
+    fn pack(&self, panel: usize, staging: &mut Staging, target: Target<'_>) -> bool {
+        let input = self.source.shape.input;
+        staging.values.fill(0.0);
+        for run in self.source.runs(panel) {
+            staging.read(&run, input);
+            if let Some(bias) = &run.part.bias {
+                let columns = run.column..run.column + run.outputs.len();
+                bias.read_f32(run.outputs.start, &mut target.bias[columns]);
+            }
+        }
+        let (header, body) = target.panel.split_at_mut(self.layout.header_bytes());
+        target.scale.fill(self.source.spec.scale);
+        match self.layout.weight {
+            Weight::F32 => {
+                self.interleave(staging, body, |x, out: &mut [f32]| {
+                    out[..x.len()].copy_from_slice(x);
+                });
+                finite_to(f32::MAX, &staging.values)
+            }
+            Weight::Bf16 => {
+                self.interleave(staging, body, |x, out: &mut [u16]| round(self.isa, x, out));
+                finite_to(BF16_LIMIT.next_down(), &staging.values)
+            }
+            Weight::I8 => {
+                let mut scales = target.scale.iter_mut();
+                let sums = self.interleave(staging, body, |x, out: &mut [i8]| {
+                    if let Some(scale) = scales.next() {
+                        *scale *= quantise(self.isa, x, out);
+                    }
+                    out.iter().map(|&q| i32::from(q)).sum::<i32>()
+                });
+                if self.layout.offset {
+                    for (start, sum) in cast_slice_mut::<_, i32>(header).iter_mut().zip(sums) {
+                        *start = -128 * sum;
+                    }
+                }
+                target.scale.iter().all(|s| s.is_finite())
+            }
+        }
+    }
+
+    /// Writes a panel: each column converted by `convert`, then unit by unit side by side. Gives what `convert` gave.
+    fn interleave<T: Pod, R>(
+        &self,
+        staging: &Staging,
+        panel: &mut [u8],
+        mut convert: impl FnMut(&[f32], &mut [T]) -> R,
+    ) -> Vec<R> {
+        let (input, unit) = (self.source.shape.input, self.layout.unit);
+        let length = self.layout.units(input) * unit;
+        let stride = staging.stride;
+        let mut columns = vec![T::zeroed(); self.layout.columns * stride];
+        let results = columns
+            .chunks_exact_mut(stride)
+            .enumerate()
+            .map(|(c, out)| convert(staging.column(c, input), &mut out[..input]))
+            .collect();
+        let starts: Vec<usize> =
+            (0..self.layout.columns).map(|i| self.layout.column_at(i) * stride).collect();
+        let panel = cast_slice_mut(panel);
+        match unit {
+            1 => weave::<T, 1>(&columns, &starts, length, panel),
+            2 => weave::<T, 2>(&columns, &starts, length, panel),
+            _ => weave::<T, 4>(&columns, &starts, length, panel),
+        }
+        results
+    }
+}
+
+/// Takes a unit of `UNIT` values of each column in turn. Columns begin at `starts` and are `length` values long.
+fn weave<T: Copy, const UNIT: usize>(
+    columns: &[T],
+    starts: &[usize],
+    length: usize,
+    panel: &mut [T],
+) {
+    let (places, _) = panel.as_chunks_mut::<UNIT>();
+    for (i, side_by_side) in places.chunks_exact_mut(starts.len()).enumerate() {
+        for (place, start) in side_by_side.iter_mut().zip(starts) {
+            place.copy_from_slice(&columns[start + i * UNIT..][..UNIT]);
+        }
+    }
+    debug_assert_eq!(places.len(), starts.len() * length / UNIT);
+}
+
+/// Whether all values are numbers of at most `limit`.
+fn finite_to(limit: f32, values: &[f32]) -> bool {
+    // One comparison a value and no early exit, which the compiler vectorises. NaN compares false.
+    values.iter().fold(true, |good, v| good & (v.abs() <= limit))
+}
+
+impl Linear {
+    /// Packs `spec` for the kernels of `isa`.
+    pub(crate) fn pack(
+        threads: &Threads,
+        isa: Isa,
+        spec: &LinearSpec,
+        format: Format,
+    ) -> Result<Self> {
+        let shape = check::pack(spec, format)?;
+        let kernel = MicroKernel::select(isa, format);
+        let layout = kernel.layout;
+        let source = Source { spec, shape, columns: layout.columns };
+        let (panels, width) = (source.panels(), source.width());
+        let panel_bytes = layout.panel_bytes(layout.units(shape.input));
+        let mut data = Buffer::<u8>::zeroed(panels * panel_bytes);
+        let mut scale = vec![0.0; panels * layout.columns];
+        let mut bias = vec![0.0; panels * layout.columns];
+
+        let packer = Packer { isa, source, layout };
+        let good = AtomicBool::new(true);
+        let targets = data
+            .chunks_exact_mut(panel_bytes)
+            .zip(scale.chunks_exact_mut(layout.columns).zip(bias.chunks_exact_mut(layout.columns)))
+            .map(|(panel, (scale, bias))| Target { panel, scale, bias })
+            .enumerate();
+        let targets = Mutex::new(targets);
+        threads.run(&|_, _| {
+            let mut staging = Staging::new(layout.columns, shape.input);
+            loop {
+                let next = targets.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((panel, target)) = next else { break };
+                if !packer.pack(panel, &mut staging, target) {
+                    good.store(false, Ordering::Relaxed);
+                }
+            }
+        });
+        if !good.into_inner() {
+            return Err(check::not_finite("pack", "weight"));
+        }
+        Ok(Self { isa, kernel, format, shape, gated: spec.gated, panels, width, data, scale, bias })
+    }
+}
