@@ -14,10 +14,13 @@ pub(crate) mod test_tokenizers;
 pub use encoding::Encoding;
 pub use stream::TextStream;
 
-use crate::{Error, Result};
+use crate::{Error, Files, Result};
 use config::TokenizerConfig;
 use std::path::{Path, PathBuf};
 use tokenizers::{Decoder, ModelWrapper, PostProcessor, TruncationDirection};
+
+/// What holds the vocabulary and all rules.
+const FILE: &str = "tokenizer.json";
 
 /// The tokenizer of one checkpoint. `Sync`: one serves all threads.
 #[derive(Debug, Clone)]
@@ -32,39 +35,20 @@ impl Tokenizer {
     /// # Errors
     /// When `tokenizer.json` is missing (older Marian, mBART and T5 folders hold only sentencepiece models, which
     /// are not read) or a file is malformed.
-    pub fn from_folder(folder: &Path) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        if !path.is_file() {
-            return Err(Error::File { reason: no_tokenizer(folder), path });
-        }
-        let read = |path: PathBuf| match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Io { path, source }),
+    pub fn from_files(files: &Files) -> Result<Self> {
+        let Some(json) = files.read(FILE)? else {
+            return Err(Error::file(files.path(FILE), no_tokenizer(files)));
         };
-        let json = read(path.clone())?.unwrap_or_default();
-        let config_path = folder.join("tokenizer_config.json");
-        let special_path = folder.join("special_tokens_map.json");
-        let mut config = match read(config_path.clone())? {
-            Some(bytes) => TokenizerConfig::parse(&bytes, &config_path)?,
-            None => TokenizerConfig::default(),
-        };
-        if let Some(bytes) = read(special_path.clone())? {
-            config.fill_from(TokenizerConfig::parse(&bytes, &special_path)?);
+        let mut config: TokenizerConfig = files.json("tokenizer_config.json")?.unwrap_or_default();
+        if let Some(special) = files.json("special_tokens_map.json")? {
+            config.fill_from(special);
         }
-        Self::new(&json, config, path)
+        Self::new(&json, config, files.path(FILE))
     }
 
-    /// From the contents of `tokenizer.json` and, where there is one, `tokenizer_config.json`.
-    ///
-    /// # Errors
-    /// When either is malformed.
-    pub fn from_bytes(tokenizer: &[u8], config: Option<&[u8]>) -> Result<Self> {
-        let config = match config {
-            Some(bytes) => TokenizerConfig::parse(bytes, Path::new("tokenizer_config.json"))?,
-            None => TokenizerConfig::default(),
-        };
-        Self::new(tokenizer, config, "tokenizer.json".into())
+    /// As [`from_files`](Self::from_files), from a folder.
+    pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::from_files(&Files::folder(folder.as_ref())?)
     }
 
     fn new(json: &[u8], config: TokenizerConfig, path: PathBuf) -> Result<Self> {
@@ -262,21 +246,18 @@ impl Tokenizer {
 }
 
 /// Says which files the folder has instead and what to do.
-fn no_tokenizer(folder: &Path) -> String {
-    let found: Vec<_> = [
+fn no_tokenizer(files: &Files) -> String {
+    let others = [
         "source.spm",
         "target.spm",
         "spiece.model",
         "sentencepiece.bpe.model",
         "vocab.json",
         "vocab.txt",
-    ]
-    .into_iter()
-    .filter(|f| folder.join(f).is_file())
-    .collect();
+    ];
+    let found: Vec<_> = others.into_iter().filter(|name| files.contains(name)).collect();
     if found.is_empty() {
-        return "no such file; texts need a tokenizer.json (ids can be given as `input_ids`)"
-            .into();
+        return "no such file; texts need one (ids can be given as `input_ids`)".into();
     }
     format!(
         "no such file; {} cannot be read directly. Convert once with transformers \

@@ -77,9 +77,10 @@ impl Task for Classifier<'_> {
 mod tests {
     use super::*;
     use crate::tokenizer::test_tokenizers::word_piece;
+    use serde_json::{Value, json};
 
-    fn classify(config: &str, logits: &[f32], top_k: usize) -> Result<Vec<Classification>> {
-        let labels = Labels::from_config(config.as_bytes())?;
+    fn classify(config: Value, logits: &[f32], top_k: usize) -> Result<Vec<Classification>> {
+        let labels = Labels::from_config(&config)?;
         let tokenizer = word_piece(false);
         Classifier { tokenizer: &tokenizer, labels, top_k, truncate: None }.scores(logits)
     }
@@ -87,20 +88,20 @@ mod tests {
     #[test]
     fn the_problem_decides_the_function() {
         let close = |a: f32, b: f32| (a - b).abs() < 1e-6;
-        let single = classify("{}", &[0.0, 3f32.ln()], 9).unwrap();
+        let single = classify(json!({}), &[0.0, 3f32.ln()], 9).unwrap();
         assert!(
             single[0].label == "LABEL_1"
                 && close(single[0].score, 0.75)
                 && close(single[1].score, 0.25)
         );
         let multi =
-            classify(r#"{"problem_type": "multi_label_classification"}"#, &[0.0, 3f32.ln()], 1)
+            classify(json!({"problem_type": "multi_label_classification"}), &[0.0, 3f32.ln()], 1)
                 .unwrap();
         assert!(multi.len() == 1 && close(multi[0].score, 0.75));
         let value =
-            classify(r#"{"problem_type": "regression", "num_labels": 1}"#, &[-7.5], 1).unwrap();
+            classify(json!({"problem_type": "regression", "num_labels": 1}), &[-7.5], 1).unwrap();
         assert_eq!(value[0].score, -7.5);
-        assert!(classify("{}", &[1.0], 1).is_err());
-        assert!(classify("{}", &[1.0, f32::NAN], 1).unwrap_err().to_string().contains("NaN"));
+        assert!(classify(json!({}), &[1.0], 1).is_err());
+        assert!(classify(json!({}), &[1.0, f32::NAN], 1).unwrap_err().to_string().contains("NaN"));
     }
 }

@@ -1,8 +1,10 @@
 use super::{Pooling, Seen, Task, finite, pooling::normalize};
-use crate::{Encoding, Error, Result, Tokenizer};
+use crate::{Encoding, Error, Files, Result, Tokenizer};
 use serde::Deserialize;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+
+/// Lists what a sentence-transformers model is made of.
+const MODULES: &str = "modules.json";
 
 /// Sentence embeddings as sentence-transformers makes them: a transformer, pooling, perhaps normalisation.
 ///
@@ -37,12 +39,8 @@ impl<'a> Embedder<'a> {
     ///
     /// # Errors
     /// When a file is malformed, or a module is none of Transformer, Pooling and Normalize.
-    pub fn from_folder(
-        folder: &Path,
-        tokenizer: &'a Tokenizer,
-        positions: Option<usize>,
-    ) -> Result<Self> {
-        let modules = Modules::read(folder)?;
+    pub fn new(files: &Files, tokenizer: &'a Tokenizer, positions: Option<usize>) -> Result<Self> {
+        let modules = Modules::read(files)?;
         let stated = modules.max_seq_length.or(tokenizer.max_length());
         let limit = stated.into_iter().chain(positions).min();
         Ok(Self { tokenizer, modules, limit })
@@ -86,7 +84,7 @@ impl Task for Embedder<'_> {
 }
 
 impl Modules {
-    fn read(folder: &Path) -> Result<Self> {
+    fn read(files: &Files) -> Result<Self> {
         let mut this = Self {
             pooling: Pooling(vec![super::PoolingMode::Mean]),
             normalize: false,
@@ -94,39 +92,40 @@ impl Modules {
             lowercase: false,
             prompt: String::new(),
         };
-        let path = folder.join("modules.json");
-        let Some(modules) = read_json(&path)? else { return Ok(this) };
-        let fail = |reason: String| Error::File { path: path.clone(), reason };
-        let modules: Vec<Module> =
-            serde_json::from_value(modules).map_err(|e| fail(e.to_string()))?;
+        let Some(modules) = files.json::<Vec<Module>>(MODULES)? else { return Ok(this) };
         for module in &modules {
             match module.r#type.rsplit('.').next().unwrap_or_default() {
                 "Transformer" if module.path.is_empty() => {}
                 "Pooling" => {
-                    let path = folder.join(&module.path).join("config.json");
-                    let config = read_json(&path)?.ok_or_else(|| missing(&path))?;
-                    this.pooling = Pooling::from_config(&config)?;
+                    let name = format!("{}/config.json", module.path);
+                    let missing = || {
+                        Error::file(files.path(&name), "no such file, but modules.json names it")
+                    };
+                    this.pooling = Pooling::from_config(&files.json(&name)?.ok_or_else(missing)?)?;
                 }
                 "Normalize" => this.normalize = true,
                 _ => {
-                    return Err(fail(format!(
-                        "module {} (\"{}\") is not supported: Transformer in the folder itself, Pooling and Normalize are",
-                        module.r#type, module.path
-                    )));
+                    return Err(Error::file(
+                        files.path(MODULES),
+                        format!(
+                            "module {} (\"{}\") is not supported: Transformer in the folder itself, Pooling and Normalize are",
+                            module.r#type, module.path
+                        ),
+                    ));
                 }
             }
         }
-        this.read_settings(folder)?;
+        this.read_settings(files)?;
         Ok(this)
     }
 
     /// `sentence_bert_config.json` and the default prompt of `config_sentence_transformers.json`.
-    fn read_settings(&mut self, folder: &Path) -> Result<()> {
-        if let Some(config) = read_json(&folder.join("sentence_bert_config.json"))? {
+    fn read_settings(&mut self, files: &Files) -> Result<()> {
+        if let Some(config) = files.json::<Value>("sentence_bert_config.json")? {
             self.max_seq_length = config["max_seq_length"].as_u64().map(|n| n as usize);
             self.lowercase = config["do_lower_case"].as_bool().unwrap_or(false);
         }
-        if let Some(config) = read_json(&folder.join("config_sentence_transformers.json"))?
+        if let Some(config) = files.json::<Value>("config_sentence_transformers.json")?
             && let Some(name) = config["default_prompt_name"].as_str()
         {
             self.prompt = config["prompts"][name].as_str().unwrap_or_default().to_owned();
@@ -135,43 +134,23 @@ impl Modules {
     }
 }
 
-fn missing(path: &Path) -> Error {
-    Error::File { path: path.into(), reason: "no such file, but modules.json names it".into() }
-}
-
-fn read_json(path: &PathBuf) -> Result<Option<Value>> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| Error::File { path: path.into(), reason: e.to_string() }),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { path: path.into(), source }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{ForwardOutput, tasks::PoolingMode, tokenizer::test_tokenizers::word_piece};
 
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        folder
+    fn files(files: &[(&str, &str)]) -> Files {
+        Files::embedded("test", files.iter().map(|(n, text)| (*n, text.as_bytes().to_vec().into())))
     }
 
-    const MODULES: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+    const THREE: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
         {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
         {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
 
     #[test]
     fn follows_the_modules() {
-        let files = folder(&[
-            ("modules.json", MODULES),
+        let files = files(&[
+            ("modules.json", THREE),
             ("1_Pooling/config.json", r#"{"pooling_mode_cls_token": true}"#),
             ("sentence_bert_config.json", r#"{"max_seq_length": 4, "do_lower_case": true}"#),
             (
@@ -180,7 +159,7 @@ mod tests {
             ),
         ]);
         let t = word_piece(false);
-        let e = Embedder::from_folder(files.path(), &t, Some(512)).unwrap();
+        let e = Embedder::new(&files, &t, Some(512)).unwrap();
         assert_eq!(e.limit(), Some(4));
         let encoding = &e.prepare(&"cats".into()).unwrap()[0];
         assert_eq!(encoding.ids(), [2, 5, 6, 3]);
@@ -201,9 +180,9 @@ mod tests {
 
     #[test]
     fn a_bare_encoder_is_averaged() {
-        let files = folder(&[]);
+        let files = files(&[]);
         let t = word_piece(false);
-        let e = Embedder::from_folder(files.path(), &t, Some(512)).unwrap();
+        let e = Embedder::new(&files, &t, Some(512)).unwrap();
         assert_eq!(
             (e.limit(), e.modules.normalize, e.modules.pooling.0[0]),
             (Some(512), false, PoolingMode::Mean)
@@ -213,15 +192,14 @@ mod tests {
     #[test]
     fn unknown_modules_and_missing_files_are_named() {
         let t = word_piece(false);
-        let dense = MODULES.replace("Normalize", "Dense");
+        let dense = THREE.replace("Normalize", "Dense");
         let pooling = ("1_Pooling/config.json", "{}");
-        for (files, needle) in [
+        for (list, needle) in [
             (vec![("modules.json", dense.as_str()), pooling], "Dense"),
-            (vec![("modules.json", MODULES)], "1_Pooling"),
+            (vec![("modules.json", THREE)], "1_Pooling"),
             (vec![("modules.json", "{")], "modules.json"),
         ] {
-            let error =
-                Embedder::from_folder(folder(&files).path(), &t, None).unwrap_err().to_string();
+            let error = Embedder::new(&files(&list), &t, None).unwrap_err().to_string();
             assert!(error.contains(needle), "{error}");
         }
     }

@@ -1,6 +1,6 @@
 use crate::{Error, Result};
 use serde::Deserialize;
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 /// How logits become scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -33,10 +33,10 @@ impl Labels {
     /// to 2; the problem to one of a single label, or a sigmoid where there is only one class.
     ///
     /// # Errors
-    /// When the file is malformed or ids are not 0, 1, 2, …
-    pub fn from_config(json: &[u8]) -> Result<Self> {
-        let fail = |reason: String| Error::File { path: Path::new("config.json").into(), reason };
-        let config: Config = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
+    /// When a field has another type or ids are not 0, 1, 2, …
+    pub fn from_config(config: &serde_json::Value) -> Result<Self> {
+        let fail = |reason: String| Error::file("config.json", reason);
+        let config = Config::deserialize(config).map_err(|e| fail(e.to_string()))?;
         let names = match config.id2label {
             None => (0..config.num_labels.unwrap_or(2)).map(|i| format!("LABEL_{i}")).collect(),
             Some(map) => (0..map.len())
@@ -76,24 +76,24 @@ impl Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn defaults_are_those_of_transformers() {
-        let of = |json: &str| Labels::from_config(json.as_bytes()).unwrap();
-        assert_eq!(of("{}").names(), ["LABEL_0", "LABEL_1"]);
-        assert_eq!(of("{}").problem(), ProblemType::SingleLabelClassification);
-        let one = of(r#"{"id2label": {"0": "score"}}"#);
+        let of = |json| Labels::from_config(&json).unwrap();
+        assert_eq!(of(json!({})).names(), ["LABEL_0", "LABEL_1"]);
+        assert_eq!(of(json!({})).problem(), ProblemType::SingleLabelClassification);
+        let one = of(json!({"id2label": {"0": "score"}}));
         assert_eq!(
-            (one.names(), one.problem()),
-            (&["score".to_owned()][..], ProblemType::MultiLabelClassification)
+            (&one.names()[0][..], one.problem()),
+            ("score", ProblemType::MultiLabelClassification)
         );
-        let many: Vec<_> = (0..11).map(|i| format!("\"{i}\": \"l{i}\"")).collect();
-        assert_eq!(of(&format!("{{\"id2label\": {{{}}}}}", many.join(","))).names()[10], "l10");
-        assert_eq!(
-            of(r#"{"problem_type": "regression", "num_labels": 1}"#).problem(),
-            ProblemType::Regression
-        );
-        assert!(Labels::from_config(br#"{"id2label": {"1": "a"}}"#).is_err());
-        assert!(of("{}").check(3).unwrap_err().to_string().contains("3 classes"));
+        let many: serde_json::Map<_, _> =
+            (0..11).map(|i| (i.to_string(), format!("l{i}").into())).collect();
+        assert_eq!(of(json!({"id2label": many})).names()[10], "l10");
+        let value = of(json!({"problem_type": "regression", "num_labels": 1}));
+        assert_eq!(value.problem(), ProblemType::Regression);
+        assert!(Labels::from_config(&json!({"id2label": {"1": "a"}})).is_err());
+        assert!(of(json!({})).check(3).unwrap_err().to_string().contains("3 classes"));
     }
 }

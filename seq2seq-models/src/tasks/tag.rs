@@ -270,15 +270,19 @@ mod tests {
     use super::*;
     use crate::tokenizer::test_tokenizers::{byte_level, word_piece};
 
-    const CONFIG: &str = r#"{"id2label": {"0": "O", "1": "B-X", "2": "I-X", "3": "B-Y"}}"#;
+    fn labels() -> Labels {
+        Labels::from_config(
+            &serde_json::json!({"id2label": {"0": "O", "1": "B-X", "2": "I-X", "3": "B-Y"}}),
+        )
+        .unwrap()
+    }
 
     /// `[CLS] the cat ##s sat , [UNK] [SEP]`, each token with the label of highest logit given, by `sureness`.
     fn tag(aggregation: Aggregation, best: [usize; 6], sureness: [f32; 6]) -> Vec<Entity> {
         let tokenizer = word_piece(true);
-        let labels = Labels::from_config(CONFIG.as_bytes()).unwrap();
         let tagger = Tagger {
             tokenizer: &tokenizer,
-            labels,
+            labels: labels(),
             aggregation,
             ignore: vec!["O".into()],
             truncate: None,
@@ -345,10 +349,14 @@ mod tests {
     #[test]
     fn without_marks_spaces_decide() {
         let tokenizer = byte_level();
-        let labels = Labels::from_config(CONFIG.as_bytes()).unwrap();
         let aggregation = Aggregation::First;
-        let tagger =
-            Tagger { tokenizer: &tokenizer, labels, aggregation, ignore: vec![], truncate: None };
+        let tagger = Tagger {
+            tokenizer: &tokenizer,
+            labels: labels(),
+            aggregation,
+            ignore: vec![],
+            truncate: None,
+        };
         let text = "ab c".to_owned();
         let encoding = &tagger.prepare(&text).unwrap()[0];
         // b is not heard: its word begins with a. The space is a word to itself, as in transformers.

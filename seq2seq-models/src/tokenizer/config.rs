@@ -1,6 +1,4 @@
-use crate::{Error, Result};
 use serde::Deserialize;
-use std::path::Path;
 
 /// What is used of `tokenizer_config.json` and `special_tokens_map.json`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -32,16 +30,11 @@ impl TokenName {
     }
 }
 
-fn null_is_false<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<bool, D::Error> {
+fn null_is_false<'de, D: serde::Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     Option::deserialize(d).map(Option::unwrap_or_default)
 }
 
 impl TokenizerConfig {
-    pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
-        serde_json::from_slice(bytes)
-            .map_err(|e| Error::File { path: path.into(), reason: e.to_string() })
-    }
-
     /// Takes the special tokens that this one does not name.
     pub(super) fn fill_from(&mut self, other: Self) {
         self.mask_token = self.mask_token.take().or(other.mask_token);

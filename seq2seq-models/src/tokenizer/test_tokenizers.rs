@@ -1,7 +1,14 @@
 //! Small tokenizers of each kind for tests.
 
 use super::Tokenizer;
-use serde_json::json;
+use crate::Files;
+use serde_json::{Value, json};
+
+fn of(tokenizer: &Value, config: &Value) -> Tokenizer {
+    let file = |name: &str, json: &Value| (name.to_owned(), json.to_string().into_bytes().into());
+    let files = [file("tokenizer.json", tokenizer), file("tokenizer_config.json", config)];
+    Tokenizer::from_files(&Files::embedded("test", files)).unwrap()
+}
 
 /// A byte-level BPE whose vocabulary is the 256 bytes and two special tokens.
 pub(crate) fn byte_level() -> Tokenizer {
@@ -21,10 +28,10 @@ pub(crate) fn byte_level() -> Tokenizer {
         "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     });
-    Tokenizer::from_bytes(json.to_string().as_bytes(), None).unwrap()
+    of(&json, &json!({}))
 }
 
-fn special(id: u32, content: &str) -> serde_json::Value {
+fn special(id: u32, content: &str) -> Value {
     json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
            "normalized": false, "special": true})
 }
@@ -64,7 +71,7 @@ pub(crate) fn word_piece(clean_up: bool) -> Tokenizer {
     });
     let config = json!({"clean_up_tokenization_spaces": clean_up, "model_max_length": 1e30,
                         "mask_token": {"content": "[MASK]", "lstrip": false}, "pad_token": "[PAD]"});
-    Tokenizer::from_bytes(json.to_string().as_bytes(), Some(config.to_string().as_bytes())).unwrap()
+    of(&json, &config)
 }
 
 /// A sentencepiece-like BPE with byte fallback and a leading space, as LLaMA has.
@@ -81,5 +88,5 @@ pub(crate) fn byte_fallback() -> Tokenizer {
             {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
         "model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": true},
     });
-    Tokenizer::from_bytes(json.to_string().as_bytes(), None).unwrap()
+    of(&json, &json!({}))
 }
