@@ -2,3 +2,4 @@
 
 pub mod isa;
 mod simd;
+mod threads;

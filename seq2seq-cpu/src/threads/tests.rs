@@ -1,0 +1,125 @@
+use super::*;
+use std::sync::atomic::AtomicU64;
+
+#[test]
+fn every_worker_runs_every_job() {
+    for count in [1, 2, 3, 7] {
+        let pool = Threads::new(Some(count)).unwrap();
+        let seen: Vec<_> = (0..count).map(|_| AtomicU64::new(0)).collect();
+        for _ in 0..500 {
+            pool.run(&|worker, workers| {
+                assert_eq!(workers, count);
+                seen[worker].fetch_add(1, Relaxed);
+            });
+        }
+        assert!(seen.iter().all(|n| n.load(Relaxed) == 500), "{count}");
+    }
+}
+
+#[test]
+fn sleepers_wake() {
+    let pool = Threads::new(Some(3)).unwrap();
+    for _ in 0..5 {
+        thread::sleep(SPIN * 20);
+        let sum = AtomicUsize::new(0);
+        // The last worker keeps the caller waiting until that sleeps too.
+        pool.run(&|worker, _| {
+            if worker == 2 {
+                thread::sleep(SPIN * 20);
+            }
+            sum.fetch_add(worker, Relaxed);
+        });
+        assert_eq!(sum.into_inner(), 3);
+    }
+}
+
+#[test]
+fn each_calls_every_index_once() {
+    let pool = Threads::new(Some(2)).unwrap();
+    for (count, cost) in [(0, GRAIN), (1, GRAIN), (100, 1), (100, GRAIN)] {
+        let calls: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+        pool.each(count, cost, |i| {
+            calls[i].fetch_add(1, Relaxed);
+        });
+        assert!(calls.iter().all(|n| n.load(Relaxed) == 1), "{count}");
+    }
+}
+
+#[test]
+fn a_busy_pool_lets_others_run_alone() {
+    let pool = Threads::new(Some(2)).unwrap();
+    // From inside a job.
+    pool.run(&|_, outer| {
+        assert_eq!(outer, 2);
+        pool.run(&|worker, workers| assert_eq!((worker, workers), (0, 1)));
+    });
+    // From several threads at once.
+    let total = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let covered = AtomicUsize::new(0);
+                    pool.run(&|worker, workers| {
+                        covered.fetch_add(share(100, 3, worker, workers).len(), Relaxed);
+                    });
+                    total.fetch_add(covered.into_inner(), Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(total.into_inner(), 4 * 200 * 100);
+}
+
+#[test]
+fn panics_reach_the_caller_and_the_pool_lives_on() {
+    let pool = Threads::new(Some(2)).unwrap();
+    for who in [0, 1] {
+        let job = || pool.run(&|worker, _| assert_ne!(worker, who, "worker {who} fails"));
+        let panic = catch_unwind(AssertUnwindSafe(job)).unwrap_err();
+        assert!(panic.downcast::<String>().unwrap().contains(&format!("worker {who} fails")));
+        let ran = AtomicUsize::new(0);
+        pool.run(&|_, _| {
+            ran.fetch_add(1, Relaxed);
+        });
+        assert_eq!(ran.into_inner(), 2);
+    }
+}
+
+#[test]
+fn counts_are_checked() {
+    assert!(Threads::new(Some(0)).is_err());
+    assert!(Threads::new(Some(usize::MAX)).is_err());
+    assert!(Threads::new(None).unwrap().count() >= 1);
+}
+
+#[test]
+fn shares_cover_all_once() {
+    for (total, unit, workers) in [(0, 4, 3), (10, 4, 3), (100, 1, 7), (3, 16, 2), (64, 16, 4)] {
+        let shares: Vec<_> = (0..workers).map(|w| share(total, unit, w, workers)).collect();
+        assert_eq!(shares[0].start, 0);
+        assert_eq!(shares[workers - 1].end, total);
+        assert!(shares.windows(2).all(|w| w[0].end == w[1].start && w[0].end % unit == 0));
+    }
+}
+
+/// Not a check but a measurement: `cargo test --release -p seq2seq-cpu meeting -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints times"]
+fn meeting_times() {
+    let pool = Threads::new(Some(2)).unwrap();
+    let time = |pause: Duration| {
+        let mut times: Vec<_> = (0..200)
+            .map(|_| {
+                thread::sleep(pause);
+                let start = Instant::now();
+                pool.run(&|_, _| ());
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        (times[100], times[180])
+    };
+    println!("back to back {:?}", time(Duration::ZERO));
+    println!("after 3 ms idle {:?}", time(Duration::from_millis(3)));
+}
