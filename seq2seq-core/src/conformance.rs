@@ -1,1 +1,240 @@
+//! The suite that every backend runs.
+//!
+//! Two kinds of checks, each a function over any [`SeqBackend`]:
+//!
+//! - **against the reference**, on generated cases, within the error that the format and the length of the reduction
+//!   allow each element ([`tolerance`] has the formulas);
+//! - **properties to the bit**: the same row alone and in any batch, a cache and the whole sequence, a reordered cache
+//!   and a fresh one, one number of threads and another ([`same_bits`]).
+//!
+//! A backend's test file is one line; see [`conformance_suite`](crate::conformance_suite). The cases are public:
+//! a bench prepares a `Case` (each module lists real shapes) and times the operation that the suite has checked.
+//!
+//! Each check runs an eighth of `PROPTEST_CASES` cases (256 where unset), the same ones every time unless
+//! `PROPTEST_RNG_SEED` is set.
 
+pub mod attention;
+pub mod cache;
+pub mod cross;
+pub mod embed;
+pub mod errors;
+pub mod linear;
+pub mod norm;
+pub mod pool;
+pub mod sample;
+pub mod threads;
+pub mod tolerance;
+pub mod top_k;
+pub mod values;
+
+pub use threads::same_bits;
+
+use crate::{Backend, HostTensor, Result, SeqBackend};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use std::fmt;
+use tolerance::Approx;
+
+/// What a check found.
+pub type Outcome = std::result::Result<(), Failure>;
+
+/// Why a backend does not conform, with the least case that shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Failure(pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// As [`Display`](fmt::Display): this is what a test that returns an [`Outcome`] prints.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<crate::Error> for Failure {
+    fn from(error: crate::Error) -> Self {
+        Self(format!("the backend refused a valid call: {error}"))
+    }
+}
+
+/// An operation with cases to run it on.
+pub trait Op {
+    /// One call, as plain data.
+    type Case: fmt::Debug + Clone + 'static;
+
+    /// Generates cases.
+    fn cases() -> BoxedStrategy<Self::Case>;
+
+    /// Everything that `backend` gives for the case, flattened.
+    fn run<B: SeqBackend>(backend: &B, case: &Self::Case) -> Result<Vec<f32>>;
+}
+
+/// Runs `check` on generated cases and shrinks the first that fails.
+fn each<C: fmt::Debug>(cases: impl Strategy<Value = C>, check: impl Fn(&C) -> Outcome) -> Outcome {
+    let base = Config::default();
+    let rng_seed = match base.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(0),
+        fixed => fixed,
+    };
+    let config = Config {
+        cases: (base.cases / 8).max(1),
+        failure_persistence: None,
+        max_shrink_iters: 256,
+        rng_seed,
+        ..base
+    };
+    TestRunner::new(config)
+        .run(&cases, |case| check(&case).map_err(|f| TestCaseError::fail(f.0)))
+        .map_err(|e| Failure(e.to_string()))
+}
+
+fn fail(message: String) -> Outcome {
+    Err(Failure(message))
+}
+
+/// `got` has the bits of `expected`. Every NaN equals every other: their payloads depend on the order of operands.
+fn bits(what: &str, expected: &[f32], got: &[f32]) -> Outcome {
+    if expected.len() != got.len() {
+        return fail(format!("{what}: {} values, expected {}", got.len(), expected.len()));
+    }
+    let same = |(e, g): (&f32, &f32)| e.to_bits() == g.to_bits() || (e.is_nan() && g.is_nan());
+    match expected.iter().zip(got).position(|pair| !same(pair)) {
+        None => Ok(()),
+        Some(i) => fail(format!(
+            "{what}: value {i} is {:e}, expected {:e} to the bit",
+            got[i], expected[i]
+        )),
+    }
+}
+
+/// Each of `got` lies within its bound.
+fn within(what: &str, bounds: &[Approx], got: &[f32]) -> Outcome {
+    if bounds.len() != got.len() {
+        return fail(format!("{what}: {} values, expected {}", got.len(), bounds.len()));
+    }
+    match bounds.iter().zip(got).position(|(bound, &g)| !bound.accepts(g)) {
+        None => Ok(()),
+        Some(i) => {
+            let Approx { value, error } = bounds[i];
+            fail(format!("{what}: value {i} is {:e}, expected {value:e} within {error:e}", got[i]))
+        }
+    }
+}
+
+/// Rows `rows` of a packed host tensor.
+fn rows_of(x: &HostTensor, rows: impl IntoIterator<Item = usize>) -> HostTensor {
+    let width = x.shape()[1];
+    let all = x.to_f32();
+    let picked: Vec<usize> = rows.into_iter().collect();
+    let values: Vec<f32> =
+        picked.iter().flat_map(|&r| &all[r * width..(r + 1) * width]).copied().collect();
+    host(picked.len(), width, &values)
+}
+
+/// A packed f32 tensor.
+fn host(rows: usize, width: usize, values: &[f32]) -> HostTensor {
+    values::tensor(crate::DType::F32, vec![rows, width], values)
+}
+
+/// Uploads and downloads: the host's view of an operation on one tensor.
+fn on_host<B: Backend>(
+    backend: &B,
+    x: &HostTensor,
+    op: impl FnOnce(&B::Tensor) -> Result<B::Tensor>,
+) -> Result<Vec<f32>> {
+    backend.download(&op(&backend.upload(x)?)?)
+}
+
+/// Lengths of sequences on both sides of the widths that kernels are cut into.
+fn length() -> impl Strategy<Value = usize> + Clone {
+    prop_oneof![
+        2 => Just(0usize),
+        3 => Just(1usize),
+        6 => 2..=16usize,
+        3 => 17..=40usize,
+        1 => 64..=80usize,
+    ]
+}
+
+/// A batch of unequal lengths.
+fn lengths() -> impl Strategy<Value = Vec<usize>> {
+    proptest::collection::vec(length(), 0..=5)
+}
+
+/// Widths that divide into no lanes, and some that do.
+fn width() -> impl Strategy<Value = usize> + Clone {
+    const ODD: [usize; 17] = [1, 2, 3, 7, 10, 12, 15, 17, 31, 33, 63, 65, 100, 127, 129, 200, 300];
+    const EVEN: [usize; 8] = [8, 16, 32, 48, 64, 96, 128, 256];
+    prop_oneof![3 => proptest::sample::select(&ODD[..]), 2 => proptest::sample::select(&EVEN[..])]
+}
+
+/// Runs every check of the suite as a `#[test]` of its own.
+///
+/// ```ignore
+/// // tests/conformance.rs of a backend
+/// mod avx2 {
+///     // Tests pass, having said so, where the expression is `None`: this machine lacks what it takes.
+///     seq2seq_core::conformance_suite!(Cpu::new(avx2()).ok());
+/// }
+/// ```
+///
+/// The expression gives an `Option` of a [`SeqBackend`] and is evaluated for each test.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($backend:expr) => {
+        $crate::conformance_suite! { @tests $backend;
+            linear_matches_reference: linear::matches_reference,
+            linear_int8_sums_are_exact: linear::int8_sums_are_exact,
+            linear_activations_match: linear::activations_match,
+            linear_is_batch_invariant: linear::is_batch_invariant,
+            linear_propagates_nan: linear::propagates_nan,
+            norm_matches_reference: norm::matches_reference,
+            norm_is_batch_invariant: norm::is_batch_invariant,
+            norm_propagates_nan: norm::propagates_nan,
+            embed_matches_reference: embed::matches_reference,
+            embed_is_batch_invariant: embed::is_batch_invariant,
+            upload_is_exact: embed::upload_is_exact,
+            pool_matches_reference: pool::matches_reference,
+            pool_is_batch_invariant: pool::is_batch_invariant,
+            gather_rows_copies: pool::gather_rows_copies,
+            attend_matches_reference: attention::matches_reference,
+            attend_is_batch_invariant: attention::is_batch_invariant,
+            attend_keeps_nan_in_its_sequence: attention::keeps_nan_in_its_sequence,
+            cache_gives_the_bits_of_the_whole: cache::gives_the_bits_of_the_whole,
+            cache_reorders_as_if_recomputed: cache::reorders_as_if_recomputed,
+            cache_is_batch_invariant: cache::is_batch_invariant,
+            cache_refuses_without_change: cache::refuses_without_change,
+            cross_attend_matches_reference: cross::matches_reference,
+            cross_attend_is_batch_invariant: cross::is_batch_invariant,
+            cross_attend_weights_sum_to_one: cross::weights_sum_to_one,
+            top_k_matches_reference: top_k::matches_reference,
+            top_k_is_batch_invariant: top_k::is_batch_invariant,
+            top_k_bears_nan: top_k::bears_nan,
+            sample_matches_reference: sample::matches_reference,
+            sample_is_batch_invariant: sample::is_batch_invariant,
+            sample_follows_the_distribution: sample::follows_the_distribution,
+            errors_are_those_of_the_reference: errors::are_those_of_the_reference,
+            empty_batches_are_allowed: errors::empty_batches_are_allowed,
+        }
+    };
+    (@tests $backend:expr; $($test:ident: $module:ident::$check:ident,)+) => {
+        $(
+            #[test]
+            fn $test() -> $crate::conformance::Outcome {
+                match $backend {
+                    Some(backend) => $crate::conformance::$module::$check(&backend),
+                    None => {
+                        eprintln!("skipped: this machine lacks what the backend needs");
+                        Ok(())
+                    }
+                }
+            }
+        )+
+    };
+}

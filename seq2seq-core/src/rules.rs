@@ -20,7 +20,7 @@ pub enum LogitRule {
     Ban(Vec<u32>),
     /// Sets every other score to minus infinity and this one to 0.
     Only(u32),
-    /// score + |score| · factor for each id (exponential decay length penalty).
+    /// score + |score| · factor for each id (exponential decay length penalty); minus infinity stays as it is.
     Grow {
         /// The ids, each once.
         ids: Vec<u32>,

@@ -30,49 +30,85 @@ impl RelativeBias {
 }
 
 /// The keys and values that one query sees: positions `0..len`, each row `[G, D]`.
-pub(super) struct Seen<'a> {
-    pub(super) keys: &'a [f32],
-    pub(super) values: &'a [f32],
-    pub(super) len: usize,
+pub(crate) struct Seen<'a> {
+    pub(crate) keys: &'a [f32],
+    pub(crate) values: &'a [f32],
+    pub(crate) len: usize,
+}
+
+impl Seen<'_> {
+    /// Vector `position` of the key-value head that query head `h` reads.
+    pub(crate) fn head<'x>(
+        x: &'x [f32],
+        position: usize,
+        h: usize,
+        spec: &AttentionSpec,
+    ) -> &'x [f32] {
+        let group = h / (spec.heads / spec.kv_heads);
+        let start = position * spec.kv_width() + group * spec.head_dim;
+        &x[start..start + spec.head_dim]
+    }
+}
+
+/// Head `h` of one query row `q` (`[H, D]`, already rotated) at `position`.
+#[derive(Clone, Copy)]
+pub(crate) struct Query<'a> {
+    pub(crate) q: &'a [f32],
+    pub(crate) h: usize,
+    pub(crate) position: usize,
+}
+
+/// scale · q k + bias for each key that the query sees.
+pub(crate) fn scores(
+    query: Query<'_>,
+    seen: &Seen<'_>,
+    spec: &AttentionSpec,
+    bias: Option<&RelativeBias>,
+) -> Vec<f64> {
+    let q = &query.q[query.h * spec.head_dim..][..spec.head_dim];
+    let score = |j| {
+        let k = Seen::head(seen.keys, j, query.h, spec);
+        let dot: f64 = q.iter().zip(k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
+        let bias = bias.map_or(0.0, |b| b.at(query.h, query.position, j));
+        f64::from(spec.scale) * dot + f64::from(bias)
+    };
+    (0..seen.len).map(score).collect()
+}
+
+/// e^(score - largest) / Σ e^(score - largest)
+pub(crate) fn softmax(scores: &[f64]) -> Vec<f64> {
+    let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let exps: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+    let total: f64 = exps.iter().sum();
+    exps.iter().map(|e| e / total).collect()
 }
 
 /// Attention of one query row `q` (`[H, D]`, already rotated) at `position`. Appends the result (`[H, D]`) to `out`
 /// and, where wanted, the probabilities (`[H, len]`) to `weights`. Zeros where nothing is seen.
 pub(super) fn row(
-    q: &[f32],
-    position: usize,
+    (q, position): (&[f32], usize),
     seen: &Seen<'_>,
     spec: &AttentionSpec,
     bias: Option<&RelativeBias>,
     out: &mut Vec<f32>,
     mut weights: Option<&mut Vec<f32>>,
 ) {
-    let (d, width) = (spec.head_dim, spec.kv_width());
-    for (h, q) in q.chunks(d).enumerate() {
-        let column = h / (spec.heads / spec.kv_heads) * d;
-        let head = |x: &[f32], j: usize, i: usize| f64::from(x[j * width + column + i]);
-        let scores: Vec<f64> = (0..seen.len)
-            .map(|j| {
-                let dot: f64 = (0..d).map(|i| f64::from(q[i]) * head(seen.keys, j, i)).sum();
-                let bias = bias.map_or(0.0, |b| b.at(h, position, j));
-                f64::from(spec.scale) * dot + f64::from(bias)
-            })
-            .collect();
-        let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let exps: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
-        let total: f64 = exps.iter().sum();
-        for i in 0..d {
-            let sum: f64 = exps.iter().enumerate().map(|(j, p)| p * head(seen.values, j, i)).sum();
-            out.push(if seen.len == 0 { 0.0 } else { (sum / total) as f32 });
+    for h in 0..spec.heads {
+        let p = softmax(&scores(Query { q, h, position }, seen, spec, bias));
+        let mut sums = vec![0.0; spec.head_dim];
+        for (j, p) in p.iter().enumerate() {
+            let v = Seen::head(seen.values, j, h, spec);
+            sums.iter_mut().zip(v).for_each(|(sum, &v)| *sum += p * f64::from(v));
         }
+        out.extend(sums.iter().map(|&sum| sum as f32));
         if let Some(weights) = weights.as_deref_mut() {
-            weights.extend(exps.iter().map(|p| (p / total) as f32));
+            weights.extend(p.iter().map(|&p| p as f32));
         }
     }
 }
 
 /// The three parts of a packed row, query and key rotated to `position`.
-pub(super) fn split(
+pub(crate) fn split(
     row: &[f32],
     position: usize,
     spec: &AttentionSpec,
@@ -108,7 +144,7 @@ pub(super) fn attend(
         for (position, q) in queries.iter().enumerate() {
             let len = if spec.causal { position + 1 } else { length };
             let seen = Seen { keys: &keys, values: &values, len };
-            row(q, position, &seen, spec, bias, &mut out, None);
+            row((q, position), &seen, spec, bias, &mut out, None);
         }
     }
     Ok(Tensor::new(qkv.rows(), spec.inner(), out))

@@ -69,7 +69,7 @@ impl KvCache {
                 held.keys.extend(k);
                 held.values.extend(v);
                 let seen = Seen { keys: &held.keys, values: &held.values, len: position + 1 };
-                attention::row(&q, position, &seen, spec, bias, &mut out, None);
+                attention::row((&q, position), &seen, spec, bias, &mut out, None);
             }
         }
         Ok(Tensor::new(qkv.rows(), spec.inner(), out))

@@ -49,7 +49,7 @@ pub(super) fn cross_attend(
             len: positions.len(),
         };
         for n in range {
-            attention::row(q.row(n), 0, &seen, spec, None, &mut out, weights.as_deref_mut());
+            attention::row((q.row(n), 0), &seen, spec, None, &mut out, weights.as_deref_mut());
         }
     }
     Ok(Tensor::new(q.rows(), spec.inner(), out))

@@ -18,7 +18,11 @@ pub fn apply(rules: &[LogitRule], scores: &mut [f32]) {
                 scores.fill(f32::NEG_INFINITY);
                 scores[*id as usize] = 0.0;
             }
-            LogitRule::Grow { ids, factor } => each(ids, scores, |s| s + s.abs() * factor),
+            // A banned id stays banned: the formula would make it NaN.
+            LogitRule::Grow { ids, factor } => each(ids, scores, |s| match s {
+                f32::NEG_INFINITY => s,
+                s => s + s.abs() * factor,
+            }),
         }
     }
 }
@@ -55,7 +59,8 @@ mod tests {
         assert_eq!(scores(&[LogitRule::Ban(vec![2, 0])]), [no, -2.0, no, -4.0]);
         assert_eq!(scores(&[LogitRule::Only(1)]), [no, 0.0, no, no]);
         let grow = LogitRule::Grow { ids: vec![0, 3], factor: 0.5 };
-        assert_eq!(scores(&[grow]), [3.0, -2.0, 0.5, -2.0]);
+        assert_eq!(scores(std::slice::from_ref(&grow)), [3.0, -2.0, 0.5, -2.0]);
+        assert_eq!(scores(&[LogitRule::Ban(vec![3]), grow]), [3.0, -2.0, 0.5, no]);
         // In order: the ban wins over the penalty before it.
         assert_eq!(scores(&[penalise, LogitRule::Ban(vec![1])]), [1.0, no, 0.5, -4.0]);
     }

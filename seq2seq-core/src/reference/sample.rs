@@ -3,7 +3,7 @@
 //! The warps are those of transformers with `min_tokens_to_keep` 1. Each looks at the softmax of the scores that the
 //! one before left, and sets what it drops to minus infinity. Scores are f32, probabilities and their sums f64.
 
-use super::{Tensor, rules, top_k::log_sum_exp, top_k::ranking};
+use super::{Tensor, rules, top_k::log_softmax, top_k::ranking};
 use crate::backend::check;
 use crate::{LogitRule, Result, Rows, Sampled, Warp};
 
@@ -27,14 +27,9 @@ pub fn apply(warp: &Warp, scores: &mut [f32]) {
     }
     if warp.eta_cutoff > 0.0 {
         let eta = f64::from(warp.eta_cutoff);
-        let entropy = entropy(&log_probabilities(scores));
+        let entropy = entropy(&log_softmax(scores));
         cutoff(eta.min(eta.sqrt() * (-entropy).exp()), scores);
     }
-}
-
-fn log_probabilities(scores: &[f32]) -> Vec<f64> {
-    let total = log_sum_exp(scores);
-    scores.iter().map(|&s| f64::from(s) - total).collect()
 }
 
 /// -Σ p ln p in nats; an impossible id adds nothing.
@@ -59,7 +54,7 @@ fn top_k(k: usize, scores: &mut [f32]) {
 /// From the least probable upwards, drops ids while the sum of their probabilities is at most 1 - p, except the last.
 /// Of equal scores, lower ids go first.
 fn top_p(p: f64, scores: &mut [f32]) {
-    let log_p = log_probabilities(scores);
+    let log_p = log_softmax(scores);
     let mut rising: Vec<usize> = (0..scores.len()).collect();
     // Adding 0 makes -0 equal to 0.
     rising.sort_by(|&a, &b| (scores[a] + 0.0).total_cmp(&(scores[b] + 0.0)));
@@ -76,7 +71,7 @@ fn top_p(p: f64, scores: &mut [f32]) {
 
 /// Drops probabilities below `share` of the largest.
 fn min_p(share: f64, scores: &mut [f32]) {
-    let log_p = log_probabilities(scores);
+    let log_p = log_softmax(scores);
     let largest = log_p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     drop_where(scores, |id, _| log_p[id].exp() < share * largest.exp());
 }
@@ -84,7 +79,7 @@ fn min_p(share: f64, scores: &mut [f32]) {
 /// Orders ids by |-ln p - entropy| and keeps the shortest run whose mass reaches `mass`, with all that tie with its
 /// last.
 fn typical(mass: f64, scores: &mut [f32]) {
-    let log_p = log_probabilities(scores);
+    let log_p = log_softmax(scores);
     let entropy = entropy(&log_p);
     let shift: Vec<f64> = log_p.iter().map(|l| (-l - entropy).abs()).collect();
     let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -100,7 +95,7 @@ fn typical(mass: f64, scores: &mut [f32]) {
 
 /// Drops probabilities below `least`, but never the best score.
 fn cutoff(least: f64, scores: &mut [f32]) {
-    let log_p = log_probabilities(scores);
+    let log_p = log_softmax(scores);
     let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     drop_where(scores, |id, s| log_p[id].exp() < least && s < best);
 }
@@ -108,7 +103,7 @@ fn cutoff(least: f64, scores: &mut [f32]) {
 /// The first id, in rising order, at which the cumulative probability exceeds `uniform`, and its log-probability.
 /// Where rounding keeps the sum from exceeding it, the last id that is possible. None where there is no distribution.
 pub fn draw(scores: &[f32], uniform: f64) -> Option<(u32, f32)> {
-    let log_p = log_probabilities(scores);
+    let log_p = log_softmax(scores);
     let mut sum = 0.0;
     let mut last = None;
     for (id, l) in log_p.iter().enumerate() {

@@ -8,24 +8,25 @@ use super::{Tensor, rules};
 use crate::backend::check;
 use crate::{LogitRule, Result, Rows, ScoreOrder, TopK};
 
-/// ln Σ e^score, in f64; minus infinity where all scores are.
-pub fn log_sum_exp(scores: &[f32]) -> f64 {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // All minus infinity, or NaN among them (which `max` passes over and the sum below would not).
-    if largest == f32::NEG_INFINITY {
-        let nan = scores.iter().any(|s| s.is_nan());
-        return if nan { f64::NAN } else { f64::NEG_INFINITY };
+/// (score - largest) - ln Σ e^(score - largest), in f64; minus infinity for all where all are. One NaN makes all NaN.
+///
+/// Subtracting the largest first keeps large scores apart: 1e30 beside 1e30 has probability 1/2.
+pub fn log_softmax(scores: &[f32]) -> Vec<f64> {
+    let scores = scores.iter().map(|&s| f64::from(s));
+    if scores.clone().any(f64::is_nan) {
+        return scores.map(|_| f64::NAN).collect();
     }
-    let largest = f64::from(largest);
-    largest + scores.iter().map(|&s| (f64::from(s) - largest).exp()).sum::<f64>().ln()
+    let largest = scores.clone().fold(f64::NEG_INFINITY, f64::max);
+    if largest == f64::NEG_INFINITY {
+        return scores.collect();
+    }
+    let total = scores.clone().map(|s| (s - largest).exp()).sum::<f64>().ln();
+    scores.map(|s| s - largest - total).collect()
 }
 
-/// score - ln Σ e^score, rounded to f32.
-pub fn log_softmax(scores: &mut [f32]) {
-    let total = log_sum_exp(scores);
-    for s in scores.iter_mut().filter(|s| **s != f32::NEG_INFINITY || total.is_nan()) {
-        *s = (f64::from(*s) - total) as f32;
-    }
+fn normalise(scores: &mut [f32]) {
+    let normalised = log_softmax(scores);
+    scores.iter_mut().zip(normalised).for_each(|(s, l)| *s = l as f32);
 }
 
 /// Ids from the best score to the worst, equal ones in rising order; NaN first, as the largest.
@@ -51,12 +52,12 @@ pub(super) fn top_k(
     for (n, row) in logits.iter().enumerate() {
         let mut scores = row.to_vec();
         if order != ScoreOrder::RulesThenNormalise {
-            log_softmax(&mut scores);
+            normalise(&mut scores);
         }
         rules::apply(rules::of(rule_lists, n), &mut scores);
         let best = &ranking(&scores)[..k];
         if order != ScoreOrder::NormaliseThenRules {
-            log_softmax(&mut scores);
+            normalise(&mut scores);
         }
         out.ids.extend(best);
         out.scores.extend(best.iter().map(|&id| scores[id as usize]));

@@ -1,0 +1,271 @@
+//! The key-value cache: steps over it give the bits of attention over whole sequences, however it came about.
+
+use super::attention::{self, Case as Attention};
+use super::values::Random;
+use super::{Op, Outcome, bits, each, length, rows_of};
+use crate::{AttentionSpec, CacheSpec, DecoderOps, HostTensor, Ragged, Result, SeqBackend};
+use proptest::prelude::*;
+
+/// One decoding: passes over a cache, with reordering between them.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Shape and kind of the attention; its lengths are those of the first pass.
+    pub attention: Attention,
+    /// L
+    pub layers: usize,
+    /// Hypotheses a sequence may be spread over.
+    pub beams: usize,
+    /// Passes after the first.
+    pub steps: usize,
+    /// Rows that a hypothesis may grow by in one of them: 1 in ordinary decoding, 0 to `most` otherwise.
+    pub most: usize,
+}
+
+/// What one hypothesis has been through: for each layer its packed rows, and what attention gave for each.
+#[derive(Debug, Clone, Default)]
+struct History {
+    origin: usize,
+    inputs: Vec<Vec<f32>>,
+    outputs: Vec<Vec<f32>>,
+}
+
+struct Decoding<'a, B: DecoderOps> {
+    backend: &'a B,
+    case: &'a Case,
+    spec: AttentionSpec,
+    bias: Option<B::RelativeBias>,
+    cache: B::KvCache,
+    histories: Vec<History>,
+    /// Hypotheses that nobody continued.
+    dropped: Vec<History>,
+    random: Random,
+}
+
+impl Case {
+    /// A cache that has just room for the longest hypothesis.
+    fn cache_spec(&self) -> CacheSpec {
+        let a = &self.attention;
+        CacheSpec {
+            layers: self.layers,
+            kv_heads: a.kv_heads,
+            head_dim: a.head_dim,
+            sequences: a.lengths.len(),
+            beams: self.beams,
+            capacity: a.rows().longest() + self.steps * self.most,
+        }
+    }
+}
+
+impl<'a, B: DecoderOps> Decoding<'a, B> {
+    fn new(backend: &'a B, case: &'a Case) -> Result<Self> {
+        let empty = |origin| History {
+            origin,
+            inputs: vec![Vec::new(); case.layers],
+            outputs: vec![Vec::new(); case.layers],
+        };
+        Ok(Self {
+            backend,
+            case,
+            // A step is causal whatever the spec says.
+            spec: case.attention.spec(),
+            bias: case.attention.bias(backend)?,
+            cache: backend.kv_cache(&case.cache_spec())?,
+            histories: (0..case.attention.lengths.len()).map(empty).collect(),
+            dropped: Vec::new(),
+            random: Random::new(case.attention.seed + 99),
+        })
+    }
+
+    fn pass(&mut self, lengths: impl IntoIterator<Item = usize>) -> Result<()> {
+        let rows = Ragged::from_lengths(lengths);
+        self.backend.extend(&mut self.cache, &rows)?;
+        let (width, inner) = (self.spec.qkv_width(), self.spec.inner());
+        for layer in 0..self.case.layers {
+            let x = self.case.attention.rows_for(rows.rows(), self.random.bits());
+            let qkv = self.backend.upload(&x)?;
+            let y = self.backend.attend_step(
+                &qkv,
+                &rows,
+                &mut self.cache,
+                layer,
+                &self.spec,
+                self.bias.as_ref(),
+            )?;
+            let (x, y) = (x.to_f32(), self.backend.download(&y)?);
+            for (history, range) in self.histories.iter_mut().zip(rows.ranges()) {
+                history.inputs[layer].extend(&x[range.start * width..range.end * width]);
+                history.outputs[layer].extend(&y[range.start * inner..range.end * inner]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Children at random: none for a sequence now and then, up to `beams` otherwise, of parents in any order.
+    fn reorder(&mut self) -> Result<()> {
+        let mut parents = Vec::new();
+        for origin in 0..self.case.attention.lengths.len() {
+            let own: Vec<usize> =
+                (0..self.histories.len()).filter(|&i| self.histories[i].origin == origin).collect();
+            let ends = self.random.uniform() < 0.08;
+            if own.is_empty() || ends {
+                continue;
+            }
+            let children = 1 + self.random.below(self.case.beams);
+            parents.extend((0..children).map(|_| own[self.random.below(own.len())]));
+        }
+        self.backend.reorder(&mut self.cache, &parents)?;
+        let old = std::mem::take(&mut self.histories);
+        self.histories = parents.iter().map(|&p| old[p].clone()).collect();
+        let gone = old.into_iter().enumerate().filter(|(i, _)| !parents.contains(i));
+        self.dropped.extend(gone.map(|(_, history)| history));
+        Ok(())
+    }
+
+    /// Recomputes every hypothesis from scratch, causally, in one batch; each row must have the bits it had.
+    fn check(&self) -> Outcome {
+        let spec = AttentionSpec { causal: true, ..self.spec.clone() };
+        let all = || self.histories.iter().chain(&self.dropped);
+        let width = spec.qkv_width();
+        for layer in 0..self.case.layers {
+            let rows = Ragged::from_lengths(all().map(|h| h.inputs[layer].len() / width));
+            let x: Vec<f32> = all().flat_map(|h| &h.inputs[layer]).copied().collect();
+            let qkv = self.backend.upload(&super::host(rows.rows(), width, &x))?;
+            let whole = self.backend.attend(&qkv, &rows, &spec, self.bias.as_ref())?;
+            let whole = self.backend.download(&whole)?;
+            let stepped: Vec<f32> = all().flat_map(|h| &h.outputs[layer]).copied().collect();
+            bits(&format!("layer {layer} by steps"), &whole, &stepped)?;
+        }
+        Ok(())
+    }
+}
+
+fn decode<B: SeqBackend>(
+    backend: &B,
+    case: &Case,
+    reorder: bool,
+) -> std::result::Result<Vec<f32>, super::Failure> {
+    let mut decoding = Decoding::new(backend, case)?;
+    decoding.pass(case.attention.lengths.iter().copied())?;
+    for _ in 0..case.steps {
+        if reorder {
+            decoding.reorder()?;
+        }
+        let lengths: Vec<usize> = (0..decoding.histories.len())
+            .map(|_| match case.most {
+                1 => 1,
+                most => decoding.random.below(most + 1),
+            })
+            .collect();
+        decoding.pass(lengths)?;
+    }
+    decoding.check()?;
+    Ok(decoding.histories.into_iter().flat_map(|h| h.outputs).flatten().collect())
+}
+
+/// [`DecoderOps::extend`], [`attend_step`](DecoderOps::attend_step) and [`reorder`](DecoderOps::reorder).
+pub struct Decode;
+
+impl Op for Decode {
+    type Case = Case;
+
+    fn cases() -> BoxedStrategy<Case> {
+        let lengths = proptest::collection::vec(length(), 1..=4);
+        let shape = (1..=3usize, 1..=4usize, 0..=14usize);
+        let most = prop_oneof![3 => Just(1usize), 1 => 2..=20usize];
+        (attention::cases(lengths), shape, most)
+            .prop_map(|(attention, (layers, beams, steps), most)| Case {
+                attention,
+                layers,
+                beams,
+                steps,
+                most,
+            })
+            .boxed()
+    }
+
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let invalid = |f: super::Failure| crate::Error::invalid("decode", f.0);
+        decode(backend, case, true).map_err(invalid)
+    }
+}
+
+/// Passes of any size, without reordering: each row has the bits that causal attention over the whole sequence gives it.
+pub fn gives_the_bits_of_the_whole<B: SeqBackend>(backend: &B) -> Outcome {
+    // Beyond 300 positions, by large and small steps.
+    let long = attention::cases(Just(vec![250, 0])).prop_map(|attention| Case {
+        attention: Attention { head_dim: attention.head_dim.min(33), ..attention },
+        layers: 1,
+        beams: 1,
+        steps: 6,
+        most: 30,
+    });
+    each(prop_oneof![8 => Decode::cases(), 1 => long], |case| {
+        decode(backend, case, false).map(drop)
+    })
+}
+
+/// Random trees of hypotheses over many steps, prompts of unequal lengths, sequences that end midway: every hypothesis
+/// that there ever was has, in every row, the bits of attention over its own history from scratch.
+pub fn reorders_as_if_recomputed<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Decode::cases(), |case| decode(backend, case, true).map(drop))
+}
+
+/// A prompt alone in a cache gives the bits that it gives beside others.
+pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Decode::cases(), |case| {
+        let x = case.attention.qkv();
+        let whole = prompt(backend, case, &x, &case.attention.rows())?;
+        let inner = case.attention.spec().inner();
+        for (i, range) in case.attention.rows().ranges().enumerate() {
+            let expected = &whole[range.start * inner..range.end * inner];
+            let rows = Ragged::from_lengths([range.len()]);
+            let got = prompt(backend, case, &rows_of(&x, range), &rows)?;
+            bits(&format!("sequence {i} alone"), expected, &got)?;
+        }
+        Ok(())
+    })
+}
+
+fn prompt<B: DecoderOps>(
+    backend: &B,
+    case: &Case,
+    x: &HostTensor,
+    rows: &Ragged,
+) -> Result<Vec<f32>> {
+    let spec = CacheSpec { layers: 1, sequences: rows.sequences(), ..case.cache_spec() };
+    let mut cache = backend.kv_cache(&spec)?;
+    backend.extend(&mut cache, rows)?;
+    let bias = case.attention.bias(backend)?;
+    let (qkv, spec) = (backend.upload(x)?, case.attention.spec());
+    backend.download(&backend.attend_step(&qkv, rows, &mut cache, 0, &spec, bias.as_ref())?)
+}
+
+/// A call that is refused leaves the cache as it was: the decoding goes on to the same bits.
+pub fn refuses_without_change<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Decode::cases(), |case| {
+        let undisturbed = decode(backend, case, false)?;
+        let mut decoding = Decoding::new(backend, case)?;
+        decoding.pass(case.attention.lengths.iter().copied())?;
+        for _ in 0..case.steps {
+            let held = decoding.histories.len();
+            let too_long =
+                Ragged::from_lengths((0..held).map(|i| if i + 1 == held { 1_000_000 } else { 1 }));
+            let refused = [
+                backend.extend(&mut decoding.cache, &too_long),
+                backend.extend(&mut decoding.cache, &Ragged::single_rows(held + 1)),
+                backend.reorder(&mut decoding.cache, &[held]),
+                backend.reorder(&mut decoding.cache, &vec![0; case.beams + 1]),
+            ];
+            if let Some(i) = refused.iter().position(Result::is_ok) {
+                return super::fail(format!("wrong call {i} was accepted"));
+            }
+            let lengths: Vec<usize> = (0..held)
+                .map(|_| if case.most == 1 { 1 } else { decoding.random.below(case.most + 1) })
+                .collect();
+            decoding.pass(lengths)?;
+        }
+        let disturbed: Vec<f32> =
+            decoding.histories.into_iter().flat_map(|h| h.outputs).flatten().collect();
+        bits("after refused calls", &undisturbed, &disturbed)
+    })
+}

@@ -1,0 +1,258 @@
+//! Attention to an encoder's output.
+
+use super::tolerance::{self, Approx};
+use super::values::{Profile, values};
+use super::{Op, Outcome, bits, each, host, length, rows_of, within};
+use crate::reference::{self, attention::Query, attention::Seen};
+use crate::{AttentionSpec, CrossAttentionOps, HostTensor, Ragged, Result, SeqBackend};
+use proptest::prelude::*;
+
+/// Groups of query rows that attend to source sequences.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Length of each source; there is at least one.
+    pub lengths: Vec<usize>,
+    /// Rows of each group; group i attends to source i·7 mod their number, so that several share one.
+    pub groups: Vec<usize>,
+    /// H
+    pub heads: usize,
+    /// G
+    pub kv_heads: usize,
+    /// D
+    pub head_dim: usize,
+    /// Multiplies the queries: 1 for soft weights, thousands for sharp ones.
+    pub sharpness: f32,
+    /// Of all values.
+    pub seed: u64,
+}
+
+/// A case on a backend, ready to run or to time.
+pub struct Prepared<B: CrossAttentionOps> {
+    q: B::Tensor,
+    rows: Ragged,
+    memory: B::Memory,
+    sources: Vec<usize>,
+    spec: AttentionSpec,
+}
+
+impl<B: CrossAttentionOps> Prepared<B> {
+    /// One call of [`CrossAttentionOps::cross_attend`].
+    pub fn run(&self, backend: &B, weights: Option<&mut Vec<f32>>) -> Result<B::Tensor> {
+        backend.cross_attend(&self.q, &self.rows, &self.memory, &self.sources, &self.spec, weights)
+    }
+}
+
+impl Case {
+    /// Cross-attention of real models, by name, to be timed: one step over sources of 64 and 512.
+    pub fn real() -> Vec<(String, Self)> {
+        let step = |source: usize, beams: usize| Self {
+            lengths: vec![source],
+            groups: vec![1; beams],
+            heads: 12,
+            kv_heads: 12,
+            head_dim: 64,
+            sharpness: 1.0,
+            seed: 1,
+        };
+        let named = |(s, b)| (format!("t5-base step, source {s}, {b} beams"), step(s, b));
+        [(64, 1), (64, 4), (512, 1), (512, 4)].map(named).into()
+    }
+
+    /// The attention.
+    pub fn spec(&self) -> AttentionSpec {
+        AttentionSpec {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            scale: (self.head_dim as f32).sqrt().recip(),
+            causal: false,
+            rotary: None,
+        }
+    }
+
+    fn sources(&self) -> Vec<usize> {
+        (0..self.groups.len()).map(|i| i * 7 % self.lengths.len()).collect()
+    }
+
+    fn kv(&self) -> HostTensor {
+        let (n, width) = (self.lengths.iter().sum(), 2 * self.spec().kv_width());
+        host(n, width, &values(Profile::Normal, self.seed, n * width))
+    }
+
+    fn q(&self) -> HostTensor {
+        let (n, width) = (self.groups.iter().sum(), self.spec().inner());
+        let mut q = values(Profile::Normal, self.seed + 1, n * width);
+        q.iter_mut().for_each(|v| *v *= self.sharpness);
+        host(n, width, &q)
+    }
+
+    fn source_rows(&self) -> Ragged {
+        Ragged::from_lengths(self.lengths.iter().copied())
+    }
+
+    fn group_rows(&self) -> Ragged {
+        Ragged::from_lengths(self.groups.iter().copied())
+    }
+
+    /// Uploads and lays out the memory.
+    pub fn prepare<B: CrossAttentionOps>(&self, backend: &B) -> Result<Prepared<B>> {
+        let spec = self.spec();
+        Ok(Prepared {
+            q: backend.upload(&self.q())?,
+            rows: self.group_rows(),
+            memory: backend.memory(&backend.upload(&self.kv())?, &self.source_rows(), &spec)?,
+            sources: self.sources(),
+            spec,
+        })
+    }
+
+    /// The bounds of results and of weights.
+    fn bounds(&self) -> (Vec<Approx>, Vec<Approx>) {
+        let spec = self.spec();
+        let width = spec.kv_width();
+        let (q, kv) = (self.q().to_f32(), self.kv().to_f32());
+        let (mut out, mut all_weights) = (Vec::new(), Vec::new());
+        for (range, source) in self.group_rows().ranges().zip(self.sources()) {
+            let positions = self.source_rows().range(source);
+            let rows =
+                || kv[positions.start * 2 * width..positions.end * 2 * width].chunks(2 * width);
+            let keys: Vec<f32> = rows().flat_map(|r| &r[..width]).copied().collect();
+            let values: Vec<f32> = rows().flat_map(|r| &r[width..]).copied().collect();
+            let sizes: Vec<f32> = keys.iter().map(|k| k.abs()).collect();
+            let len = positions.len();
+            let seen = Seen { keys: &keys, values: &values, len };
+            let size = Seen { keys: &sizes, values: &values, len };
+            for n in range {
+                let q = &q[n * spec.inner()..(n + 1) * spec.inner()];
+                let q_size: Vec<f32> = q.iter().map(|v| v.abs()).collect();
+                for h in 0..spec.heads {
+                    let query = |q| Query { q, h, position: 0 };
+                    let scores = reference::attention::scores(query(q), &seen, &spec, None);
+                    let sizes = reference::attention::scores(query(&q_size), &size, &spec, None);
+                    let scores: Vec<Approx> = scores
+                        .iter()
+                        .zip(sizes)
+                        .map(|(&s, size)| tolerance::score(s, size, 0.0, spec.head_dim, false))
+                        .collect();
+                    let weights = tolerance::softmax(&scores);
+                    out.extend((0..spec.head_dim).map(|i| {
+                        let value = |j| f64::from(Seen::head(&values, j, h, &spec)[i]);
+                        tolerance::weighted_sum(&weights, (0..len).map(value))
+                    }));
+                    all_weights.extend(weights);
+                }
+            }
+        }
+        (out, all_weights)
+    }
+}
+
+/// [`CrossAttentionOps::cross_attend`], with weights.
+pub struct CrossAttend;
+
+impl CrossAttend {
+    fn both<B: SeqBackend>(backend: &B, case: &Case) -> Result<(Vec<f32>, Vec<f32>)> {
+        let mut weights = Vec::new();
+        let out = case.prepare(backend)?.run(backend, Some(&mut weights))?;
+        Ok((backend.download(&out)?, weights))
+    }
+}
+
+impl Op for CrossAttend {
+    type Case = Case;
+
+    fn cases() -> BoxedStrategy<Case> {
+        let length = prop_oneof![12 => length(), 1 => Just(301usize)];
+        let lengths = proptest::collection::vec(length, 1..=4);
+        let group = prop_oneof![1 => Just(0usize), 4 => Just(1usize), 2 => 2..=9usize];
+        let groups = proptest::collection::vec(group, 0..=6);
+        let heads =
+            proptest::sample::select(&[(1usize, 1usize), (2, 2), (3, 1), (4, 2), (5, 5)][..]);
+        let head_dim = proptest::sample::select(&[1usize, 7, 8, 10, 12, 15, 16, 33, 64][..]);
+        let sharpness = proptest::sample::select(&[1.0f32, 1.0, 0.0, 3000.0][..]);
+        (lengths, groups, heads, head_dim, sharpness, 0..1000u64)
+            .prop_map(|(lengths, groups, (heads, kv_heads), head_dim, sharpness, seed)| Case {
+                lengths,
+                groups,
+                heads,
+                kv_heads,
+                head_dim,
+                sharpness,
+                seed,
+            })
+            .boxed()
+    }
+
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let (mut out, weights) = Self::both(backend, case)?;
+        out.extend(weights);
+        Ok(out)
+    }
+}
+
+/// Results and weights lie within their bounds; an empty source gives zeros.
+pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
+    each(CrossAttend::cases(), |case| {
+        let (out, weights) = CrossAttend::both(backend, case)?;
+        let (out_bounds, weight_bounds) = case.bounds();
+        within("cross_attend", &out_bounds, &out)?;
+        within("weights of cross_attend", &weight_bounds, &weights)?;
+        // Asking for weights must not change the result.
+        let without = case.prepare(backend)?.run(backend, None)?;
+        bits("without weights", &out, &backend.download(&without)?)
+    })
+}
+
+/// A row alone, with its source alone, gives the bits that it gives among the others.
+pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
+    each(CrossAttend::cases(), |case| {
+        let (whole, _) = CrossAttend::both(backend, case)?;
+        let (spec, q, kv) = (case.spec(), case.q(), case.kv());
+        for (range, source) in case.group_rows().ranges().zip(case.sources()) {
+            let positions = case.source_rows().range(source);
+            let one = Ragged::from_lengths([positions.len()]);
+            let kv = backend.upload(&rows_of(&kv, positions))?;
+            let memory = backend.memory(&kv, &one, &spec)?;
+            for n in range {
+                let q = backend.upload(&rows_of(&q, [n]))?;
+                let row = Ragged::single_rows(1);
+                let got = backend.cross_attend(&q, &row, &memory, &[0], &spec, None)?;
+                let expected = &whole[n * spec.inner()..(n + 1) * spec.inner()];
+                bits(&format!("row {n} alone"), expected, &backend.download(&got)?)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The weights are appended to what the list holds, none is negative, and those of a row and head sum to 1.
+pub fn weights_sum_to_one<B: SeqBackend>(backend: &B) -> Outcome {
+    each(CrossAttend::cases(), |case| {
+        let mut weights = vec![7.0f32];
+        case.prepare(backend)?.run(backend, Some(&mut weights))?;
+        let mut rest = weights.as_slice();
+        match rest.split_off_first() {
+            Some(7.0) => {}
+            _ => return super::fail("what the list of weights held is gone".into()),
+        }
+        for (range, source) in case.group_rows().ranges().zip(case.sources()) {
+            let length = case.lengths[source];
+            for _ in 0..range.len() * case.heads {
+                let Some(row) = rest.split_off(..length) else {
+                    return super::fail(format!("weights end {} short", length - rest.len()));
+                };
+                let sum: f64 = row.iter().map(|&w| f64::from(w)).sum();
+                let allowed = tolerance::gamma(length + 4);
+                if length > 0 && ((sum - 1.0).abs() > allowed || row.iter().any(|w| *w < 0.0)) {
+                    return super::fail(format!(
+                        "weights sum to {sum} or one is negative: {row:?}"
+                    ));
+                }
+            }
+        }
+        match rest.is_empty() {
+            true => Ok(()),
+            false => super::fail(format!("{} weights too many", rest.len())),
+        }
+    })
+}

@@ -1,0 +1,389 @@
+//! Linear layers, every format.
+
+use super::tolerance::{self, Approx, Product};
+use super::values::{Profile, tensor, values};
+use super::{Op, Outcome, bits, each, host, on_host, rows_of, width, within};
+use crate::reference::Reference;
+use crate::{
+    Activation, Backend, DType, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Result,
+    SeqBackend,
+};
+use proptest::prelude::*;
+
+/// Every activation.
+pub const ACTIVATIONS: [Activation; 6] = [
+    Activation::Relu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Silu,
+    Activation::Tanh,
+];
+
+/// One layer and its input.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// N
+    pub rows: usize,
+    /// Columns of the input.
+    pub input: usize,
+    /// Output columns of each part; every other part is `transposed`.
+    pub parts: Vec<usize>,
+    /// Gate and up; then there are two parts.
+    pub gated: bool,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Multiplies the product.
+    pub scale: f32,
+    /// Of the epilogue.
+    pub activation: Option<Activation>,
+    /// Of the epilogue.
+    pub residual: bool,
+    /// What it is packed into.
+    pub format: Format,
+    /// What the weights come in.
+    pub dtype: DType,
+    /// The activations.
+    pub x: Profile,
+    /// The weights.
+    pub w: Profile,
+    /// Of all values.
+    pub seed: u64,
+}
+
+/// A case on a backend, ready to run or to time.
+pub struct Prepared<B: Backend> {
+    x: B::Tensor,
+    layer: B::Linear,
+    activation: Option<Activation>,
+    residual: Option<B::Tensor>,
+}
+
+impl<B: Backend> Prepared<B> {
+    /// One call of [`Backend::linear`].
+    pub fn run(&self, backend: &B) -> Result<B::Tensor> {
+        let epilogue = Epilogue { activation: self.activation, residual: self.residual.as_ref() };
+        backend.linear(&self.x, &self.layer, epilogue)
+    }
+}
+
+impl Case {
+    /// A plain f32 layer of one matrix with a bias.
+    pub fn plain(rows: usize, input: usize, output: usize) -> Self {
+        Self {
+            rows,
+            input,
+            parts: vec![output],
+            gated: false,
+            bias: true,
+            scale: 1.0,
+            activation: None,
+            residual: false,
+            format: Format::F32,
+            dtype: DType::F32,
+            x: Profile::Normal,
+            w: Profile::Normal,
+            seed: 1,
+        }
+    }
+
+    /// Layers of real models, by name, to be timed: rows of one step, a beam of 4, a sentence, a batch.
+    pub fn real() -> Vec<(String, Self)> {
+        let base =
+            |parts: Vec<usize>, input, bias| Self { parts, bias, ..Self::plain(1, input, 0) };
+        let shapes = [
+            ("bert-base qkv", base(vec![768; 3], 768, true)),
+            ("bert-base output", Self { residual: true, ..base(vec![768], 768, true) }),
+            (
+                "bert-base up",
+                Self { activation: Some(Activation::Gelu), ..base(vec![3072], 768, true) },
+            ),
+            ("bert-base down", Self { residual: true, ..base(vec![768], 3072, true) }),
+            ("t5-small vocabulary", base(vec![32128], 512, false)),
+            (
+                "tinyllama gate and up",
+                Self {
+                    gated: true,
+                    activation: Some(Activation::Silu),
+                    ..base(vec![5632; 2], 2048, false)
+                },
+            ),
+        ];
+        let named = |(name, case): (&str, Self)| {
+            [1, 4, 16, 128]
+                .map(|rows| (format!("{name}, {rows} rows"), Self { rows, ..case.clone() }))
+        };
+        shapes.into_iter().flat_map(named).collect()
+    }
+
+    fn output(&self) -> usize {
+        let product: usize = self.parts.iter().sum();
+        if self.gated { product / 2 } else { product }
+    }
+
+    /// Weight (as the layer reads it, `[out, in]` or transposed) and bias of each part.
+    fn part_values(&self) -> Vec<(Vec<f32>, Vec<f32>)> {
+        let part = |(i, &output): (usize, &usize)| {
+            let seed = self.seed + 10 * (i as u64 + 1);
+            // Products of rows of length K keep the deviation of x.
+            let shrink = (self.input as f32).sqrt().recip();
+            let shrink = if self.w == Profile::Integers { 1.0 } else { shrink };
+            let mut w = values(self.w, seed, output * self.input);
+            w.iter_mut().for_each(|w| *w *= shrink);
+            (w, values(Profile::Normal, seed + 1, output))
+        };
+        self.parts.iter().enumerate().map(part).collect()
+    }
+
+    fn spec_with(&self, map: impl Fn(f32) -> f32) -> LinearSpec {
+        let mapped = |v: &[f32]| v.iter().map(|&v| map(v)).collect::<Vec<_>>();
+        let part = |(i, (w, b)): (usize, (Vec<f32>, Vec<f32>))| {
+            let output = self.parts[i];
+            let transposed = i % 2 == 1;
+            let shape =
+                if transposed { vec![self.input, output] } else { vec![output, self.input] };
+            let bias = self.bias.then(|| tensor(self.dtype, vec![output], &mapped(&b)));
+            LinearPart { weight: tensor(self.dtype, shape, &mapped(&w)), bias, transposed }
+        };
+        let parts = self.part_values().into_iter().enumerate().map(part).collect();
+        LinearSpec { parts, gated: self.gated, scale: map(self.scale) }
+    }
+
+    /// The layer.
+    pub fn spec(&self) -> LinearSpec {
+        self.spec_with(|v| v)
+    }
+
+    /// `[N, in]`
+    pub fn x(&self) -> HostTensor {
+        host(self.rows, self.input, &values(self.x, self.seed, self.rows * self.input))
+    }
+
+    fn residual(&self) -> Option<HostTensor> {
+        let (n, m) = (self.rows, self.output());
+        self.residual.then(|| host(n, m, &values(Profile::Normal, self.seed + 3, n * m)))
+    }
+
+    /// Packs and uploads.
+    pub fn prepare<B: Backend>(&self, backend: &B) -> Result<Prepared<B>> {
+        self.prepare_rows(backend, 0..self.rows)
+    }
+
+    fn prepare_rows<B: Backend>(
+        &self,
+        backend: &B,
+        rows: std::ops::Range<usize>,
+    ) -> Result<Prepared<B>> {
+        let upload = |x: HostTensor| backend.upload(&rows_of(&x, rows.clone()));
+        Ok(Prepared {
+            x: upload(self.x())?,
+            layer: backend.pack(&self.spec(), self.format)?,
+            activation: self.activation,
+            residual: self.residual().map(upload).transpose()?,
+        })
+    }
+
+    /// The bound of every result.
+    fn bounds(&self) -> Result<Vec<Approx>> {
+        let products = self.products()?;
+        let (m, product) = (self.output(), self.parts.iter().sum::<usize>());
+        let residual = self.residual().map(|r| r.to_f32());
+        let act = |p: Approx| self.activation.map_or(p, |a| p.activated(a));
+        let element = |i: usize| {
+            let (row, column) = (i / m, i % m);
+            let mut y = act(products[row * product + column]);
+            if self.gated {
+                y = y.times(products[row * product + m + column]);
+            }
+            residual.as_ref().map_or(y, |r| y.plus(Approx::exact(r[i])))
+        };
+        Ok((0..self.rows * m).map(element).collect())
+    }
+
+    /// The bounds of scale · x Wᵀ + b, before the epilogue.
+    fn products(&self) -> Result<Vec<Approx>> {
+        let run = |map: fn(f32) -> f32| {
+            let spec = LinearSpec { gated: false, ..self.spec_with(map) };
+            let layer = Reference.pack(&spec, self.format)?;
+            let x: Vec<f32> = self.x().to_f32().into_iter().map(map).collect();
+            let x = host(self.rows, self.input, &x);
+            on_host(&Reference, &x, |x| Reference.linear(x, &layer, Epilogue::NONE))
+        };
+        let (value, magnitude) = (run(|v| v)?, run(f32::abs)?);
+        let (x, spec) = (self.x().to_f32(), self.spec());
+        let bias: Vec<f32> = match self.bias {
+            true => {
+                spec.parts.iter().flat_map(|p| p.bias.as_ref().expect("biased").to_f32()).collect()
+            }
+            false => vec![0.0; self.parts.iter().sum()],
+        };
+        let largest = |v: &[f32]| v.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+        let w = spec.parts.iter().map(|p| largest(&p.weight.to_f32())).fold(1.0, f32::max);
+        let bound = |(i, (&value, &magnitude)): (usize, (&f32, &f32))| {
+            let row = &x[i / bias.len() * self.input..][..self.input];
+            let largest = largest(row).max(w) * self.scale.abs().max(1.0);
+            let bias = bias[i % bias.len()];
+            tolerance::linear(
+                self.format,
+                Product { value, magnitude, bias, terms: self.input, largest },
+            )
+        };
+        Ok(value.iter().zip(&magnitude).enumerate().map(bound).collect())
+    }
+}
+
+/// [`Backend::linear`](crate::Backend::linear).
+pub struct Linear;
+
+impl Op for Linear {
+    type Case = Case;
+
+    fn cases() -> BoxedStrategy<Case> {
+        let rows =
+            prop_oneof![1 => Just(0usize), 3 => Just(1), 6 => 2..=16usize, 3 => 17..=47usize];
+        let input = prop_oneof![12 => width(), 1 => Just(1025usize)];
+        let parts = proptest::collection::vec(width(), 1..=3);
+        let shape = (rows, input, parts, any::<bool>(), any::<bool>());
+        let scale = proptest::sample::select(&[1.0f32, 1.0, 0.044_194_174, -3.0][..]);
+        let activation = proptest::option::of(proptest::sample::select(&ACTIVATIONS[..]));
+        let format = proptest::sample::select(&Format::ALL[..]);
+        let dtype = proptest::sample::select(&[DType::F32, DType::F16, DType::BF16][..]);
+        let kind = (scale, activation, any::<bool>(), format, dtype);
+        (shape, kind, x_profile(), w_profile(), 0..1000u64)
+            .prop_map(|(shape, kind, x, w, seed)| {
+                let (rows, input, mut parts, gated, bias) = shape;
+                let (scale, activation, residual, format, dtype) = kind;
+                if gated {
+                    parts = vec![parts[0]; 2];
+                }
+                Case {
+                    rows,
+                    input,
+                    parts,
+                    gated,
+                    bias,
+                    scale,
+                    activation,
+                    residual,
+                    format,
+                    dtype,
+                    x,
+                    w,
+                    seed,
+                }
+            })
+            .boxed()
+    }
+
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        backend.download(&case.prepare(backend)?.run(backend)?)
+    }
+}
+
+fn x_profile() -> impl Strategy<Value = Profile> {
+    use Profile::*;
+    prop_oneof![
+        6 => Just(Normal),
+        3 => proptest::sample::select(&[Wide, Equal, Sparse][..]),
+        2 => proptest::sample::select(&[Tiny, Huge, Denormal][..]),
+    ]
+}
+
+fn w_profile() -> impl Strategy<Value = Profile> {
+    use Profile::*;
+    prop_oneof![6 => Just(Normal), 2 => proptest::sample::select(&[Sparse, Equal, Denormal][..])]
+}
+
+/// Results lie within the bound of their format.
+pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Linear::cases(), |case| within("linear", &case.bounds()?, &Linear::run(backend, case)?))
+}
+
+/// int8 on whole numbers up to 127 with 127 in every row and channel: every scale is 1, sums stay below 2²⁴, and so
+/// nothing rounds. The result is that of integer arithmetic, to the bit.
+pub fn int8_sums_are_exact<B: SeqBackend>(backend: &B) -> Outcome {
+    let shape = (1..=40usize, 1..=1000usize, width(), 0..1000u64);
+    each(shape, |&(rows, input, output, seed)| {
+        let case = Case {
+            x: Profile::Integers,
+            w: Profile::Integers,
+            seed,
+            ..Case::plain(rows, input, output)
+        };
+        let full = |mut v: Vec<f32>| {
+            v.chunks_mut(input).for_each(|run| run[0] = 127.0);
+            v
+        };
+        let x = full(case.x().to_f32());
+        let w = full(case.spec().parts[0].weight.to_f32());
+        let weight = tensor(DType::F32, vec![output, input], &w);
+        let layer = backend.pack(&LinearSpec::single(weight, None), Format::Int8)?;
+        let got = on_host(backend, &host(rows, input, &x), |x| {
+            backend.linear(x, &layer, Epilogue::NONE)
+        })?;
+        let dot = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>();
+        let sums: Vec<f32> =
+            x.chunks(input).flat_map(|x| w.chunks(input).map(move |w| dot(x, w))).collect();
+        bits("int8 sums", &sums, &got)
+    })
+}
+
+/// Each activation on its own, at points where the product is exact: its stated error and nothing else.
+pub fn activations_match<B: SeqBackend>(backend: &B) -> Outcome {
+    let mut points = vec![0.0, -0.0, 1e-40, -1e-40, 1e30, -1e30, 3e38, -3e38];
+    points.extend((-30..8).flat_map(|e| [1.0, -1.0, 1.37, -1.37].map(|m: f32| m * 2f32.powi(e))));
+    points.extend((-400..=400).map(|i| i as f32 / 40.0));
+    // Not minus infinity: IEEE 754 makes its product with a vanished gate NaN, the limit is 0, and either will do.
+    points.extend([f32::INFINITY, f32::NAN]);
+    let identity = LinearSpec::single(host(1, 1, &[1.0]), None);
+    let layer = backend.pack(&identity, Format::F32)?;
+    let x = host(points.len(), 1, &points);
+    for activation in ACTIVATIONS {
+        let got =
+            on_host(backend, &x, |x| backend.linear(x, &layer, Epilogue::activation(activation)))?;
+        let bounds: Vec<Approx> =
+            points.iter().map(|&p| Approx::exact(p).activated(activation)).collect();
+        within(&format!("{activation:?}"), &bounds, &got)?;
+    }
+    Ok(())
+}
+
+/// Any run of rows by itself gives the bits that it gives among the others.
+pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
+    each((Linear::cases(), any::<prop::sample::Index>()), |(case, at)| {
+        let m = case.output();
+        let whole = Linear::run(backend, case)?;
+        let cut = at.index(case.rows + 1);
+        for rows in [0..cut, cut..case.rows, cut..(cut + 1).min(case.rows)] {
+            let part = case.prepare_rows(backend, rows.clone())?.run(backend)?;
+            let expected = &whole[rows.start * m..rows.end * m];
+            bits(&format!("rows {rows:?} alone"), expected, &backend.download(&part)?)?;
+        }
+        Ok(())
+    })
+}
+
+/// A row that holds NaN gives NaN in every column (int8: infinity too), and leaves the other rows alone.
+pub fn propagates_nan<B: SeqBackend>(backend: &B) -> Outcome {
+    let place = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
+    let bad = proptest::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..]);
+    each((Linear::cases(), place, bad), |(case, (row, column), bad)| {
+        if case.rows == 0 {
+            return Ok(());
+        }
+        let (row, m) = (row.index(case.rows), case.output());
+        let mut x = case.x().to_f32();
+        x[row * case.input + column.index(case.input)] = *bad;
+        let x = backend.upload(&host(case.rows, case.input, &x))?;
+        let got = Prepared { x, ..case.prepare(backend)? }.run(backend)?;
+        let got = backend.download(&got)?;
+        let mut expected = Linear::run(backend, case)?;
+        if bad.is_nan() || case.format == Format::Int8 {
+            expected[row * m..][..m].fill(f32::NAN);
+        } else {
+            // An infinite sum may come out of an activation as NaN or as its limit. The other rows must not notice.
+            expected[row * m..][..m].copy_from_slice(&got[row * m..][..m]);
+        }
+        bits(&format!("{bad} in row {row}"), &expected, &got)
+    })
+}

@@ -1,0 +1,170 @@
+//! LayerNorm and RMSNorm.
+
+use super::tolerance::Approx;
+use super::values::{Profile, tensor, values};
+use super::{Op, Outcome, bits, each, host, on_host, rows_of, width, within};
+use crate::{Backend, DType, HostTensor, NormKind, NormSpec, Result, SeqBackend};
+use proptest::prelude::*;
+
+/// One normalisation and its input.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// N
+    pub rows: usize,
+    /// M
+    pub width: usize,
+    /// Which.
+    pub kind: NormKind,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Whether LayerNorm has a bias.
+    pub bias: bool,
+    /// What the weights come in.
+    pub dtype: DType,
+    /// The activations. Squares must not overflow f32: not [`Profile::Huge`].
+    pub x: Profile,
+    /// Of all values.
+    pub seed: u64,
+}
+
+impl Case {
+    /// Norms of real models, by name, to be timed.
+    pub fn real() -> Vec<(String, Self)> {
+        let case = |kind, width, rows| Self {
+            rows,
+            width,
+            kind,
+            eps: 1e-6,
+            bias: true,
+            dtype: DType::F32,
+            x: Profile::Normal,
+            seed: 1,
+        };
+        [1, 128]
+            .into_iter()
+            .flat_map(|rows| {
+                [
+                    (format!("bert-base, {rows} rows"), case(NormKind::Layer, 768, rows)),
+                    (format!("tinyllama, {rows} rows"), case(NormKind::Rms, 2048, rows)),
+                ]
+            })
+            .collect()
+    }
+
+    /// The weights.
+    pub fn spec(&self) -> NormSpec {
+        let read =
+            |seed| tensor(self.dtype, vec![self.width], &values(Profile::Normal, seed, self.width));
+        let bias = self.bias && self.kind == NormKind::Layer;
+        NormSpec {
+            kind: self.kind,
+            eps: self.eps,
+            weight: read(self.seed + 1),
+            bias: bias.then(|| read(self.seed + 2)),
+        }
+    }
+
+    /// `[N, M]`
+    pub fn x(&self) -> HostTensor {
+        host(self.rows, self.width, &values(self.x, self.seed, self.rows * self.width))
+    }
+
+    /// The formula of the definition, in running error analysis: mean, deviations from it, their mean square.
+    fn bounds(&self) -> Vec<Approx> {
+        let spec = self.spec();
+        let weight = spec.weight.to_f32();
+        let bias = spec.bias.map(|b| b.to_f32());
+        let row = |x: &[f32]| -> Vec<Approx> {
+            let x: Vec<Approx> = x.iter().map(|&v| Approx::exact(v)).collect();
+            let centred: Vec<Approx> = match self.kind {
+                NormKind::Layer => {
+                    let mean = Approx::sum(&x).over(self.width);
+                    x.iter().map(|v| v.minus(mean)).collect()
+                }
+                NormKind::Rms => x,
+            };
+            let squares: Vec<Approx> = centred.iter().map(|d| d.times(*d)).collect();
+            let variance = Approx::sum(&squares).over(self.width);
+            let inverse = variance.plus(Approx::exact(self.eps)).rsqrt();
+            let element = |(i, d): (usize, &Approx)| {
+                let y = d.times(inverse).times(Approx::exact(weight[i]));
+                bias.as_ref().map_or(y, |b| y.plus(Approx::exact(b[i])))
+            };
+            centred.iter().enumerate().map(element).collect()
+        };
+        self.x().to_f32().chunks(self.width).flat_map(row).collect()
+    }
+}
+
+/// [`Backend::norm`](crate::Backend::norm).
+pub struct Norm;
+
+impl Op for Norm {
+    type Case = Case;
+
+    fn cases() -> BoxedStrategy<Case> {
+        let kind = proptest::sample::select(&[NormKind::Layer, NormKind::Rms][..]);
+        let eps = proptest::sample::select(&[1e-5f32, 1e-6, 1e-12][..]);
+        let dtype = proptest::sample::select(&[DType::F32, DType::F16, DType::BF16][..]);
+        use Profile::*;
+        let x = prop_oneof![
+            5 => Just(Normal),
+            5 => proptest::sample::select(&[Wide, Equal, Sparse, Tiny, Denormal][..]),
+        ];
+        let width = prop_oneof![10 => width(), 1 => Just(768usize)];
+        (0..=20usize, width, kind, eps, any::<bool>(), dtype, x, 0..1000u64)
+            .prop_map(|(rows, width, kind, eps, bias, dtype, x, seed)| Case {
+                rows,
+                width,
+                kind,
+                eps,
+                bias,
+                dtype,
+                x,
+                seed,
+            })
+            .boxed()
+    }
+
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        run_on(backend, case, &case.x())
+    }
+}
+
+fn run_on<B: Backend>(backend: &B, case: &Case, x: &HostTensor) -> Result<Vec<f32>> {
+    let norm = backend.norm_weights(&case.spec())?;
+    on_host(backend, x, |x| backend.norm(x, &norm))
+}
+
+/// Results lie within the bound of the formula.
+pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Norm::cases(), |case| within("norm", &case.bounds(), &Norm::run(backend, case)?))
+}
+
+/// A row alone gives the bits that it gives among the others.
+pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Norm::cases(), |case| {
+        let (x, whole) = (case.x(), Norm::run(backend, case)?);
+        for (n, expected) in whole.chunks(case.width).enumerate() {
+            let got = run_on(backend, case, &rows_of(&x, [n]))?;
+            bits(&format!("row {n} alone"), expected, &got)?;
+        }
+        Ok(())
+    })
+}
+
+/// A row that holds NaN becomes NaN; the others stay as they are.
+pub fn propagates_nan<B: SeqBackend>(backend: &B) -> Outcome {
+    each((Norm::cases(), any::<prop::sample::Index>()), |(case, at)| {
+        if case.rows == 0 {
+            return Ok(());
+        }
+        let at = at.index(case.rows * case.width);
+        let mut x = case.x().to_f32();
+        x[at] = f32::NAN;
+        let mut expected = Norm::run(backend, case)?;
+        let row = at / case.width * case.width;
+        expected[row..row + case.width].fill(f32::NAN);
+        bits("norm", &expected, &run_on(backend, case, &host(case.rows, case.width, &x))?)
+    })
+}

@@ -1,0 +1,237 @@
+//! Drawing ids: rules, warps, the inverse of the cumulative distribution.
+
+use super::tolerance::{self, Approx};
+use super::top_k::{LOGITS, Logits, logits, random_rules};
+use super::values::Random;
+use super::{Op, Outcome, bits, each, fail, rows_of, within};
+use crate::reference::{rules, sample as oracle, top_k::log_softmax};
+use crate::{HostTensor, LogitRule, Result, Sampled, SeqBackend, Warp};
+use proptest::prelude::*;
+
+/// Draws, one a row.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// N
+    pub rows: usize,
+    /// V
+    pub vocab: usize,
+    /// The logits.
+    pub logits: Logits,
+    /// Whether rows have rules.
+    pub rules: bool,
+    /// Which part of the distribution.
+    pub warp: Warp,
+    /// Of all values.
+    pub seed: u64,
+}
+
+impl Case {
+    /// Draws of real models, by name, to be timed.
+    pub fn real() -> Vec<(String, Self)> {
+        let case = |warp| Self {
+            rows: 1,
+            vocab: 32128,
+            logits: Logits::Model,
+            rules: false,
+            warp,
+            seed: 1,
+        };
+        let top_k = Warp { top_k: 50, ..Warp::default() };
+        vec![
+            ("t5, all".into(), case(Warp::default())),
+            ("t5, top 50".into(), case(top_k)),
+            ("t5, top 50, p 0.95".into(), case(Warp { top_p: 0.95, ..top_k })),
+        ]
+    }
+
+    fn logits(&self) -> HostTensor {
+        logits(self.logits, self.seed, self.rows, self.vocab)
+    }
+
+    fn rules(&self) -> Vec<Vec<LogitRule>> {
+        let mut random = Random::new(self.seed + 13);
+        // Two in three rows, and never so many that nothing is left.
+        let list = |_| {
+            let rules = random_rules(&mut random, self.vocab);
+            let mut left = vec![0.0; self.vocab];
+            rules::apply(&rules, &mut left);
+            let enough = left.iter().any(|s| *s > f32::NEG_INFINITY);
+            if self.vocab > 20 && enough { rules } else { Vec::new() }
+        };
+        if self.rules { (0..self.rows).map(list).collect() } else { Vec::new() }
+    }
+
+    fn uniforms(&self) -> Vec<f32> {
+        let mut random = Random::new(self.seed + 17);
+        let draw = |_| match random.below(8) {
+            0 => 0.0,
+            1 => 1.0 - f32::EPSILON / 2.0,
+            _ => (random.uniform() as f32).min(1.0 - f32::EPSILON / 2.0),
+        };
+        (0..self.rows).map(draw).collect()
+    }
+
+    fn draw<B: SeqBackend>(&self, backend: &B) -> Result<Sampled> {
+        let logits = backend.upload(&self.logits())?;
+        backend.sample(&logits, &self.rules(), &self.warp, &self.uniforms())
+    }
+}
+
+/// Any warp; most of its parts are off.
+fn warp() -> impl Strategy<Value = Warp> {
+    let or = |off: f32, on: std::ops::Range<f32>| prop_oneof![3 => Just(off), 2 => on];
+    let top_k = prop_oneof![3 => Just(0usize), 2 => 1..60usize];
+    let cuts = (or(0.0, 0.001..0.3), or(0.0, 0.001..0.3));
+    (or(1.0, 0.3..2.0), top_k, or(1.0, 0.1..0.99), or(0.0, 0.01..0.9), or(1.0, 0.1..0.99), cuts)
+        .prop_map(|(temperature, top_k, top_p, min_p, typical_p, (epsilon_cutoff, eta_cutoff))| {
+            Warp { temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff }
+        })
+}
+
+/// [`DecoderOps::sample`](crate::DecoderOps::sample).
+pub struct Draw;
+
+impl Op for Draw {
+    type Case = Case;
+
+    fn cases() -> BoxedStrategy<Case> {
+        let vocab = prop_oneof![4 => super::width(), 1 => Just(500usize)];
+        let logits =
+            prop_oneof![3 => Just(Logits::Model), 2 => proptest::sample::select(&LOGITS[..])];
+        (0..=6usize, vocab, logits, any::<bool>(), warp(), 0..1000u64)
+            .prop_map(|(rows, vocab, logits, rules, warp, seed)| {
+                // With 30 % banned, one id in 17 rows of 2 or 3 would have none left.
+                let logits = if vocab < 20 { Logits::Model } else { logits };
+                Case { rows, vocab, logits, rules, warp, seed }
+            })
+            .boxed()
+    }
+
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let Sampled { ids, scores } = case.draw(backend)?;
+        Ok(ids.into_iter().map(|id| id as f32).chain(scores).collect())
+    }
+}
+
+/// What the reference draws from scores that rules have passed, and the scores that it drew from.
+fn decide(scores: &[f32], warp: &Warp, uniform: f64) -> Option<(u32, Vec<f32>)> {
+    let mut warped = scores.to_vec();
+    oracle::apply(warp, &mut warped);
+    oracle::draw(&warped, uniform).map(|(id, _)| (id, warped))
+}
+
+/// How far off a probability or a sum of probabilities may be: the error of a log-probability that is not negligible,
+/// and that of adding V of them twice over (the sum of the softmax, the cumulative one).
+fn doubt(scores: &[f32], temperature: f32) -> f64 {
+    let scaled: Vec<f32> = scores.iter().map(|s| s / temperature).collect();
+    let bounds = tolerance::log_softmax(&scaled, 0.0);
+    let errors = bounds.iter().filter(|b| b.value > -25.0).map(|b| b.error);
+    errors.fold(0.0, f64::max) + tolerance::gamma(2 * scores.len())
+}
+
+/// The choice of the reference, unless it hangs on rounding: it must stay the same when every logit, threshold and the
+/// uniform are moved by more than a correct backend may be off. Equal logits are moved alike, so ties stay ties.
+fn settled(scores: &[f32], warp: &Warp, uniform: f32) -> Option<(u32, Vec<f32>)> {
+    let (id, warped) = decide(scores, warp, f64::from(uniform))?;
+    let step = 4.0 * doubt(scores, warp.temperature);
+    let kept = |scores: &[f32]| scores.iter().map(|s| *s > f32::NEG_INFINITY).collect::<Vec<_>>();
+    for trial in 0..12u64 {
+        let sign = |salt: u64| -> f32 {
+            let bit = Random::new(salt ^ (trial << 40)).bits() & 1;
+            (if bit == 0 { step } else { -step }) as f32
+        };
+        let jittered: Vec<f32> = scores
+            .iter()
+            .map(|&s| s + sign(u64::from(s.to_bits()) + 100) * warp.temperature)
+            .collect();
+        let within =
+            |v: f32, off: f32, moved: f32| if v == off { v } else { moved.clamp(1e-6, 1.0 - 1e-6) };
+        let moved = Warp {
+            top_p: within(warp.top_p, 1.0, warp.top_p + sign(1)),
+            min_p: within(warp.min_p, 0.0, warp.min_p * (1.0 + sign(2))),
+            typical_p: within(warp.typical_p, 1.0, warp.typical_p + sign(3)),
+            epsilon_cutoff: within(warp.epsilon_cutoff, 0.0, warp.epsilon_cutoff * (1.0 + sign(4))),
+            eta_cutoff: within(warp.eta_cutoff, 0.0, warp.eta_cutoff * (1.0 + sign(5))),
+            ..*warp
+        };
+        let uniform = (f64::from(uniform) + f64::from(sign(6))).clamp(0.0, 1.0 - 1e-12);
+        let (other, other_warped) = decide(&jittered, &moved, uniform)?;
+        if other != id || kept(&warped) != kept(&other_warped) {
+            return None;
+        }
+    }
+    Some((id, warped))
+}
+
+fn ruled(case: &Case) -> Vec<Vec<f32>> {
+    let (logits, lists) = (case.logits().to_f32(), case.rules());
+    let row = |(n, row): (usize, &[f32])| {
+        let mut row = row.to_vec();
+        rules::apply(lists.get(n).map_or(&[][..], Vec::as_slice), &mut row);
+        row
+    };
+    logits.chunks(case.vocab).enumerate().map(row).collect()
+}
+
+/// Ids are those of the reference, except where rounding decides; their log-probabilities lie within the bound of a
+/// log-softmax.
+pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Draw::cases(), |case| {
+        let got = case.draw(backend)?;
+        if got.ids.len() != case.rows || got.scores.len() != case.rows {
+            return fail(format!("{} ids for {} rows", got.ids.len(), case.rows));
+        }
+        for (n, (scores, uniform)) in ruled(case).iter().zip(case.uniforms()).enumerate() {
+            let Some((id, warped)) = settled(scores, &case.warp, uniform) else { continue };
+            if got.ids[n] != id {
+                return fail(format!("row {n}: id {}, expected {id}", got.ids[n]));
+            }
+            let bound: Approx = tolerance::log_softmax(&warped, 0.0)[id as usize];
+            within(&format!("log-probability of row {n}"), &[bound], &got.scores[n..=n])?;
+        }
+        Ok(())
+    })
+}
+
+/// A row alone draws the id that it draws among the others.
+pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Draw::cases(), |case| {
+        let (whole, logits) = (case.draw(backend)?, case.logits());
+        let (rule_lists, uniforms) = (case.rules(), case.uniforms());
+        for n in 0..case.rows {
+            let x = backend.upload(&rows_of(&logits, [n]))?;
+            let rules = rule_lists.get(n..n + 1).unwrap_or_default();
+            let got = backend.sample(&x, rules, &case.warp, &uniforms[n..=n])?;
+            if got.ids != whole.ids[n..=n] {
+                return fail(format!("row {n} alone: {:?}, not {}", got.ids, whole.ids[n]));
+            }
+            bits("its log-probability", &whole.scores[n..=n], &got.scores)?;
+        }
+        Ok(())
+    })
+}
+
+/// Uniforms spread evenly over [0, 1) draw each id in proportion: a count is off by one for each end of the id's
+/// interval that falls between two of them, and by the error of the cumulative sums.
+pub fn follows_the_distribution<B: SeqBackend>(backend: &B) -> Outcome {
+    const DRAWS: usize = 1000;
+    let uniforms: Vec<f32> = (0..DRAWS).map(|i| (i as f32 + 0.5) / DRAWS as f32).collect();
+    each((1..=60usize, warp(), 0..1000u64), |&(vocab, warp, seed)| {
+        let row = logits(Logits::Model, seed, 1, vocab);
+        let scores = row.to_f32();
+        let Some((_, warped)) = settled(&scores, &warp, 0.0) else { return Ok(()) };
+        let x = backend.upload(&rows_of(&row, std::iter::repeat_n(0, DRAWS)))?;
+        let mut counts = vec![0usize; vocab];
+        for id in backend.sample(&x, &[], &warp, &uniforms)?.ids {
+            counts[id as usize] += 1;
+        }
+        let allowed = 1.0 + 2.0 * DRAWS as f64 * doubt(&scores, warp.temperature);
+        for (id, l) in log_softmax(&warped).iter().enumerate() {
+            let expected = DRAWS as f64 * l.exp();
+            if (counts[id] as f64 - expected).abs() > allowed {
+                return fail(format!("id {id} drawn {} times, expected {expected}", counts[id]));
+            }
+        }
+        Ok(())
+    })
+}

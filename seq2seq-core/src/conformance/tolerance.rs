@@ -1,0 +1,255 @@
+//! How far from the reference a correct backend may be, per element.
+//!
+//! u = 2⁻²⁴ is the rounding error of one f32 operation, γ(n) = n u / (1 - n u) that of n in a row (Higham 2002,
+//! section 3.1). A sum of n terms in **any** order is off by at most γ(n - 1) Σ|term|, so a backend may sum as it
+//! likes; it may not sum in less than f32.
+//!
+//! Bounds follow the formula of an operation in running error analysis: an [`Approx`] is the exact value and the most
+//! that an f32 evaluation may differ from it, and each arithmetic method adds what its operands' errors become plus one
+//! rounding. What an implementation approximates is stated here once:
+//!
+//! | function | allowed error |
+//! |---|---|
+//! | e^x | [`EXP`] relative, 0 below 2⁻¹²⁵ |
+//! | ln x | [`LN`] relative, plus as much absolute |
+//! | 1/√x | [`RSQRT`] relative |
+//! | cos, sin of the f32 angle | [`TRIG`] absolute |
+//! | GELU (both), SiLU, quick GELU | [`GATE`] (abs f(x) + min(abs x, 6)) |
+//! | tanh | [`TANH`] relative |
+//!
+//! **Underflow.** f32 and int8 operations lose at most 2⁻¹⁴⁹ each. The bf16 dot product instructions of x86 and Arm take
+//! subnormal operands as zero and flush subnormal results: in bf16 each may lose 2⁻¹²⁶.
+//!
+//! **Not judged.** Where a bound is infinite (a value that f32 cannot hold on the way) nothing is compared.
+
+use crate::{Activation, Format, reference};
+
+/// The rounding error of one f32 operation.
+pub const U: f64 = 1.0 / (1u64 << 24) as f64;
+/// Relative error of e^x: about 4 units in the last place.
+pub const EXP: f64 = 8.0 * U;
+/// Error of the natural logarithm, relative and absolute.
+pub const LN: f64 = 8.0 * U;
+/// Relative error of a reciprocal square root.
+pub const RSQRT: f64 = 6.0 * U;
+/// Absolute error of cosine and sine of an f32 angle.
+pub const TRIG: f64 = 2.0 * U;
+/// Error of the activations that gate x by a factor of 0 to 1.
+pub const GATE: f64 = 16.0 * U;
+/// Relative error of the hyperbolic tangent.
+pub const TANH: f64 = 12.0 * U;
+/// The smallest subnormal f32.
+pub const SUBNORMAL: f64 = f32::from_bits(1) as f64;
+/// What a flushed weight of a softmax may have been.
+const FLUSHED: f64 = 2.0 * f32::MIN_POSITIVE as f64;
+
+/// The accumulated relative error of n roundings.
+pub fn gamma(n: usize) -> f64 {
+    let nu = n as f64 * U;
+    if nu < 1.0 { nu / (1.0 - nu) } else { f64::INFINITY }
+}
+
+/// An exact value and how far an f32 evaluation of it may be off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Approx {
+    /// What it is, in exact arithmetic (f64).
+    pub value: f64,
+    /// How far off a correct result may be.
+    pub error: f64,
+}
+
+impl Approx {
+    /// A value that is not computed.
+    pub fn exact(value: impl Into<f64>) -> Self {
+        Self { value: value.into(), error: 0.0 }
+    }
+
+    /// A value with an error.
+    pub fn new(value: f64, error: f64) -> Self {
+        Self { value, error }
+    }
+
+    /// The result of one f32 operation on operands that are off by `error` in all.
+    fn rounded(value: f64, error: f64) -> Self {
+        Self { value, error: error + U * (value.abs() + error) + SUBNORMAL }
+    }
+
+    /// Whether an f32 result is within the bound. NaN must be NaN, and infinity infinity.
+    pub fn accepts(self, got: f32) -> bool {
+        let got = f64::from(got);
+        if self.value.is_nan() {
+            return got.is_nan();
+        }
+        if self.value.is_infinite() {
+            return got == self.value;
+        }
+        // What does not fit f32 may be infinite.
+        self.error == f64::INFINITY
+            || self.value.abs() + self.error > f64::from(f32::MAX)
+            || (got - self.value).abs() <= self.error
+    }
+
+    /// self + other
+    pub fn plus(self, other: Self) -> Self {
+        Self::rounded(self.value + other.value, self.error + other.error)
+    }
+
+    /// self - other
+    pub fn minus(self, other: Self) -> Self {
+        self.plus(Self { value: -other.value, ..other })
+    }
+
+    /// self · other
+    pub fn times(self, other: Self) -> Self {
+        let error = weigh(self.error, other.value.abs() + other.error)
+            + weigh(self.value.abs(), other.error);
+        Self::rounded(self.value * other.value, error)
+    }
+
+    /// The sum of `terms` in any order.
+    pub fn sum(terms: &[Self]) -> Self {
+        let value = terms.iter().map(|t| t.value).sum();
+        let operands: f64 = terms.iter().map(|t| t.error).sum();
+        let magnitude: f64 = terms.iter().map(|t| t.value.abs() + t.error).sum();
+        Self { value, error: operands + gamma(terms.len().saturating_sub(1)) * magnitude }
+    }
+
+    /// self / n, also as a product with an f32 reciprocal.
+    pub fn over(self, n: usize) -> Self {
+        let (value, n) = (self.value / n as f64, n as f64);
+        Self { value, error: self.error / n + 2.0 * U * (value.abs() + self.error / n) + SUBNORMAL }
+    }
+
+    /// 1 / √self
+    pub fn rsqrt(self) -> Self {
+        let value = 1.0 / self.value.sqrt();
+        // |1/√(x + d) - 1/√x| is largest at d = -error.
+        let error = match self.error < self.value {
+            true => 1.0 / (self.value - self.error).sqrt() - value,
+            false => f64::INFINITY,
+        };
+        Self { value, error: error + RSQRT * (value + error) }
+    }
+
+    /// An activation of self.
+    pub fn activated(self, activation: Activation) -> Self {
+        let x = self.value;
+        let value = reference::activation::apply(activation, x);
+        // The largest slope of each, and what its approximation may be off.
+        let (slope, error) = match activation {
+            Activation::Relu => (1.0, 0.0),
+            Activation::Tanh => (1.0, TANH * value.abs()),
+            _ => (1.13, GATE * (value.abs() + x.abs().min(6.0))),
+        };
+        Self { value, error: slope * self.error + error + SUBNORMAL }
+    }
+}
+
+/// The operands of one product of a linear layer, for its bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    /// scale · x Wᵀ + b of the reference, rounded to f32.
+    pub value: f32,
+    /// |scale| · |x| |W|ᵀ + |b| of the reference.
+    pub magnitude: f32,
+    /// b
+    pub bias: f32,
+    /// The length of the reduction, K.
+    pub terms: usize,
+    /// The largest of |x|, |w| and 1, times that of |scale| and 1.
+    pub largest: f32,
+}
+
+/// The bound of scale · x Wᵀ + b.
+///
+/// f32, bf16: K products and sums, the scale (perhaps folded into the weights) and the bias: γ(K + 2) · magnitude,
+/// and K times what an operation may lose to underflow. bf16 products are exact; they are counted all the same.
+///
+/// int8: the integer sum is exact. Its conversion, the product of the scales, the product with it and the bias
+/// round: γ(4) (|product| + |bias|), whatever K is. The product of two small scales may be subnormal, off by 2⁻¹⁵⁰,
+/// times a sum below 2³¹.
+pub fn linear(format: Format, p: Product) -> Approx {
+    let (value, bias) = (f64::from(p.value), f64::from(p.bias));
+    let underflow = |smallest: f64| 3.0 * smallest * p.terms as f64 * f64::from(p.largest);
+    let error = match format {
+        Format::F32 => gamma(p.terms + 2) * f64::from(p.magnitude) + underflow(SUBNORMAL),
+        Format::Bf16 => {
+            gamma(p.terms + 2) * f64::from(p.magnitude) + underflow(f32::MIN_POSITIVE.into())
+        }
+        Format::Int8 => gamma(4) * (value.abs() + 2.0 * bias.abs()) + SUBNORMAL * 2f64.powi(31),
+    };
+    // The reference's own roundings, of value and magnitude.
+    Approx { value, error: error * (1.0 + 2.0 * U) + U * value.abs() + SUBNORMAL }
+}
+
+/// The bound of a score of attention, scale · q k + bias.
+///
+/// `magnitude` is |scale| · Σ |q||k| over D terms. Where queries and keys are rotated, their magnitudes are those of
+/// the pairs, |a| + |b|, and cosine, sine, two products and a sum make each off by 3 [`TRIG`] of that.
+pub fn score(value: f64, magnitude: f64, bias: f64, terms: usize, rotated: bool) -> Approx {
+    let rotation = if rotated { 6.0 * TRIG } else { 0.0 };
+    let error = (gamma(terms + 2) + rotation) * magnitude + 2.0 * U * (value.abs() + bias.abs());
+    Approx { value, error: error + SUBNORMAL * terms as f64 }
+}
+
+/// A share of an error; a vanished share of an infinite error is none.
+fn weigh(share: f64, error: f64) -> f64 {
+    if share == 0.0 { 0.0 } else { share * error }
+}
+
+/// The bounds of softmax(scores).
+///
+/// With p = e^(s - m) / Σ e^(s - m), m the largest (its error cancels): each exponent is off by its score's error and
+/// the rounding of s - m; a running softmax may rescale a sum once every 8 keys, each time by another exponential.
+pub fn softmax(scores: &[Approx]) -> Vec<Approx> {
+    let n = scores.len();
+    let values: Vec<f64> = scores.iter().map(|s| s.value).collect();
+    let p = reference::attention::softmax(&values);
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let rescaling = EXP * (2 + n / 8) as f64;
+    let relative: Vec<f64> = scores
+        .iter()
+        .map(|s| (s.error + 2.0 * U * (s.value - largest).abs()).exp_m1() + rescaling)
+        .collect();
+    let total: f64 =
+        p.iter().zip(&relative).map(|(&p, &r)| weigh(p, r)).sum::<f64>() + gamma(n + 1);
+    let bound = |(&p, &r): (&f64, &f64)| {
+        let error = if total < 0.5 { weigh(p, r + total) / (1.0 - total) } else { 1.0 };
+        Approx { value: p, error: error + FLUSHED }
+    };
+    p.iter().zip(&relative).map(bound).collect()
+}
+
+/// The bound of Σ weight · value over the keys of one query.
+pub fn weighted_sum(weights: &[Approx], values: impl Iterator<Item = f64>) -> Approx {
+    let rounding = gamma(weights.len() + 1);
+    let (mut value, mut error) = (0.0, 0.0);
+    for (w, v) in weights.iter().zip(values) {
+        value += w.value * v;
+        error += (w.error + rounding * w.value) * v.abs();
+    }
+    Approx::rounded(value, error)
+}
+
+/// The bounds of log-softmax: (s - m) - ln Σ e^(s - m), for scores that are each off by `error`.
+///
+/// Subtracting the largest, m, before anything else is part of the definition: with s - ln Σ e^s, 1e30 beside 1e30
+/// would come out as 0 and not as ln 1/2.
+pub fn log_softmax(scores: &[f32], error: f64) -> Vec<Approx> {
+    let l = reference::top_k::log_softmax(scores);
+    let largest = f64::from(scores.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let exponent = |s: f32| f64::from(s) - largest;
+    // Relative error of the sum: that of its terms, by their share, and of adding them.
+    let share = |(l, &s): (&f64, &f32)| {
+        let term = (error + U * exponent(s).abs()).exp_m1() + EXP;
+        weigh(l.exp(), term)
+    };
+    let sum: f64 = l.iter().zip(scores).map(share).sum::<f64>() + gamma(scores.len());
+    let bound = |(&l, &s): (&f64, &f32)| {
+        let x = exponent(s);
+        let log = LN * ((l - x).abs() + 1.0) + 2.0 * sum;
+        let error = error + log + 2.0 * U * (x.abs() + l.abs());
+        Approx { value: l, error: if l.is_finite() { error } else { 0.0 } }
+    };
+    l.iter().zip(scores).map(bound).collect()
+}
