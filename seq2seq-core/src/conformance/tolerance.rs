@@ -71,6 +71,9 @@ impl Approx {
 
     /// The result of one f32 operation on operands that are off by `error` in all.
     fn rounded(value: f64, error: f64) -> Self {
+        if value.is_infinite() {
+            return Self::exact(value);
+        }
         Self { value, error: error + U * (value.abs() + error) + SUBNORMAL }
     }
 

@@ -189,7 +189,7 @@ fn change(rule: &LogitRule, scores: &mut [Approx]) {
         LogitRule::Grow { ids, factor } => {
             for &id in ids {
                 let s = scores[id as usize];
-                if s == ban {
+                if s.value == f64::NEG_INFINITY {
                     continue;
                 }
                 let size = Approx::new(s.value.abs(), s.error);
