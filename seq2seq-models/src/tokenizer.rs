@@ -8,6 +8,7 @@ mod clean_up;
 mod config;
 mod encoding;
 mod stream;
+mod token_bytes;
 #[cfg(test)]
 pub(crate) mod test_tokenizers;
 
