@@ -6,6 +6,7 @@
 
 mod block;
 mod recycle;
+mod split;
 mod tensor;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::{fmt, slice};
 
+pub(crate) use split::{Chunks, Runs, Split, Tile, Tiles};
 pub use tensor::Tensor;
 
 /// `len` plain values, the first on a boundary of 64 bytes.

@@ -9,12 +9,12 @@
 
 mod affinity;
 
+use crate::memory::Split;
 use affinity::Placement;
 use seq2seq_core::{Error, Result};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::hint::spin_loop;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -166,6 +166,19 @@ impl Threads {
         });
     }
 
+    /// As [`each`](Self::each), with part i of `split` for index i.
+    pub(crate) fn each_part<S: Split>(
+        &self,
+        split: S,
+        cost: usize,
+        f: impl Fn(usize, S::Part) + Sync,
+    ) {
+        self.each(split.count(), cost, |i| {
+            // SAFETY: `each` gives every index below the count once, and `split` is ours to the end.
+            f(i, unsafe { split.part(i) });
+        });
+    }
+
     /// Wakes the workers that sleep.
     fn wake(&self) {
         let sleeping = |flag: &Line<AtomicBool>| flag.0.load(SeqCst);
@@ -249,13 +262,6 @@ fn wait_until(ready: impl Fn() -> bool, asleep: &AtomicBool, prepare: impl Fn())
 /// No code panics while it holds one of the locks here, so a poisoned one is as good as any.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The part of `0..total` that falls to `worker` of `workers`, in whole multiples of `unit` but for the end.
-pub(crate) fn share(total: usize, unit: usize, worker: usize, workers: usize) -> Range<usize> {
-    let units = total.div_ceil(unit);
-    let bound = |w: usize| (units * w / workers * unit).min(total);
-    bound(worker)..bound(worker + 1)
 }
 
 #[cfg(test)]

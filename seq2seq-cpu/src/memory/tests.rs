@@ -1,4 +1,5 @@
 use super::*;
+use crate::threads::Threads;
 use seq2seq_core::Rows;
 
 #[test]
@@ -69,4 +70,44 @@ fn rows_have_room_for_whole_vectors() {
         t.values_mut().fill(1.0);
         assert_eq!((t.rows(), t.width(), t.row(2).len()), (3, width, width));
     }
+}
+
+#[test]
+fn parts_cover_without_overlap() {
+    let threads = Threads::new(Some(2)).unwrap();
+    let mut values = [0.0; 50];
+    threads.each_part(Runs::new(&mut values, &[3, 3, 20, 50]), 1 << 20, |i, run| {
+        run.iter_mut().for_each(|v| *v += 1.0 + i as f32);
+    });
+    let want = |i| if i < 3 { 0.0 } else { if i < 20 { 2.0 } else { 3.0 } };
+    assert!((0..50).all(|i| values[i] == want(i)));
+
+    threads.each_part(Chunks::new(&mut values, 7), 1 << 20, |i, chunk| chunk.fill(i as f32));
+    assert!((0..50).all(|i| values[i] == (i / 7) as f32));
+}
+
+#[test]
+fn tiles_are_rows_by_columns() {
+    let threads = Threads::new(Some(2)).unwrap();
+    let mut x = Tensor::scratch(5, 6);
+    x.values_mut().fill(-1.0);
+    threads.each_part(Tiles::new(&mut x, &[0, 2, 2, 5], 3, 2), 1 << 20, |i, mut tile| {
+        for r in 0..[2, 0, 3][i / 3] {
+            tile.row(r).fill(i as f32);
+        }
+    });
+    for (r, first) in [(0, 0), (1, 0), (2, 6), (4, 6)] {
+        let first = first as f32;
+        assert_eq!(x.row(r), [first, first, first + 1.0, first + 1.0, first + 2.0, first + 2.0]);
+        assert_eq!(x.values()[r * x.stride() + 6], -1.0);
+    }
+}
+
+#[test]
+#[should_panic(expected = "row 1 of 1")]
+fn a_tile_ends() {
+    let mut x = Tensor::scratch(2, 2);
+    let tiles = Tiles::new(&mut x, &[0, 1, 2], 1, 2);
+    // SAFETY: the only call.
+    unsafe { tiles.part(0) }.row(1);
 }
