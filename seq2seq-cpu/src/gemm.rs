@@ -15,6 +15,10 @@ mod lhs;
 mod micro;
 mod pack;
 mod plan;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use micro::tests::levels as test_levels;
 
 pub(crate) use epilogue::{Epilogue, Residual};
 pub(crate) use lhs::{Converted, Element};
@@ -22,14 +26,13 @@ pub(crate) use micro::LhsRows;
 
 use crate::{isa::Isa, memory::Buffer};
 use micro::MicroKernel;
-use seq2seq_core::{Format, backend::check::LinearShape};
+use seq2seq_core::backend::check::LinearShape;
 
 /// A packed linear layer with its bias.
 #[derive(Debug)]
 pub struct Linear {
     isa: Isa,
     kernel: &'static MicroKernel,
-    format: Format,
     shape: LinearShape,
     gated: bool,
     panels: usize,
@@ -47,6 +50,11 @@ impl Linear {
     /// Its sizes.
     pub(crate) fn shape(&self) -> LinearShape {
         self.shape
+    }
+
+    /// The level that it was packed for.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// The type that it multiplies activations in.

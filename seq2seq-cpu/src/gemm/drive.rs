@@ -69,8 +69,11 @@ impl Linear {
         for panel in block.panels.clone() {
             let weights = &self.data[panel * panel_bytes..][..panel_bytes];
             let channels = panel * layout.columns..(panel + 1) * layout.columns;
-            let columns =
-                Columns { scale: &self.scale[channels.clone()], bias: &self.bias[channels] };
+            let columns = Columns {
+                scale: &self.scale[channels.clone()],
+                bias: &self.bias[channels],
+                gated: self.gated,
+            };
             for tile in 0..tiles {
                 let share = plan::share(rows.len(), tiles, tile);
                 let tile_rows = rows.start + share.start..rows.start + share.end;

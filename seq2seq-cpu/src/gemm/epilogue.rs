@@ -22,6 +22,8 @@ use std::ops::Range;
 pub(super) struct Columns<'a> {
     pub(super) scale: &'a [f32],
     pub(super) bias: &'a [f32],
+    /// Whether the first half are gates of the second.
+    pub(super) gated: bool,
 }
 
 /// A matrix that is added at the end; rows begin `stride` values apart.
@@ -34,7 +36,6 @@ pub(crate) struct Residual<'a> {
 /// The epilogue of a call: the same for all tiles.
 #[derive(Clone, Copy)]
 pub(crate) struct Epilogue<'a> {
-    pub(crate) gated: bool,
     pub(crate) activation: Option<Activation>,
     pub(crate) residual: Option<Residual<'a>>,
     /// Has a scale for each row; all are 1 where absent.
@@ -76,7 +77,7 @@ impl Finish<'_, '_> {
             let row = self.rows.start + i;
             let row_scale = s.splat(self.epilogue.converted.map_or(1.0, |x| x.scale(row)));
             let sums = self.sums.row(i, self.columns.scale.len());
-            match self.epilogue.gated {
+            match self.columns.gated {
                 false => self.row::<S, A, false>(s, row, row_scale, sums),
                 true => self.row::<S, A, true>(s, row, row_scale, sums),
             }
@@ -91,7 +92,7 @@ impl Finish<'_, '_> {
         row_scale: S::V,
         sums: &[f32],
     ) {
-        let Columns { scale, bias } = self.columns;
+        let Columns { scale, bias, .. } = self.columns;
         let linear = |at: usize| {
             let scaled = s.mul(s.load(&sums[at..]), s.load(&scale[at..]));
             s.fma(scaled, row_scale, s.load(&bias[at..]))

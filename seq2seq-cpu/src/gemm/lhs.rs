@@ -68,7 +68,7 @@ impl Converted {
         // Room for whole units of any kernel and for the scale, and rows that do not begin a multiple of 4096 bytes
         // apart, as they would crowd the same lines of the first cache.
         let stride = (width * element.size()).next_multiple_of(64) + 64;
-        let mut data = Buffer::<u8>::zeroed(rows * stride);
+        let mut data = Buffer::<u8>::scratch(rows * stride);
         let parts = (rows * width / GRAIN).clamp(1, threads.count());
         let grid = Grid { row_parts: parts, panel_parts: 1 };
         let output = Output::new(&mut data, (rows, stride), (1, stride), grid);

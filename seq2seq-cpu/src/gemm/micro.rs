@@ -72,7 +72,7 @@ mod i8i8_scalar_4x8;
 pub(super) mod output;
 mod select;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// How a panel is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -333,8 +333,10 @@ unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const SHARE: bool
             w = w.add(D::PANEL_BYTES);
             ahead = ahead.wrapping_add(t.ahead_step);
         }
-        for (i, sum) in sums.into_iter().flatten().enumerate() {
-            D::store(sum, t.sums.add(i * D::LANES));
+        for (m, row) in sums.iter().enumerate() {
+            for (v, &sum) in row.iter().enumerate() {
+                D::store(sum, t.sums.add((m * NV + v) * D::LANES));
+            }
         }
     }
 }

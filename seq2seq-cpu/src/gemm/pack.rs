@@ -241,7 +241,7 @@ impl Linear {
         let source = Source { spec, shape, columns: layout.columns };
         let (panels, width) = (source.panels(), source.width());
         let panel_bytes = layout.panel_bytes(layout.units(shape.input));
-        let mut data = Buffer::<u8>::zeroed(panels * panel_bytes);
+        let mut data = Buffer::<u8>::scratch(panels * panel_bytes);
         let mut scale = vec![0.0; panels * layout.columns];
         let mut bias = vec![0.0; panels * layout.columns];
 
@@ -266,6 +266,6 @@ impl Linear {
         if !good.into_inner() {
             return Err(check::not_finite("pack", "weight"));
         }
-        Ok(Self { isa, kernel, format, shape, gated: spec.gated, panels, width, data, scale, bias })
+        Ok(Self { isa, kernel, shape, gated: spec.gated, panels, width, data, scale, bias })
     }
 }

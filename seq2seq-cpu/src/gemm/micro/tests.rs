@@ -6,7 +6,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use seq2seq_core::Format;
 
 /// Every level, and the levels as machines without their optional instructions have them.
-pub(in crate::gemm) fn levels() -> Vec<Isa> {
+pub(crate) fn levels() -> Vec<Isa> {
     let mut levels = Isa::available();
     for isa in Isa::available() {
         match isa {

@@ -1,0 +1,294 @@
+//! Whole products of every level and format: against plain sums, and the same bits however they are cut.
+
+use super::micro::tests::{levels, values};
+use super::*;
+use crate::threads::Threads;
+use seq2seq_core::{Activation, DType, Format, HostTensor, LinearPart, LinearSpec, quant};
+use std::sync::Arc;
+
+/// Runs `layer` on packed rows and drops the padding of the result.
+fn run(threads: &Threads, layer: &Linear, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
+    let LinearShape { input, output, .. } = layer.shape();
+    let (rows, stride) = (x.len() / input, layer.padded_width() + 5);
+    let converted = Converted::new(threads, layer.isa, layer.element(), (x, input), (rows, input));
+    let lhs = match layer.element() {
+        Element::F32 => LhsRows::f32(x, input),
+        _ => converted.rows(),
+    };
+    let epilogue = Epilogue { converted: Some(&converted), ..epilogue };
+    let mut out = vec![f32::NAN; rows * stride];
+    layer.multiply(threads, rows, lhs, &epilogue, (&mut out, stride));
+    out.chunks(stride).flat_map(|row| row[..output].to_vec()).collect()
+}
+
+const PLAIN: Epilogue<'_> = Epilogue { activation: None, residual: None, converted: None };
+
+fn tensor(shape: &[usize], values: &[f32]) -> HostTensor {
+    HostTensor::from_f32(shape.to_vec(), values).unwrap()
+}
+
+/// A layer of one part, with bias and scale.
+fn spec(input: usize, output: usize) -> LinearSpec {
+    let bias = tensor(&[output], &values(3, output));
+    let weight = tensor(&[output, input], &values(2, output * input));
+    LinearSpec { scale: 0.5, ..LinearSpec::single(weight, Some(bias)) }
+}
+
+/// What a product is made of in `format`: the operand as it is multiplied, times a scale for the run.
+fn operand(format: Format, run: &[f32]) -> (Vec<f32>, f64) {
+    match format {
+        Format::F32 => (run.to_vec(), 1.0),
+        Format::Bf16 => {
+            let mut rounded = vec![0.0; run.len()];
+            crate::kernels::round::round(Isa::Scalar, run, &mut rounded);
+            (rounded, 1.0)
+        }
+        Format::Int8 => {
+            let mut q = vec![0; run.len()];
+            let scale = quant::quantise(run, &mut q);
+            (q.into_iter().map(f32::from).collect(), scale.into())
+        }
+    }
+}
+
+/// scale · x Wᵀ + bias in f64, and the sum of the magnitudes of its terms.
+fn expected(format: Format, spec: &LinearSpec, x: &[f32], input: usize) -> Vec<(f64, f64)> {
+    let weights = spec.parts[0].weight.to_f32();
+    let bias = spec.parts[0].bias.as_ref().unwrap().to_f32();
+    let rows = x.chunks(input).map(|row| operand(format, row));
+    let columns: Vec<_> = weights.chunks(input).map(|w| operand(format, w)).collect();
+    let pairs = rows.flat_map(|x| columns.iter().zip(&bias).map(move |c| (x.clone(), c)));
+    pairs
+        .map(|((x, x_scale), ((w, w_scale), &bias))| {
+            let scale = x_scale * w_scale * f64::from(spec.scale);
+            let terms = x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w) * scale);
+            let (sum, size) = terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
+            (sum + f64::from(bias), size + f64::from(bias.abs()))
+        })
+        .collect()
+}
+
+#[test]
+fn products_are_right_at_every_level() {
+    let threads = Threads::new(Some(2)).unwrap();
+    for isa in levels() {
+        for format in Format::ALL {
+            for (input, output) in [(1, 1), (7, 31), (31, 33), (33, 100), (100, 7), (64, 64)] {
+                let spec = spec(input, output);
+                let layer = Linear::pack(&threads, isa, &spec, format).unwrap();
+                for rows in [1, 2, 5, 13, 40] {
+                    let x = values(rows as u32, rows * input);
+                    let got = run(&threads, &layer, &x, PLAIN);
+                    let want = expected(format, &spec, &x, input);
+                    for (i, (&got, &(want, size))) in got.iter().zip(&want).enumerate() {
+                        // Each of the `input` steps of a chain rounds once, by half a unit of at most `size`;
+                        // an integer sum is exact, its three factors are not.
+                        let steps = if format == Format::Int8 { 4.0 } else { input as f64 + 4.0 };
+                        let limit = steps * f64::from(f32::EPSILON) * size;
+                        let error = (f64::from(got) - want).abs();
+                        assert!(
+                            error <= limit,
+                            "{:?} {rows}x{input}x{output} [{i}]: {got} not {want}",
+                            layer.kernel
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_any_batch_on_any_threads() {
+    let pools = [1, 2, 3].map(|n| Threads::new(Some(n)).unwrap());
+    let (input, output) = (100, 97);
+    let x = values(9, 150 * input);
+    for isa in levels() {
+        for format in Format::ALL {
+            let spec = spec(input, output);
+            let layer = Linear::pack(&pools[0], isa, &spec, format).unwrap();
+            let epilogue = || Epilogue { activation: Some(Activation::Gelu), ..PLAIN };
+            let alone: Vec<f32> =
+                x.chunks(input).flat_map(|row| run(&pools[0], &layer, row, epilogue())).collect();
+            for threads in &pools {
+                let packed = Linear::pack(threads, isa, &spec, format).unwrap();
+                for rows in [1, 2, 6, 12, 13, 25, 64, 65, 150] {
+                    let got = run(threads, &packed, &x[..rows * input], epilogue());
+                    let same = got.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(same, "{isa} {format}: {rows} rows on {} threads", threads.count());
+                }
+            }
+        }
+    }
+}
+
+/// A row of panels that several blocks of rows pass one after the other.
+#[test]
+fn more_rows_than_the_cache_holds() {
+    let threads = Threads::new(Some(2)).unwrap();
+    let (input, output, rows) = (4096, 3, 1200);
+    assert!(plan::row_blocks(rows / 2, input * 4) > 1);
+    let layer = Linear::pack(&threads, Isa::detect(), &spec(input, output), Format::F32).unwrap();
+    let x = values(5, rows * input);
+    let got = run(&threads, &layer, &x, PLAIN);
+    for row in [0, 1, 599, 600, 1199] {
+        let alone = run(&threads, &layer, &x[row * input..][..input], PLAIN);
+        assert_eq!(got[row * output..][..output], alone);
+    }
+}
+
+#[test]
+fn parts_stand_side_by_side_whichever_way_they_lie() {
+    let threads = Threads::new(Some(2)).unwrap();
+    let (input, outputs) = (33, [31, 100, 1]);
+    let x = values(1, 3 * input);
+    let weight = |i: usize| values(i as u32 + 7, outputs[i] * input);
+    let part = |i: usize, transposed: bool| {
+        let (n, w) = (outputs[i], weight(i));
+        let turned: Vec<f32> = (0..input)
+            .flat_map(|k| (0..n).map(move |o| (o, k)))
+            .map(|(o, k)| w[o * input + k])
+            .collect();
+        LinearPart {
+            weight: match transposed {
+                true => tensor(&[input, n], &turned),
+                false => tensor(&[n, input], &w),
+            },
+            bias: (i != 1).then(|| tensor(&[n], &values(i as u32 + 20, n))),
+            transposed,
+        }
+    };
+    for isa in levels() {
+        for format in Format::ALL {
+            let of = |parts| LinearSpec { parts, gated: false, scale: 1.0 };
+            let all = of(vec![part(0, false), part(1, true), part(2, true)]);
+            let all = Linear::pack(&threads, isa, &all, format).unwrap();
+            let got = run(&threads, &all, &x, PLAIN);
+            let each = [0, 1, 2].map(|i| {
+                let one = Linear::pack(&threads, isa, &of(vec![part(i, false)]), format).unwrap();
+                run(&threads, &one, &x, PLAIN)
+            });
+            for row in 0..3 {
+                let want: Vec<f32> = (0..3)
+                    .flat_map(|i| each[i][row * outputs[i]..][..outputs[i]].to_vec())
+                    .collect();
+                let total = want.len();
+                assert_eq!(got[row * total..][..total], want, "{isa} {format}");
+            }
+        }
+    }
+}
+
+#[test]
+fn activation_gate_and_residual_follow_the_sum() {
+    let threads = Threads::new(Some(2)).unwrap();
+    let (input, width, rows) = (37, 45, 15);
+    let x = values(1, rows * input);
+    let [gate, up] = [spec(input, width), LinearSpec { scale: 0.5, ..spec(input, width) }];
+    let up_weight = tensor(&[width, input], &values(77, width * input));
+    let up =
+        LinearSpec { parts: vec![LinearPart { weight: up_weight, ..up.parts[0].clone() }], ..up };
+    for isa in levels() {
+        let activations =
+            [None, Some(Activation::Relu), Some(Activation::Silu), Some(Activation::GeluTanh)];
+        for (format, activation) in
+            Format::ALL.into_iter().flat_map(|f| activations.map(|a| (f, a)))
+        {
+            let pack = |spec: &LinearSpec| Linear::pack(&threads, isa, spec, format).unwrap();
+            let parts = gate.parts.iter().chain(&up.parts).cloned().collect();
+            let gated = pack(&LinearSpec { parts, gated: true, scale: 0.5 });
+            // Rows of the residual are as far apart as whole panels need.
+            let stride = gated.padded_width();
+            let data = values(6, rows * stride);
+            let residual = Some(Residual { data: &data, stride });
+            let got = run(&threads, &gated, &x, Epilogue { activation, residual, ..PLAIN });
+            let gate = run(&threads, &pack(&gate), &x, Epilogue { activation, ..PLAIN });
+            let up = run(&threads, &pack(&up), &x, PLAIN);
+            for (i, got) in got.into_iter().enumerate() {
+                let want = gate[i] * up[i] + data[i / width * stride + i % width];
+                assert_eq!(got, want, "{isa} {format} {activation:?} [{i}]");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_reaches_its_row_only() {
+    let threads = Threads::new(Some(1)).unwrap();
+    let (input, output) = (40, 33);
+    let clean = values(4, 3 * input);
+    for isa in levels() {
+        for format in Format::ALL {
+            let layer = Linear::pack(&threads, isa, &spec(input, output), format).unwrap();
+            let want = run(&threads, &layer, &clean, PLAIN);
+            for bad in [f32::NAN, f32::INFINITY] {
+                let mut x = clean.clone();
+                x[input + 17] = bad;
+                let got = run(&threads, &layer, &x, PLAIN);
+                assert!(got[output..2 * output].iter().all(|v| !v.is_finite()), "{isa} {format}");
+                assert_eq!(got[..output], want[..output]);
+                assert_eq!(got[2 * output..], want[2 * output..]);
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_must_be_finite_in_their_format() {
+    let threads = Threads::new(Some(2)).unwrap();
+    for isa in levels() {
+        for format in Format::ALL {
+            for (bad, refused) in [
+                (f32::NAN, true),
+                (f32::NEG_INFINITY, true),
+                // Rounds to infinity in bf16.
+                (f32::MAX, format == Format::Bf16),
+                (1e30, false),
+            ] {
+                let mut w = values(8, 70 * 9);
+                w[69 * 9] = bad;
+                let spec = LinearSpec::single(tensor(&[70, 9], &w), None);
+                let got = Linear::pack(&threads, isa, &spec, format);
+                assert_eq!(got.is_err(), refused, "{isa} {format} {bad}");
+                let error = got.err().map(|e| e.to_string());
+                assert!(error.is_none_or(|e| e.contains("NaN or infinity")));
+            }
+        }
+    }
+}
+
+#[test]
+fn halves_at_odd_addresses_are_read_in_place() {
+    let threads = Threads::new(Some(1)).unwrap();
+    let w: Vec<f32> = (0..12 * 10).map(|i| (i % 13) as f32 * 0.25 - 1.5).collect();
+    let x = values(2, 10);
+    for isa in Isa::available() {
+        let whole = LinearSpec::single(tensor(&[12, 10], &w), None);
+        let whole = Linear::pack(&threads, isa, &whole, Format::F32).unwrap();
+        for dtype in [DType::F16, DType::BF16] {
+            let narrow = |v: f32| match dtype {
+                // A quarter of a small integer is exact in both; f16 has 3 bits less of exponent and 3 more of fraction.
+                DType::F16 => half_bits(v),
+                _ => (v.to_bits() >> 16) as u16,
+            };
+            let mut bytes = vec![0xff_u8];
+            bytes.extend(w.iter().flat_map(|&v| narrow(v).to_le_bytes()));
+            let end = bytes.len();
+            let weight =
+                HostTensor::from_shared(dtype, vec![12, 10], Arc::new(bytes), 1..end).unwrap();
+            let spec = LinearSpec::single(weight, None);
+            let layer = Linear::pack(&threads, isa, &spec, Format::F32).unwrap();
+            assert_eq!(run(&threads, &layer, &x, PLAIN), run(&threads, &whole, &x, PLAIN));
+        }
+    }
+}
+
+/// The f16 bits of a value that has them exactly and is normal there, or zero.
+fn half_bits(v: f32) -> u16 {
+    if v == 0.0 {
+        return 0;
+    }
+    let bits = v.to_bits();
+    let (sign, exponent) = (bits >> 16 & 0x8000, (bits >> 23 & 0xff) + 15 - 127);
+    (sign | exponent << 10 | bits >> 13 & 0x3ff) as u16
+}
