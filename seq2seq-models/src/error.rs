@@ -81,6 +81,14 @@ pub enum Error {
         /// NaN, inf or -inf.
         value: f32,
     },
+    /// A model could not be had from the hub.
+    #[error("model {id}: {reason}")]
+    Hub {
+        /// The model.
+        id: String,
+        /// What the hub or the network said.
+        reason: String,
+    },
     /// The input of a request cannot be used.
     #[error("{0}")]
     Input(String),

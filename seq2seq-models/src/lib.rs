@@ -7,6 +7,9 @@ pub mod device;
 pub mod error;
 pub mod families;
 pub mod generate;
+#[cfg(feature = "hub")]
+pub mod hub;
+pub mod inspect;
 pub mod model;
 pub mod plan;
 pub mod request;
@@ -14,9 +17,9 @@ mod stacks;
 pub mod tasks;
 pub mod tokenizer;
 
-pub use error::{Error, Result};
 pub use checkpoint::Files;
 pub use device::{Device, LoadOptions};
+pub use error::{Error, Result};
 pub use families::Family;
 pub use model::Model;
 pub use request::{Forward, ForwardOutput, Generated, Prompt};

@@ -192,9 +192,7 @@ impl Tokenizer {
 
     /// Whether `id` is one byte of a character that the vocabulary lacks, such as `<0xE2>`.
     fn is_byte(&self, id: u32) -> bool {
-        self.inner
-            .id_to_token(id)
-            .is_some_and(|t| t.len() == 6 && t.starts_with("<0x") && t.ends_with('>'))
+        self.inner.id_to_token(id).is_some_and(|t| token_bytes::named_byte(&t).is_some())
     }
 
     /// The token to be filled in, such as `[MASK]`.

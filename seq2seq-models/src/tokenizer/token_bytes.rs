@@ -53,7 +53,7 @@ fn byte_tokens(decoder: &DecoderWrapper) -> Option<Bytes> {
 }
 
 /// The byte of `<0xE2>`.
-fn named_byte(token: &str) -> Option<u8> {
+pub(super) fn named_byte(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
 }
