@@ -7,8 +7,8 @@
 //! - **properties to the bit**: the same row alone and in any batch, a cache and the whole sequence, a reordered cache
 //!   and a fresh one, one number of threads and another ([`same_bits`]).
 //!
-//! A backend's test file is one line; see [`conformance_suite`](crate::conformance_suite). The cases are public:
-//! a bench prepares a `Case` (each module lists real shapes) and times the operation that the suite has checked.
+//! A backend's test file is one line; see [`conformance_suite`](crate::conformance_suite). The cases that check are
+//! the cases that are timed: see [`Timed`].
 //!
 //! Each check runs an eighth of `PROPTEST_CASES` cases (256 where unset), the same ones every time unless
 //! `PROPTEST_RNG_SEED` is set.
@@ -73,6 +73,38 @@ pub trait Op {
 
     /// Everything that `backend` gives for the case, flattened.
     fn run<B: SeqBackend>(backend: &B, case: &Self::Case) -> Result<Vec<f32>>;
+}
+
+/// An operation that a bench can time, by the same cases.
+pub trait Timed: Op {
+    /// The operation, by its method name.
+    const NAME: &'static str;
+
+    /// A case on a backend: weights packed, activations uploaded.
+    type Prepared<B: SeqBackend>;
+
+    /// What one call gives.
+    type Output<B: SeqBackend>;
+
+    /// Shapes of real models, by name.
+    fn real() -> Vec<(String, Self::Case)>;
+
+    /// All that comes before the call.
+    fn prepare<B: SeqBackend>(backend: &B, case: &Self::Case) -> Result<Self::Prepared<B>>;
+
+    /// One call of the operation.
+    fn call<B: SeqBackend>(
+        backend: &B,
+        prepared: &mut Self::Prepared<B>,
+    ) -> Result<Self::Output<B>>;
+}
+
+/// Prepares and calls, for operations that give a tensor.
+fn run_timed<B: SeqBackend, O: Timed<Output<B> = B::Tensor>>(
+    backend: &B,
+    case: &O::Case,
+) -> Result<Vec<f32>> {
+    backend.download(&O::call(backend, &mut O::prepare(backend, case)?)?)
 }
 
 /// Runs `check` on generated cases and shrinks the first that fails.

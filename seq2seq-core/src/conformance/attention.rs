@@ -2,7 +2,7 @@
 
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
-use super::{Op, Outcome, bits, each, host, lengths, on_host, rows_of, within};
+use super::{Op, Outcome, Timed, bits, each, host, lengths, on_host, rows_of, run_timed, within};
 use crate::reference::{self, attention::Query, attention::Seen};
 use crate::{
     AttentionSpec, BucketSpec, EncoderOps, HostTensor, Ragged, Result, Rotary, SeqBackend,
@@ -49,7 +49,7 @@ pub struct Case {
     pub seed: u64,
 }
 
-/// A case on a backend, ready to run or to time.
+/// A case on a backend.
 pub struct Prepared<B: EncoderOps> {
     qkv: B::Tensor,
     rows: Ragged,
@@ -57,17 +57,10 @@ pub struct Prepared<B: EncoderOps> {
     bias: Option<B::RelativeBias>,
 }
 
-impl<B: EncoderOps> Prepared<B> {
-    /// One call of [`EncoderOps::attend`].
-    pub fn run(&self, backend: &B) -> Result<B::Tensor> {
-        backend.attend(&self.qkv, &self.rows, &self.spec, self.bias.as_ref())
-    }
-}
-
 impl Case {
-    /// Attention of real models, by name, to be timed.
-    pub fn real() -> Vec<(String, Self)> {
-        let case = |lengths, heads, kv_heads| Self {
+    /// Bidirectional, 64 columns a head, no positions.
+    pub fn plain(lengths: Vec<usize>, heads: usize, kv_heads: usize) -> Self {
+        Self {
             lengths,
             heads,
             kv_heads,
@@ -77,18 +70,7 @@ impl Case {
             buckets: None,
             kind: Kind::Soft,
             seed: 1,
-        };
-        let t5 = BucketSpec { buckets: 32, max_distance: 128, bidirectional: true };
-        vec![
-            ("bert-base, 128".into(), case(vec![128], 12, 12)),
-            ("bert-base, 512".into(), case(vec![512], 12, 12)),
-            ("bert-base, 8 of 20 to 160".into(), case((1..=8).map(|i| i * 20).collect(), 12, 12)),
-            ("t5-small, 64".into(), Self { buckets: Some(t5), ..case(vec![64], 8, 8) }),
-            (
-                "tinyllama, 128".into(),
-                Self { causal: true, rotary: Some(true), ..case(vec![128], 32, 4) },
-            ),
-        ]
+        }
     }
 
     /// The attention.
@@ -155,16 +137,6 @@ impl Case {
     pub fn bias<B: EncoderOps>(&self, backend: &B) -> Result<Option<B::RelativeBias>> {
         let spec = self.buckets.zip(self.table());
         spec.map(|(spec, table)| backend.relative_bias(&table, spec)).transpose()
-    }
-
-    /// Uploads.
-    pub fn prepare<B: EncoderOps>(&self, backend: &B) -> Result<Prepared<B>> {
-        Ok(Prepared {
-            qkv: backend.upload(&self.qkv())?,
-            rows: self.rows(),
-            spec: self.spec(),
-            bias: self.bias(backend)?,
-        })
     }
 
     /// The bound of every result of the given row of its sequence `x`.
@@ -282,7 +254,41 @@ impl Op for Attend {
     }
 
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        backend.download(&case.prepare(backend)?.run(backend)?)
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Timed for Attend {
+    const NAME: &'static str = "attend";
+    type Prepared<B: SeqBackend> = Prepared<B>;
+    type Output<B: SeqBackend> = B::Tensor;
+
+    fn real() -> Vec<(String, Case)> {
+        let t5 = BucketSpec { buckets: 32, max_distance: 128, bidirectional: true };
+        let llama = Case { causal: true, rotary: Some(true), ..Case::plain(vec![128], 32, 4) };
+        vec![
+            ("bert-base, 128".into(), Case::plain(vec![128], 12, 12)),
+            ("bert-base, 512".into(), Case::plain(vec![512], 12, 12)),
+            (
+                "bert-base, 8 of 20 to 160".into(),
+                Case::plain((1..=8).map(|i| i * 20).collect(), 12, 12),
+            ),
+            ("t5-small, 64".into(), Case { buckets: Some(t5), ..Case::plain(vec![64], 8, 8) }),
+            ("tinyllama, 128".into(), llama),
+        ]
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Prepared<B>> {
+        Ok(Prepared {
+            qkv: backend.upload(&case.qkv())?,
+            rows: case.rows(),
+            spec: case.spec(),
+            bias: case.bias(backend)?,
+        })
+    }
+
+    fn call<B: SeqBackend>(backend: &B, p: &mut Prepared<B>) -> Result<B::Tensor> {
+        backend.attend(&p.qkv, &p.rows, &p.spec, p.bias.as_ref())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::attention::{self, Case as Attention};
 use super::values::Random;
-use super::{Op, Outcome, bits, each, length, rows_of};
+use super::{Op, Outcome, Timed, bits, each, length, rows_of};
 use crate::{AttentionSpec, CacheSpec, DecoderOps, HostTensor, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
 
@@ -186,6 +186,74 @@ impl Op for Decode {
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
         let invalid = |f: super::Failure| crate::Error::invalid("decode", f.0);
         decode(backend, case, true).map_err(invalid)
+    }
+}
+
+/// One call of [`DecoderOps::attend_step`]: a new row for each hypothesis over what it holds.
+/// Each call makes the context longer by one position.
+pub struct Step;
+
+/// A filled cache and the rows of the next step.
+pub struct Prepared<B: DecoderOps> {
+    cache: B::KvCache,
+    qkv: B::Tensor,
+    rows: Ragged,
+    spec: AttentionSpec,
+    bias: Option<B::RelativeBias>,
+}
+
+impl Op for Step {
+    /// Its lengths are those of the contexts.
+    type Case = Attention;
+
+    fn cases() -> BoxedStrategy<Attention> {
+        attention::Attend::cases()
+    }
+
+    fn run<B: SeqBackend>(backend: &B, case: &Attention) -> Result<Vec<f32>> {
+        super::run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Timed for Step {
+    const NAME: &'static str = "attend_step";
+    type Prepared<B: SeqBackend> = Prepared<B>;
+    type Output<B: SeqBackend> = B::Tensor;
+
+    fn real() -> Vec<(String, Attention)> {
+        let t5 = |context, rows| Attention::plain(vec![context; rows], 12, 12);
+        let llama =
+            |context| Attention { rotary: Some(true), ..Attention::plain(vec![context], 32, 4) };
+        vec![
+            ("t5-base, context 64".into(), t5(64, 1)),
+            ("t5-base, 8 of context 64".into(), t5(64, 8)),
+            ("tinyllama, context 128".into(), llama(128)),
+            ("tinyllama, context 1024".into(), llama(1024)),
+        ]
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Attention) -> Result<Prepared<B>> {
+        const CALLS: usize = 1024;
+        let mut cache = backend.kv_cache(&CacheSpec {
+            layers: 1,
+            kv_heads: case.kv_heads,
+            head_dim: case.head_dim,
+            sequences: case.lengths.len(),
+            beams: 1,
+            capacity: case.rows().longest() + CALLS,
+        })?;
+        let (spec, bias, context) = (case.spec(), case.bias(backend)?, case.rows());
+        backend.extend(&mut cache, &context)?;
+        let qkv = backend.upload(&case.qkv())?;
+        backend.attend_step(&qkv, &context, &mut cache, 0, &spec, bias.as_ref())?;
+        let rows = Ragged::single_rows(context.sequences());
+        let qkv = backend.upload(&case.rows_for(rows.rows(), case.seed + 1))?;
+        Ok(Prepared { cache, qkv, rows, spec, bias })
+    }
+
+    fn call<B: SeqBackend>(backend: &B, p: &mut Prepared<B>) -> Result<B::Tensor> {
+        backend.extend(&mut p.cache, &p.rows)?;
+        backend.attend_step(&p.qkv, &p.rows, &mut p.cache, 0, &p.spec, p.bias.as_ref())
     }
 }
 

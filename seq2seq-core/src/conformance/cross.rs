@@ -2,7 +2,7 @@
 
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
-use super::{Op, Outcome, bits, each, host, length, rows_of, within};
+use super::{Op, Outcome, Timed, bits, each, host, length, rows_of, within};
 use crate::reference::{self, attention::Query, attention::Seen};
 use crate::{AttentionSpec, CrossAttentionOps, HostTensor, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
@@ -26,7 +26,7 @@ pub struct Case {
     pub seed: u64,
 }
 
-/// A case on a backend, ready to run or to time.
+/// A case on a backend.
 pub struct Prepared<B: CrossAttentionOps> {
     q: B::Tensor,
     rows: Ragged,
@@ -36,28 +36,12 @@ pub struct Prepared<B: CrossAttentionOps> {
 }
 
 impl<B: CrossAttentionOps> Prepared<B> {
-    /// One call of [`CrossAttentionOps::cross_attend`].
-    pub fn run(&self, backend: &B, weights: Option<&mut Vec<f32>>) -> Result<B::Tensor> {
+    fn run(&self, backend: &B, weights: Option<&mut Vec<f32>>) -> Result<B::Tensor> {
         backend.cross_attend(&self.q, &self.rows, &self.memory, &self.sources, &self.spec, weights)
     }
 }
 
 impl Case {
-    /// Cross-attention of real models, by name, to be timed: one step over sources of 64 and 512.
-    pub fn real() -> Vec<(String, Self)> {
-        let step = |source: usize, beams: usize| Self {
-            lengths: vec![source],
-            groups: vec![1; beams],
-            heads: 12,
-            kv_heads: 12,
-            head_dim: 64,
-            sharpness: 1.0,
-            seed: 1,
-        };
-        let named = |(s, b)| (format!("t5-base step, source {s}, {b} beams"), step(s, b));
-        [(64, 1), (64, 4), (512, 1), (512, 4)].map(named).into()
-    }
-
     /// The attention.
     pub fn spec(&self) -> AttentionSpec {
         AttentionSpec {
@@ -92,18 +76,6 @@ impl Case {
 
     fn group_rows(&self) -> Ragged {
         Ragged::from_lengths(self.groups.iter().copied())
-    }
-
-    /// Uploads and lays out the memory.
-    pub fn prepare<B: CrossAttentionOps>(&self, backend: &B) -> Result<Prepared<B>> {
-        let spec = self.spec();
-        Ok(Prepared {
-            q: backend.upload(&self.q())?,
-            rows: self.group_rows(),
-            memory: backend.memory(&backend.upload(&self.kv())?, &self.source_rows(), &spec)?,
-            sources: self.sources(),
-            spec,
-        })
     }
 
     /// The bounds of results and of weights.
@@ -153,7 +125,7 @@ pub struct CrossAttend;
 impl CrossAttend {
     fn both<B: SeqBackend>(backend: &B, case: &Case) -> Result<(Vec<f32>, Vec<f32>)> {
         let mut weights = Vec::new();
-        let out = case.prepare(backend)?.run(backend, Some(&mut weights))?;
+        let out = Self::prepare(backend, case)?.run(backend, Some(&mut weights))?;
         Ok((backend.download(&out)?, weights))
     }
 }
@@ -190,6 +162,42 @@ impl Op for CrossAttend {
     }
 }
 
+impl Timed for CrossAttend {
+    const NAME: &'static str = "cross_attend";
+    type Prepared<B: SeqBackend> = Prepared<B>;
+    type Output<B: SeqBackend> = B::Tensor;
+
+    /// One step of decoding over a short source and a long one.
+    fn real() -> Vec<(String, Case)> {
+        let step = |source: usize, beams: usize| Case {
+            lengths: vec![source],
+            groups: vec![1; beams],
+            heads: 12,
+            kv_heads: 12,
+            head_dim: 64,
+            sharpness: 1.0,
+            seed: 1,
+        };
+        let named = |(s, b)| (format!("t5-base step, source {s}, {b} beams"), step(s, b));
+        [(64, 1), (64, 4), (512, 1), (512, 4)].map(named).into()
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Prepared<B>> {
+        let spec = case.spec();
+        Ok(Prepared {
+            q: backend.upload(&case.q())?,
+            rows: case.group_rows(),
+            memory: backend.memory(&backend.upload(&case.kv())?, &case.source_rows(), &spec)?,
+            sources: case.sources(),
+            spec,
+        })
+    }
+
+    fn call<B: SeqBackend>(backend: &B, prepared: &mut Prepared<B>) -> Result<B::Tensor> {
+        prepared.run(backend, None)
+    }
+}
+
 /// Results and weights lie within their bounds; an empty source gives zeros.
 pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
     each(CrossAttend::cases(), |case| {
@@ -198,7 +206,7 @@ pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
         within("cross_attend", &out_bounds, &out)?;
         within("weights of cross_attend", &weight_bounds, &weights)?;
         // Asking for weights must not change the result.
-        let without = case.prepare(backend)?.run(backend, None)?;
+        let without = CrossAttend::prepare(backend, case)?.run(backend, None)?;
         bits("without weights", &out, &backend.download(&without)?)
     })
 }
@@ -229,7 +237,7 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
 pub fn weights_sum_to_one<B: SeqBackend>(backend: &B) -> Outcome {
     each(CrossAttend::cases(), |case| {
         let mut weights = vec![7.0f32];
-        case.prepare(backend)?.run(backend, Some(&mut weights))?;
+        CrossAttend::prepare(backend, case)?.run(backend, Some(&mut weights))?;
         let mut rest = weights.as_slice();
         match rest.split_off_first() {
             Some(7.0) => {}

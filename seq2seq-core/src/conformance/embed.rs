@@ -2,9 +2,10 @@
 
 use super::tolerance::Approx;
 use super::values::{Profile, Random, tensor, values};
-use super::{Op, Outcome, bits, each, width, within};
-use crate::{DType, HostTensor, Lookup, Result, SeqBackend};
+use super::{Op, Outcome, Timed, bits, each, run_timed, width, within};
+use crate::{Backend, DType, HostTensor, Lookup, Result, Rows, SeqBackend};
 use proptest::prelude::*;
+use std::ops::Range;
 
 /// One lookup of every case.
 #[derive(Debug, Clone)]
@@ -31,13 +32,6 @@ pub struct Case {
 }
 
 impl Case {
-    /// Lookups of real models, by name, to be timed.
-    pub fn real() -> Vec<(String, Self)> {
-        let table = |rows| Table { rows, dtype: DType::F32, scale: 1.0 };
-        let bert = vec![table(30522), table(512), table(2)];
-        vec![("bert-base, 128 rows".into(), Self { rows: 128, width: 768, tables: bert, seed: 1 })]
-    }
-
     fn table(&self, i: usize) -> HostTensor {
         let Table { rows, dtype, .. } = self.tables[i];
         let seed = self.seed + 2 * i as u64;
@@ -68,21 +62,27 @@ impl Case {
         (0..self.rows * self.width).map(element).collect()
     }
 
-    fn run_rows<B: SeqBackend>(
-        &self,
-        backend: &B,
-        rows: std::ops::Range<usize>,
-    ) -> Result<Vec<f32>> {
-        let tables = (0..self.tables.len()).map(|i| backend.embedding(&self.table(i)));
-        let tables = tables.collect::<Result<Vec<_>>>()?;
-        let ids: Vec<Vec<u32>> = (0..tables.len()).map(|i| self.ids(i)).collect();
-        let lookups: Vec<_> = tables
-            .iter()
-            .zip(&ids)
-            .zip(&self.tables)
-            .map(|((table, ids), t)| Lookup { table, ids: &ids[rows.clone()], scale: t.scale })
+    fn prepare_rows<B: Backend>(&self, backend: &B, rows: Range<usize>) -> Result<Prepared<B>> {
+        let one = |(i, table): (usize, &Table)| {
+            Ok((
+                backend.embedding(&self.table(i))?,
+                self.ids(i)[rows.clone()].to_vec(),
+                table.scale,
+            ))
+        };
+        Ok(Prepared(self.tables.iter().enumerate().map(one).collect::<Result<_>>()?))
+    }
+}
+
+/// A case on a backend: tables, ids, scales.
+pub struct Prepared<B: Backend>(Vec<(B::Embedding, Vec<u32>, f32)>);
+
+impl<B: Backend> Prepared<B> {
+    fn run(&self, backend: &B) -> Result<B::Tensor> {
+        let lookups: Vec<_> = (self.0.iter())
+            .map(|(table, ids, scale)| Lookup { table, ids, scale: *scale })
             .collect();
-        backend.download(&backend.embed(&lookups)?)
+        backend.embed(&lookups)
     }
 }
 
@@ -107,7 +107,27 @@ impl Op for Embed {
     }
 
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        case.run_rows(backend, 0..case.rows)
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Timed for Embed {
+    const NAME: &'static str = "embed";
+    type Prepared<B: SeqBackend> = Prepared<B>;
+    type Output<B: SeqBackend> = B::Tensor;
+
+    fn real() -> Vec<(String, Case)> {
+        let table = |rows| Table { rows, dtype: DType::F32, scale: 1.0 };
+        let bert = vec![table(30522), table(512), table(2)];
+        vec![("bert-base, 128 rows".into(), Case { rows: 128, width: 768, tables: bert, seed: 1 })]
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Prepared<B>> {
+        case.prepare_rows(backend, 0..case.rows)
+    }
+
+    fn call<B: SeqBackend>(backend: &B, prepared: &mut Prepared<B>) -> Result<B::Tensor> {
+        prepared.run(backend)
     }
 }
 
@@ -123,7 +143,8 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
         let cut = at.index(case.rows + 1);
         for rows in [0..cut, cut..case.rows] {
             let expected = &whole[rows.start * case.width..rows.end * case.width];
-            bits(&format!("rows {rows:?} alone"), expected, &case.run_rows(backend, rows)?)?;
+            let got = case.prepare_rows(backend, rows.clone())?.run(backend)?;
+            bits(&format!("rows {rows:?} alone"), expected, &backend.download(&got)?)?;
         }
         Ok(())
     })
@@ -138,7 +159,6 @@ pub fn upload_is_exact<B: SeqBackend>(backend: &B) -> Outcome {
         x.iter_mut().skip(1).take(1).for_each(|v| *v = f32::NEG_INFINITY);
         let x = tensor(dtype, vec![rows, width], &x);
         let held = backend.upload(&x)?;
-        use crate::Rows;
         if (held.rows(), held.width()) != (rows, width) {
             let message = format!("{} x {} tensor of {rows} x {width}", held.rows(), held.width());
             return super::fail(message);

@@ -225,9 +225,15 @@ fn caches<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
     ] {
         calls.add(what, backend.kv_cache(&spec));
     }
+    for (what, rows) in [
+        ("sequences of extend", vec![1; 3]),
+        ("no room", vec![5, 6]),
+        ("no room at all", vec![9, 9]),
+    ] {
+        let mut cache = backend.kv_cache(&CACHE)?;
+        calls.add(what, backend.extend(&mut cache, &Ragged::from_lengths(rows)));
+    }
     let mut cache = backend.kv_cache(&CACHE)?;
-    calls.add("sequences of extend", backend.extend(&mut cache, &Ragged::single_rows(3)));
-    calls.add("no room", backend.extend(&mut cache, &Ragged::from_lengths([5, 6])));
     let pass = Ragged::from_lengths([2, 1]);
     backend.extend(&mut cache, &pass)?;
     let x = backend.upload(&zeros(3, SPEC.qkv_width()))?;

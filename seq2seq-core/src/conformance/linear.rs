@@ -2,7 +2,7 @@
 
 use super::tolerance::{self, Approx, Product};
 use super::values::{Profile, tensor, values};
-use super::{Op, Outcome, bits, each, host, on_host, rows_of, width, within};
+use super::{Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within};
 use crate::reference::Reference;
 use crate::{
     Activation, Backend, DType, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Result,
@@ -51,7 +51,7 @@ pub struct Case {
     pub seed: u64,
 }
 
-/// A case on a backend, ready to run or to time.
+/// A case on a backend.
 pub struct Prepared<B: Backend> {
     x: B::Tensor,
     layer: B::Linear,
@@ -60,8 +60,7 @@ pub struct Prepared<B: Backend> {
 }
 
 impl<B: Backend> Prepared<B> {
-    /// One call of [`Backend::linear`].
-    pub fn run(&self, backend: &B) -> Result<B::Tensor> {
+    fn run(&self, backend: &B) -> Result<B::Tensor> {
         let epilogue = Epilogue { activation: self.activation, residual: self.residual.as_ref() };
         backend.linear(&self.x, &self.layer, epilogue)
     }
@@ -85,35 +84,6 @@ impl Case {
             w: Profile::Normal,
             seed: 1,
         }
-    }
-
-    /// Layers of real models, by name, to be timed: rows of one step, a beam of 4, a sentence, a batch.
-    pub fn real() -> Vec<(String, Self)> {
-        let base =
-            |parts: Vec<usize>, input, bias| Self { parts, bias, ..Self::plain(1, input, 0) };
-        let shapes = [
-            ("bert-base qkv", base(vec![768; 3], 768, true)),
-            ("bert-base output", Self { residual: true, ..base(vec![768], 768, true) }),
-            (
-                "bert-base up",
-                Self { activation: Some(Activation::Gelu), ..base(vec![3072], 768, true) },
-            ),
-            ("bert-base down", Self { residual: true, ..base(vec![768], 3072, true) }),
-            ("t5-small vocabulary", base(vec![32128], 512, false)),
-            (
-                "tinyllama gate and up",
-                Self {
-                    gated: true,
-                    activation: Some(Activation::Silu),
-                    ..base(vec![5632; 2], 2048, false)
-                },
-            ),
-        ];
-        let named = |(name, case): (&str, Self)| {
-            [1, 4, 16, 128]
-                .map(|rows| (format!("{name}, {rows} rows"), Self { rows, ..case.clone() }))
-        };
-        shapes.into_iter().flat_map(named).collect()
     }
 
     fn output(&self) -> usize {
@@ -162,11 +132,6 @@ impl Case {
     fn residual(&self) -> Option<HostTensor> {
         let (n, m) = (self.rows, self.output());
         self.residual.then(|| host(n, m, &values(Profile::Normal, self.seed + 3, n * m)))
-    }
-
-    /// Packs and uploads.
-    pub fn prepare<B: Backend>(&self, backend: &B) -> Result<Prepared<B>> {
-        self.prepare_rows(backend, 0..self.rows)
     }
 
     fn prepare_rows<B: Backend>(
@@ -276,7 +241,45 @@ impl Op for Linear {
     }
 
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        backend.download(&case.prepare(backend)?.run(backend)?)
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Timed for Linear {
+    const NAME: &'static str = "linear";
+    type Prepared<B: SeqBackend> = Prepared<B>;
+    type Output<B: SeqBackend> = B::Tensor;
+
+    /// Rows of one step, a beam of 4, a sentence, a batch.
+    fn real() -> Vec<(String, Case)> {
+        let base =
+            |parts: Vec<usize>, input, bias| Case { parts, bias, ..Case::plain(1, input, 0) };
+        let gelu = Some(Activation::Gelu);
+        let silu = Some(Activation::Silu);
+        let shapes = [
+            ("bert-base qkv", base(vec![768; 3], 768, true)),
+            ("bert-base output", Case { residual: true, ..base(vec![768], 768, true) }),
+            ("bert-base up", Case { activation: gelu, ..base(vec![3072], 768, true) }),
+            ("bert-base down", Case { residual: true, ..base(vec![768], 3072, true) }),
+            ("t5-small vocabulary", base(vec![32128], 512, false)),
+            (
+                "tinyllama gate and up",
+                Case { gated: true, activation: silu, ..base(vec![5632; 2], 2048, false) },
+            ),
+        ];
+        let named = |(name, case): (&str, Case)| {
+            [1, 4, 16, 128]
+                .map(|rows| (format!("{name}, {rows} rows"), Case { rows, ..case.clone() }))
+        };
+        shapes.into_iter().flat_map(named).collect()
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Prepared<B>> {
+        case.prepare_rows(backend, 0..case.rows)
+    }
+
+    fn call<B: SeqBackend>(backend: &B, prepared: &mut Prepared<B>) -> Result<B::Tensor> {
+        prepared.run(backend)
     }
 }
 
@@ -375,7 +378,7 @@ pub fn propagates_nan<B: SeqBackend>(backend: &B) -> Outcome {
         let mut x = case.x().to_f32();
         x[row * case.input + column.index(case.input)] = *bad;
         let x = backend.upload(&host(case.rows, case.input, &x))?;
-        let got = Prepared { x, ..case.prepare(backend)? }.run(backend)?;
+        let got = Prepared { x, ..Linear::prepare(backend, case)? }.run(backend)?;
         let got = backend.download(&got)?;
         let mut expected = Linear::run(backend, case)?;
         if bad.is_nan() || case.format == Format::Int8 {

@@ -2,7 +2,7 @@
 
 use super::tolerance::Approx;
 use super::values::{Profile, tensor, values};
-use super::{Op, Outcome, bits, each, host, on_host, rows_of, width, within};
+use super::{Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within};
 use crate::{Backend, DType, HostTensor, NormKind, NormSpec, Result, SeqBackend};
 use proptest::prelude::*;
 
@@ -28,29 +28,6 @@ pub struct Case {
 }
 
 impl Case {
-    /// Norms of real models, by name, to be timed.
-    pub fn real() -> Vec<(String, Self)> {
-        let case = |kind, width, rows| Self {
-            rows,
-            width,
-            kind,
-            eps: 1e-6,
-            bias: true,
-            dtype: DType::F32,
-            x: Profile::Normal,
-            seed: 1,
-        };
-        [1, 128]
-            .into_iter()
-            .flat_map(|rows| {
-                [
-                    (format!("bert-base, {rows} rows"), case(NormKind::Layer, 768, rows)),
-                    (format!("tinyllama, {rows} rows"), case(NormKind::Rms, 2048, rows)),
-                ]
-            })
-            .collect()
-    }
-
     /// The weights.
     pub fn spec(&self) -> NormSpec {
         let read =
@@ -127,7 +104,41 @@ impl Op for Norm {
     }
 
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        run_on(backend, case, &case.x())
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Timed for Norm {
+    const NAME: &'static str = "norm";
+    type Prepared<B: SeqBackend> = (B::Tensor, B::Norm);
+    type Output<B: SeqBackend> = B::Tensor;
+
+    fn real() -> Vec<(String, Case)> {
+        let case = |kind, width, rows| Case {
+            rows,
+            width,
+            kind,
+            eps: 1e-6,
+            bias: true,
+            dtype: DType::F32,
+            x: Profile::Normal,
+            seed: 1,
+        };
+        let named = |rows| {
+            [
+                (format!("bert-base, {rows} rows"), case(NormKind::Layer, 768, rows)),
+                (format!("tinyllama, {rows} rows"), case(NormKind::Rms, 2048, rows)),
+            ]
+        };
+        [1, 128].into_iter().flat_map(named).collect()
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Self::Prepared<B>> {
+        Ok((backend.upload(&case.x())?, backend.norm_weights(&case.spec())?))
+    }
+
+    fn call<B: SeqBackend>(backend: &B, (x, norm): &mut Self::Prepared<B>) -> Result<B::Tensor> {
+        backend.norm(x, norm)
     }
 }
 

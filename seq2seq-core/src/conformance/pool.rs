@@ -2,7 +2,7 @@
 
 use super::tolerance::Approx;
 use super::values::{Profile, Random, values};
-use super::{Op, Outcome, bits, each, host, on_host, rows_of, width, within};
+use super::{Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within};
 use crate::{HostTensor, Pool, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
 
@@ -64,7 +64,29 @@ impl Op for Pooling {
     }
 
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        on_host(backend, &case.x(), |x| backend.pool(x, &case.rows(), case.pool))
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Timed for Pooling {
+    const NAME: &'static str = "pool";
+    type Prepared<B: SeqBackend> = (B::Tensor, Ragged, Pool);
+    type Output<B: SeqBackend> = B::Tensor;
+
+    fn real() -> Vec<(String, Case)> {
+        let case = Case { lengths: vec![128; 8], width: 384, pool: Pool::Mean, seed: 1 };
+        vec![("minilm, 8 of 128".into(), case)]
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Self::Prepared<B>> {
+        Ok((backend.upload(&case.x())?, case.rows(), case.pool))
+    }
+
+    fn call<B: SeqBackend>(
+        backend: &B,
+        (x, rows, pool): &mut Self::Prepared<B>,
+    ) -> Result<B::Tensor> {
+        backend.pool(x, rows, *pool)
     }
 }
 

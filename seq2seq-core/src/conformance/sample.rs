@@ -3,9 +3,9 @@
 use super::tolerance::{self, Approx};
 use super::top_k::{LOGITS, Logits, logits, random_rules};
 use super::values::Random;
-use super::{Op, Outcome, bits, each, fail, rows_of, within};
+use super::{Op, Outcome, Timed, bits, each, fail, rows_of, within};
 use crate::reference::{rules, sample as oracle, top_k::log_softmax};
-use crate::{HostTensor, LogitRule, Result, Sampled, SeqBackend, Warp};
+use crate::{Backend, HostTensor, LogitRule, Result, Sampled, SeqBackend, Warp};
 use proptest::prelude::*;
 
 /// Draws, one a row.
@@ -26,24 +26,6 @@ pub struct Case {
 }
 
 impl Case {
-    /// Draws of real models, by name, to be timed.
-    pub fn real() -> Vec<(String, Self)> {
-        let case = |warp| Self {
-            rows: 1,
-            vocab: 32128,
-            logits: Logits::Model,
-            rules: false,
-            warp,
-            seed: 1,
-        };
-        let top_k = Warp { top_k: 50, ..Warp::default() };
-        vec![
-            ("t5, all".into(), case(Warp::default())),
-            ("t5, top 50".into(), case(top_k)),
-            ("t5, top 50, p 0.95".into(), case(Warp { top_p: 0.95, ..top_k })),
-        ]
-    }
-
     fn logits(&self) -> HostTensor {
         logits(self.logits, self.seed, self.rows, self.vocab)
     }
@@ -70,11 +52,14 @@ impl Case {
         };
         (0..self.rows).map(draw).collect()
     }
+}
 
-    fn draw<B: SeqBackend>(&self, backend: &B) -> Result<Sampled> {
-        let logits = backend.upload(&self.logits())?;
-        backend.sample(&logits, &self.rules(), &self.warp, &self.uniforms())
-    }
+/// A case on a backend.
+pub struct Prepared<B: Backend> {
+    logits: B::Tensor,
+    rules: Vec<Vec<LogitRule>>,
+    warp: Warp,
+    uniforms: Vec<f32>,
 }
 
 /// Any warp; most of its parts are off.
@@ -90,6 +75,38 @@ fn warp() -> impl Strategy<Value = Warp> {
 
 /// [`DecoderOps::sample`](crate::DecoderOps::sample).
 pub struct Draw;
+
+impl Draw {
+    fn draw<B: SeqBackend>(backend: &B, case: &Case) -> Result<Sampled> {
+        Self::call(backend, &mut Self::prepare(backend, case)?)
+    }
+}
+
+impl Timed for Draw {
+    const NAME: &'static str = "sample";
+    type Prepared<B: SeqBackend> = Prepared<B>;
+    type Output<B: SeqBackend> = Sampled;
+
+    fn real() -> Vec<(String, Case)> {
+        let logits = Logits::Model;
+        let case = |warp| Case { rows: 1, vocab: 32128, logits, rules: false, warp, seed: 1 };
+        let top_k = Warp { top_k: 50, ..Warp::default() };
+        vec![
+            ("t5, all".into(), case(Warp::default())),
+            ("t5, top 50".into(), case(top_k)),
+            ("t5, top 50, p 0.95".into(), case(Warp { top_p: 0.95, ..top_k })),
+        ]
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Prepared<B>> {
+        let logits = backend.upload(&case.logits())?;
+        Ok(Prepared { logits, rules: case.rules(), warp: case.warp, uniforms: case.uniforms() })
+    }
+
+    fn call<B: SeqBackend>(backend: &B, p: &mut Prepared<B>) -> Result<Sampled> {
+        backend.sample(&p.logits, &p.rules, &p.warp, &p.uniforms)
+    }
+}
 
 impl Op for Draw {
     type Case = Case;
@@ -108,7 +125,7 @@ impl Op for Draw {
     }
 
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let Sampled { ids, scores } = case.draw(backend)?;
+        let Sampled { ids, scores } = Draw::draw(backend, case)?;
         Ok(ids.into_iter().map(|id| id as f32).chain(scores).collect())
     }
 }
@@ -177,7 +194,7 @@ fn ruled(case: &Case) -> Vec<Vec<f32>> {
 /// log-softmax.
 pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
     each(Draw::cases(), |case| {
-        let got = case.draw(backend)?;
+        let got = Draw::draw(backend, case)?;
         if got.ids.len() != case.rows || got.scores.len() != case.rows {
             return fail(format!("{} ids for {} rows", got.ids.len(), case.rows));
         }
@@ -196,7 +213,7 @@ pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
 /// A row alone draws the id that it draws among the others.
 pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
     each(Draw::cases(), |case| {
-        let (whole, logits) = (case.draw(backend)?, case.logits());
+        let (whole, logits) = (Draw::draw(backend, case)?, case.logits());
         let (rule_lists, uniforms) = (case.rules(), case.uniforms());
         for n in 0..case.rows {
             let x = backend.upload(&rows_of(&logits, [n]))?;

@@ -1,7 +1,8 @@
 //! Two instances of a backend, such as one with one thread and one with two.
 
 use super::{
-    Op, Outcome, attention, bits, cache, cross, each, embed, linear, norm, pool, sample, top_k,
+    Op, Outcome, Timed, attention, bits, cache, cross, each, embed, linear, norm, pool, sample,
+    top_k,
 };
 use crate::{BucketSpec, Format, Pool, SeqBackend, Warp};
 
@@ -26,7 +27,7 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
     };
     compare::<linear::Linear>(a, b, Format::ALL.into_iter().flat_map(layer).collect())?;
 
-    let (_, norm) = norm::Case::real().swap_remove(0);
+    let (_, norm) = norm::Norm::real().swap_remove(0);
     compare::<norm::Norm>(a, b, vec![norm::Case { rows: 500, ..norm }])?;
     let tables = vec![embed::Table { rows: 90, dtype: crate::DType::F32, scale: 2.0 }; 2];
     compare::<embed::Embed>(a, b, vec![embed::Case { rows: 500, width: 768, tables, seed: 1 }])?;
@@ -34,17 +35,14 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
     compare::<pool::Pooling>(a, b, vec![pooled])?;
 
     let attention = attention::Case {
-        lengths: vec![150, 3, 64],
-        heads: 6,
-        kv_heads: 3,
         head_dim: 40,
         causal: true,
         rotary: Some(true),
         buckets: Some(BucketSpec { buckets: 32, max_distance: 128, bidirectional: false }),
-        kind: attention::Kind::Soft,
-        seed: 1,
+        ..attention::Case::plain(vec![150, 3, 64], 6, 3)
     };
     compare::<attention::Attend>(a, b, vec![attention.clone()])?;
+    compare::<cache::Step>(a, b, vec![attention.clone()])?;
     let decoding = cache::Case { attention, layers: 2, beams: 5, steps: 6, most: 1 };
     compare::<cache::Decode>(a, b, vec![decoding])?;
     let step = cross::Case {

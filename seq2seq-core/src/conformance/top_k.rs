@@ -2,7 +2,7 @@
 
 use super::tolerance::{self, Approx};
 use super::values::{Profile, Random, values};
-use super::{Failure, Op, Outcome, bits, each, fail, host, on_host, within};
+use super::{Failure, Op, Outcome, Timed, bits, each, fail, host, on_host, within};
 use crate::reference::{rules, top_k::ranking};
 use crate::{Backend, HostTensor, LogitRule, Result, ScoreOrder, SeqBackend, TopK};
 use proptest::prelude::*;
@@ -95,23 +95,6 @@ pub struct Case {
 }
 
 impl Case {
-    /// Choices of real models, by name, to be timed: greedy, and beams of 4.
-    pub fn real() -> Vec<(String, Self)> {
-        let case = |rows, k, order| Self {
-            rows,
-            vocab: 32128,
-            k,
-            order,
-            logits: Logits::Model,
-            rules: false,
-            seed: 1,
-        };
-        vec![
-            ("t5, greedy".into(), case(1, 1, ScoreOrder::RulesThenNormalise)),
-            ("t5, 4 beams".into(), case(4, 8, ScoreOrder::NormaliseThenRules)),
-        ]
-    }
-
     fn logits(&self) -> HostTensor {
         logits(self.logits, self.seed, self.rows, self.vocab)
     }
@@ -123,15 +106,50 @@ impl Case {
             false => Vec::new(),
         }
     }
+}
 
-    fn choose<B: Backend + crate::DecoderOps>(&self, backend: &B) -> Result<TopK> {
-        let logits = backend.upload(&self.logits())?;
-        backend.top_k(&logits, self.k, self.order, &self.rules())
-    }
+/// A case on a backend.
+pub struct Prepared<B: Backend> {
+    logits: B::Tensor,
+    k: usize,
+    order: ScoreOrder,
+    rules: Vec<Vec<LogitRule>>,
 }
 
 /// [`DecoderOps::top_k`](crate::DecoderOps::top_k).
 pub struct Choose;
+
+impl Choose {
+    fn choose<B: SeqBackend>(backend: &B, case: &Case) -> Result<TopK> {
+        Self::call(backend, &mut Self::prepare(backend, case)?)
+    }
+}
+
+impl Timed for Choose {
+    const NAME: &'static str = "top_k";
+    type Prepared<B: SeqBackend> = Prepared<B>;
+    type Output<B: SeqBackend> = TopK;
+
+    /// Greedy search, and 4 beams.
+    fn real() -> Vec<(String, Case)> {
+        let logits = Logits::Model;
+        let case =
+            |rows, k, order| Case { rows, vocab: 32128, k, order, logits, rules: false, seed: 1 };
+        vec![
+            ("t5, greedy".into(), case(1, 1, ScoreOrder::RulesThenNormalise)),
+            ("t5, 4 beams".into(), case(4, 8, ScoreOrder::NormaliseThenRules)),
+        ]
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Prepared<B>> {
+        let logits = backend.upload(&case.logits())?;
+        Ok(Prepared { logits, k: case.k, order: case.order, rules: case.rules() })
+    }
+
+    fn call<B: SeqBackend>(backend: &B, p: &mut Prepared<B>) -> Result<TopK> {
+        backend.top_k(&p.logits, p.k, p.order, &p.rules)
+    }
+}
 
 impl Op for Choose {
     type Case = Case;
@@ -155,7 +173,7 @@ impl Op for Choose {
     }
 
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let TopK { ids, scores, .. } = case.choose(backend)?;
+        let TopK { ids, scores, .. } = Choose::choose(backend, case)?;
         Ok(ids.into_iter().map(|id| id as f32).chain(scores).collect())
     }
 }
@@ -261,7 +279,7 @@ fn check_row(logits: &[f32], bounds: &[Approx], ids: &[u32], scores: &[f32]) -> 
 pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
     each(Choose::cases(), |case| {
         let (got, logits, rule_lists) =
-            (case.choose(backend)?, case.logits().to_f32(), case.rules());
+            (Choose::choose(backend, case)?, case.logits().to_f32(), case.rules());
         if got.k != case.k
             || got.ids.len() != case.rows * case.k
             || got.scores.len() != got.ids.len()
@@ -294,7 +312,8 @@ pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
 /// A row alone gives the ids and bits that it gives among the others.
 pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
     each(Choose::cases(), |case| {
-        let (whole, logits, rule_lists) = (case.choose(backend)?, case.logits(), case.rules());
+        let (whole, logits, rule_lists) =
+            (Choose::choose(backend, case)?, case.logits(), case.rules());
         for n in 0..case.rows {
             let x = backend.upload(&super::rows_of(&logits, [n]))?;
             let rules = rule_lists.get(n..n + 1).unwrap_or_default();
@@ -324,7 +343,7 @@ pub fn bears_nan<B: SeqBackend>(backend: &B) -> Outcome {
             got = backend.top_k(x, case.k, case.order, &[])?;
             backend.gather_rows(x, &[])
         })?;
-        let mut expected = case.choose(backend)?;
+        let mut expected = Choose::choose(backend, &case)?;
         let row = at / case.vocab * case.k..(at / case.vocab + 1) * case.k;
         let mut ids = got.ids[row.clone()].to_vec();
         ids.sort_unstable();

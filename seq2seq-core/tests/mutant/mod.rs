@@ -1,0 +1,408 @@
+//! The reference with one fault at a time: what the suite must notice.
+
+use seq2seq_core::reference::{self, Reference, Tensor};
+use seq2seq_core::*;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    // Linear layers.
+    LinearTenThousandth,
+    LinearOneUlp,
+    LinearUlpInBatches,
+    GeluByTanh,
+    ReluDropsNan,
+    Bf16AsF32,
+    Int8AsBf16,
+    GateAndUpSwapped,
+    ScaleForgotten,
+    ScaleOnBias,
+    NanWeightsAccepted,
+    // Norms, lookups, rows.
+    EpsForgotten,
+    VarianceUnbiased,
+    NormUlpInBatches,
+    SecondTableForgotten,
+    LookupScaleForgotten,
+    MeanByLongest,
+    LastIsFirst,
+    PoolUlpInBatches,
+    RowsSorted,
+    // Attention.
+    Bidirectional,
+    ScoreScaleOff,
+    BiasSidesSwapped,
+    BiasForgotten,
+    RotaryScaleForgotten,
+    AttendUlpInBatches,
+    NanHidden,
+    // The cache.
+    StepsUnrotated,
+    StepOneUlp,
+    SiblingsSwapped,
+    ParentsSorted,
+    TooMuchRoom,
+    // Cross-attention.
+    FirstSourceForAll,
+    WeightsOff,
+    WeightsReplaced,
+    CrossUlpInBatches,
+    // Choices.
+    HighIdsFirst,
+    RulesForgotten,
+    RulesBeforeNormalising,
+    RawScores,
+    ChoiceUlpInBatches,
+    UniformMirrored,
+    TopPForgotten,
+    TypicalForgotten,
+    ScoreBeforeWarps,
+    AnyTemperature,
+}
+
+/// The reference with a fault.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mutant(pub(crate) Fault);
+
+/// A tensor whose values `f` has changed.
+fn changed(x: &Tensor, f: impl FnMut(&mut f32)) -> Result<Tensor> {
+    let mut values = Reference.download(x)?;
+    values.iter_mut().for_each(f);
+    Reference.upload(&HostTensor::from_f32(vec![x.rows(), x.width()], &values)?)
+}
+
+/// The next f32 away from zero.
+fn ulp(v: &mut f32) {
+    if v.is_finite() {
+        *v = f32::from_bits(v.to_bits() + 1);
+    }
+}
+
+impl Mutant {
+    fn is(&self, fault: Fault) -> bool {
+        self.0 == fault
+    }
+
+    /// One unit in the last place more where there is more than one row.
+    fn in_batches(&self, fault: Fault, y: Tensor, rows: usize) -> Result<Tensor> {
+        if self.is(fault) && rows > 1 { changed(&y, ulp) } else { Ok(y) }
+    }
+}
+
+impl Backend for Mutant {
+    type Tensor = Tensor;
+    type Linear = reference::linear::Linear;
+    type Norm = reference::norm::Norm;
+    type Embedding = reference::embed::Embedding;
+
+    fn describe(&self) -> String {
+        format!("{:?}", self.0)
+    }
+
+    fn upload(&self, host: &HostTensor) -> Result<Tensor> {
+        Reference.upload(host)
+    }
+
+    fn download(&self, x: &Tensor) -> Result<Vec<f32>> {
+        Reference.download(x)
+    }
+
+    fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Self::Linear> {
+        let mut spec = spec.clone();
+        let rescale = |t: &HostTensor, f: &dyn Fn(f32) -> f32| {
+            let values: Vec<f32> = t.to_f32().into_iter().map(f).collect();
+            HostTensor::from_f32(t.shape().to_vec(), &values)
+        };
+        match self.0 {
+            Fault::GateAndUpSwapped if spec.gated => spec.parts.reverse(),
+            Fault::ScaleForgotten if spec.scale.is_finite() => spec.scale = 1.0,
+            Fault::ScaleOnBias => {
+                for part in &mut spec.parts {
+                    let bias = part.bias.as_ref().map(|b| rescale(b, &|v| v * spec.scale));
+                    part.bias = bias.transpose()?;
+                }
+            }
+            Fault::NanWeightsAccepted => {
+                for part in &mut spec.parts {
+                    part.weight = rescale(&part.weight, &|v| if v.is_nan() { 0.0 } else { v })?;
+                }
+            }
+            _ => {}
+        }
+        let format = match (self.0, format) {
+            (Fault::Bf16AsF32, Format::Bf16) => Format::F32,
+            (Fault::Int8AsBf16, Format::Int8) => Format::Bf16,
+            (_, format) => format,
+        };
+        Reference.pack(&spec, format)
+    }
+
+    fn linear(
+        &self,
+        x: &Tensor,
+        layer: &Self::Linear,
+        mut epilogue: Epilogue<'_, Tensor>,
+    ) -> Result<Tensor> {
+        let relu = epilogue.activation == Some(Activation::Relu);
+        if self.is(Fault::GeluByTanh) && epilogue.activation == Some(Activation::Gelu) {
+            epilogue.activation = Some(Activation::GeluTanh);
+        }
+        let y = Reference.linear(x, layer, epilogue)?;
+        match self.0 {
+            Fault::LinearTenThousandth => changed(&y, |v| *v *= 1.0001),
+            Fault::LinearOneUlp => changed(&y, ulp),
+            Fault::ReluDropsNan if relu => changed(&y, |v| *v = v.max(0.0)),
+            _ => self.in_batches(Fault::LinearUlpInBatches, y, x.rows()),
+        }
+    }
+
+    fn embedding(&self, table: &HostTensor) -> Result<Self::Embedding> {
+        Reference.embedding(table)
+    }
+
+    fn embed(&self, lookups: &[Lookup<'_, Self::Embedding>]) -> Result<Tensor> {
+        let scale =
+            |l: &Lookup<'_, _>| if self.is(Fault::LookupScaleForgotten) { 1.0 } else { l.scale };
+        let kept = if self.is(Fault::SecondTableForgotten) { 1 } else { lookups.len() };
+        let lookups: Vec<_> = lookups
+            .iter()
+            .take(kept)
+            .map(|l| Lookup { table: l.table, ids: l.ids, scale: scale(l) })
+            .collect();
+        Reference.embed(&lookups)
+    }
+
+    fn norm_weights(&self, spec: &NormSpec) -> Result<Self::Norm> {
+        let mut spec = spec.clone();
+        if self.is(Fault::EpsForgotten) && spec.eps > 0.0 {
+            spec.eps = 1e-30;
+        }
+        Reference.norm_weights(&spec)
+    }
+
+    fn norm(&self, x: &Tensor, norm: &Self::Norm) -> Result<Tensor> {
+        let y = Reference.norm(x, norm)?;
+        let m = x.width() as f32;
+        match self.0 {
+            Fault::VarianceUnbiased => changed(&y, |v| *v *= ((m - 1.0) / m).sqrt()),
+            _ => self.in_batches(Fault::NormUlpInBatches, y, x.rows()),
+        }
+    }
+
+    fn gather_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        let mut rows = rows.to_vec();
+        if self.is(Fault::RowsSorted) {
+            rows.sort_unstable();
+        }
+        Reference.gather_rows(x, &rows)
+    }
+
+    fn pool(&self, x: &Tensor, rows: &Ragged, pool: Pool) -> Result<Tensor> {
+        let pool = match (self.0, pool) {
+            (Fault::LastIsFirst, Pool::Last) => Pool::First,
+            (_, pool) => pool,
+        };
+        let y = Reference.pool(x, rows, pool)?;
+        match (self.0, pool) {
+            (Fault::MeanByLongest, Pool::Mean) if rows.sequences() > 1 => {
+                let share = rows.length(0) as f32 / rows.longest() as f32;
+                changed(&y, |v| *v *= share)
+            }
+            _ => self.in_batches(Fault::PoolUlpInBatches, y, rows.sequences()),
+        }
+    }
+}
+
+impl EncoderOps for Mutant {
+    type RelativeBias = reference::attention::RelativeBias;
+
+    fn relative_bias(
+        &self,
+        table: &HostTensor,
+        mut spec: BucketSpec,
+    ) -> Result<Self::RelativeBias> {
+        if self.is(Fault::BiasSidesSwapped) && spec.buckets >= 4 {
+            spec.bidirectional = !spec.bidirectional;
+            spec.max_distance = spec.max_distance.max(spec.buckets);
+        }
+        Reference.relative_bias(table, spec)
+    }
+
+    fn attend(
+        &self,
+        qkv: &Tensor,
+        rows: &Ragged,
+        spec: &AttentionSpec,
+        bias: Option<&Self::RelativeBias>,
+    ) -> Result<Tensor> {
+        let mut spec = spec.clone();
+        match (self.0, &mut spec) {
+            (Fault::Bidirectional, spec) => spec.causal = false,
+            (Fault::ScoreScaleOff, spec) => spec.scale *= 1.001,
+            (Fault::RotaryScaleForgotten, AttentionSpec { rotary: Some(rotary), .. }) => {
+                rotary.scale = 1.0
+            }
+            _ => {}
+        }
+        let bias = if self.is(Fault::BiasForgotten) { None } else { bias };
+        let y = Reference.attend(qkv, rows, &spec, bias)?;
+        match self.0 {
+            Fault::NanHidden => changed(&y, |v| *v = if v.is_nan() { 0.0 } else { *v }),
+            _ => self.in_batches(Fault::AttendUlpInBatches, y, rows.sequences()),
+        }
+    }
+}
+
+/// The cache, and the first sequence of each hypothesis.
+pub(crate) struct Cache {
+    cache: reference::cache::KvCache,
+    origins: Vec<usize>,
+}
+
+impl DecoderOps for Mutant {
+    type KvCache = Cache;
+
+    fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache> {
+        let more = if self.is(Fault::TooMuchRoom) { 1 } else { 0 };
+        let cache = Reference.kv_cache(&CacheSpec { capacity: spec.capacity + more, ..*spec })?;
+        Ok(Cache { cache, origins: (0..spec.sequences).collect() })
+    }
+
+    fn extend(&self, cache: &mut Self::KvCache, rows: &Ragged) -> Result<()> {
+        Reference.extend(&mut cache.cache, rows)
+    }
+
+    fn attend_step(
+        &self,
+        qkv: &Tensor,
+        rows: &Ragged,
+        cache: &mut Self::KvCache,
+        layer: usize,
+        spec: &AttentionSpec,
+        bias: Option<&Self::RelativeBias>,
+    ) -> Result<Tensor> {
+        let mut spec = spec.clone();
+        if self.is(Fault::StepsUnrotated) {
+            spec.rotary = None;
+        }
+        let y = Reference.attend_step(qkv, rows, &mut cache.cache, layer, &spec, bias)?;
+        if self.is(Fault::StepOneUlp) { changed(&y, ulp) } else { Ok(y) }
+    }
+
+    fn reorder(&self, cache: &mut Self::KvCache, parents: &[usize]) -> Result<()> {
+        let mut parents = parents.to_vec();
+        let origin = |p: usize| cache.origins.get(p);
+        match self.0 {
+            Fault::SiblingsSwapped => {
+                for i in 1..parents.len() {
+                    if origin(parents[i]) == origin(parents[i - 1]) {
+                        parents.swap(i, i - 1);
+                    }
+                }
+            }
+            Fault::ParentsSorted => parents.sort_unstable(),
+            _ => {}
+        }
+        Reference.reorder(&mut cache.cache, &parents)?;
+        cache.origins = parents.iter().map(|&p| cache.origins[p]).collect();
+        Ok(())
+    }
+
+    fn top_k(
+        &self,
+        logits: &Tensor,
+        k: usize,
+        order: ScoreOrder,
+        rules: &[Vec<LogitRule>],
+    ) -> Result<TopK> {
+        let order = match self.0 {
+            Fault::RulesBeforeNormalising => ScoreOrder::RulesThenNormalise,
+            _ => order,
+        };
+        let rules = if self.is(Fault::RulesForgotten) { &[] } else { rules };
+        let mut top = Reference.top_k(logits, k, order, rules)?;
+        match self.0 {
+            Fault::HighIdsFirst => {
+                for i in 1..top.ids.len() {
+                    if i % k > 0 && top.scores[i] == top.scores[i - 1] {
+                        top.ids.swap(i, i - 1);
+                    }
+                }
+            }
+            Fault::RawScores => {
+                let raw = Reference.download(logits)?;
+                for (i, id) in top.ids.iter().enumerate() {
+                    top.scores[i] = raw[i / k * logits.width() + *id as usize];
+                }
+            }
+            Fault::ChoiceUlpInBatches if logits.rows() > 1 => top.scores.iter_mut().for_each(ulp),
+            _ => {}
+        }
+        Ok(top)
+    }
+
+    fn sample(
+        &self,
+        logits: &Tensor,
+        rules: &[Vec<LogitRule>],
+        warp: &Warp,
+        uniforms: &[f32],
+    ) -> Result<Sampled> {
+        let mut warp = *warp;
+        let mut uniforms = uniforms.to_vec();
+        match self.0 {
+            Fault::AnyTemperature => warp.temperature = 1.0,
+            Fault::TopPForgotten => warp.top_p = 1.0,
+            Fault::TypicalForgotten => warp.typical_p = 1.0,
+            Fault::UniformMirrored => {
+                let mirror = |u: &mut f32| *u = (1.0 - *u).min(1.0 - f32::EPSILON / 2.0);
+                uniforms.iter_mut().filter(|u| (0.0..1.0).contains(*u)).for_each(mirror);
+            }
+            _ => {}
+        }
+        let rules = if self.is(Fault::RulesForgotten) { &[] } else { rules };
+        let mut drawn = Reference.sample(logits, rules, &warp, &uniforms)?;
+        if self.is(Fault::ScoreBeforeWarps) {
+            let order = ScoreOrder::RulesThenNormalise;
+            let all = Reference.top_k(logits, logits.width(), order, rules)?;
+            for (n, id) in drawn.ids.iter().enumerate() {
+                let row = n * all.k..(n + 1) * all.k;
+                let rank = all.ids[row.clone()].iter().position(|i| i == id).unwrap_or(0);
+                drawn.scores[n] = all.scores[row][rank];
+            }
+        }
+        Ok(drawn)
+    }
+}
+
+impl CrossAttentionOps for Mutant {
+    type Memory = reference::cross::Memory;
+
+    fn memory(&self, kv: &Tensor, rows: &Ragged, spec: &AttentionSpec) -> Result<Self::Memory> {
+        Reference.memory(kv, rows, spec)
+    }
+
+    fn cross_attend(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        memory: &Self::Memory,
+        sources: &[usize],
+        spec: &AttentionSpec,
+        weights: Option<&mut Vec<f32>>,
+    ) -> Result<Tensor> {
+        let first = vec![0; sources.len()];
+        let sources = if self.is(Fault::FirstSourceForAll) { &first } else { sources };
+        let mut own = Vec::new();
+        let y = Reference.cross_attend(q, rows, memory, sources, spec, Some(&mut own))?;
+        if let Some(weights) = weights {
+            match self.0 {
+                Fault::WeightsOff => own.iter_mut().for_each(|w| *w *= 1.0005),
+                Fault::WeightsReplaced => weights.clear(),
+                _ => {}
+            }
+            weights.extend(own);
+        }
+        self.in_batches(Fault::CrossUlpInBatches, y, q.rows())
+    }
+}

@@ -1,0 +1,82 @@
+//! The suite notices faults: each is planted in the reference, and the check that is there for it must fail.
+
+mod mutant;
+
+use mutant::{Fault, Mutant};
+use seq2seq_core::conformance::{
+    attention, cache, cross, embed, errors, linear, norm, pool, same_bits, sample, top_k,
+};
+use seq2seq_core::reference::Reference;
+
+/// Each fault and the check that must find it, as a test of its own.
+macro_rules! faults {
+    ($($name:ident: $fault:ident => $check:path;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                let outcome = $check(&Mutant(Fault::$fault));
+                assert!(outcome.is_err(), "{:?} went unnoticed", Fault::$fault);
+            }
+        )+
+    };
+}
+
+faults! {
+    linear_off_by_a_ten_thousandth: LinearTenThousandth => linear::matches_reference;
+    int8_off_by_an_ulp: LinearOneUlp => linear::int8_sums_are_exact;
+    linear_depends_on_the_batch: LinearUlpInBatches => linear::is_batch_invariant;
+    gelu_by_tanh: GeluByTanh => linear::activations_match;
+    relu_drops_nan: ReluDropsNan => linear::activations_match;
+    bf16_that_does_not_round: Bf16AsF32 => linear::matches_reference;
+    int8_that_does_not_quantise: Int8AsBf16 => linear::matches_reference;
+    gate_and_up_swapped: GateAndUpSwapped => linear::matches_reference;
+    scale_forgotten: ScaleForgotten => linear::matches_reference;
+    scale_on_the_bias: ScaleOnBias => linear::matches_reference;
+    nan_weights_accepted: NanWeightsAccepted => errors::are_those_of_the_reference;
+    eps_forgotten: EpsForgotten => norm::matches_reference;
+    unbiased_variance: VarianceUnbiased => norm::matches_reference;
+    norm_depends_on_the_batch: NormUlpInBatches => norm::is_batch_invariant;
+    second_table_forgotten: SecondTableForgotten => embed::matches_reference;
+    lookup_scale_forgotten: LookupScaleForgotten => embed::matches_reference;
+    mean_over_padding: MeanByLongest => pool::matches_reference;
+    last_row_is_the_first: LastIsFirst => pool::matches_reference;
+    pool_depends_on_the_batch: PoolUlpInBatches => pool::is_batch_invariant;
+    rows_sorted: RowsSorted => pool::gather_rows_copies;
+    attends_to_what_follows: Bidirectional => attention::matches_reference;
+    score_scale_off: ScoreScaleOff => attention::matches_reference;
+    bias_sides_swapped: BiasSidesSwapped => attention::matches_reference;
+    bias_forgotten: BiasForgotten => attention::matches_reference;
+    rotary_scale_forgotten: RotaryScaleForgotten => attention::matches_reference;
+    attend_depends_on_the_batch: AttendUlpInBatches => attention::is_batch_invariant;
+    nan_hidden: NanHidden => attention::keeps_nan_in_its_sequence;
+    steps_unrotated: StepsUnrotated => cache::gives_the_bits_of_the_whole;
+    steps_off_by_an_ulp: StepOneUlp => cache::gives_the_bits_of_the_whole;
+    siblings_swapped: SiblingsSwapped => cache::reorders_as_if_recomputed;
+    parents_sorted: ParentsSorted => cache::reorders_as_if_recomputed;
+    too_much_room: TooMuchRoom => errors::are_those_of_the_reference;
+    first_source_for_all: FirstSourceForAll => cross::matches_reference;
+    cross_attend_depends_on_the_batch: CrossUlpInBatches => cross::is_batch_invariant;
+    weights_off: WeightsOff => cross::weights_sum_to_one;
+    weights_replaced: WeightsReplaced => cross::weights_sum_to_one;
+    high_ids_first: HighIdsFirst => top_k::matches_reference;
+    rules_forgotten_in_choice: RulesForgotten => top_k::matches_reference;
+    rules_before_normalising: RulesBeforeNormalising => top_k::matches_reference;
+    raw_scores: RawScores => top_k::matches_reference;
+    choice_depends_on_the_batch: ChoiceUlpInBatches => top_k::is_batch_invariant;
+    rules_forgotten_in_draw: RulesForgotten => sample::matches_reference;
+    uniform_mirrored: UniformMirrored => sample::matches_reference;
+    top_p_forgotten: TopPForgotten => sample::matches_reference;
+    top_p_forgotten_in_frequencies: TopPForgotten => sample::follows_the_distribution;
+    typical_forgotten: TypicalForgotten => sample::matches_reference;
+    score_before_warps: ScoreBeforeWarps => sample::matches_reference;
+    any_temperature: AnyTemperature => errors::are_those_of_the_reference;
+}
+
+#[test]
+fn instances_that_differ_by_an_ulp() {
+    for fault in
+        [Fault::LinearOneUlp, Fault::NormUlpInBatches, Fault::StepOneUlp, Fault::CrossUlpInBatches]
+    {
+        assert!(same_bits(&Reference, &Mutant(fault)).is_err(), "{fault:?} went unnoticed");
+    }
+}
