@@ -9,11 +9,12 @@ use super::{
     epilogue::{Columns, Epilogue, Finish},
     micro::{
         LhsRows, Sums,
-        output::{Block, Output},
+        output::{Block, Blocks},
     },
     plan::{self, Grid},
 };
 use crate::{simd, threads::Threads};
+use std::ops::Range;
 
 impl Linear {
     /// `rows` rows of `x`, in the element type of this layer's kernel, into `out`, whose rows begin `stride` values apart.
@@ -30,36 +31,26 @@ impl Linear {
     ) {
         let tiles = plan::tiles(rows, self.kernel.max_rows());
         let grid = Grid::new(tiles, self.panels, threads.count());
-        let output = Output::new(out, (rows, stride), (self.panels, self.width), grid);
-        let work = |_, _| {
-            while let Some(mut block) = output.take() {
-                let block_rows = block.rows.len();
-                let parts = plan::row_blocks(block_rows, x.stride);
-                for part in 0..parts {
-                    let share = plan::share(block_rows, parts, part);
-                    let first = block.rows.start;
-                    self.rows_of_block(
-                        first + share.start..first + share.end,
-                        x,
-                        epilogue,
-                        &mut block,
-                    );
-                }
+        let blocks = Blocks::new(out, (rows, stride), (self.panels, self.width), grid);
+        let cost = plan::cost(self.data.len() * tiles / grid.parts());
+        threads.each_part(blocks, cost, |_, mut block| {
+            let (first, count) = (block.rows.start, block.rows.len());
+            let parts = plan::row_blocks(count, x.stride);
+            for part in 0..parts {
+                let share = plan::share(count, parts, part);
+                let rows = first + share.start..first + share.end;
+                self.rows_of_block(rows, x, epilogue, &mut block);
             }
-        };
-        match grid.parts() {
-            1 => work(0, 1),
-            _ => threads.run(&work),
-        }
+        });
     }
 
     /// Some rows of a block, which stay in the cache, through all its panels.
     fn rows_of_block(
         &self,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         x: LhsRows<'_>,
         epilogue: &Epilogue<'_>,
-        block: &mut Block<'_, f32>,
+        block: &mut Block<'_>,
     ) {
         let layout = &self.kernel.layout;
         let units = layout.units(self.shape.input);

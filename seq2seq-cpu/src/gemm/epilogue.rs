@@ -49,7 +49,7 @@ pub(super) struct Finish<'a, 'b> {
     pub(super) sums: &'a Sums,
     pub(super) rows: Range<usize>,
     pub(super) panel: usize,
-    pub(super) block: &'a mut Block<'b, f32>,
+    pub(super) block: &'a mut Block<'b>,
 }
 
 impl Kernel for Finish<'_, '_> {

@@ -1,17 +1,14 @@
 //! Activations in the element type that a kernel reads.
 
-use super::micro::{LhsRows, output::Output};
-use super::plan::Grid;
+use super::micro::LhsRows;
 use crate::{
     isa::Isa,
     kernels::{quantise::quantise, round::round},
-    memory::Buffer,
+    memory::{Buffer, Chunks},
     threads::Threads,
 };
 use bytemuck::{cast_slice, cast_slice_mut, from_bytes, from_bytes_mut};
 
-/// Fewer values than this for a worker are not worth a meeting: about a microsecond.
-const GRAIN: usize = 16384;
 const SCALE_BYTES: usize = size_of::<f32>();
 
 /// The type of the activations that a kernel multiplies.
@@ -69,21 +66,9 @@ impl Converted {
         // apart, as they would crowd the same lines of the first cache.
         let stride = (width * element.size()).next_multiple_of(64) + 64;
         let mut data = Buffer::<u8>::scratch(rows * stride);
-        let parts = (rows * width / GRAIN).clamp(1, threads.count());
-        let grid = Grid { row_parts: parts, panel_parts: 1 };
-        let output = Output::new(&mut data, (rows, stride), (1, stride), grid);
-        let work = |_, _| {
-            while let Some(mut block) = output.take() {
-                for row in block.rows.clone() {
-                    let out = block.row(row, 0);
-                    convert(isa, element, &x[row * x_stride..][..width], out);
-                }
-            }
-        };
-        match parts {
-            1 => work(0, 1),
-            _ => threads.run(&work),
-        }
+        threads.each_part(Chunks::new(&mut data, stride), width, |row, out| {
+            convert(isa, element, &x[row * x_stride..][..width], out);
+        });
         Self { element, data, stride }
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     isa::Isa,
     kernels::{quantise::quantise, round::round},
-    memory::Buffer,
+    memory::{Buffer, Chunks},
     threads::Threads,
 };
 use bytemuck::{Pod, cast_slice_mut};
@@ -21,10 +21,7 @@ use seq2seq_core::{
 };
 use std::{
     ops::Range,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// Weights above this round to infinity in bf16: the middle between its largest value and the next power of two.
@@ -77,9 +74,9 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The columns of one panel as f32, one after the other. Reused from panel to panel.
+/// The columns of one panel as f32, one after the other.
 struct Staging {
-    values: Vec<f32>,
+    values: Buffer<f32>,
     /// Values from one column to the next.
     stride: usize,
     /// A row of a transposed part, as far as the panel needs it.
@@ -91,7 +88,7 @@ impl Staging {
         // Odd multiples of a cache line: columns that begin a multiple of 4096 bytes apart would share few lines of the
         // first cache when they are read side by side.
         let stride = length.next_multiple_of(32) + 16;
-        Self { values: vec![0.0; columns * stride], stride, line: [0.0; MAX_COLUMNS] }
+        Self { values: Buffer::zeroed(columns * stride), stride, line: [0.0; MAX_COLUMNS] }
     }
 
     fn column(&self, c: usize, length: usize) -> &[f32] {
@@ -136,9 +133,9 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     /// Fills `target`. False where a weight is not finite, or not in the format.
-    fn pack(&self, panel: usize, staging: &mut Staging, target: Target<'_>) -> bool {
+    fn pack(&self, panel: usize, target: Target<'_>) -> bool {
         let input = self.source.shape.input;
-        staging.values.fill(0.0);
+        let mut staging = Staging::new(self.layout.columns, input);
         for run in self.source.runs(panel) {
             staging.read(&run, input);
             if let Some(bias) = &run.part.bias {
@@ -150,18 +147,18 @@ impl Packer<'_> {
         target.scale.fill(self.source.spec.scale);
         match self.layout.weight {
             Weight::F32 => {
-                self.interleave(staging, body, |x, out: &mut [f32]| {
+                self.interleave(&staging, body, |x, out: &mut [f32]| {
                     out[..x.len()].copy_from_slice(x);
                 });
                 finite_to(f32::MAX, &staging.values)
             }
             Weight::Bf16 => {
-                self.interleave(staging, body, |x, out: &mut [u16]| round(self.isa, x, out));
+                self.interleave(&staging, body, |x, out: &mut [u16]| round(self.isa, x, out));
                 finite_to(BF16_LIMIT.next_down(), &staging.values)
             }
             Weight::I8 => {
                 let mut scales = target.scale.iter_mut();
-                let sums = self.interleave(staging, body, |x, out: &mut [i8]| {
+                let sums = self.interleave(&staging, body, |x, out: &mut [i8]| {
                     if let Some(scale) = scales.next() {
                         *scale *= quantise(self.isa, x, out);
                     }
@@ -187,7 +184,7 @@ impl Packer<'_> {
         let (input, unit) = (self.source.shape.input, self.layout.unit);
         let length = self.layout.units(input) * unit;
         let stride = staging.stride;
-        let mut columns = vec![T::zeroed(); self.layout.columns * stride];
+        let mut columns = Buffer::<T>::zeroed(self.layout.columns * stride);
         let results = columns
             .chunks_exact_mut(stride)
             .enumerate()
@@ -247,20 +244,13 @@ impl Linear {
 
         let packer = Packer { isa, source, layout };
         let good = AtomicBool::new(true);
-        let targets = data
-            .chunks_exact_mut(panel_bytes)
-            .zip(scale.chunks_exact_mut(layout.columns).zip(bias.chunks_exact_mut(layout.columns)))
-            .map(|(panel, (scale, bias))| Target { panel, scale, bias })
-            .enumerate();
-        let targets = Mutex::new(targets);
-        threads.run(&|_, _| {
-            let mut staging = Staging::new(layout.columns, shape.input);
-            loop {
-                let next = targets.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((panel, target)) = next else { break };
-                if !packer.pack(panel, &mut staging, target) {
-                    good.store(false, Ordering::Relaxed);
-                }
+        let columns = |values| Chunks::new(values, layout.columns);
+        let targets =
+            (Chunks::new(&mut data[..], panel_bytes), (columns(&mut scale), columns(&mut bias)));
+        let cost = shape.input * layout.columns;
+        threads.each_part(targets, cost, |panel, (data, (scale, bias))| {
+            if !packer.pack(panel, Target { panel: data, scale, bias }) {
+                good.store(false, Ordering::Relaxed);
             }
         });
         if !good.into_inner() {
