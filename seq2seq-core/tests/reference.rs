@@ -1,0 +1,177 @@
+//! The reference against PyTorch and transformers, on inputs that both make by one formula.
+//!
+//! The suite holds every backend to the reference; this holds the reference to what it is a reference of.
+//! `reference.py` writes `reference/values.rs`.
+
+#[path = "reference/values.rs"]
+mod values;
+
+use seq2seq_core::reference::{self, Reference, Tensor};
+use seq2seq_core::*;
+
+/// 2 sin(0.7 i + seed)
+fn wave(seed: u32, n: usize) -> Vec<f32> {
+    (0..n).map(|i| (2.0 * (0.7 * i as f64 + f64::from(seed)).sin()) as f32).collect()
+}
+
+fn host(shape: &[usize], seed: u32) -> HostTensor {
+    let n = shape.iter().product();
+    HostTensor::from_f32(shape.to_vec(), &wave(seed, n)).unwrap()
+}
+
+fn tensor(rows: usize, width: usize, seed: u32) -> Tensor {
+    Reference.upload(&host(&[rows, width], seed)).unwrap()
+}
+
+/// Equal to seven digits, or both minus infinity.
+fn close(want: &[f32], got: &[f32]) {
+    assert_eq!(want.len(), got.len());
+    for (i, (w, g)) in want.iter().zip(got).enumerate() {
+        let near = (w - g).abs() <= 2e-6 * w.abs().max(1.0);
+        assert!(w == g || near, "value {i} is {g}, expected {w}");
+    }
+}
+
+fn downloaded(want: &[f32], got: &Tensor) {
+    close(want, &Reference.download(got).unwrap());
+}
+
+#[test]
+fn norms() {
+    let spec = |kind, eps, bias| NormSpec { kind, eps, weight: host(&[5], 2), bias };
+    let norm = |spec: NormSpec| {
+        let norm = Reference.norm_weights(&spec).unwrap();
+        Reference.norm(&tensor(2, 5, 1), &norm).unwrap()
+    };
+    downloaded(values::LAYER_NORM, &norm(spec(NormKind::Layer, 1e-5, Some(host(&[5], 3)))));
+    downloaded(values::RMS_NORM, &norm(spec(NormKind::Rms, 1e-6, None)));
+}
+
+#[test]
+fn a_gated_layer_with_residual() {
+    let part = |seed, bias| LinearPart { weight: host(&[3, 6], seed), bias, transposed: false };
+    let parts = vec![part(2, Some(host(&[3], 4))), part(3, None)];
+    let spec = LinearSpec { parts, gated: true, scale: 1.0 };
+    let layer = Reference.pack(&spec, Format::F32).unwrap();
+    let residual = tensor(2, 3, 5);
+    let epilogue = Epilogue { activation: Some(Activation::GeluTanh), residual: Some(&residual) };
+    downloaded(values::GATED, &Reference.linear(&tensor(2, 6, 1), &layer, epilogue).unwrap());
+}
+
+#[test]
+fn a_transposed_part_is_the_same_layer() {
+    let weight = wave(2, 6);
+    let turned: Vec<f32> = [0, 3, 1, 4, 2, 5].map(|i: usize| weight[i]).into();
+    let part = |shape: [usize; 2], w: &[f32], transposed| LinearPart {
+        weight: HostTensor::from_f32(shape.to_vec(), w).unwrap(),
+        bias: None,
+        transposed,
+    };
+    let run = |part, format| {
+        let spec = LinearSpec { parts: vec![part], gated: false, scale: 2.0 };
+        let layer = Reference.pack(&spec, format).unwrap();
+        let y = Reference.linear(&tensor(4, 3, 1), &layer, Epilogue::NONE).unwrap();
+        Reference.download(&y).unwrap()
+    };
+    for format in Format::ALL {
+        let straight = run(part([2, 3], &weight, false), format);
+        assert_eq!(straight, run(part([3, 2], &turned, true), format), "{format}");
+    }
+}
+
+#[test]
+fn activations() {
+    for (activation, want) in [
+        (Activation::Relu, values::RELU),
+        (Activation::Gelu, values::GELU),
+        (Activation::GeluTanh, values::GELU_NEW),
+        (Activation::QuickGelu, values::QUICK_GELU),
+        (Activation::Silu, values::SILU),
+        (Activation::Tanh, values::TANH),
+    ] {
+        let apply = |x: &f32| reference::activation::apply(activation, f64::from(*x)) as f32;
+        close(want, &wave(1, 6).iter().map(apply).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn grouped_heads_with_rotary_positions() {
+    let inv_freq = (0..3).map(|j| 10000f32.powf(-(j as f32) / 3.0)).collect();
+    let spec = AttentionSpec {
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 6,
+        scale: 6f32.sqrt().recip(),
+        causal: true,
+        rotary: Some(Rotary { inv_freq, scale: 1.0 }),
+    };
+    let x = tensor(5, spec.qkv_width(), 1);
+    let y = Reference.attend(&x, &Ragged::from_lengths([5]), &spec, None).unwrap();
+    downloaded(values::LLAMA_ATTENTION, &y);
+}
+
+#[test]
+fn relative_positions_in_encoder_and_decoder() {
+    for (bidirectional, want) in [(true, values::T5_ENCODER), (false, values::T5_DECODER)] {
+        let spec = AttentionSpec {
+            heads: 2,
+            kv_heads: 2,
+            head_dim: 3,
+            scale: 1.0,
+            causal: !bidirectional,
+            rotary: None,
+        };
+        let buckets = BucketSpec { buckets: 8, max_distance: 12, bidirectional };
+        let bias = Reference.relative_bias(&host(&[8, 2], 7), buckets).unwrap();
+        let x = tensor(20, spec.qkv_width(), 1);
+        let y = Reference.attend(&x, &Ragged::from_lengths([20]), &spec, Some(&bias)).unwrap();
+        downloaded(want, &y);
+    }
+}
+
+/// The second row of logits is rounded to whole numbers: ties.
+fn warped(warp: Warp) -> Vec<f32> {
+    let mut rows = [wave(1, 12), wave(2, 12).iter().map(|v| v.round()).collect()];
+    let mut out = Vec::new();
+    for row in &mut rows {
+        reference::sample::apply(&warp, row);
+        out.extend(reference::top_k::log_softmax(row).iter().map(|&l| l as f32));
+    }
+    out
+}
+
+#[test]
+fn warps() {
+    let off = Warp::default();
+    close(values::TEMPERATURE, &warped(Warp { temperature: 0.7, ..off }));
+    close(values::TOP_K, &warped(Warp { top_k: 3, ..off }));
+    close(values::TOP_P, &warped(Warp { top_p: 0.8, ..off }));
+    close(values::MIN_P, &warped(Warp { min_p: 0.3, ..off }));
+    close(values::TYPICAL, &warped(Warp { typical_p: 0.6, ..off }));
+    close(values::EPSILON, &warped(Warp { epsilon_cutoff: 0.05, ..off }));
+    close(values::ETA, &warped(Warp { eta_cutoff: 0.1, ..off }));
+    close(
+        values::ALL_WARPS,
+        &warped(Warp {
+            temperature: 1.3,
+            top_k: 9,
+            top_p: 0.95,
+            min_p: 0.1,
+            typical_p: 0.9,
+            epsilon_cutoff: 0.06,
+            eta_cutoff: 0.2,
+        }),
+    );
+}
+
+#[test]
+fn rules() {
+    let ruled = |rule| {
+        let mut scores = wave(1, 8);
+        reference::rules::apply(&[rule], &mut scores);
+        scores
+    };
+    let ids = vec![0, 3, 5];
+    close(values::PENALISED, &ruled(LogitRule::Penalise { ids, penalty: 1.5 }));
+    close(values::GROWN, &ruled(LogitRule::Grow { ids: vec![4], factor: 0.5 }));
+}
