@@ -36,7 +36,9 @@ impl Tokenizer {
         let before = join(&tokens);
         tokens.push(token);
         let both = join(&tokens);
-        both.strip_prefix(&before).map(String::from).unwrap_or_else(|| join(&tokens[tokens.len() - 1..]))
+        both.strip_prefix(&before)
+            .map(String::from)
+            .unwrap_or_else(|| join(&tokens[tokens.len() - 1..]))
     }
 }
 

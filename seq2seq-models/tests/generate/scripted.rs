@@ -10,7 +10,7 @@ fn mix(x: u64) -> u64 {
 }
 
 /// Numbers in [-4, 4), exact in f32, of the source and the last `window` ids (0: all, and their number).
-pub fn logits(source: &[u32], history: &[u32], window: usize, vocab: usize) -> Vec<f32> {
+pub(crate) fn logits(source: &[u32], history: &[u32], window: usize, vocab: usize) -> Vec<f32> {
     let (start, seen) = match window {
         0 => (history.len() as u64, history),
         n => (0, &history[history.len().saturating_sub(n)..]),
@@ -27,29 +27,29 @@ pub fn logits(source: &[u32], history: &[u32], window: usize, vocab: usize) -> V
 }
 
 /// A session over [`logits`] that checks how it is used.
-pub struct Scripted {
-    pub backend: Reference,
-    pub vocab: usize,
-    pub window: usize,
+pub(crate) struct Scripted {
+    pub(crate) backend: Reference,
+    pub(crate) vocab: usize,
+    pub(crate) window: usize,
     sources: Vec<Vec<u32>>,
     /// The source and the ids of each hypothesis.
     hypotheses: Vec<(usize, Vec<u32>)>,
     beams: usize,
     recording: bool,
     /// Rows of logits computed so far.
-    pub work: usize,
+    pub(crate) work: usize,
 }
 
 impl Scripted {
     /// `beams` is how many hypotheses a source may be spread over.
-    pub fn new(sources: Vec<Vec<u32>>, beams: usize, vocab: usize, window: usize) -> Self {
+    pub(crate) fn new(sources: Vec<Vec<u32>>, beams: usize, vocab: usize, window: usize) -> Self {
         let hypotheses = (0..sources.len()).map(|i| (i, Vec::new())).collect();
         let (backend, recording, work) = (Reference, false, 0);
         Self { backend, vocab, window, sources, hypotheses, beams, recording, work }
     }
 
     /// What [`DecodeSession::take_weights`] gives for a hypothesis: its source, then its ids.
-    pub fn weights_of(source: usize, ids: &[u32]) -> Vec<f32> {
+    pub(crate) fn weights_of(source: usize, ids: &[u32]) -> Vec<f32> {
         std::iter::once(source as f32).chain(ids.iter().map(|&t| t as f32)).collect()
     }
 }
@@ -74,7 +74,11 @@ impl DecodeSession<Reference> for Scripted {
         let sources: Vec<usize> = self.hypotheses.iter().map(|h| h.0).collect();
         assert!(sources.is_sorted(), "parents must be listed source by source: {sources:?}");
         let most = sources.chunk_by(|a, b| a == b).map(<[_]>::len).max().unwrap_or(0);
-        assert!(most <= self.beams, "{most} hypotheses of one source, {} were announced", self.beams);
+        assert!(
+            most <= self.beams,
+            "{most} hypotheses of one source, {} were announced",
+            self.beams
+        );
         Ok(())
     }
 
@@ -100,7 +104,7 @@ impl DecodeSession<Reference> for Scripted {
 }
 
 /// A session that fails at its second step.
-pub struct Failing(pub Scripted);
+pub(crate) struct Failing(pub(crate) Scripted);
 
 impl DecodeSession<Reference> for Failing {
     fn step(&mut self, ids: &[u32], rows: &Ragged) -> Result<<Reference as Backend>::Tensor> {

@@ -1,0 +1,8 @@
+//! Decoding over a scripted language model: against transformers, and what transformers has no word for.
+
+mod case;
+mod ends;
+mod observers;
+mod parity;
+mod sampling;
+mod scripted;
