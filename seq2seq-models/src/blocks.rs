@@ -24,7 +24,12 @@ struct Residual<B: Backend> {
 }
 
 impl<B: Backend> Residual<B> {
-    fn load(place: NormPlace, norm: &NormPlan, width: usize, scope: &Scope<'_, '_, B>) -> Result<Self> {
+    fn load(
+        place: NormPlace,
+        norm: &NormPlan,
+        width: usize,
+        scope: &Scope<'_, '_, B>,
+    ) -> Result<Self> {
         Ok(Self { norm: scope.norm("norm", norm, width)?, place })
     }
 

@@ -6,12 +6,13 @@ mod loader;
 mod mapping;
 mod names;
 mod safetensors;
+mod scope;
 mod tensors;
 
 pub use files::Files;
+pub use scope::Presence;
 pub use tensors::Checkpoint;
 
-pub use loader::Presence;
-
-pub(crate) use loader::{Loader, OutputShape, Part, Scope, Taken};
+pub(crate) use loader::{Loader, Taken};
 pub(crate) use names::NameTable;
+pub(crate) use scope::{OutputShape, Part, Scope};

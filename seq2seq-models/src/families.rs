@@ -9,6 +9,7 @@ mod heads;
 mod llama;
 mod marian;
 mod roberta;
+mod rope;
 mod t5;
 
 use crate::{
@@ -134,7 +135,9 @@ pub(crate) fn plan(checkpoint: &Checkpoint) -> Result<ModelPlan> {
 fn family(config: &Value) -> Result<Family, Unplanned> {
     let found = match config.get("model_type") {
         Some(Value::String(name)) => name,
-        Some(other) => return Err(Unplanned::Invalid(format!("model_type is {other}, not a name"))),
+        Some(other) => {
+            return Err(Unplanned::Invalid(format!("model_type is {other}, not a name")));
+        }
         None => return Err(Unplanned::Invalid("has no model_type".into())),
     };
     let known = Family::ALL.into_iter().find(|f| f.name() == found);

@@ -99,10 +99,7 @@ impl Model {
     /// # Errors
     /// Those of [`load`](Self::load).
     pub fn load_files(files: Files, options: &LoadOptions) -> Result<Self> {
-        let mut checkpoint = Checkpoint::open(files)?;
-        if let Some(architecture) = &options.architecture {
-            checkpoint.set_architecture(architecture);
-        }
+        let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
         let plan = families::plan(&checkpoint)?;
         let decoding = decoding(&checkpoint)?;
         let engine = device::load(&checkpoint, &plan, options)?;
@@ -157,7 +154,10 @@ impl Model {
         let plan = self.plan();
         let decoder = plan.decoder.as_ref().filter(|_| plan.generates());
         let decoder = decoder.ok_or_else(|| {
-            Error::Input(format!("this {} model has no head for writing; it cannot generate", plan.family))
+            Error::Input(format!(
+                "this {} model has no head for writing; it cannot generate",
+                plan.family
+            ))
         })?;
         Ok(Context {
             encoder_decoder: plan.is_encoder_decoder(),
@@ -222,7 +222,7 @@ impl Model {
 }
 
 /// The decoding settings of a checkpoint's files.
-fn decoding(checkpoint: &Checkpoint) -> Result<ConfigLayers> {
+pub(crate) fn decoding(checkpoint: &Checkpoint) -> Result<ConfigLayers> {
     const NAME: &str = "generation_config.json";
     let own: Option<Map<String, Value>> = checkpoint.files().json(NAME)?;
     let empty = Map::new();

@@ -322,20 +322,28 @@ impl StackPlan {
         if let Some((what, n)) = sizes.iter().find(|(_, n)| *n > 1 << 28) {
             return Err(format!("the {what} is {n}"));
         }
-        if a.heads % a.kv_heads != 0 {
-            return Err(format!("{} heads do not divide among {} key-value heads", a.heads, a.kv_heads));
+        if !a.heads.is_multiple_of(a.kv_heads) {
+            return Err(format!(
+                "{} heads do not divide among {} key-value heads",
+                a.heads, a.kv_heads
+            ));
         }
         match &self.embedding.position {
-            Position::Rotary(r) if r.columns > a.head_dim || r.columns % 2 != 0 => {
-                Err(format!("{} of {} columns of a head cannot be rotated in pairs", r.columns, a.head_dim))
+            Position::Rotary(r) if r.columns > a.head_dim || !r.columns.is_multiple_of(2) => {
+                Err(format!(
+                    "{} of {} columns of a head cannot be rotated in pairs",
+                    r.columns, a.head_dim
+                ))
             }
-            Position::Buckets(b) if b.buckets < 4 || b.max_distance <= b.buckets / 2 => Err(format!(
-                "{} position buckets cannot reach a distance of {}",
-                b.buckets, b.max_distance
-            )),
-            Position::Sinusoidal { rows, .. } if rows.saturating_mul(self.width) > 1 << 30 => {
-                Err(format!("a table of {rows} positions by {} columns is out of reach", self.width))
+            Position::Buckets(b) if b.buckets < 4 || b.max_distance <= b.buckets / 2 => {
+                Err(format!(
+                    "{} position buckets cannot reach a distance of {}",
+                    b.buckets, b.max_distance
+                ))
             }
+            Position::Sinusoidal { rows, .. } if rows.saturating_mul(self.width) > 1 << 30 => Err(
+                format!("a table of {rows} positions by {} columns is out of reach", self.width),
+            ),
             _ => Ok(()),
         }
     }

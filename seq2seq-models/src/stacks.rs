@@ -4,6 +4,8 @@ mod head;
 mod input;
 mod session;
 mod stack;
+#[cfg(test)]
+mod tests;
 mod transformer;
 
 pub(crate) use input::check_ids;

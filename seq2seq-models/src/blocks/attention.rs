@@ -43,13 +43,20 @@ impl<B: SeqBackend> SelfAttention<B> {
         Ok(Self { around, qkv, output, spec })
     }
 
-    pub(super) fn forward(&self, pass: &mut Pass<'_, B>, layer: usize, x: &B::Tensor) -> Result<B::Tensor> {
+    pub(super) fn forward(
+        &self,
+        pass: &mut Pass<'_, B>,
+        layer: usize,
+        x: &B::Tensor,
+    ) -> Result<B::Tensor> {
         let b = pass.backend;
         self.around.around(b, x, |x, residual| {
             let qkv = b.linear(x, &self.qkv, Epilogue::NONE)?;
             let mixed = match &mut pass.cache {
                 None => b.attend(&qkv, pass.rows, &self.spec, pass.bias)?,
-                Some(cache) => b.attend_step(&qkv, pass.rows, cache, layer, &self.spec, pass.bias)?,
+                Some(cache) => {
+                    b.attend_step(&qkv, pass.rows, cache, layer, &self.spec, pass.bias)?
+                }
             };
             Ok(b.linear(&mixed, &self.output, Epilogue::residual(residual))?)
         })
@@ -66,7 +73,11 @@ pub(super) struct CrossAttention<B: SeqBackend> {
 }
 
 impl<B: SeqBackend> CrossAttention<B> {
-    pub(super) fn load(plan: &StackPlan, source_width: usize, scope: &Scope<'_, '_, B>) -> Result<Self> {
+    pub(super) fn load(
+        plan: &StackPlan,
+        source_width: usize,
+        scope: &Scope<'_, '_, B>,
+    ) -> Result<Self> {
         // No causality, no positions: not even in T5 (PARITY trap 2).
         let spec = AttentionSpec { causal: false, ..spec(plan) };
         let part = |name, outputs| Part { name, outputs, bias: plan.attention.bias };
@@ -81,7 +92,12 @@ impl<B: SeqBackend> CrossAttention<B> {
     }
 
     /// Keys and values of the encoder's output, once for the whole decoding.
-    pub(super) fn memory(&self, backend: &B, source: &B::Tensor, rows: &Ragged) -> Result<B::Memory> {
+    pub(super) fn memory(
+        &self,
+        backend: &B,
+        source: &B::Tensor,
+        rows: &Ragged,
+    ) -> Result<B::Memory> {
         let kv = backend.linear(source, &self.key_value, Epilogue::NONE)?;
         Ok(backend.memory(&kv, rows, &self.spec)?)
     }

@@ -50,12 +50,22 @@ impl<B: SeqBackend> Block<B> {
     }
 
     /// Keys and values of the encoder's output; `None` without cross-attention.
-    pub(crate) fn memory(&self, backend: &B, source: &B::Tensor, rows: &Ragged) -> Result<Option<B::Memory>> {
+    pub(crate) fn memory(
+        &self,
+        backend: &B,
+        source: &B::Tensor,
+        rows: &Ragged,
+    ) -> Result<Option<B::Memory>> {
         self.cross.as_ref().map(|cross| cross.memory(backend, source, rows)).transpose()
     }
 
     /// `[N, M]` to `[N, M]`.
-    pub(crate) fn forward(&self, pass: &mut Pass<'_, B>, layer: usize, x: &B::Tensor) -> Result<B::Tensor> {
+    pub(crate) fn forward(
+        &self,
+        pass: &mut Pass<'_, B>,
+        layer: usize,
+        x: &B::Tensor,
+    ) -> Result<B::Tensor> {
         let mut y = self.attention.forward(pass, layer, x)?;
         if let (Some(attention), Some(cross)) = (&self.cross, &mut pass.cross) {
             y = attention.forward(pass.backend, pass.rows, cross, layer, &y)?;

@@ -85,8 +85,11 @@ impl<B: Backend> Embedding<B> {
         });
         let token = Lookup { table: &self.tokens, ids: tokens.ids, scale: self.scale };
         let types = self.types.as_ref().map(|table| Lookup { table, ids: type_ids, scale: 1.0 });
-        let positions =
-            self.positions.as_ref().map(|p| Lookup { table: &p.table, ids: position_ids, scale: 1.0 });
+        let positions = self.positions.as_ref().map(|p| Lookup {
+            table: &p.table,
+            ids: position_ids,
+            scale: 1.0,
+        });
         // Tokens, segments, positions: the order in which BERT adds them (PARITY trap 31).
         let x = match (types, positions) {
             (None, None) => backend.embed(&[token]),

@@ -13,9 +13,12 @@ pub(super) fn rotary(plan: &RotaryPlan) -> Rotary {
         .collect();
     let (inv_freq, scale) = match plan.scaling {
         RotaryScaling::None => (plain, 1.0),
-        RotaryScaling::Linear { factor } => (plain.iter().map(|f| f / factor as f32).collect(), 1.0),
+        RotaryScaling::Linear { factor } => {
+            (plain.iter().map(|f| f / factor as f32).collect(), 1.0)
+        }
         RotaryScaling::Llama3 { factor, low, high, original } => {
-            let stretch = |f: f32| llama3(f, factor as f32, (low as f32, high as f32), original as f32);
+            let stretch =
+                |f: f32| llama3(f, factor as f32, (low as f32, high as f32), original as f32);
             (plain.into_iter().map(stretch).collect(), 1.0)
         }
         RotaryScaling::Yarn { factor, attention, .. } => {
@@ -49,7 +52,8 @@ fn yarn_ramp(plan: &RotaryPlan) -> impl Fn(usize) -> f32 {
     if let RotaryScaling::Yarn { fast, slow, original, truncate, .. } = plan.scaling {
         let columns = plan.columns as f64;
         // The column that turns this often over the positions of training.
-        let column = |turns: f64| columns * (original / (turns * TAU)).ln() / (2.0 * plan.theta.ln());
+        let column =
+            |turns: f64| columns * (original / (turns * TAU)).ln() / (2.0 * plan.theta.ln());
         (low, high) = (column(fast), column(slow));
         if truncate {
             (low, high) = (low.floor(), high.ceil());
@@ -89,14 +93,17 @@ mod tests {
     #[test]
     fn plain_and_linear() {
         assert_close(&frequencies(RotaryScaling::None), &[1.0, 0.1, 0.01, 0.001]);
-        assert_close(&frequencies(RotaryScaling::Linear { factor: 4.0 }), &[0.25, 0.025, 0.0025, 0.00025]);
+        assert_close(
+            &frequencies(RotaryScaling::Linear { factor: 4.0 }),
+            &[0.25, 0.025, 0.0025, 0.00025],
+        );
     }
 
     /// Numbers from transformers 5.23.0's `_compute_llama3_parameters`.
     #[test]
     fn llama3_as_transformers() {
         let scaling = RotaryScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 128.0 };
-        assert_close(&frequencies(scaling), &[1.0, 0.042_751_178, 0.001_25, 0.000_125]);
+        assert_close(&frequencies(scaling), &[1.0, 0.042_751_18, 0.001_25, 0.000_125]);
     }
 
     /// Numbers from transformers 5.23.0's `_compute_yarn_parameters`.
@@ -110,13 +117,24 @@ mod tests {
             original: 64.0,
             truncate,
         };
-        assert_close(&frequencies(scaling(true, YarnAttention::Paper)), &[1.0, 0.0625, 0.002_5, 0.000_25]);
-        assert_close(&frequencies(scaling(false, YarnAttention::Paper)), &[1.0, 0.025_595_25, 0.002_5, 0.000_25]);
+        assert_close(
+            &frequencies(scaling(true, YarnAttention::Paper)),
+            &[1.0, 0.0625, 0.002_5, 0.000_25],
+        );
+        assert_close(
+            &frequencies(scaling(false, YarnAttention::Paper)),
+            &[1.0, 0.025_595_25, 0.002_5, 0.000_25],
+        );
         let of = |attention| {
-            rotary(&RotaryPlan { theta: 10_000.0, columns: 8, scaling: scaling(true, attention) }).scale
+            rotary(&RotaryPlan { theta: 10_000.0, columns: 8, scaling: scaling(true, attention) })
+                .scale
         };
         assert_close(
-            &[of(YarnAttention::Paper), of(YarnAttention::Given(2.5)), of(YarnAttention::Ratio(0.7, 1.3))],
+            &[
+                of(YarnAttention::Paper),
+                of(YarnAttention::Given(2.5)),
+                of(YarnAttention::Ratio(0.7, 1.3)),
+            ],
             &[1.138_629_4, 2.5, 0.929_523_5],
         );
     }

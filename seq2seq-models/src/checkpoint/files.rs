@@ -28,7 +28,9 @@ impl Files {
         let root = path.into();
         match std::fs::metadata(&root) {
             Ok(m) if m.is_dir() => Ok(Self { root, embedded: None }),
-            Ok(_) => Err(Error::file(root, "is not a folder; give the folder that holds config.json")),
+            Ok(_) => {
+                Err(Error::file(root, "is not a folder; give the folder that holds config.json"))
+            }
             Err(e) => Err(Error::io(root, e)),
         }
     }

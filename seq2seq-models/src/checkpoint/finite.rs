@@ -43,7 +43,8 @@ mod tests {
             let mut v = vec![f32::from(f16::MAX); 3000];
             v[at] = bad;
             v[2999] = bad;
-            let halves = |f: &dyn Fn(f32) -> [u8; 2]| v.iter().flat_map(|&x| f(x)).collect::<Vec<_>>();
+            let halves =
+                |f: &dyn Fn(f32) -> [u8; 2]| v.iter().flat_map(|&x| f(x)).collect::<Vec<_>>();
             let tensors = [
                 HostTensor::from_f32(vec![3000], &v).unwrap(),
                 shared(DType::F16, halves(&|x| f16::from_f32(x).to_le_bytes())),

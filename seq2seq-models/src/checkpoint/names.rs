@@ -41,7 +41,8 @@ impl NameTable {
             for leaf in leaves {
                 for name in *theirs {
                     let name = caught.fill(name);
-                    names.extend(self.prefixes.iter().map(|prefix| format!("{prefix}{name}{leaf}")));
+                    names
+                        .extend(self.prefixes.iter().map(|prefix| format!("{prefix}{name}{leaf}")));
                 }
             }
         }
@@ -110,7 +111,10 @@ mod tests {
             ]
         );
         let tokens = TABLE.candidates("decoder.tokens.weight");
-        assert_eq!(tokens[..3], ["bert.decoder.embed.weight", "decoder.embed.weight", "bert.shared.weight"]);
+        assert_eq!(
+            tokens[..3],
+            ["bert.decoder.embed.weight", "decoder.embed.weight", "bert.shared.weight"]
+        );
     }
 
     #[test]

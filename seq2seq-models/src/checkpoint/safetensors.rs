@@ -97,7 +97,10 @@ mod tests {
         assert!(complaint(&file("{", 0)).contains("JSON"));
         assert!(complaint(&file(&ONE.replace("24]", "20]"), 20)).contains("as long as"));
         assert!(complaint(&file(&ONE.replace("[0,", "[4,"), 24)).contains("'w'"));
-        assert!(complaint(&file(&ONE.replace("[2,3]", "[4611686018427387904,16]"), 24)).contains("overflow"));
+        assert!(
+            complaint(&file(&ONE.replace("[2,3]", "[4611686018427387904,16]"), 24))
+                .contains("overflow")
+        );
         assert!(complaint(&file(&ONE.replace("F32", "F99"), 24)).contains("JSON"));
     }
 }

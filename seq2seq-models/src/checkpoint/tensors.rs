@@ -42,11 +42,22 @@ struct Index {
 
 impl Checkpoint {
     /// Opens `config.json` and `model.safetensors`, or the files that `model.safetensors.index.json` lists.
-    pub fn open(files: Files) -> Result<Self> {
-        let config = files.json("config.json")?.ok_or_else(|| {
-            let e = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file; every model needs one");
+    ///
+    /// `architecture` takes the place of the one that `config.json` names.
+    ///
+    /// # Errors
+    /// Missing and damaged files, naming the file and what is wrong in it.
+    pub fn open(files: Files, architecture: Option<&str>) -> Result<Self> {
+        let mut config: serde_json::Value = files.json("config.json")?.ok_or_else(|| {
+            let e = std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                "no such file; every model needs one",
+            );
             Error::io(files.path("config.json"), e)
         })?;
+        if let (Some(architecture), Some(keys)) = (architecture, config.as_object_mut()) {
+            keys.insert("architectures".into(), vec![architecture].into());
+        }
         let mut this = Self { files, config, shards: Vec::new(), tensors: BTreeMap::new() };
         if this.files.contains(SINGLE) {
             this.add_shard(SINGLE)?;
@@ -61,10 +72,15 @@ impl Checkpoint {
     fn no_weights(&self) -> Error {
         let pickled = PICKLED.iter().find(|name| self.files.contains(name));
         let reason = match pickled {
-            Some(name) => format!("no such file; {name} cannot be read safely, save the model with safetensors"),
+            Some(name) => format!(
+                "no such file; {name} cannot be read safely, save the model with safetensors"
+            ),
             None => format!("no such file, nor {INDEX}; every model needs its weights"),
         };
-        Error::io(self.files.path(SINGLE), std::io::Error::new(std::io::ErrorKind::NotFound, reason))
+        Error::io(
+            self.files.path(SINGLE),
+            std::io::Error::new(std::io::ErrorKind::NotFound, reason),
+        )
     }
 
     fn add_shards(&mut self, index: &Index) -> Result<()> {
@@ -78,7 +94,10 @@ impl Checkpoint {
         }
         for (tensor, file) in &index.weight_map {
             if !self.tensors.contains_key(tensor) {
-                return Err(Error::file(index_path, format!("promises tensor '{tensor}' in {file}, which lacks it")));
+                return Err(Error::file(
+                    index_path,
+                    format!("promises tensor '{tensor}' in {file}, which lacks it"),
+                ));
             }
         }
         Ok(())
@@ -87,7 +106,10 @@ impl Checkpoint {
     fn add_shard(&mut self, name: &str) -> Result<()> {
         let path = self.files.path(name);
         let Some(bytes) = self.files.map(name)? else {
-            let e = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file; the index lists it");
+            let e = std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                "no such file; the index lists it",
+            );
             return Err(Error::io(path, e));
         };
         let shard = self.shards.len();
@@ -108,13 +130,6 @@ impl Checkpoint {
     /// `config.json` as it stands: some meanings hang on whether a key is there at all (PARITY trap 5).
     pub fn config(&self) -> &serde_json::Value {
         &self.config
-    }
-
-    /// Puts another architecture in place of the one that config.json names.
-    pub(crate) fn set_architecture(&mut self, architecture: &str) {
-        if let Some(keys) = self.config.as_object_mut() {
-            keys.insert("architectures".into(), vec![architecture].into());
-        }
     }
 
     /// The name of every tensor, in order.

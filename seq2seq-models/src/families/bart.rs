@@ -2,7 +2,9 @@
 
 use super::{
     Family, Unplanned,
-    config::{activation, architecture, classes, head_dim, inverse_sqrt, read, unknown_architecture},
+    config::{
+        activation, architecture, classes, head_dim, inverse_sqrt, read, unknown_architecture,
+    },
     heads,
 };
 use crate::{checkpoint::NameTable, plan::*};
@@ -105,7 +107,8 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
         "bartmodel" => heads::hidden(false),
         "bartforsequenceclassification" => {
             let eos = c.eos_token_id.as_u64().and_then(|id| u32::try_from(id).ok());
-            let eos = eos.ok_or_else(|| "'eos_token_id': classification needs one id".to_string())?;
+            let eos =
+                eos.ok_or_else(|| "'eos_token_id': classification needs one id".to_string())?;
             heads::classify(PoolRow::LastOf(eos), Activation::Tanh, classes(config, 3)?)
         }
         "bartforquestionanswering" => heads::answer(),

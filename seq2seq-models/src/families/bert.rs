@@ -2,7 +2,9 @@
 
 use super::{
     Family, Unplanned,
-    config::{activation, architecture, classes, head_dim, inverse_sqrt, read, unknown_architecture},
+    config::{
+        activation, architecture, classes, head_dim, inverse_sqrt, read, unknown_architecture,
+    },
     heads,
 };
 use crate::{checkpoint::NameTable, plan::*};
@@ -88,7 +90,9 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         "BertForMaskedLM" | "BertForPreTraining" => {
             heads::masked_language(c.vocab_size, activation(&c.hidden_act)?, c.tie_word_embeddings)
         }
-        "BertForSequenceClassification" => heads::classify(PoolRow::First, Activation::Tanh, classes(config, 2)?),
+        "BertForSequenceClassification" => {
+            heads::classify(PoolRow::First, Activation::Tanh, classes(config, 2)?)
+        }
         "BertForTokenClassification" => heads::tag(classes(config, 2)?),
         "BertForQuestionAnswering" => heads::answer(),
         other => return unknown_architecture(other, &ARCHITECTURES),

@@ -14,7 +14,8 @@ pub(super) fn read<T: DeserializeOwned>(config: &Value) -> Result<T, Unplanned> 
 
 /// An activation by its name in transformers; those of one formula share one name of ours.
 pub(super) fn activation(name: &str) -> Result<Activation, Unplanned> {
-    const KNOWN: &str = "relu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, silu, swish, tanh";
+    const KNOWN: &str =
+        "relu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, silu, swish, tanh";
     Ok(match name {
         "relu" => Activation::Relu,
         "gelu" | "gelu_python" => Activation::Gelu,
@@ -38,9 +39,9 @@ pub(super) fn activation(name: &str) -> Result<Activation, Unplanned> {
 pub(super) fn head_dim(width: usize, heads: usize) -> Result<usize, Unplanned> {
     match heads {
         0 => Err(Unplanned::Invalid("there are 0 attention heads".into())),
-        _ if width % heads != 0 => {
-            Err(Unplanned::Invalid(format!("a width of {width} does not divide into {heads} heads")))
-        }
+        _ if !width.is_multiple_of(heads) => Err(Unplanned::Invalid(format!(
+            "a width of {width} does not divide into {heads} heads"
+        ))),
         _ => Ok(width / heads),
     }
 }
@@ -57,11 +58,7 @@ pub(super) fn architecture<'a>(config: &'a Value, default: &'static str) -> &'a 
 
 /// The error for an architecture that the family does not have here.
 pub(super) fn unknown_architecture<T>(found: &str, known: &[&str]) -> Result<T, Unplanned> {
-    Err(Unplanned::Unknown {
-        what: "architecture",
-        found: found.into(),
-        known: known.join(", "),
-    })
+    Err(Unplanned::Unknown { what: "architecture", found: found.into(), known: known.join(", ") })
 }
 
 /// How many classes a head tells apart: `id2label`, else `num_labels`, else `default`.
@@ -86,7 +83,10 @@ mod tests {
         let count = |config| classes(&config, 2).ok();
         assert_eq!(count(json!({})), Some(2));
         assert_eq!(count(json!({"num_labels": 5})), Some(5));
-        assert_eq!(count(json!({"id2label": {"0": "a", "1": "b", "2": "c"}, "num_labels": 5})), Some(3));
+        assert_eq!(
+            count(json!({"id2label": {"0": "a", "1": "b", "2": "c"}, "num_labels": 5})),
+            Some(3)
+        );
         assert_eq!(count(json!({"num_labels": "many"})), None);
     }
 

@@ -2,7 +2,9 @@
 
 use super::{
     Family, Unplanned,
-    config::{activation, architecture, classes, head_dim, inverse_sqrt, read, unknown_architecture},
+    config::{
+        activation, architecture, classes, head_dim, inverse_sqrt, read, unknown_architecture,
+    },
     heads,
 };
 use crate::{checkpoint::NameTable, plan::*};
@@ -69,7 +71,13 @@ fn encoder(c: &Config) -> Result<StackPlan, Unplanned> {
     Ok(StackPlan {
         width: c.dim,
         layers: c.n_layers,
-        embedding: EmbeddingPlan { vocab: c.vocab_size, scale: 1.0, position, types: 0, norm: true },
+        embedding: EmbeddingPlan {
+            vocab: c.vocab_size,
+            scale: 1.0,
+            position,
+            types: 0,
+            norm: true,
+        },
         attention: AttentionPlan {
             heads: c.n_heads,
             kv_heads: c.n_heads,

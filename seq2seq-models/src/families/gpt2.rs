@@ -56,7 +56,9 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         other => return unknown_architecture(other, &["GPT2LMHeadModel", "GPT2Model"]),
     };
     if c.add_cross_attention {
-        return Err(Unplanned::Invalid("add_cross_attention: GPT-2 as the decoder of another model".into()));
+        return Err(Unplanned::Invalid(
+            "add_cross_attention: GPT-2 as the decoder of another model".into(),
+        ));
     }
     Ok(ModelPlan {
         family: Family::Gpt2,

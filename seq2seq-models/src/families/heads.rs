@@ -1,11 +1,12 @@
 //! The heads that families share.
 
-use crate::plan::{DensePlan, HeadPlan, OutputPlan, PoolRow, Presence, HeadKind};
+use crate::plan::{DensePlan, HeadKind, HeadPlan, OutputPlan, PoolRow, Presence};
 use seq2seq_core::Activation;
 
 /// The rows of the last stack; with a pooler (tanh of a square layer on the first row) where the checkpoint has one.
 pub(super) fn hidden(pooler: bool) -> HeadPlan {
-    let dense = DensePlan { activation: Activation::Tanh, norm: false, presence: Presence::IfStored };
+    let dense =
+        DensePlan { activation: Activation::Tanh, norm: false, presence: Presence::IfStored };
     HeadPlan {
         kind: HeadKind::Hidden,
         pool: pooler.then_some(PoolRow::First),

@@ -4,6 +4,7 @@ use super::{
     Family, Unplanned,
     config::{activation, architecture, inverse_sqrt, read, unknown_architecture},
     heads,
+    rope::Rope,
 };
 use crate::{checkpoint::NameTable, plan::*};
 use seq2seq_core::NormKind;
@@ -54,25 +55,6 @@ impl Default for Config {
     }
 }
 
-/// `rope_parameters` of transformers 5, or `rope_scaling` of those before, which lacks the base.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Rope {
-    rope_type: Option<String>,
-    r#type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    attention_factor: Option<f64>,
-    mscale: Option<f64>,
-    mscale_all_dim: Option<f64>,
-    beta_fast: Option<f64>,
-    beta_slow: Option<f64>,
-    truncate: Option<bool>,
-}
-
 pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     let c: Config = read(config)?;
     let head = match architecture(config, "LlamaForCausalLM") {
@@ -95,13 +77,17 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
     let (heads, kv_heads) = (c.num_attention_heads, c.num_key_value_heads);
     // PARITY trap 37: the width of a head may be given.
     let head_dim = c.head_dim.or(c.hidden_size.checked_div(heads)).unwrap_or(0);
+    // `rope_scaling` wins where both are given, as in transformers.
+    let none = Rope::default();
+    let rope = c.rope_scaling.as_ref().or(c.rope_parameters.as_ref()).unwrap_or(&none);
+    let rotary = rope.plan(head_dim, c.rope_theta, c.max_position_embeddings)?;
     Ok(StackPlan {
         width: c.hidden_size,
         layers: c.num_hidden_layers,
         embedding: EmbeddingPlan {
             vocab: c.vocab_size,
             scale: 1.0,
-            position: Position::Rotary(rotary(c, head_dim)?),
+            position: Position::Rotary(rotary),
             types: 0,
             norm: false,
         },
@@ -124,53 +110,6 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
         place: NormPlace::Pre,
         final_norm: true,
     })
-}
-
-/// PARITY trap 38, and its spellings: `rope_scaling` wins where both are given, as in transformers.
-fn rotary(c: &Config, columns: usize) -> Result<RotaryPlan, Unplanned> {
-    let none = Rope::default();
-    let rope = c.rope_scaling.as_ref().or(c.rope_parameters.as_ref()).unwrap_or(&none);
-    let need = |value: Option<f64>, key: &str| {
-        value.ok_or_else(|| Unplanned::Invalid(format!("rope_parameters: '{key}' is missing")))
-    };
-    // Python's `or`: a zero counts as absent.
-    let set = |value: Option<f64>| value.filter(|v| *v != 0.0);
-    let original = rope.original_max_position_embeddings.unwrap_or(c.max_position_embeddings as f64);
-    let kind = rope.rope_type.as_deref().or(rope.r#type.as_deref()).unwrap_or("default");
-    let scaling = match kind {
-        "default" => RotaryScaling::None,
-        "linear" => RotaryScaling::Linear { factor: need(rope.factor, "factor")? },
-        "llama3" => RotaryScaling::Llama3 {
-            factor: need(rope.factor, "factor")?,
-            low: need(rope.low_freq_factor, "low_freq_factor")?,
-            high: need(rope.high_freq_factor, "high_freq_factor")?,
-            original,
-        },
-        "yarn" => {
-            let factor = rope.factor.unwrap_or(c.max_position_embeddings as f64 / original);
-            RotaryScaling::Yarn {
-                factor,
-                attention: match (rope.attention_factor, set(rope.mscale).zip(set(rope.mscale_all_dim))) {
-                    (Some(given), _) => YarnAttention::Given(given),
-                    (None, Some((one, all))) => YarnAttention::Ratio(one, all),
-                    (None, None) => YarnAttention::Paper,
-                },
-                fast: set(rope.beta_fast).unwrap_or(32.0),
-                slow: set(rope.beta_slow).unwrap_or(1.0),
-                original,
-                truncate: rope.truncate.unwrap_or(true),
-            }
-        }
-        other => {
-            return Err(Unplanned::Unknown {
-                what: "rope_type",
-                found: other.into(),
-                known: "default, linear, llama3, yarn".into(),
-            });
-        }
-    };
-    let theta = rope.rope_theta.or(c.rope_theta).unwrap_or(10_000.0);
-    Ok(RotaryPlan { theta, columns, scaling })
 }
 
 pub(super) const NAMES: NameTable = NameTable {

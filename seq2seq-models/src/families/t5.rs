@@ -51,7 +51,10 @@ impl Default for Config {
 pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanned> {
     let c: Config = read(config)?;
     let decoder_layers = c.num_decoder_layers.unwrap_or(c.num_layers);
-    let both = (Some(stack(family, &c, c.num_layers, false)?), Some(stack(family, &c, decoder_layers, true)?));
+    let both = (
+        Some(stack(family, &c, c.num_layers, false)?),
+        Some(stack(family, &c, decoder_layers, true)?),
+    );
     let name = architecture(config, "T5ForConditionalGeneration");
     let ((encoder, decoder), head) = match name.trim_start_matches('M') {
         "T5ForConditionalGeneration" => {
@@ -65,7 +68,12 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
         }
         "T5Model" => (both, heads::hidden(false)),
         "T5EncoderModel" => ((both.0, None), heads::hidden(false)),
-        _ => return unknown_architecture(name, &["T5ForConditionalGeneration", "T5Model", "T5EncoderModel"]),
+        _ => {
+            return unknown_architecture(
+                name,
+                &["T5ForConditionalGeneration", "T5Model", "T5EncoderModel"],
+            );
+        }
     };
     Ok(ModelPlan { family, encoder, decoder, head, decoder_input: DecoderInput::Given })
 }
@@ -96,7 +104,11 @@ fn stack(family: Family, c: &Config, layers: usize, decoder: bool) -> Result<Sta
             bias: false,
         },
         cross: decoder.then_some(c.d_model),
-        feed_forward: FeedForwardPlan { width: c.d_ff, kind: feed_forward(family, c)?, bias: false },
+        feed_forward: FeedForwardPlan {
+            width: c.d_ff,
+            kind: feed_forward(family, c)?,
+            bias: false,
+        },
         norm: NormPlan { kind: NormKind::Rms, eps: c.layer_norm_epsilon }, // PARITY trap 8
         place: NormPlace::Pre,
         final_norm: true,

@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     checkpoint::{OutputShape, Part, Scope},
-    plan::{ModelPlan, NormPlan, PoolRow, Presence, HeadKind},
+    plan::{HeadKind, ModelPlan, NormPlan, PoolRow, Presence},
 };
 use seq2seq_core::{Activation, Backend, Epilogue, Pool, Ragged};
 
@@ -70,7 +70,9 @@ impl<B: Backend> Head<B> {
         });
         let dense = dense.transpose()?;
         match &self.output {
-            Some(output) => Ok(Some(backend.linear(dense.as_ref().unwrap_or(x), output, Epilogue::NONE)?)),
+            Some(output) => {
+                Ok(Some(backend.linear(dense.as_ref().unwrap_or(x), output, Epilogue::NONE)?))
+            }
             None => Ok(dense),
         }
     }
@@ -98,8 +100,9 @@ impl<B: Backend> Head<B> {
 fn last_of(id: u32, ids: &[u32], rows: &Ragged) -> Result<Vec<usize>> {
     let find = |(i, range): (usize, std::ops::Range<usize>)| {
         let at = ids.get(range.clone()).and_then(|ids| ids.iter().rposition(|&t| t == id));
-        at.map(|at| range.start + at)
-            .ok_or_else(|| Error::Input(format!("sequence {i} has no token {id}, whose row is classified")))
+        at.map(|at| range.start + at).ok_or_else(|| {
+            Error::Input(format!("sequence {i} has no token {id}, whose row is classified"))
+        })
     };
     rows.ranges().enumerate().map(find).collect()
 }

@@ -1,6 +1,9 @@
 //! A decoding in progress.
 
-use super::{head::Head, stack::{Context, Stack}};
+use super::{
+    head::Head,
+    stack::{Context, Stack},
+};
 use crate::{
     Error, Result,
     blocks::{Cross, Scratch, Tokens},
@@ -85,7 +88,8 @@ impl<'m, B: SeqBackend> Session<'m, B> {
             r.layers.iter_mut().for_each(Vec::clear);
             &mut r.layers[..]
         });
-        let cross = self.source.as_ref().map(|s| Cross { memories: &s.memories, sources: &s.of, weights });
+        let cross =
+            self.source.as_ref().map(|s| Cross { memories: &s.memories, sources: &s.of, weights });
         let tokens = Tokens { ids, types: None, rows, starts: &self.lengths };
         let context = Context { cache: Some(&mut self.cache), cross };
         let x = decoder.forward(backend, &tokens, context, &mut self.scratch)?;

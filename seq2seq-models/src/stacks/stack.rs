@@ -50,7 +50,10 @@ impl<B: SeqBackend> Stack<B> {
             blocks: (0..plan.layers)
                 .map(|i| Block::load(plan, i, &layers.at(i)))
                 .collect::<Result<_>>()?,
-            norm: plan.final_norm.then(|| scope.norm("norm", &plan.norm, plan.width)).transpose()?,
+            norm: plan
+                .final_norm
+                .then(|| scope.norm("norm", &plan.norm, plan.width))
+                .transpose()?,
             plan: plan.clone(),
         })
     }
@@ -74,8 +77,16 @@ impl<B: SeqBackend> Stack<B> {
     }
 
     /// The encoder's output as each layer of this decoder sees it.
-    pub(crate) fn memories(&self, backend: &B, source: &B::Tensor, rows: &Ragged) -> Result<Vec<B::Memory>> {
-        self.blocks.iter().filter_map(|block| block.memory(backend, source, rows).transpose()).collect()
+    pub(crate) fn memories(
+        &self,
+        backend: &B,
+        source: &B::Tensor,
+        rows: &Ragged,
+    ) -> Result<Vec<B::Memory>> {
+        self.blocks
+            .iter()
+            .filter_map(|block| block.memory(backend, source, rows).transpose())
+            .collect()
     }
 
     /// N ids to `[N, M]`.

@@ -10,7 +10,7 @@ use crate::{
     Error, Forward, ForwardOutput, Result,
     blocks::{Cross, Scratch},
     checkpoint::Loader,
-    plan::{ModelPlan, PoolRow, HeadKind},
+    plan::{HeadKind, ModelPlan, PoolRow},
 };
 use seq2seq_core::{Ragged, Rows, SeqBackend};
 
@@ -60,7 +60,8 @@ impl<B: SeqBackend> Transformer<B> {
         };
         if request.decoder_input_ids.is_some() && encoded.is_none() {
             return Err(Error::Input(
-                "decoder_input_ids are for encoder-decoders; this model reads input_ids only".into(),
+                "decoder_input_ids are for encoder-decoders; this model reads input_ids only"
+                    .into(),
             ));
         }
         let Some(encoded) = encoded else {
@@ -69,7 +70,12 @@ impl<B: SeqBackend> Transformer<B> {
         };
         let decoded = self.decode(decoder, &encoded, request)?;
         let mut results = self.results(&decoded.x, &decoded.input.rows, &encoded.input)?;
-        results.push(self.output("encoder_last_hidden_state", &encoded.x, &encoded.input.rows, true)?);
+        results.push(self.output(
+            "encoder_last_hidden_state",
+            &encoded.x,
+            &encoded.input.rows,
+            true,
+        )?);
         Ok(results)
     }
 
@@ -79,12 +85,22 @@ impl<B: SeqBackend> Transformer<B> {
         if let Some(types) = &request.token_type_ids {
             input = input.with_types(types, stack.plan())?;
         }
-        let x = stack.forward(&self.backend, &input.tokens(), Context::default(), &mut Scratch::default())?;
+        let x = stack.forward(
+            &self.backend,
+            &input.tokens(),
+            Context::default(),
+            &mut Scratch::default(),
+        )?;
         Ok(Hidden { x, input })
     }
 
     /// The decoder over all of `decoder_input_ids` at once.
-    fn decode(&self, decoder: &Stack<B>, encoded: &Hidden<B>, request: &Forward) -> Result<Hidden<B>> {
+    fn decode(
+        &self,
+        decoder: &Stack<B>,
+        encoded: &Hidden<B>,
+        request: &Forward,
+    ) -> Result<Hidden<B>> {
         let shifted;
         let ids = match &request.decoder_input_ids {
             Some(ids) => ids,
@@ -95,14 +111,17 @@ impl<B: SeqBackend> Transformer<B> {
         };
         if ids.len() != request.input_ids.len() {
             let (found, expected) = (ids.len(), request.input_ids.len());
-            return Err(Error::Input(format!("decoder_input_ids: {found} sequences for {expected} of input_ids")));
+            return Err(Error::Input(format!(
+                "decoder_input_ids: {found} sequences for {expected} of input_ids"
+            )));
         }
         let input = Packed::new("decoder_input_ids", ids, decoder.plan())?;
         let memories = decoder.memories(&self.backend, &encoded.x, &encoded.input.rows)?;
         let sources: Vec<usize> = (0..ids.len()).collect();
         let cross = Cross { memories: &memories, sources: &sources, weights: None };
         let context = Context { cache: None, cross: Some(cross) };
-        let x = decoder.forward(&self.backend, &input.tokens(), context, &mut Scratch::default())?;
+        let x =
+            decoder.forward(&self.backend, &input.tokens(), context, &mut Scratch::default())?;
         Ok(Hidden { x, input })
     }
 
@@ -127,7 +146,9 @@ impl<B: SeqBackend> Transformer<B> {
         };
         let logits = self.output("logits", &scores.ok_or_else(no_scores)?, rows, per_position)?;
         match self.plan.head.kind {
-            HeadKind::Answer => Ok(vec![column(&logits, 0, "start_logits"), column(&logits, 1, "end_logits")]),
+            HeadKind::Answer => {
+                Ok(vec![column(&logits, 0, "start_logits"), column(&logits, 1, "end_logits")])
+            }
             _ => Ok(vec![logits]),
         }
     }
@@ -167,7 +188,8 @@ impl<B: SeqBackend> Transformer<B> {
         beams: usize,
         capacity: usize,
     ) -> Result<Session<'_, B>> {
-        let decoder = self.decoder.as_ref().filter(|_| self.plan.generates()).ok_or_else(no_scores)?;
+        let decoder =
+            self.decoder.as_ref().filter(|_| self.plan.generates()).ok_or_else(no_scores)?;
         let source = match &self.encoder {
             None => None,
             Some(encoder) => {

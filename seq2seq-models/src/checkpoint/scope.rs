@@ -1,0 +1,184 @@
+//! What blocks load themselves from: a place in the tree of our paths.
+
+use super::loader::{Found, Loader};
+use crate::{Result, plan::NormPlan};
+use seq2seq_core::{Backend, HostTensor, LinearPart, LinearSpec, NormKind, NormSpec};
+use std::fmt::Display;
+
+/// A place in the tree of our paths (see [`NameTable`](super::NameTable)), such as `encoder.layers.3.attention`.
+pub(crate) struct Scope<'s, 'a, B: Backend> {
+    loader: &'s Loader<'a, B>,
+    path: String,
+}
+
+/// One of the matrices of a linear layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// The last segment of its path.
+    pub(crate) name: &'static str,
+    pub(crate) outputs: usize,
+    pub(crate) bias: bool,
+}
+
+/// The shape of an output layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OutputShape {
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) bias: Presence,
+    /// Multiplies the product before the bias.
+    pub(crate) scale: f32,
+}
+
+/// Whether a tensor is part of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is not.
+    Never,
+    /// The model does without where the checkpoint lacks it.
+    IfStored,
+    /// A checkpoint without it is damaged.
+    Always,
+}
+
+impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
+    pub(super) fn root(loader: &'s Loader<'a, B>) -> Self {
+        Self { loader, path: String::new() }
+    }
+
+    /// The backend that is loaded into.
+    pub(crate) fn backend(&self) -> &'a B {
+        self.loader.backend
+    }
+
+    /// The scope one segment further down.
+    pub(crate) fn at(&self, segment: impl Display) -> Self {
+        Self { loader: self.loader, path: self.join(segment) }
+    }
+
+    fn join(&self, segment: impl Display) -> String {
+        match self.path.is_empty() {
+            true => segment.to_string(),
+            false => format!("{}.{segment}", self.path),
+        }
+    }
+
+    /// Whether the family has a name for this module at all.
+    pub(crate) fn knows(&self, module: &str) -> bool {
+        self.loader.names.knows(&self.join(module))
+    }
+
+    /// Whether the checkpoint holds this tensor.
+    pub(crate) fn holds(&self, tensor: &str) -> bool {
+        let names = self.loader.names.candidates(&self.join(tensor));
+        names.iter().any(|n| self.loader.checkpoint.contains(n))
+    }
+
+    /// A `[rows, width]` table as it lies in the file, its elements known to be finite.
+    pub(crate) fn table(&self, module: &str, rows: usize, width: usize) -> Result<HostTensor> {
+        let found =
+            self.loader.require(&self.join(format_args!("{module}.weight")), &[rows, width])?;
+        self.loader.check_finite(&found)?;
+        if found.first {
+            self.loader.taken().table_bytes += found.tensor.bytes().len();
+        }
+        Ok(found.tensor)
+    }
+
+    /// A `[rows, width]` table for lookups, which the backend reads where it lies.
+    pub(crate) fn embedding(
+        &self,
+        module: &str,
+        rows: usize,
+        width: usize,
+    ) -> Result<B::Embedding> {
+        Ok(self.backend().embedding(&self.table(module, rows, width)?)?)
+    }
+
+    /// The weights of a normalisation over rows of `width`.
+    pub(crate) fn norm(&self, module: &str, plan: &NormPlan, width: usize) -> Result<B::Norm> {
+        let vector = |leaf: &str| -> Result<HostTensor> {
+            let found =
+                self.loader.require(&self.join(format_args!("{module}.{leaf}")), &[width])?;
+            self.loader.check_finite(&found)?;
+            self.loader.taken().vectors += width;
+            Ok(found.tensor)
+        };
+        let weight = vector("weight")?;
+        let bias = (plan.kind == NormKind::Layer).then(|| vector("bias")).transpose()?;
+        Ok(self.backend().norm_weights(&NormSpec {
+            kind: plan.kind,
+            eps: plan.eps,
+            weight,
+            bias,
+        })?)
+    }
+
+    /// A linear layer from its parts, side by side.
+    pub(crate) fn linear(&self, inputs: usize, parts: &[Part]) -> Result<B::Linear> {
+        self.load_parts(inputs, parts, false)
+    }
+
+    /// A gated linear layer.
+    pub(crate) fn gated(&self, inputs: usize, gate: Part, up: Part) -> Result<B::Linear> {
+        self.load_parts(inputs, &[gate, up], true)
+    }
+
+    fn load_parts(&self, inputs: usize, parts: &[Part], gated: bool) -> Result<B::Linear> {
+        let transposed = self.loader.names.transposed;
+        let mut found = Vec::new();
+        for &Part { name, outputs, bias } in parts {
+            let shape = if transposed { [inputs, outputs] } else { [outputs, inputs] };
+            let weight = self.loader.require(&self.join(format_args!("{name}.weight")), &shape)?;
+            let path = self.join(format_args!("{name}.bias"));
+            let bias = bias.then(|| self.loader.require(&path, &[outputs])).transpose()?;
+            found.push((weight, bias));
+        }
+        self.pack(&found, LinearSpec { parts: Vec::new(), gated, scale: 1.0 }, transposed)
+    }
+
+    /// An output layer: its own matrix where the checkpoint has one, else (where weights are tied) the table of the
+    /// tokens under `tied`. The bias may be a buffer that files lack, which then is zero (PARITY trap 16).
+    pub(crate) fn output(&self, shape: OutputShape, tied: Option<&Self>) -> Result<B::Linear> {
+        let path = match tied {
+            Some(tied) if !self.holds("out.weight") => tied.join("tokens.weight"),
+            _ => self.join("out.weight"),
+        };
+        let weight = self.loader.require(&path, &[shape.outputs, shape.inputs])?;
+        let path = self.join("out.bias");
+        let bias = match shape.bias {
+            Presence::Never => None,
+            Presence::IfStored => self.loader.find(&path, &[shape.outputs])?,
+            Presence::Always => Some(self.loader.require(&path, &[shape.outputs])?),
+        };
+        let spec = LinearSpec { parts: Vec::new(), gated: false, scale: shape.scale };
+        self.pack(&[(weight, bias)], spec, false)
+    }
+
+    /// Fills `spec` with the parts and packs it.
+    fn pack(
+        &self,
+        parts: &[(Found, Option<Found>)],
+        mut spec: LinearSpec,
+        transposed: bool,
+    ) -> Result<B::Linear> {
+        for (weight, bias) in parts {
+            let (weight, bias) = (weight.tensor.clone(), bias.as_ref().map(|b| b.tensor.clone()));
+            let mut taken = self.loader.taken();
+            taken.packed += weight.len();
+            taken.channels += weight.shape()[if transposed { weight.shape().len() - 1 } else { 0 }];
+            taken.vectors += bias.as_ref().map_or(0, HostTensor::len);
+            spec.parts.push(LinearPart { weight, bias, transposed });
+        }
+        let mut tensors = parts.iter().flat_map(|(weight, bias)| [Some(weight), bias.as_ref()]);
+        let mut check = || tensors.by_ref().flatten().try_for_each(|t| self.loader.check_finite(t));
+        if self.loader.collects() {
+            check()?;
+        }
+        // Packing reads every weight and finds what is no number; here that gets its name.
+        self.backend().pack(&spec, self.loader.format).or_else(|e| {
+            check()?;
+            Err(e.into())
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! What a folder holds, without computing anything.
+
+mod blank;
+
+use crate::{
+    Error, Result,
+    checkpoint::{Checkpoint, Files, Loader, Taken},
+    families,
+    generate::ConfigLayers,
+    model::decoding,
+    plan::ModelPlan,
+    stacks::Transformer,
+};
+use blank::Blank;
+use seq2seq_core::Format;
+
+/// A model on paper: its plan, its size, and everything that would keep it from loading.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The model as a description.
+    pub plan: ModelPlan,
+    /// The decoding settings of its files.
+    pub decoding: ConfigLayers,
+    /// What is wrong with the weights: missing tensors, other shapes, numbers that are none. Empty where it loads.
+    pub problems: Vec<Error>,
+    /// Tensors of the checkpoint that the model has no use for.
+    pub unused: Vec<String>,
+    taken: Taken,
+}
+
+impl Inspection {
+    /// Elements of all weights, shared ones once.
+    pub fn parameters(&self) -> usize {
+        self.taken.parameters
+    }
+
+    /// Bytes of the weights in memory when linear layers are packed in `format`.
+    pub fn bytes(&self, format: Format) -> usize {
+        self.taken.bytes(format)
+    }
+}
+
+/// Looks a model over. Reads every weight once and keeps none.
+///
+/// # Errors
+/// Only what leaves nothing to look over: missing or damaged files and models of unknown kinds. What is wrong with
+/// single tensors is in [`Inspection::problems`].
+pub fn inspect(files: Files, architecture: Option<&str>) -> Result<Inspection> {
+    let checkpoint = Checkpoint::open(files, architecture)?;
+    let plan = families::plan(&checkpoint)?;
+    let loader = Loader::new(&Blank, &checkpoint, plan.family.names(), Format::F32).collecting();
+    Transformer::load(&plan, &loader)?;
+    let unused = loader.unused();
+    let (taken, problems) = loader.finish();
+    Ok(Inspection { decoding: decoding(&checkpoint)?, plan, problems, unused, taken })
+}
