@@ -208,15 +208,15 @@ fn width() -> impl Strategy<Value = usize> + Clone {
 
 /// Runs every check of the suite as a `#[test]` of its own.
 ///
-/// ```ignore
+/// ```
 /// // tests/conformance.rs of a backend
-/// mod avx2 {
-///     // Tests pass, having said so, where the expression is `None`: this machine lacks what it takes.
-///     seq2seq_core::conformance_suite!(Cpu::new(avx2()).ok());
+/// mod reference {
+///     seq2seq_core::conformance_suite!(Some(seq2seq_core::reference::Reference));
 /// }
 /// ```
 ///
-/// The expression gives an `Option` of a [`SeqBackend`] and is evaluated for each test.
+/// The expression gives an `Option` of a [`SeqBackend`] and is evaluated for each test. Tests pass, having said so,
+/// where it is `None`: this machine lacks what the backend takes, such as an instruction set.
 #[macro_export]
 macro_rules! conformance_suite {
     ($backend:expr) => {

@@ -3,6 +3,7 @@
 //! The suite holds every backend to the reference; this holds the reference to what it is a reference of.
 //! `reference.py` writes `reference/values.rs`.
 
+#[rustfmt::skip] // as it is written
 #[path = "reference/values.rs"]
 mod values;
 

@@ -256,3 +256,99 @@ pub fn log_softmax(scores: &[f32], error: f64) -> Vec<Approx> {
     };
     l.iter().zip(scores).map(bound).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    //! Plain f32 evaluations stay within the bounds; the bounds are not much wider than need be.
+
+    use super::super::values::{Profile, Random, values};
+    use super::*;
+
+    /// A sum of products in f32, in one of many orders: strided partial sums, then the partial sums.
+    fn dot(x: &[f32], w: &[f32], lanes: usize) -> f32 {
+        let partial = |lane: usize| {
+            (lane..x.len()).step_by(lanes).map(|i| x[i] * w[i]).fold(0.0f32, |a, b| a + b)
+        };
+        (0..lanes).map(partial).fold(0.0, |a, b| a + b)
+    }
+
+    #[test]
+    fn sums_in_any_order_stay_within_the_bound() {
+        let mut largest = 0.0f64;
+        for seed in 0..400 {
+            let n = 1 + Random::new(seed).below(300);
+            let (x, w) = (values(Profile::Normal, seed, n), values(Profile::Wide, seed + 1, n));
+            let product = |(x, w): (&f32, &f32)| f64::from(*x) * f64::from(*w);
+            let value: f64 = x.iter().zip(&w).map(product).sum();
+            let magnitude: f64 = x.iter().zip(&w).map(product).map(f64::abs).sum();
+            let p = Product {
+                value: value as f32,
+                magnitude: magnitude as f32,
+                bias: 0.0,
+                terms: n,
+                largest: 1000.0,
+            };
+            let bound = linear(Format::F32, p);
+            for lanes in [1, 4, 8, 16, 32] {
+                let got = dot(&x, &w, lanes);
+                assert!(bound.accepts(got), "{n} terms, {lanes} lanes: {got} for {bound:?}");
+                largest = largest.max((f64::from(got) - bound.value).abs() / bound.error);
+            }
+            // A term left out is noticed unless it is nearly nothing.
+            let short = dot(&x[1..], &w[1..], 8);
+            let dropped = f64::from(x[0] * w[0]).abs();
+            assert!(dropped < 3.0 * bound.error || !bound.accepts(short), "{n} terms, less one");
+        }
+        assert!(largest > 0.05, "the bound is {} times too wide", 1.0 / largest);
+    }
+
+    #[test]
+    fn softmax_in_f32_stays_within_the_bound() {
+        for seed in 0..300 {
+            let n = 1 + Random::new(seed).below(300);
+            let scale = [1.0, 30.0, 1000.0][seed as usize % 3];
+            let scores: Vec<f32> =
+                values(Profile::Normal, seed, n).iter().map(|s| s * scale).collect();
+            let exact: Vec<Approx> = scores.iter().map(|&s| Approx::exact(s)).collect();
+            let bounds = softmax(&exact);
+            let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let exps: Vec<f32> = scores.iter().map(|s| (s - largest).exp()).collect();
+            let total: f32 = exps.iter().sum();
+            let logs = log_softmax(&scores, 0.0);
+            for (i, e) in exps.iter().enumerate() {
+                assert!(bounds[i].accepts(e / total), "{} for {:?}", e / total, bounds[i]);
+                let log = scores[i] - largest - total.ln();
+                assert!(logs[i].accepts(log), "{log} for {:?}", logs[i]);
+                assert!(!logs[i].accepts(log - 1e-3 * (1.0 + log.abs())), "{:?}", logs[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn each_operation_rounds_once() {
+        let mut random = Random::new(1);
+        for _ in 0..2000 {
+            let (a, b) = (random.normal() as f32, random.normal() as f32);
+            let (x, y) = (Approx::exact(a), Approx::exact(b));
+            assert!(x.plus(y).accepts(a + b) && x.minus(y).accepts(a - b));
+            assert!(x.times(y).accepts(a * b) && x.over(7).accepts(a * 7f32.recip()));
+            let square = x.times(x).plus(Approx::exact(0.01));
+            assert!(square.rsqrt().accepts((a * a + 0.01).sqrt().recip()));
+            // Two units in the last place away is too far.
+            let far = f32::from_bits((a * b).to_bits() + 2);
+            assert!(!x.times(y).accepts(far));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_told_apart() {
+        let nan = Approx::exact(f32::NAN);
+        assert!(nan.accepts(f32::NAN) && !nan.accepts(0.0) && !nan.accepts(f32::INFINITY));
+        let one = Approx::new(1.0, 1e-3);
+        assert!(!one.accepts(f32::NAN) && !one.accepts(f32::INFINITY));
+        let infinite = Approx::exact(f32::NEG_INFINITY);
+        assert!(infinite.accepts(f32::NEG_INFINITY) && !infinite.accepts(f32::INFINITY));
+        assert!(Approx::exact(1e39).accepts(f32::INFINITY));
+        assert!(!Approx::new(1.0, f64::NAN).accepts(1.0));
+    }
+}

@@ -1,0 +1,88 @@
+//! The choice of the next token.
+
+use crate::{Error, LogitRule, Result, Rows, Warp};
+
+/// For [`DecoderOps::top_k`](crate::DecoderOps::top_k).
+pub fn top_k(logits: &impl Rows, k: usize, rule_lists: &[Vec<LogitRule>]) -> Result<()> {
+    if k == 0 || k > logits.width() {
+        let reason = format!("k is {k}, expected 1 to the {} ids there are", logits.width());
+        return Err(Error::invalid("top_k", reason));
+    }
+    rules("top_k", rule_lists, logits.rows(), logits.width())
+}
+
+/// For [`DecoderOps::sample`](crate::DecoderOps::sample).
+pub fn sample(
+    logits: &impl Rows,
+    rule_lists: &[Vec<LogitRule>],
+    warp_spec: &Warp,
+    uniforms: &[f32],
+) -> Result<()> {
+    const OP: &str = "sample";
+    if logits.width() == 0 {
+        return Err(Error::invalid(OP, "the logits have no columns"));
+    }
+    rules(OP, rule_lists, logits.rows(), logits.width())?;
+    warp(warp_spec)?;
+    Error::expect(OP, "uniforms", logits.rows(), uniforms.len())?;
+    match uniforms.iter().find(|u| !(0.0..1.0).contains(*u)) {
+        None => Ok(()),
+        Some(u) => Err(Error::invalid(OP, format!("uniform {u} is outside [0, 1)"))),
+    }
+}
+
+/// The error of [`DecoderOps::sample`](crate::DecoderOps::sample) for a row that nothing can be drawn from:
+/// its scores are all minus infinity, or one is NaN or plus infinity.
+pub fn nothing_to_draw(row: usize) -> Error {
+    let reason =
+        format!("row {row} has no distribution: every id is banned, or a logit is NaN or infinite");
+    Error::invalid("sample", reason)
+}
+
+fn warp(w: &Warp) -> Result<()> {
+    let check = |name: &str, value: f32, good: bool, expected: &str| match good {
+        true => Ok(()),
+        false => Err(Error::invalid("sample", format!("{name} is {value}, expected {expected}"))),
+    };
+    let t = w.temperature;
+    check("temperature", t, t > 0.0 && t.is_finite(), "a number above 0")?;
+    check("top_p", w.top_p, (0.0..=1.0).contains(&w.top_p), "0 to 1")?;
+    check("min_p", w.min_p, (0.0..=1.0).contains(&w.min_p), "0 to 1")?;
+    check("typical_p", w.typical_p, w.typical_p > 0.0 && w.typical_p <= 1.0, "above 0, up to 1")?;
+    let cutoff = 0.0..1.0;
+    check(
+        "epsilon_cutoff",
+        w.epsilon_cutoff,
+        cutoff.contains(&w.epsilon_cutoff),
+        "0 up to below 1",
+    )?;
+    check("eta_cutoff", w.eta_cutoff, cutoff.contains(&w.eta_cutoff), "0 up to below 1")
+}
+
+/// Per-row rules: one list a row, or none at all.
+pub fn rules(op: &'static str, rules: &[Vec<LogitRule>], rows: usize, vocab: usize) -> Result<()> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    Error::expect(op, "lists of rules", rows, rules.len())?;
+    let range =
+        |ids: &[u32]| Error::check_range(op, "token id", ids.iter().map(|&i| i as usize), vocab);
+    for rule in rules.iter().flatten() {
+        match rule {
+            LogitRule::Add(pairs) => {
+                let ids = pairs.iter().map(|p| p.0 as usize);
+                Error::check_range(op, "token id", ids, vocab)?;
+            }
+            LogitRule::Penalise { ids, penalty } => {
+                range(ids)?;
+                if !(*penalty > 0.0 && penalty.is_finite()) {
+                    let reason = format!("penalty is {penalty}, expected a number above 0");
+                    return Err(Error::invalid(op, reason));
+                }
+            }
+            LogitRule::Grow { ids, .. } | LogitRule::Ban(ids) => range(ids)?,
+            LogitRule::Only(id) => range(&[*id])?,
+        }
+    }
+    Ok(())
+}
