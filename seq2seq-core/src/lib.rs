@@ -2,7 +2,7 @@
 //!
 //! A backend implements about twenty fused, transformer-level operations (the
 //! traits in [`backend`]), not a tensor algebra. Models are written once over
-//! these traits; [`reference`] defines every operation in plain loops, and the
+//! these traits; [`mod@reference`] defines every operation in plain loops, and the
 //! `conformance` suite (feature `conformance`) holds each backend to it.
 //!
 //! Shape letters used in all documentation: B batch, S source, T target,

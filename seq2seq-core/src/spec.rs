@@ -132,7 +132,7 @@ pub struct NormSpec {
 /// Rotary position embedding in the split-halves form of LLaMA (Su et al. 2021):
 /// column j of the first half pairs with column j of the second half.
 ///
-/// Row at position p: angle_j = p · inv_freq[j] (an f32 product); both cosine and sine are multiplied by `scale`
+/// Row at position p: angle_j = p · inv_freq_j (an f32 product); both cosine and sine are multiplied by `scale`
 /// (YaRN's attention factor; 1 elsewhere). Columns past `2 · inv_freq.len()` pass unchanged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {

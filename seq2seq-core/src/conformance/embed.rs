@@ -86,7 +86,7 @@ impl<B: Backend> Prepared<B> {
     }
 }
 
-/// [`Backend::embed`](crate::Backend::embed).
+/// [`Backend::embed`].
 pub struct Embed;
 
 impl Op for Embed {

@@ -197,7 +197,7 @@ impl Case {
     }
 }
 
-/// [`Backend::linear`](crate::Backend::linear).
+/// [`Backend::linear`].
 pub struct Linear;
 
 impl Op for Linear {

@@ -73,7 +73,7 @@ impl Case {
     }
 }
 
-/// [`Backend::norm`](crate::Backend::norm).
+/// [`Backend::norm`].
 pub struct Norm;
 
 impl Op for Norm {

@@ -14,7 +14,7 @@
 //! | ln x | [`LN`] relative, plus as much absolute |
 //! | 1/√x | [`RSQRT`] relative |
 //! | cos, sin of the f32 angle | [`TRIG`] absolute |
-//! | GELU (both), SiLU, quick GELU | [`GATE`] (abs f(x) + min(abs x, 6)) |
+//! | GELU (both), SiLU, quick GELU | [`GATE`] (abs f(x) + min(abs x, 6) / 4) |
 //! | tanh | [`TANH`] relative |
 //!
 //! **Underflow.** f32 and int8 operations lose at most 2⁻¹⁴⁹ each. The bf16 dot product instructions of x86 and Arm take
@@ -142,7 +142,7 @@ impl Approx {
         let (slope, error) = match activation {
             Activation::Relu => (1.0, 0.0),
             Activation::Tanh => (1.0, TANH * value.abs()),
-            _ => (1.13, GATE * (value.abs() + x.abs().min(6.0))),
+            _ => (1.13, GATE * (value.abs() + x.abs().min(6.0) / 4.0)),
         };
         Self { value, error: slope * self.error + error + SUBNORMAL }
     }
