@@ -141,6 +141,11 @@ impl Model {
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>> {
         let context = self.context()?;
+        if plan.histories().len() != prompts.len() {
+            let planned = plan.histories().len();
+            let reason = format!("a plan for {planned} prompts, and {} prompts", prompts.len());
+            return Err(Error::Input(reason));
+        }
         let name = if context.encoder_decoder { "decoder_input_ids" } else { "input_ids" };
         for (i, history) in plan.histories().enumerate() {
             check_ids(name, i, history, context.vocab, "the vocabulary")?;

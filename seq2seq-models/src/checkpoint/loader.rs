@@ -159,6 +159,8 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// Holds a tensor to its type and shape, and counts it.
     fn take(&self, name: String, tensor: HostTensor, shape: &[usize]) -> Result<Found> {
         let path = || self.checkpoint.path_of(&name);
+        let mut taken = self.taken();
+        let first = taken.names.insert(name.clone());
         if !matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::BF16) {
             let found = format!("{:?}", tensor.dtype());
             return Err(Error::TensorType { path: path(), tensor: name.clone(), found });
@@ -172,8 +174,6 @@ impl<'a, B: Backend> Loader<'a, B> {
             let (expected, found) = (shape.to_vec(), tensor.shape().to_vec());
             return Err(Error::TensorShape { path: path(), tensor: name.clone(), expected, found });
         }
-        let mut taken = self.taken();
-        let first = taken.names.insert(name.clone());
         if first {
             taken.parameters += tensor.len();
         }
