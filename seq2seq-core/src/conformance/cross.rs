@@ -214,7 +214,8 @@ pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
 /// A row alone, with its source alone, gives the bits that it gives among the others.
 pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
     each(CrossAttend::cases(), |case| {
-        let (whole, _) = CrossAttend::both(backend, case)?;
+        let (whole, whole_weights) = CrossAttend::both(backend, case)?;
+        let mut weights = Vec::new();
         let (spec, q, kv) = (case.spec(), case.q(), case.kv());
         for (range, source) in case.group_rows().ranges().zip(case.sources()) {
             let positions = case.source_rows().range(source);
@@ -224,12 +225,13 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
             for n in range {
                 let q = backend.upload(&rows_of(&q, [n]))?;
                 let row = Ragged::single_rows(1);
-                let got = backend.cross_attend(&q, &row, &memory, &[0], &spec, None)?;
+                let got =
+                    backend.cross_attend(&q, &row, &memory, &[0], &spec, Some(&mut weights))?;
                 let expected = &whole[n * spec.inner()..(n + 1) * spec.inner()];
                 bits(&format!("row {n} alone"), expected, &backend.download(&got)?)?;
             }
         }
-        Ok(())
+        bits("weights of rows alone", &whole_weights, &weights)
     })
 }
 

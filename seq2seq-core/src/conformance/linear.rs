@@ -27,7 +27,7 @@ pub struct Case {
     pub rows: usize,
     /// Columns of the input.
     pub input: usize,
-    /// Output columns of each part; every other part is `transposed`.
+    /// Output columns of each part. Every other part is `transposed`, the first one where `seed` is odd.
     pub parts: Vec<usize>,
     /// Gate and up; then there are two parts.
     pub gated: bool,
@@ -82,7 +82,7 @@ impl Case {
             dtype: DType::F32,
             x: Profile::Normal,
             w: Profile::Normal,
-            seed: 1,
+            seed: 2,
         }
     }
 
@@ -109,7 +109,7 @@ impl Case {
         let mapped = |v: &[f32]| v.iter().map(|&v| map(v)).collect::<Vec<_>>();
         let part = |(i, (w, b)): (usize, (Vec<f32>, Vec<f32>))| {
             let output = self.parts[i];
-            let transposed = i % 2 == 1;
+            let transposed = (i as u64 + self.seed) % 2 == 1;
             let shape =
                 if transposed { vec![self.input, output] } else { vec![output, self.input] };
             let bias = self.bias.then(|| tensor(self.dtype, vec![output], &mapped(&b)));

@@ -32,7 +32,7 @@ impl Case {
 
     fn rules(&self) -> Vec<Vec<LogitRule>> {
         let mut random = Random::new(self.seed + 13);
-        // Two in three rows, and never so many that nothing is left.
+        // Never so many that nothing is left.
         let list = |_| {
             let rules = random_rules(&mut random, self.vocab);
             let mut left = vec![0.0; self.vocab];
