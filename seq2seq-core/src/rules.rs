@@ -18,8 +18,8 @@ pub enum LogitRule {
     },
     /// Sets the score of each id to minus infinity.
     Ban(Vec<u32>),
-    /// Sets every other score to minus infinity and this one to 0.
-    Only(u32),
+    /// Sets every other score to minus infinity and those of these ids to 0.
+    Only(Vec<u32>),
     /// score + |score| · factor for each id (exponential decay length penalty); minus infinity stays as it is.
     Grow {
         /// The ids, each once.

@@ -322,7 +322,7 @@ fn wrong_rules() -> [(&'static str, LogitRule); 8] {
         ("a penalised id out of range", LogitRule::Penalise { ids: ids(), penalty: 2.0 }),
         ("a banned id out of range", LogitRule::Ban(ids())),
         ("a growing id out of range", LogitRule::Grow { ids: ids(), factor: 1.0 }),
-        ("an only id out of range", LogitRule::Only(u32::MAX)),
+        ("an only id out of range", LogitRule::Only(vec![u32::MAX])),
         ("a penalty of 0", LogitRule::Penalise { ids: vec![0], penalty: 0.0 }),
         ("a NaN penalty", LogitRule::Penalise { ids: vec![0], penalty: f32::NAN }),
         ("an infinite penalty", LogitRule::Penalise { ids: vec![0], penalty: f32::INFINITY }),

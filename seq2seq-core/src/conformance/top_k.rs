@@ -70,7 +70,11 @@ pub(super) fn random_rules(random: &mut Random, vocab: usize) -> Vec<LogitRule> 
         2..=3 => LogitRule::Penalise { ids: ids(random), penalty: 0.5 + random.uniform() as f32 },
         4..=5 => LogitRule::Ban(ids(random)),
         6..=7 => LogitRule::Grow { ids: ids(random), factor: random.normal() as f32 },
-        _ => LogitRule::Only(random.below(vocab) as u32),
+        _ => {
+            let mut ids = ids(random);
+            ids.push(random.below(vocab) as u32);
+            LogitRule::Only(ids)
+        }
     };
     (0..random.below(4)).map(|_| rule(random)).collect()
 }
@@ -200,9 +204,9 @@ fn change(rule: &LogitRule, scores: &mut [Approx]) {
             }
         }
         LogitRule::Ban(ids) => ids.iter().for_each(|&id| scores[id as usize] = ban),
-        LogitRule::Only(id) => {
+        LogitRule::Only(ids) => {
             scores.fill(ban);
-            scores[*id as usize] = exact(0.0);
+            ids.iter().for_each(|&id| scores[id as usize] = exact(0.0));
         }
         LogitRule::Grow { ids, factor } => {
             for &id in ids {

@@ -14,9 +14,9 @@ pub fn apply(rules: &[LogitRule], scores: &mut [f32]) {
                 each(ids, scores, |s| if s < 0.0 { s * penalty } else { s / penalty })
             }
             LogitRule::Ban(ids) => each(ids, scores, |_| f32::NEG_INFINITY),
-            LogitRule::Only(id) => {
+            LogitRule::Only(ids) => {
                 scores.fill(f32::NEG_INFINITY);
-                scores[*id as usize] = 0.0;
+                each(ids, scores, |_| 0.0);
             }
             // A banned id stays banned: the formula would make it NaN.
             LogitRule::Grow { ids, factor } => each(ids, scores, |s| match s {
@@ -57,7 +57,8 @@ mod tests {
         let penalise = LogitRule::Penalise { ids: vec![0, 1], penalty: 2.0 };
         assert_eq!(scores(std::slice::from_ref(&penalise)), [1.0, -4.0, 0.5, -4.0]);
         assert_eq!(scores(&[LogitRule::Ban(vec![2, 0])]), [no, -2.0, no, -4.0]);
-        assert_eq!(scores(&[LogitRule::Only(1)]), [no, 0.0, no, no]);
+        assert_eq!(scores(&[LogitRule::Only(vec![1])]), [no, 0.0, no, no]);
+        assert_eq!(scores(&[LogitRule::Only(vec![3, 0])]), [0.0, no, no, 0.0]);
         let grow = LogitRule::Grow { ids: vec![0, 3], factor: 0.5 };
         assert_eq!(scores(std::slice::from_ref(&grow)), [3.0, -2.0, 0.5, -2.0]);
         assert_eq!(scores(&[LogitRule::Ban(vec![3]), grow]), [3.0, -2.0, 0.5, no]);

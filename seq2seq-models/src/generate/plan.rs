@@ -328,8 +328,8 @@ fn rule_book(config: &GenerationConfig, eos: &[u32], vocab: usize) -> RuleBook {
     if let Some(id) = config.forced_bos_token_id {
         book.push(rules::ForcedBos(id));
     }
-    if let Some(id) = config.forced_eos_token_id.as_ref().and_then(|ids| ids.0.first()) {
-        book.push(rules::ForcedEos(*id));
+    if let Some(ids) = config.forced_eos_token_id.clone().filter(|ids| !ids.0.is_empty()) {
+        book.push(rules::ForcedEos(ids.0));
     }
     if let Some((start, factor)) = config.exponential_decay_length_penalty {
         book.push(rules::ExponentialDecay { start, factor, eos: eos.to_vec() });

@@ -126,6 +126,6 @@ mod tests {
         book.push(ForcedBos(3));
         book.fill([view, View { ids: &[0, 1], ..view }].into_iter(), &mut out);
         let banned = LogitRule::Ban(vec![2]);
-        assert_eq!(out, [vec![banned.clone(), LogitRule::Only(3)], vec![banned]]);
+        assert_eq!(out, [vec![banned.clone(), LogitRule::Only(vec![3])], vec![banned]]);
     }
 }

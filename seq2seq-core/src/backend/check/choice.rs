@@ -80,8 +80,7 @@ pub fn rules(op: &'static str, rules: &[Vec<LogitRule>], rows: usize, vocab: usi
                     return Err(Error::invalid(op, reason));
                 }
             }
-            LogitRule::Grow { ids, .. } | LogitRule::Ban(ids) => range(ids)?,
-            LogitRule::Only(id) => range(&[*id])?,
+            LogitRule::Grow { ids, .. } | LogitRule::Ban(ids) | LogitRule::Only(ids) => range(ids)?,
         }
     }
     Ok(())

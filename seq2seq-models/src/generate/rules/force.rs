@@ -20,18 +20,18 @@ pub(in crate::generate) struct ForcedBos(pub(in crate::generate) u32);
 impl Processor for ForcedBos {
     fn rules(&self, view: &View<'_>, out: &mut Vec<LogitRule>) {
         if view.ids.len() == 1 {
-            out.push(LogitRule::Only(self.0));
+            out.push(LogitRule::Only(vec![self.0]));
         }
     }
 }
 
-/// The last id that fits (PARITY trap 55).
-pub(in crate::generate) struct ForcedEos(pub(in crate::generate) u32);
+/// One of these ids is the last that fits (PARITY trap 55).
+pub(in crate::generate) struct ForcedEos(pub(in crate::generate) Vec<u32>);
 
 impl Processor for ForcedEos {
     fn rules(&self, view: &View<'_>, out: &mut Vec<LogitRule>) {
         if view.ids.len() + 1 == view.max_length {
-            out.push(LogitRule::Only(self.0));
+            out.push(LogitRule::Only(self.0.clone()));
         }
     }
 }
@@ -46,9 +46,10 @@ mod tests {
         let min = |ids: &[u32]| rules_after(MinLength { eos: vec![9, 2, 20] }, ids, 1);
         assert_eq!(min(&[0, 1]), [LogitRule::Ban(vec![2, 9])]);
         assert!(min(&[0, 1, 1]).is_empty());
-        assert_eq!(rules_after(ForcedBos(4), &[0], 1), [LogitRule::Only(4)]);
+        assert_eq!(rules_after(ForcedBos(4), &[0], 1), [LogitRule::Only(vec![4])]);
         assert!(rules_after(ForcedBos(4), &[0, 4], 1).is_empty());
-        assert_eq!(rules_after(ForcedEos(4), &[0; 7], 1), [LogitRule::Only(4)]);
-        assert!(rules_after(ForcedEos(4), &[0; 6], 1).is_empty());
+        let last = |ids: &[u32]| rules_after(ForcedEos(vec![4, 2]), ids, 1);
+        assert_eq!(last(&[0; 7]), [LogitRule::Only(vec![4, 2])]);
+        assert!(last(&[0; 6]).is_empty());
     }
 }
