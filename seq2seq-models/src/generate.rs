@@ -18,6 +18,8 @@ mod rng;
 mod rules;
 mod session;
 mod single;
+#[cfg(test)]
+mod single_steps;
 mod sink;
 mod stop;
 mod unsupported;

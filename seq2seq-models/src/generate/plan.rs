@@ -358,3 +358,15 @@ fn stop_strings<'a>(
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plan may be made on one thread and carried out on another.
+    #[test]
+    fn plans_travel() {
+        fn assert_send<T: Send>() {}
+        assert_send::<Plan<'static>>();
+    }
+}

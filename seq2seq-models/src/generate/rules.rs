@@ -37,7 +37,7 @@ pub(super) struct View<'a> {
 }
 
 /// A logits processor.
-pub(super) trait Processor {
+pub(super) trait Processor: Send + Sync {
     /// Appends what changes in the scores of the next id of `view`.
     fn rules(&self, view: &View<'_>, out: &mut Vec<LogitRule>);
 }

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap};
 
 /// The bytes that a token adds to the text before it, as when it stands in the middle of a sentence.
-pub type TokenBytes<'a> = dyn Fn(u32) -> Vec<u8> + 'a;
+pub type TokenBytes<'a> = dyn Fn(u32) -> Vec<u8> + Sync + 'a;
 
 /// The end conditions of one generation. The length is checked by whoever knows the row's limit.
 pub(super) struct Stop<'a> {

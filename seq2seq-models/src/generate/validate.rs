@@ -137,24 +137,14 @@ impl Checker<'_> {
                 return self.refuse(field, id, &why);
             }
         }
-        let several = forced_eos.iter().any(|id| *id != forced_eos[0]);
-        if several {
-            let ids = format!("{forced_eos:?}");
-            return self.refuse(
-                "forced_eos_token_id",
-                ids,
-                "only one id can be forced; choose one",
-            );
-        }
         let suppressed = c.suppress_tokens.as_deref().unwrap_or(&[]);
-        for (field, id) in [
-            ("forced_bos_token_id", c.forced_bos_token_id.as_ref()),
-            ("forced_eos_token_id", forced_eos.first()),
+        for (field, forced) in [
+            ("forced_bos_token_id", c.forced_bos_token_id.as_slice()),
+            ("forced_eos_token_id", forced_eos),
         ] {
-            if let Some(id) = id.filter(|id| suppressed.contains(id)) {
-                let why =
-                    "is in suppress_tokens too, which leaves no id; take it out of one of them";
-                return self.refuse(field, id, why);
+            if !forced.is_empty() && forced.iter().all(|id| suppressed.contains(id)) {
+                let why = "suppress_tokens leaves none of these; take them out of one of the two";
+                return self.refuse(field, format!("{forced:?}"), why);
             }
         }
         Ok(())
@@ -208,10 +198,13 @@ mod tests {
             (json!({"encoder_repetition_penalty": -2}), "encoder_repetition_penalty"),
             (json!({"forced_bos_token_id": 10}), "the vocabulary ends at 9"),
             (json!({"forced_eos_token_id": [10]}), "the vocabulary ends at 9"),
-            (json!({"forced_eos_token_id": [1, 2]}), "only one"),
+            (json!({"forced_eos_token_id": [1, 2], "suppress_tokens": [2, 1]}), "none of these"),
             (json!({"bad_words_ids": [[1], [2, 30]]}), "bad_words_ids = 30"),
             (json!({"sequence_bias": [[[1, 99], 2.0]]}), "sequence_bias = 99"),
-            (json!({"forced_bos_token_id": 3, "suppress_tokens": [3]}), "suppress_tokens too"),
+            (
+                json!({"forced_bos_token_id": 3, "suppress_tokens": [3]}),
+                "suppress_tokens leaves none",
+            ),
             (json!({"exponential_decay_length_penalty": [2, 1.1]}), "needs an eos_token_id"),
             (json!({"stop_strings": ["a", ""]}), "empty"),
             (json!({"max_time": -1.0}), "max_time"),
@@ -230,6 +223,7 @@ mod tests {
             json!({"do_sample": true, "num_return_sequences": 7, "top_p": 0.0}),
             json!({"suppress_tokens": [50], "eos_token_id": [2, 60]}),
             json!({"min_length": 50}),
+            json!({"forced_eos_token_id": [1, 2], "suppress_tokens": [2]}),
         ] {
             assert_eq!(error(value.clone()), "", "{value}");
         }
