@@ -1,1 +1,38 @@
-fn main() {}
+//! The `seq2seq` program: models from Hugging Face folders on the command line.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod default_model;
+mod failure;
+mod load;
+mod output;
+mod records;
+mod schedule;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::report_usage(&error),
+    };
+    start_logging(cli.global.verbose);
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Logs go to stderr, and only where `-v` or `SEQ2SEQ_LOG` asks for them.
+fn start_logging(verbose: u8) {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let level = ["off", "info", "debug", "trace"][usize::from(verbose).min(3)];
+    let filter = std::env::var("SEQ2SEQ_LOG").unwrap_or_else(|_| level.into());
+    fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}

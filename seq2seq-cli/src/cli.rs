@@ -1,0 +1,319 @@
+//! The arguments of the program.
+
+mod decoding;
+
+pub(crate) use decoding::DecodingArgs;
+
+use clap::{Args, Parser, Subcommand};
+use seq2seq_core::Format;
+use seq2seq_models::{Device, tasks::Aggregation};
+use std::{num::NonZeroUsize, path::PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  seq2seq generate 'speak: $1,250.75'
+  seq2seq generate --model google/flan-t5-small 'Translate to German: The house is small.' --num-beams 4
+  seq2seq generate --model DIR --input texts.jsonl --output out.jsonl --format int8
+  seq2seq embed --model sentence-transformers/all-MiniLM-L6-v2 'a sentence' 'another'
+  seq2seq inspect --model DIR
+
+A model is a folder as Hugging Face's transformers writes it (config.json, model.safetensors, tokenizer.json), or the id
+of one on the hub, which is downloaded once. Without --model, `generate` uses a small one inside the program that writes
+numbers, dates and amounts as words (prefix `speak:`) and back (`write:`).
+
+Exit codes: 0 done, 2 bad usage or bad input, 1 any other failure. SEQ2SEQ_CPU_ISA=scalar|avx2|avx512|neon forces an
+instruction set; SEQ2SEQ_LOG=debug (or -vv) logs to standard error.";
+
+/// Runs encoder, decoder and encoder-decoder models with the results of Hugging Face's transformers, faster.
+#[derive(Debug, Parser)]
+#[command(name = "seq2seq", version, after_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model and machine")]
+pub(crate) struct Global {
+    /// A folder, or an id on the hub such as google/flan-t5-small (@REVISION may follow).
+    #[arg(long, short, global = true, value_name = "DIR|HUB_ID")]
+    pub(crate) model: Option<String>,
+    /// What computes.
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: Device,
+    /// How weights are held and multiplied: f32 as in the file, bf16 in half the memory, int8 in a quarter.
+    #[arg(long, global = true, value_name = "f32|bf16|int8", default_value = "f32")]
+    pub(crate) format: Format,
+    /// Threads that compute [default: all cores]. Results are the same for any number.
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Reads the checkpoint as this class in place of the one that config.json names, such as BertForMaskedLM.
+    #[arg(long, global = true, value_name = "CLASS")]
+    pub(crate) architecture: Option<String>,
+    /// Logs to standard error; twice for more.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Generate(GenerateArgs),
+    Forward(ForwardArgs),
+    Embed(EmbedArgs),
+    Classify(ClassifyArgs),
+    Tag(TagArgs),
+    Answer(AnswerArgs),
+    FillMask(FillMaskArgs),
+    Inspect(InspectArgs),
+    Bench(BenchArgs),
+}
+
+/// Where work comes from and results go.
+#[derive(Debug, Args)]
+pub(crate) struct Streams {
+    /// Reads JSON lines from FILE, or from standard input for `-`.
+    #[arg(long, short, value_name = "FILE|-")]
+    pub(crate) input: Option<PathBuf>,
+    /// Writes JSON lines to FILE, which appears only when all is done.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Writes text: translates, summarises, continues.
+///
+/// Texts as arguments give texts on standard output, one a line, the words as they come. --input, --output or --json
+/// give JSON lines instead: {"row", "sequence", "ids", "text", "score"}, in the order of the input, all sequences of a
+/// row together. `ids` are those of transformers' generate() without padding (for decoder-only models the new ones);
+/// `score` is the sum of log-probabilities over length^length_penalty.
+///
+/// Lines of --input hold "text" or "input_ids", and for encoder-decoders perhaps "decoder_input_ids". Blank lines are
+/// passed over, an empty file gives an empty output.
+///
+/// Every option of decoding is named and means what it does in transformers' GenerationConfig; what is left out is
+/// taken from the model's generation_config.json (`seq2seq inspect` shows what is in force).
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct GenerateArgs {
+    /// Texts. What task a model does often stands before the text: `translate English to German: …`.
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) streams: Streams,
+    /// Writes JSON lines where text would be written.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Tokens of a batch: inputs, and the longest outputs they may have, for each beam.
+    #[arg(long, value_name = "N", default_value = "8192")]
+    pub(crate) batch_tokens: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) decoding: DecodingArgs,
+}
+
+/// Computes a model's outputs for given ids.
+///
+/// Tensors of IN.safetensors: `input_ids`, and perhaps `attention_mask`, `token_type_ids`, `decoder_input_ids`,
+/// `decoder_attention_mask`, integers of [batch, length]. Padding may stand on either side; positions count from the
+/// first token that is not padding.
+///
+/// Tensors of OUT.safetensors are f32, named and shaped as in transformers: `logits`, `last_hidden_state`,
+/// `pooler_output`, `start_logits`, `end_logits`, `encoder_last_hidden_state`. What stands at padding is 0.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct ForwardArgs {
+    /// The ids, as a safetensors file.
+    #[arg(long, short, value_name = "IN.safetensors")]
+    pub(crate) input: PathBuf,
+    /// The results, as a safetensors file.
+    #[arg(long, short, value_name = "OUT.safetensors")]
+    pub(crate) output: PathBuf,
+}
+
+/// What the encoder tasks share: texts in, JSON lines out.
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    #[command(flatten)]
+    pub(crate) streams: Streams,
+    /// Tokens of a batch.
+    #[arg(long, value_name = "N", default_value = "2048")]
+    pub(crate) batch_tokens: NonZeroUsize,
+}
+
+/// Turns texts into vectors, as sentence-transformers does.
+///
+/// Gives {"row", "embedding"} for each text, in order. Pooling, normalisation, the default prompt and the length after
+/// which texts are cut come from modules.json and the files it names; a folder without it is averaged over its tokens.
+/// Lines of --input hold "text".
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct EmbedArgs {
+    /// Texts.
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+}
+
+/// Says which labels fit a text.
+///
+/// Gives {"row", "labels": [{"label", "score"}, …]} for each text, the best first. Names come from id2label, scores from
+/// a softmax, or from sigmoids where problem_type is multi_label_classification, or are the values themselves for
+/// regression. Lines of --input hold "text", and "text_pair" for models that compare two texts.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct ClassifyArgs {
+    /// Texts.
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    /// How many labels to give.
+    #[arg(long, value_name = "K", default_value = "1")]
+    pub(crate) top_k: NonZeroUsize,
+    /// Cuts texts that are longer than the model can read, where they would be an error.
+    #[arg(long)]
+    pub(crate) truncate: bool,
+}
+
+/// Finds names and other labelled stretches in a text.
+///
+/// Gives {"row", "entities": [{"entity_group", "score", "word", "start", "end"}, …]} for each text; start and end count
+/// characters. With --aggregation none, {"entity", "score", "index", "word", "start", "end"} for each token.
+/// Lines of --input hold "text".
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct TagArgs {
+    /// Texts.
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    /// How tokens become entities: none leaves them as they are, simple joins neighbours of one label; first, average
+    /// and max give every word one label, that of its first token, of the mean over its tokens, of the surest one.
+    #[arg(long, value_name = "HOW", default_value = "simple")]
+    pub(crate) aggregation: Aggregation,
+    /// Labels to leave out.
+    #[arg(long, value_name = "LABEL", value_delimiter = ',', default_value = "O")]
+    pub(crate) ignore_labels: Vec<String>,
+    /// Cuts texts that are longer than the model can read, where they would be an error.
+    #[arg(long)]
+    pub(crate) truncate: bool,
+}
+
+/// Answers questions with words of a context.
+///
+/// Gives {"row", "answers": [{"score", "start", "end", "answer"}, …]} for each question, the best first; start and end
+/// count characters of the context. A long context is read in windows. The rules are those of the question-answering
+/// pipeline of transformers 4. Lines of --input hold "question" and "context".
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct AnswerArgs {
+    /// The question.
+    #[arg(long, short, value_name = "TEXT", requires = "context")]
+    pub(crate) question: Option<String>,
+    /// Where the answer stands.
+    #[arg(long, short, value_name = "TEXT", requires = "question")]
+    pub(crate) context: Option<String>,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    /// How many answers to give.
+    #[arg(long, value_name = "K", default_value = "1")]
+    pub(crate) top_k: NonZeroUsize,
+    /// Tokens of the longest answer.
+    #[arg(long, value_name = "N", default_value = "15")]
+    pub(crate) max_answer_len: NonZeroUsize,
+    /// Tokens of a window, the question included.
+    #[arg(long, value_name = "N", default_value = "384")]
+    pub(crate) max_seq_len: NonZeroUsize,
+    /// Tokens that neighbouring windows share [default: 128, or half a window].
+    #[arg(long, value_name = "N")]
+    pub(crate) doc_stride: Option<usize>,
+    /// Lets "no answer" compete, for models that were trained with it.
+    #[arg(long)]
+    pub(crate) handle_impossible_answer: bool,
+}
+
+/// Proposes words in place of a mask token such as [MASK].
+///
+/// Gives {"row", "masks": [[{"score", "token", "token_str", "sequence"}, …], …]} for each text: one list for each mask,
+/// the best first. Lines of --input hold "text".
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct FillMaskArgs {
+    /// Texts with masks.
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    /// How many proposals to give for each mask.
+    #[arg(long, value_name = "K", default_value = "5")]
+    pub(crate) top_k: NonZeroUsize,
+}
+
+/// Shows what a model is: family, shape, size, how it decodes, and what is odd about its files.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Writes one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Measures speed on random ids.
+///
+/// Models that write generate exactly --new tokens; others, or --new 0, compute one forward pass. One run warms up;
+/// the median of --runs is reported, in seconds and in tokens a second (new ones, or those of the input).
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct BenchArgs {
+    /// Sequences of a batch.
+    #[arg(long, value_name = "B", default_value = "1")]
+    pub(crate) batch: NonZeroUsize,
+    /// Tokens of each source or prompt.
+    #[arg(long, value_name = "S", default_value = "64")]
+    pub(crate) source: NonZeroUsize,
+    /// New tokens of each sequence.
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub(crate) new: usize,
+    /// Beams; 1 for greedy search.
+    #[arg(long, value_name = "K", default_value = "1")]
+    pub(crate) num_beams: NonZeroUsize,
+    /// Runs that are timed.
+    #[arg(long, value_name = "R", default_value = "5")]
+    pub(crate) runs: NonZeroUsize,
+    /// What the random ids hang on.
+    #[arg(long, value_name = "SEED", default_value = "0")]
+    pub(crate) seed: u64,
+    /// Ends with one JSON object on a line, {"seconds": …, "tokens_per_second": …, …}.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_is_explained() {
+        let mut root = Cli::command();
+        root.build();
+        for command in root.get_subcommands() {
+            assert!(
+                command.get_about().is_some() || command.get_name() == "help",
+                "{}",
+                command.get_name()
+            );
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+            }
+        }
+    }
+}

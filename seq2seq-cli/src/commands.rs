@@ -1,0 +1,29 @@
+//! What the commands do.
+
+mod bench;
+mod forward;
+mod generate;
+mod inspect;
+mod progress;
+mod tasks;
+
+use crate::{
+    cli::{Cli, Command},
+    failure::Result,
+};
+
+/// Does what the arguments ask for.
+pub(crate) fn run(cli: Cli) -> Result<()> {
+    let global = cli.global;
+    match cli.command {
+        Command::Generate(args) => generate::run(&global, args),
+        Command::Forward(args) => forward::run(&global, &args),
+        Command::Embed(args) => tasks::embed(&global, args),
+        Command::Classify(args) => tasks::classify(&global, args),
+        Command::Tag(args) => tasks::tag(&global, args),
+        Command::Answer(args) => tasks::answer(&global, args),
+        Command::FillMask(args) => tasks::fill_mask(&global, args),
+        Command::Inspect(args) => inspect::run(&global, &args),
+        Command::Bench(args) => bench::run(&global, &args),
+    }
+}

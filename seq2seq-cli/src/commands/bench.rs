@@ -1,0 +1,187 @@
+//! `bench`: how fast a model is.
+
+use crate::{
+    cli::{BenchArgs, Global},
+    failure::{Failure, Result},
+    load,
+};
+use seq2seq_models::{Forward, Model, Prompt, generate::GenerationConfig};
+use serde::Serialize;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+#[derive(Debug, Serialize)]
+struct Report {
+    /// The median.
+    seconds: f64,
+    tokens_per_second: f64,
+    /// Each run.
+    runs: Vec<f64>,
+    load_seconds: f64,
+    family: String,
+    parameters: usize,
+    format: &'static str,
+    device: String,
+    batch: usize,
+    source: usize,
+    new: usize,
+    num_beams: usize,
+}
+
+pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<()> {
+    let start = Instant::now();
+    let model = load::model(global)?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let ids = random_ids(&model, args)?;
+    let writes = model.plan().generates() && args.new > 0;
+    let mut runs = Vec::with_capacity(args.runs.get());
+    for i in 0..=args.runs.get() {
+        let seconds = match writes {
+            true => generate(&model, &ids, args)?,
+            false => forward(&model, &ids)?,
+        };
+        // The first run warms up.
+        if i > 0 {
+            runs.push(seconds.as_secs_f64());
+        }
+    }
+    let seconds = median(&runs);
+    let tokens = args.batch.get() * if writes { args.new } else { args.source.get() };
+    let report = Report {
+        seconds,
+        tokens_per_second: tokens as f64 / seconds,
+        runs,
+        load_seconds,
+        family: model.family().to_string(),
+        parameters: model.parameters(),
+        format: model.format().name(),
+        device: model.device(),
+        batch: args.batch.get(),
+        source: args.source.get(),
+        new: if writes { args.new } else { 0 },
+        num_beams: args.num_beams.get(),
+    };
+    print(&report, args.json)
+}
+
+fn print(report: &Report, json: bool) -> Result<()> {
+    let mut output = crate::output::Output::open(None)?;
+    if json {
+        output.json(report)?;
+        return output.finish();
+    }
+    let Report { seconds, tokens_per_second, runs, family, parameters, format, device, .. } =
+        report;
+    let (least, most) = runs.iter().fold((f64::MAX, 0f64), |(l, m), &s| (l.min(s), m.max(s)));
+    output.text(&format!("{family}, {parameters} parameters, {format}, {device}\n"))?;
+    output
+        .text(&format!("median of {}: {seconds:.6} s ({least:.6} to {most:.6})\n", runs.len()))?;
+    output.text(&format!("{tokens_per_second:.1} tokens/s\n"))?;
+    output.finish()
+}
+
+/// Exactly `args.new` ids for each sequence, whatever the model would like.
+fn generate(model: &Model, ids: &[Vec<u32>], args: &BenchArgs) -> Result<Duration> {
+    let config = GenerationConfig {
+        max_new_tokens: Some(args.new),
+        min_new_tokens: Some(args.new),
+        num_beams: Some(args.num_beams.get()),
+        num_return_sequences: Some(1),
+        do_sample: Some(false),
+        ..GenerationConfig::default()
+    };
+    let prompts: Vec<Prompt> =
+        ids.iter().map(|ids| Prompt { input_ids: ids.clone(), decoder_input_ids: None }).collect();
+    let start = Instant::now();
+    let results = model.generate(&prompts, &config, &mut ())?;
+    let seconds = start.elapsed();
+    let given = usize::from(model.plan().is_encoder_decoder());
+    match results.iter().flatten().find(|g| g.ids.len() != args.new + given) {
+        None => Ok(seconds),
+        Some(g) => Err(Failure::Other(format!(
+            "a sequence came to {} new tokens in place of {}",
+            g.ids.len().saturating_sub(given),
+            args.new
+        ))),
+    }
+}
+
+fn forward(model: &Model, ids: &[Vec<u32>]) -> Result<Duration> {
+    let decoder_input_ids =
+        model.plan().is_encoder_decoder().then(|| ids.iter().map(|s| vec![s[0]]).collect());
+    let request = Forward { input_ids: ids.to_vec(), token_type_ids: None, decoder_input_ids };
+    let start = Instant::now();
+    model.forward(&request)?;
+    Ok(start.elapsed())
+}
+
+/// Ids that are no special tokens: those would end texts or be passed over.
+fn random_ids(model: &Model, args: &BenchArgs) -> Result<Vec<Vec<u32>>> {
+    let plan = model.plan();
+    let stack = plan.encoder.as_ref().or(plan.decoder.as_ref());
+    let vocab = stack.map_or(0, |s| s.embedding.vocab);
+    let special = special_ids(model);
+    let usable: Vec<u32> =
+        (4..u32::try_from(vocab).unwrap_or(u32::MAX)).filter(|id| !special.contains(id)).collect();
+    if usable.is_empty() {
+        return Err(Failure::input(format!("a vocabulary of {vocab} has no ids to draw from")));
+    }
+    let mut random = SplitMix(args.seed);
+    let mut row = || {
+        (0..args.source.get())
+            .map(|_| usable[(random.next() % usable.len() as u64) as usize])
+            .collect()
+    };
+    Ok((0..args.batch.get()).map(|_| row()).collect())
+}
+
+fn special_ids(model: &Model) -> BTreeSet<u32> {
+    let config = model.decoding().config();
+    let eos = config.eos_token_id.map(|ids| ids.0).unwrap_or_default();
+    eos.into_iter()
+        .chain(config.pad_token_id)
+        .chain(config.bos_token_id)
+        .chain(config.decoder_start_token_id)
+        .collect()
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
+        _ => sorted[middle],
+    }
+}
+
+/// SplitMix64 (Steele et al. 2014).
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn the_generator_is_the_published_one() {
+        let mut random = SplitMix(0);
+        assert_eq!([random.next(), random.next()], [0xE220_A839_7B1D_CDAF, 0x6E78_9E6A_A1B9_65F4]);
+    }
+}

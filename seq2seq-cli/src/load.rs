@@ -1,0 +1,64 @@
+//! From what the options say to a loaded model.
+
+use crate::{
+    cli::Global,
+    default_model,
+    failure::{Failure, Result},
+};
+use seq2seq_models::{Files, LoadOptions, Model, Tokenizer};
+use std::path::Path;
+
+/// The files of the model that `--model` names: a folder, an id on the hub, or the one in the program.
+pub(crate) fn files(global: &Global) -> Result<Files> {
+    match &global.model {
+        None => Ok(default_model::files()),
+        Some(name) => named(name),
+    }
+}
+
+/// A folder, or what the hub has under this id.
+fn named(name: &str) -> Result<Files> {
+    if Path::new(name).exists() {
+        return Ok(Files::folder(name)?);
+    }
+    #[cfg(feature = "hub")]
+    if let Some(id) = seq2seq_models::hub::HubId::parse(name) {
+        let hub = seq2seq_models::hub::Hub::from_env();
+        let folder = hub
+            .fetch(&id)
+            .map_err(|e| Failure::from(e).at(format_args!("there is no folder {name}, and")))?;
+        return Ok(Files::folder(folder)?);
+    }
+    Err(Failure::input(format!("--model {name}: there is no such folder")))
+}
+
+/// How the options want models to be loaded.
+pub(crate) fn options(global: &Global) -> LoadOptions {
+    LoadOptions {
+        device: global.device,
+        format: global.format,
+        threads: global.threads.map(|n| n.get()),
+        isa: None,
+        architecture: global.architecture.clone(),
+    }
+}
+
+/// The model that the options name.
+pub(crate) fn model(global: &Global) -> Result<Model> {
+    let model = Model::load_files(files(global)?, &options(global))?;
+    tracing::info!(family = %model.family(), parameters = model.parameters(), device = model.device(), "loaded");
+    Ok(model)
+}
+
+/// A model and its tokenizer, for what deals in text.
+pub(crate) fn with_tokenizer(global: &Global) -> Result<(Model, Tokenizer)> {
+    let model = model(global)?;
+    let tokenizer = Tokenizer::from_files(model.files())?;
+    Ok((model, tokenizer))
+}
+
+/// The most tokens that the model can read at once; `None` where any number works.
+pub(crate) fn max_input(model: &Model) -> Option<usize> {
+    let plan = model.plan();
+    plan.encoder.as_ref().or(plan.decoder.as_ref()).and_then(|stack| stack.max_positions())
+}
