@@ -61,9 +61,4 @@ impl Linear {
     pub(crate) fn element(&self) -> Element {
         self.kernel.lhs
     }
-
-    /// Columns of all panels: as many the rows of a result must have room for.
-    pub(crate) fn padded_width(&self) -> usize {
-        self.panels * self.width
-    }
 }

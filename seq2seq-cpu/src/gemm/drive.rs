@@ -1,6 +1,6 @@
 //! A whole product: panels over workers, tiles over rows, the epilogue behind each tile.
 //!
-//! The order was found by measuring (kernel notes): every worker streams its own panels, each once from memory; all rows
+//! The order was found by measuring (Zen 5, two cores): every worker streams its own panels, each once from memory; all rows
 //! pass a panel while it lies in the cache; k is never cut, so a sum stays in its register from the first product to the
 //! last. Rows are not packed: a tile reads its few rows where they are.
 
@@ -20,7 +20,8 @@ impl Linear {
     /// `rows` rows of `x`, in the element type of this layer's kernel, into `out`, whose rows begin `stride` values apart.
     ///
     /// # Panics
-    /// When `x` or `out` is shorter, or `stride` less than whole panels need ([`padded_width`](Self::padded_width)).
+    /// When `x` or `out` is shorter, or `stride` less than whole panels need: the width rounded up to
+    /// that of panels, 32 or less.
     pub(crate) fn multiply(
         &self,
         threads: &Threads,

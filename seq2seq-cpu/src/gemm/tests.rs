@@ -6,10 +6,15 @@ use crate::threads::Threads;
 use seq2seq_core::{Activation, DType, Format, HostTensor, LinearPart, LinearSpec, quant};
 use std::sync::Arc;
 
+/// Columns of all panels: as many the rows of a result must have room for.
+fn padded_width(layer: &Linear) -> usize {
+    layer.panels * layer.width
+}
+
 /// Runs `layer` on packed rows and drops the padding of the result.
 fn run(threads: &Threads, layer: &Linear, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
     let LinearShape { input, output, .. } = layer.shape();
-    let (rows, stride) = (x.len() / input, layer.padded_width() + 5);
+    let (rows, stride) = (x.len() / input, padded_width(layer) + 5);
     let converted = Converted::new(threads, layer.isa, layer.element(), (x, input), (rows, input));
     let lhs = match layer.element() {
         Element::F32 => LhsRows::f32(x, input),
@@ -69,6 +74,7 @@ fn expected(format: Format, spec: &LinearSpec, x: &[f32], input: usize) -> Vec<(
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn products_are_right_at_every_level() {
     let threads = Threads::new(Some(2)).unwrap();
     for isa in levels() {
@@ -99,6 +105,7 @@ fn products_are_right_at_every_level() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn a_row_has_the_same_bits_in_any_batch_on_any_threads() {
     let pools = [1, 2, 3].map(|n| Threads::new(Some(n)).unwrap());
     let (input, output) = (100, 97);
@@ -124,6 +131,7 @@ fn a_row_has_the_same_bits_in_any_batch_on_any_threads() {
 
 /// A row of panels that several blocks of rows pass one after the other.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn more_rows_than_the_cache_holds() {
     let threads = Threads::new(Some(2)).unwrap();
     let (input, output, rows) = (4096, 3, 1200);
@@ -198,7 +206,7 @@ fn activation_gate_and_residual_follow_the_sum() {
             let parts = gate.parts.iter().chain(&up.parts).cloned().collect();
             let gated = pack(&LinearSpec { parts, gated: true, scale: 0.5 });
             // Rows of the residual are as far apart as whole panels need.
-            let stride = gated.padded_width();
+            let stride = padded_width(&gated);
             let data = values(6, rows * stride);
             let residual = Some(Residual { data: &data, stride });
             let got = run(&threads, &gated, &x, Epilogue { activation, residual, ..PLAIN });
