@@ -1,4 +1,8 @@
 //! The loops of the operations other than products, each written once over [`Simd`](crate::simd::Simd).
 
+pub(crate) mod attention;
+pub(crate) mod choose;
+pub(crate) mod log_softmax;
+pub(crate) mod norm;
 pub(crate) mod quantise;
 pub(crate) mod round;

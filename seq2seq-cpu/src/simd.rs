@@ -76,8 +76,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn eq(self, a: Self::V, b: Self::V) -> Self::M;
     /// Lanes of `a` where `m` holds, of `b` elsewhere.
     fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
-    /// Whether `m` holds in some lane.
-    fn any(self, m: Self::M) -> bool;
+    /// Whether `m` holds in every lane.
+    fn all(self, m: Self::M) -> bool;
 
     /// Zeros.
     #[inline(always)]

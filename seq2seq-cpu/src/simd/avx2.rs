@@ -107,7 +107,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn any(self, m: __m256) -> bool {
-        unsafe { _mm256_movemask_ps(m) != 0 }
+    fn all(self, m: __m256) -> bool {
+        unsafe { _mm256_movemask_ps(m) == 0xff }
     }
 }

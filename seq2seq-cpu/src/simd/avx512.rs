@@ -118,7 +118,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn any(self, m: __mmask16) -> bool {
-        m != 0
+    fn all(self, m: __mmask16) -> bool {
+        m == 0xffff
     }
 }

@@ -107,7 +107,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn any(self, m: uint32x4_t) -> bool {
-        unsafe { vmaxvq_u32(m) != 0 }
+    fn all(self, m: uint32x4_t) -> bool {
+        unsafe { vminvq_u32(m) != 0 }
     }
 }

@@ -102,7 +102,7 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn any(self, m: [bool; 4]) -> bool {
-        m.into_iter().any(|x| x)
+    fn all(self, m: [bool; 4]) -> bool {
+        m.into_iter().all(|x| x)
     }
 }

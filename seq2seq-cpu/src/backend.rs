@@ -1,0 +1,148 @@
+//! The traits of `seq2seq-core`, each method one function of `ops`.
+
+use crate::ops::{attention, cache, cross, embed, linear, norm, pool, sample, top_k};
+use crate::{Cpu, Embedding, KvCache, Linear, Memory, Norm, RelativeBias, Tensor};
+use seq2seq_core::{
+    AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
+    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool, Ragged, Result,
+    Sampled, ScoreOrder, TopK, Warp,
+};
+
+impl Backend for Cpu {
+    type Tensor = Tensor;
+    type Linear = Linear;
+    type Norm = Norm;
+    type Embedding = Embedding;
+
+    fn describe(&self) -> String {
+        let (threads, isa) = (self.thread_count(), self.isa());
+        let plural = if threads == 1 { "" } else { "s" };
+        format!("cpu ({isa}, {threads} thread{plural})")
+    }
+
+    fn upload(&self, host: &HostTensor) -> Result<Tensor> {
+        embed::upload(self, host)
+    }
+
+    fn download(&self, x: &Tensor) -> Result<Vec<f32>> {
+        Ok(embed::download(x))
+    }
+
+    fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Linear> {
+        linear::pack(self.threads(), self.isa(), spec, format)
+    }
+
+    fn linear(&self, x: &Tensor, layer: &Linear, epilogue: Epilogue<'_, Tensor>) -> Result<Tensor> {
+        linear::linear(self.threads(), x, layer, epilogue)
+    }
+
+    fn embedding(&self, table: &HostTensor) -> Result<Embedding> {
+        embed::embedding(table)
+    }
+
+    fn embed(&self, lookups: &[Lookup<'_, Embedding>]) -> Result<Tensor> {
+        embed::embed(self, lookups)
+    }
+
+    fn norm_weights(&self, spec: &NormSpec) -> Result<Norm> {
+        norm::norm_weights(spec)
+    }
+
+    fn norm(&self, x: &Tensor, norm: &Norm) -> Result<Tensor> {
+        norm::norm(self, x, norm)
+    }
+
+    fn gather_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        pool::gather_rows(self, x, rows)
+    }
+
+    fn pool(&self, x: &Tensor, rows: &Ragged, pool: Pool) -> Result<Tensor> {
+        pool::pool(self, x, rows, pool)
+    }
+}
+
+impl EncoderOps for Cpu {
+    type RelativeBias = RelativeBias;
+
+    fn relative_bias(&self, table: &HostTensor, spec: BucketSpec) -> Result<RelativeBias> {
+        RelativeBias::new(table, &spec)
+    }
+
+    fn attend(
+        &self,
+        qkv: &Tensor,
+        rows: &Ragged,
+        spec: &AttentionSpec,
+        bias: Option<&RelativeBias>,
+    ) -> Result<Tensor> {
+        attention::attend(self, qkv, rows, spec, bias)
+    }
+}
+
+impl DecoderOps for Cpu {
+    type KvCache = KvCache;
+
+    fn kv_cache(&self, spec: &CacheSpec) -> Result<KvCache> {
+        cache::kv_cache(spec)
+    }
+
+    fn extend(&self, cache: &mut KvCache, rows: &Ragged) -> Result<()> {
+        cache::extend(cache, rows)
+    }
+
+    fn attend_step(
+        &self,
+        qkv: &Tensor,
+        rows: &Ragged,
+        cache: &mut KvCache,
+        layer: usize,
+        spec: &AttentionSpec,
+        bias: Option<&RelativeBias>,
+    ) -> Result<Tensor> {
+        cache::attend_step(self, (qkv, rows), (cache, layer), spec, bias)
+    }
+
+    fn reorder(&self, cache: &mut KvCache, parents: &[usize]) -> Result<()> {
+        cache::reorder(cache, parents)
+    }
+
+    fn top_k(
+        &self,
+        logits: &Tensor,
+        k: usize,
+        order: ScoreOrder,
+        rules: &[Vec<LogitRule>],
+    ) -> Result<TopK> {
+        top_k::top_k(self, logits, k, order, rules)
+    }
+
+    fn sample(
+        &self,
+        logits: &Tensor,
+        rules: &[Vec<LogitRule>],
+        warp: &Warp,
+        uniforms: &[f32],
+    ) -> Result<Sampled> {
+        sample::sample(self, logits, (rules, uniforms), warp)
+    }
+}
+
+impl CrossAttentionOps for Cpu {
+    type Memory = Memory;
+
+    fn memory(&self, kv: &Tensor, rows: &Ragged, spec: &AttentionSpec) -> Result<Memory> {
+        cross::memory(self, kv, rows, spec)
+    }
+
+    fn cross_attend(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        memory: &Memory,
+        sources: &[usize],
+        spec: &AttentionSpec,
+        weights: Option<&mut Vec<f32>>,
+    ) -> Result<Tensor> {
+        cross::cross_attend(self, q, (rows, sources), memory, spec, weights)
+    }
+}

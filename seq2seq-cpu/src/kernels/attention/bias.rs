@@ -1,0 +1,114 @@
+//! Relative bias: one value a head and distance, laid out by distance.
+
+use super::BLOCK;
+use crate::simd::Simd;
+use seq2seq_core::{BucketSpec, Error, HostTensor, Result, backend::check};
+
+/// Distances beyond this many positions would only repeat the last bucket, at the cost of memory.
+const FARTHEST: usize = 1 << 24;
+
+/// A bias for each head and each distance between key and query.
+///
+/// Distances from -(max + 16) to max + 15 are stored one by one. Beyond ±max all share the last bucket, so any run of up to
+/// 16 consecutive distances, wherever it lies, equals a stored one: bias is added by plain vector loads.
+#[derive(Debug)]
+pub struct RelativeBias {
+    heads: usize,
+    /// The distance from which on all are equal.
+    max: usize,
+    /// `[H][2 max + 32]`
+    values: Vec<f32>,
+}
+
+impl RelativeBias {
+    pub(crate) fn new(table: &HostTensor, spec: &BucketSpec) -> Result<Self> {
+        let heads = check::relative_bias(table, spec)?;
+        let max = spec.max_distance;
+        if max > FARTHEST {
+            return Err(Error::Unsupported {
+                what: format!("a relative bias up to distance {max}"),
+                hint: format!("distances up to {FARTHEST}"),
+            });
+        }
+        let table = table.to_f32();
+        let distances = -((max + BLOCK) as isize)..(max + BLOCK) as isize;
+        let buckets: Vec<usize> = distances.map(|d| spec.bucket(d)).collect();
+        let values = (0..heads).flat_map(|h| buckets.iter().map(move |b| (b, h)));
+        Ok(Self { heads, max, values: values.map(|(b, h)| table[b * heads + h]).collect() })
+    }
+
+    /// H
+    pub(crate) fn heads(&self) -> usize {
+        self.heads
+    }
+
+    /// What `head` sees from a query at `position`.
+    pub(super) fn seen_from(&self, head: usize, position: usize) -> Seen<'_> {
+        let count = 2 * (self.max + BLOCK);
+        Seen { values: &self.values[head * count..][..count], max: self.max, position }
+    }
+}
+
+/// The bias of one head for a query at one position.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    values: &'a [f32],
+    max: usize,
+    position: usize,
+}
+
+impl Seen<'_> {
+    /// For the keys at `position` and the next lanes.
+    #[inline(always)]
+    pub(super) fn at<S: Simd>(&self, s: S, position: usize) -> S::V {
+        let distance = position as isize - self.position as isize;
+        let lowest = -((self.max + BLOCK) as isize);
+        let index = distance.clamp(lowest, self.max as isize) - lowest;
+        s.load(&self.values[index as usize..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+    use crate::simd::{Kernel, MAX_LANES, dispatch};
+
+    struct Lanes<'a>(Seen<'a>, usize);
+    impl Kernel for Lanes<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Vec<f32> {
+            let mut out = [0.0; MAX_LANES];
+            s.store(self.0.at(s, self.1), &mut out);
+            out[..S::LANES].to_vec()
+        }
+    }
+
+    #[test]
+    fn every_distance_has_its_bucket() {
+        let spec = BucketSpec { buckets: 8, max_distance: 20, bidirectional: true };
+        let table: Vec<f32> = (0..16).map(|i| i as f32).collect();
+        let table = HostTensor::from_f32(vec![8, 2], &table).unwrap();
+        let bias = RelativeBias::new(&table, &spec).unwrap();
+        for isa in Isa::available() {
+            for (head, query) in [(0, 0), (1, 0), (0, 37), (1, 100), (1, 1000)] {
+                for key in (0..200).step_by(4) {
+                    let lanes = dispatch(isa, Lanes(bias.seen_from(head, query), key));
+                    for (i, got) in lanes.into_iter().enumerate() {
+                        let bucket = spec.bucket((key + i) as isize - query as isize);
+                        assert_eq!(got, (bucket * 2 + head) as f32, "{isa} {query} {key} {i}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_absurd_distance_is_refused() {
+        let spec = BucketSpec { buckets: 8, max_distance: 1 << 60, bidirectional: true };
+        let table = HostTensor::from_f32(vec![8, 1], &[0.0; 8]).unwrap();
+        assert!(RelativeBias::new(&table, &spec).is_err());
+    }
+}

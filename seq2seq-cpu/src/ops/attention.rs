@@ -1,0 +1,181 @@
+//! Attention within whole sequences, and what all attentions share: the laying out of keys and values and the division of
+//! the rows into units.
+
+use crate::kernels::attention::{Angles, BLOCK, Call, Held, RelativeBias, Store, Unit, padded};
+use crate::memory::{Buffer, Runs, Tensor, Tiles};
+use crate::{Cpu, simd::dispatch};
+use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
+use std::ops::Range;
+
+/// Scores that the units of one worker keep in its second cache.
+const SCORES: usize = 1 << 16;
+
+pub(crate) fn attend(
+    cpu: &Cpu,
+    qkv: &Tensor,
+    rows: &Ragged,
+    spec: &AttentionSpec,
+    bias: Option<&RelativeBias>,
+) -> Result<Tensor> {
+    check::attend(qkv, rows, spec, bias.map(RelativeBias::heads))?;
+    let angles = spec.rotary.as_ref().map(|r| Angles::new(cpu.threads(), r, rows, |_| 0));
+    let source = Source { x: qkv, column: spec.inner(), angles: angles.as_ref() };
+    let held = Sequences::new(cpu, &source, rows, spec);
+    let call = Call { queries: qkv, spec, causal: spec.causal, angles: angles.as_ref(), bias };
+    let group = |held| Group { rows: rows.range(held), position: 0, len: rows.length(held), held };
+    let groups = (0..rows.sequences()).map(group);
+    Ok(run(cpu, &call, groups, None, |i, head| held.of(i, head)))
+}
+
+/// Rows that hold keys and values.
+pub(crate) struct Source<'a> {
+    pub(crate) x: &'a Tensor,
+    /// Where the keys begin in a row; the values follow.
+    pub(crate) column: usize,
+    /// For each row.
+    pub(crate) angles: Option<&'a Angles>,
+}
+
+impl Source<'_> {
+    /// Lays out `rows` for one key-value head from `position` on.
+    pub(crate) fn store(
+        &self,
+        cpu: &Cpu,
+        spec: &AttentionSpec,
+        (head, rows, position): (usize, Range<usize>, usize),
+        (keys, values): (&mut [f32], &mut [f32]),
+    ) {
+        let (x, angles, width) = (self.x, self.angles, spec.head_dim);
+        let key = self.column + head * width;
+        let columns = (key, key + spec.kv_width());
+        dispatch(cpu.isa(), Store { x, rows, columns, width, angles, position, keys, values });
+    }
+}
+
+/// Keys and values of whole sequences: `[sequence][G]`, each head in one piece.
+#[derive(Debug)]
+pub(crate) struct Sequences {
+    keys: Buffer<f32>,
+    values: Buffer<f32>,
+    /// Where the head g of sequence i begins: entry i · G + g, in keys and in values.
+    key_bounds: Buffer<usize>,
+    value_bounds: Buffer<usize>,
+    heads: usize,
+}
+
+impl Sequences {
+    pub(crate) fn new(cpu: &Cpu, source: &Source<'_>, rows: &Ragged, spec: &AttentionSpec) -> Self {
+        let heads = spec.kv_heads;
+        let bounds = |unit: usize, step: usize| {
+            let mut bounds = Buffer::<usize>::scratch(rows.sequences() * heads + 1);
+            bounds[0] = 0;
+            for part in 0..rows.sequences() * heads {
+                let size = rows.length(part / heads).div_ceil(unit) * step;
+                bounds[part + 1] = bounds[part] + size;
+            }
+            bounds
+        };
+        let key_bounds = bounds(BLOCK, BLOCK * spec.head_dim);
+        let value_bounds = bounds(1, padded(spec.head_dim));
+        let last = rows.sequences() * heads;
+        let mut keys = Buffer::scratch(key_bounds[last]);
+        let mut values = Buffer::scratch(value_bounds[last]);
+        let parts = (Runs::new(&mut keys, &key_bounds), Runs::new(&mut values, &value_bounds));
+        let cost = 2 * rows.rows() * spec.kv_width() / last.max(1);
+        cpu.threads().each_part(parts, cost, |part, (keys, values)| {
+            let rows = rows.range(part / heads);
+            source.store(cpu, spec, (part % heads, rows, 0), (keys, values));
+        });
+        Self { keys, values, key_bounds, value_bounds, heads }
+    }
+
+    /// What `head` holds of sequence `i`.
+    pub(crate) fn of(&self, i: usize, head: usize) -> Held<'_> {
+        let part = i * self.heads + head;
+        let range = |bounds: &[usize]| bounds[part]..bounds[part + 1];
+        let (keys, values) = (range(&self.key_bounds), range(&self.value_bounds));
+        Held::Whole { keys: &self.keys[keys], values: &self.values[values] }
+    }
+}
+
+/// Consecutive query rows that see the same sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Group {
+    pub(crate) rows: Range<usize>,
+    /// The position of the first row.
+    pub(crate) position: usize,
+    /// Positions of the sequence.
+    pub(crate) len: usize,
+    /// Which sequence.
+    pub(crate) held: usize,
+}
+
+/// Runs `call` for groups that together are all rows of its queries, in order. `held(sequence, head)` gives keys and values.
+///
+/// `weights`, where wanted, has room for H · (longest `len`) columns. The weights of a row lie there in G runs of equal
+/// length, one a key-value head, each begun by H / G · `len` weights.
+pub(crate) fn run<'a>(
+    cpu: &Cpu,
+    call: &Call<'_>,
+    groups: impl Iterator<Item = Group> + Clone,
+    weights: Option<&mut Tensor>,
+    held: impl Fn(usize, usize) -> Held<'a> + Sync,
+) -> Tensor {
+    let spec = call.spec;
+    let pieces = Pieces::new(call, groups, cpu.threads().count());
+    let mut out = Tensor::scratch(call.queries.rows(), spec.inner());
+    let (heads, width) = (spec.kv_heads, call.group() * spec.head_dim);
+    let tiles = Tiles::new(&mut out, &pieces.bounds, heads, width);
+    let weights = weights.map(|weights| {
+        let width = weights.width() / heads;
+        Tiles::new(weights, &pieces.bounds, heads, width)
+    });
+    cpu.threads().each_part((tiles, weights), pieces.cost, |i, (out, weights)| {
+        let (Group { rows, position, len, held: sequence }, kv_head) =
+            (pieces.get(i / heads), i % heads);
+        let held = held(sequence, kv_head);
+        dispatch(cpu.isa(), Unit { call, kv_head, rows, position, held, len, out, weights });
+    });
+    out
+}
+
+/// Groups cut so that the scores of a piece stay in the second cache and every worker gets some.
+struct Pieces {
+    /// Where the rows of each piece begin, and the end.
+    bounds: Buffer<usize>,
+    /// For each piece: position, len and held of its group, from the piece's first row on.
+    of: Buffer<[usize; 3]>,
+    /// Element-wise steps of a piece and key-value head, on average.
+    cost: usize,
+}
+
+impl Pieces {
+    fn new(call: &Call<'_>, groups: impl Iterator<Item = Group> + Clone, workers: usize) -> Self {
+        let (rows, spec) = (call.queries.rows(), call.spec);
+        // Two units a worker, unless they become too small for a tile.
+        let share = (rows * spec.kv_heads).div_ceil(2 * workers).max(8);
+        let size = |group: &Group| {
+            let scores = group.len.next_multiple_of(BLOCK).max(1) * call.group();
+            (SCORES / scores).clamp(1, share)
+        };
+        let count = groups.clone().map(|g| g.rows.len().div_ceil(size(&g))).sum();
+        let mut bounds = Buffer::scratch(count + 1);
+        let mut of = Buffer::scratch(count);
+        let (mut next, mut work) = (0, 0);
+        for group in groups {
+            work += group.rows.len() * group.len * spec.inner() / 4;
+            for start in group.rows.clone().step_by(size(&group)) {
+                bounds[next] = start;
+                of[next] = [group.position + start - group.rows.start, group.len, group.held];
+                next += 1;
+            }
+        }
+        bounds[count] = rows;
+        Self { bounds, of, cost: work / (count * spec.kv_heads).max(1) }
+    }
+
+    fn get(&self, i: usize) -> Group {
+        let [position, len, held] = self.of[i];
+        Group { rows: self.bounds[i]..self.bounds[i + 1], position, len, held }
+    }
+}

@@ -1,0 +1,75 @@
+use super::*;
+use crate::CpuOptions;
+use seq2seq_core::HostTensor;
+
+const SPEC: AttentionSpec =
+    AttentionSpec { heads: 2, kv_heads: 1, head_dim: 5, scale: 0.5, causal: true, rotary: None };
+
+/// Rows that tell of the hypothesis' history: the same ids give the same rows.
+fn rows(cpu: &Cpu, ids: impl IntoIterator<Item = usize>) -> Tensor {
+    let width = SPEC.qkv_width();
+    let row = |id: usize| (0..width).map(move |c| ((id * 31 + c * 17) % 23) as f32 / 11.0 - 1.0);
+    let values: Vec<f32> = ids.into_iter().flat_map(row).collect();
+    let host = HostTensor::from_f32(vec![values.len() / width, width], &values).unwrap();
+    crate::ops::embed::upload(cpu, &host).unwrap()
+}
+
+/// Unequal hypotheses until no slot is safe: each must still see its own history, and only that.
+#[test]
+fn separated_hypotheses_keep_their_histories() {
+    let cpu = Cpu::new(CpuOptions { threads: Some(2), isa: None }).unwrap();
+    let spec =
+        CacheSpec { layers: 1, kv_heads: 1, head_dim: 5, sequences: 1, beams: 3, capacity: 60 };
+    let mut cache = kv_cache(&spec).unwrap();
+    let mut histories: Vec<Vec<usize>> = vec![Vec::new()];
+    let mut next = 0;
+    let mut step = |cache: &mut KvCache, histories: &mut [Vec<usize>], lengths: &[usize]| {
+        let ragged = Ragged::from_lengths(lengths.iter().copied());
+        let mut ids = Vec::new();
+        for (history, &n) in histories.iter_mut().zip(lengths) {
+            let new = next..next + n;
+            next += n;
+            ids.extend(new.clone());
+            history.extend(new);
+        }
+        extend(cache, &ragged).unwrap();
+        let x = rows(&cpu, ids);
+        let got = attend_step(&cpu, (&x, &ragged), (cache, 0), &SPEC, None).unwrap();
+        for (history, range) in histories.iter().zip(ragged.ranges()) {
+            let alone = Ragged::from_lengths([history.len()]);
+            let x = rows(&cpu, history.iter().copied());
+            let want = crate::ops::attention::attend(&cpu, &x, &alone, &SPEC, None).unwrap();
+            for (back, n) in range.rev().enumerate() {
+                assert_eq!(got.row(n), want.row(history.len() - 1 - back));
+            }
+        }
+    };
+    let turns: [(&[usize], &[usize]); 6] = [
+        (&[0, 0], &[0, 30]),
+        (&[0, 1, 1], &[1, 1, 1]),
+        // The owner of the slot in which hypothesis 2 reads is gone, and the short one has two children.
+        (&[0, 0, 2], &[20, 19, 1]),
+        (&[2, 2, 1], &[1, 2, 3]),
+        (&[2, 0, 1], &[1, 1, 1]),
+        (&[1, 1, 1], &[1, 1, 1]),
+    ];
+    step(&mut cache, &mut histories, &[3]);
+    for (parents, lengths) in turns {
+        reorder(&mut cache, parents).unwrap();
+        histories = parents.iter().map(|&p| histories[p].clone()).collect();
+        step(&mut cache, &mut histories, lengths);
+    }
+}
+
+#[test]
+fn sizes_that_overflow_are_errors() {
+    let spec =
+        CacheSpec { layers: 1, kv_heads: 1, head_dim: 1, sequences: 1, beams: 1, capacity: 16 };
+    for bad in [
+        CacheSpec { capacity: usize::MAX - 20, ..spec },
+        CacheSpec { capacity: 1 << 60, ..spec },
+        CacheSpec { beams: 1 << 40, sequences: 1 << 40, ..spec },
+    ] {
+        assert!(kv_cache(&bad).is_err(), "{bad:?}");
+    }
+}

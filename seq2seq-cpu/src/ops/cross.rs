@@ -1,0 +1,109 @@
+//! Attention of a decoder to an encoder's output.
+
+use super::attention::{Group, Sequences, Source, run};
+use crate::Cpu;
+use crate::kernels::attention::Call;
+use crate::memory::Tensor;
+use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
+
+/// Keys and values of the source sequences, laid out once for a whole decoding.
+#[derive(Debug)]
+pub struct Memory {
+    held: Sequences,
+    rows: Ragged,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+pub(crate) fn memory(
+    cpu: &Cpu,
+    kv: &Tensor,
+    rows: &Ragged,
+    spec: &AttentionSpec,
+) -> Result<Memory> {
+    check::memory(kv, rows, spec)?;
+    let held = Sequences::new(cpu, &Source { x: kv, column: 0, angles: None }, rows, spec);
+    let (kv_heads, head_dim) = (spec.kv_heads, spec.head_dim);
+    Ok(Memory { held, rows: rows.clone(), kv_heads, head_dim })
+}
+
+/// One call: which rows attend to which sources.
+#[derive(Clone, Copy)]
+struct Cross<'a> {
+    rows: &'a Ragged,
+    memory: &'a Memory,
+    sources: &'a [usize],
+}
+
+impl<'a> Cross<'a> {
+    /// Neighbours with one source, such as the beams of a sequence, form one group: they read its keys and values once.
+    fn groups(self) -> impl Iterator<Item = Group> + Clone + 'a {
+        let Self { rows, memory, sources } = self;
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let first = next;
+            let &held = sources.get(first)?;
+            next += sources[first..].iter().take_while(|&&source| source == held).count();
+            let rows = rows.range(first).start..rows.range(next - 1).end;
+            Some(Group { rows, position: 0, len: memory.rows.length(held), held })
+        })
+    }
+}
+
+pub(crate) fn cross_attend(
+    cpu: &Cpu,
+    q: &Tensor,
+    (rows, sources): (&Ragged, &[usize]),
+    memory: &Memory,
+    spec: &AttentionSpec,
+    weights: Option<&mut Vec<f32>>,
+) -> Result<Tensor> {
+    let held = (memory.rows.sequences(), memory.kv_heads, memory.head_dim);
+    check::cross_attend(q, rows, sources, spec, held)?;
+    let cross = Cross { rows, memory, sources };
+    let call = Call { queries: q, spec, causal: false, angles: None, bias: None };
+    let of = |i, head| memory.held.of(i, head);
+    let Some(weights) = weights else {
+        return Ok(run(cpu, &call, cross.groups(), None, of));
+    };
+    let longest = cross.groups().map(|g| g.len).max().unwrap_or(0);
+    let mut padded = Tensor::scratch(q.rows(), spec.heads * longest);
+    let out = run(cpu, &call, cross.groups(), Some(&mut padded), of);
+    for Group { rows, len, .. } in cross.groups() {
+        for row in rows {
+            let heads = padded.row(row).chunks_exact((call.group() * longest).max(1));
+            heads.for_each(|run| weights.extend_from_slice(&run[..call.group() * len]));
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CpuOptions;
+    use seq2seq_core::HostTensor;
+
+    #[test]
+    fn beams_of_one_source_form_a_group() {
+        let cpu = Cpu::new(CpuOptions { threads: Some(1), isa: None }).unwrap();
+        let spec = AttentionSpec {
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 1,
+            scale: 1.0,
+            causal: false,
+            rotary: None,
+        };
+        let kv = HostTensor::from_f32(vec![5, 2], &[1.0; 10]).unwrap();
+        let kv = crate::ops::embed::upload(&cpu, &kv).unwrap();
+        let memory = memory(&cpu, &kv, &Ragged::from_lengths([3, 2]), &spec).unwrap();
+        let rows = Ragged::from_lengths([1, 2, 0, 1]);
+        let groups = |sources: &[usize]| -> Vec<_> {
+            Cross { rows: &rows, memory: &memory, sources }.groups().collect()
+        };
+        let group = |rows, len, held| Group { rows, position: 0, len, held };
+        assert_eq!(groups(&[1, 1, 0, 0]), [group(0..3, 2, 1), group(3..4, 3, 0)]);
+        assert_eq!(groups(&[0, 0, 0, 0]), [group(0..4, 3, 0)]);
+    }
+}
