@@ -146,11 +146,12 @@ pub trait DecoderOps: EncoderOps {
     fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache>;
 
     /// Begins a pass: hypothesis i grows by `rows.length(i)` positions, which may differ and may be 0.
-    /// Fails, changing nothing, where one would not fit.
+    /// Fails, changing nothing, where one would not fit, and where a layer has not attended in the last pass
+    /// ([`check::Pass`]).
     fn extend(&self, cache: &mut Self::KvCache, rows: &Ragged) -> Result<()>;
 
     /// Stores the keys and values of the new rows of this pass in `layer`, then attends causally to everything the
-    /// hypothesis holds: `[N, (H + 2 G) D]` to `[N, H D]`. `rows` is that of [`extend`](Self::extend).
+    /// hypothesis holds: `[N, (H + 2 G) D]` to `[N, H D]`. `rows` is that of [`extend`](Self::extend); each layer once.
     /// Positions (rotary, relative bias) continue those in the cache.
     fn attend_step(
         &self,
@@ -177,6 +178,7 @@ pub trait DecoderOps: EncoderOps {
 
     /// Draws one id a row: rules, warp, softmax, then the first id (in rising order) at which the cumulative
     /// probability exceeds `uniforms[row]`, a number in [0, 1).
+    /// Fails on a row that has no distribution: every id banned, or a score NaN or plus infinity.
     fn sample(
         &self,
         logits: &Self::Tensor,
@@ -192,6 +194,7 @@ pub trait CrossAttentionOps: EncoderOps {
     type Memory: Send + Sync;
 
     /// From `[N, 2 G D]` (key | value), the projected encoder output; `rows` are the source sequences.
+    /// There are no positions: fails where `spec` is rotary.
     fn memory(
         &self,
         kv: &Self::Tensor,

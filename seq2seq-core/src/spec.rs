@@ -14,7 +14,7 @@ pub enum Format {
     /// bf16 weights; activations rounded to bf16 (nearest, ties to even), products exact, f32 sums.
     Bf16,
     /// int8 weights with one scale an output channel, int8 activations with one scale a row
-    /// (both symmetric, 127 steps a side), exact i32 sums.
+    /// (both symmetric, 127 steps a side), exact i32 sums. [`quant`](crate::quant) defines both to the bit.
     Int8,
 }
 

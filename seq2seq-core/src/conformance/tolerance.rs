@@ -223,7 +223,7 @@ pub fn softmax(scores: &[Approx]) -> Vec<Approx> {
     p.iter().zip(&relative).map(bound).collect()
 }
 
-/// The bound of Σ weight · value over the keys of one query.
+/// The bound of Σ weight · value over the keys of one query; each product and sum may lose 2⁻¹⁴⁹ to underflow.
 pub fn weighted_sum(weights: &[Approx], values: impl Iterator<Item = f64>) -> Approx {
     let rounding = gamma(weights.len() + 1);
     let (mut value, mut error) = (0.0, 0.0);
@@ -231,7 +231,7 @@ pub fn weighted_sum(weights: &[Approx], values: impl Iterator<Item = f64>) -> Ap
         value += w.value * v;
         error += (w.error + rounding * w.value) * v.abs();
     }
-    Approx::rounded(value, error)
+    Approx::rounded(value, error + SUBNORMAL * weights.len() as f64)
 }
 
 /// The bounds of log-softmax: (s - m) - ln Σ e^(s - m), for scores that are each off by `error`.
