@@ -39,7 +39,8 @@ use seq2seq_core::DecoderOps;
 
 /// Carries out `plan` in a fresh `session`: for each row its sequences, the best first, or as they were drawn.
 ///
-/// Beam search may find fewer sequences than `num_return_sequences` where the rules leave no more.
+/// Where the rules leave fewer continuations than there are beams, transformers fills up with placeholders that score
+/// about -1e9. So does this as far as they have ids of their own; else there are fewer sequences.
 ///
 /// # Errors
 /// Where the rules leave no id to choose or the scores are not numbers, and whatever the session or its backend report.

@@ -164,7 +164,13 @@ mod tests {
     use serde_json::{Value, json};
 
     fn error(value: Value) -> String {
-        let layers = ConfigLayers::new().with_json(value.as_object().unwrap()).unwrap();
+        error_over(&json!({}), &value)
+    }
+
+    /// What is wrong with the caller's settings over a file's.
+    fn error_over(file: &Value, caller: &Value) -> String {
+        let layers = ConfigLayers::from_files(&Default::default(), file.as_object()).unwrap();
+        let layers = layers.with_json(caller.as_object().unwrap()).unwrap();
         let context = Context {
             encoder_decoder: true,
             vocab: 10,
@@ -211,6 +217,18 @@ mod tests {
         ] {
             let e = error(value.clone());
             assert!(e.contains(says), "{value}: {e}");
+        }
+    }
+
+    /// bart-large-cnn says min_length 56: asking it for 20 tokens is no mistake.
+    #[test]
+    fn lengths_of_a_file_may_cross_those_of_the_caller() {
+        for (file, caller) in [
+            (json!({"min_length": 56}), json!({"max_length": 20})),
+            (json!({"max_length": 20}), json!({"min_length": 56})),
+            (json!({"min_new_tokens": 9, "max_new_tokens": 8}), json!({})),
+        ] {
+            assert_eq!(error_over(&file, &caller), "", "{file} {caller}");
         }
     }
 

@@ -118,6 +118,20 @@ fn rules_that_leave_nothing_are_an_error() {
     }
 }
 
+/// After 3 nothing may follow, after 2 only 2: the search ends at the length limit though a beam has not finished. A
+/// second sequence is a placeholder of transformers, which took the same way from a score of -1e9.
+#[test]
+fn beams_without_continuation_do_not_finish() {
+    let case = Case::new(json!({
+        "num_beams": 3, "num_return_sequences": 3, "max_new_tokens": 3,
+        "suppress_tokens": [0, 1, 4, 5, 6, 7, 8], "bad_words_ids": [[3, 2], [3, 3], [2, 3]],
+    }));
+    for row in case.run().unwrap() {
+        assert!(row.len() < 3 && row.iter().all(|g| g.ids == [0, 2, 2, 2]), "{row:?}");
+        assert!(row[0].score > -10.0 && row[1..].iter().all(|g| g.score < -1e8), "{row:?}");
+    }
+}
+
 #[test]
 fn errors_of_the_session_pass_through() {
     for kwargs in [json!({}), json!({"num_beams": 3}), json!({"do_sample": true})] {

@@ -121,6 +121,9 @@ def draw(r):
         kw["early_stopping"] = r.choice([False, False, True, "never"])
         kw["length_penalty"] = r.choice([1.0, 1.0, 0.6, 2.0, 0.0, -0.5, 1.7])
         kw["num_return_sequences"] = r.randint(1, beams)
+        if some(r, 0.15):  # where the last of the best depends on when the search ends
+            kw |= {"num_return_sequences": beams, "max_new_tokens": 12, "length_penalty": r.choice([-1.0, -0.3, 1.0])}
+            kw["early_stopping"] = r.choice([False, "never"])
         if some(r, 0.2):
             kw["renormalize_logits"] = True
     options = [
