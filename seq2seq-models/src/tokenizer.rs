@@ -8,9 +8,9 @@ mod clean_up;
 mod config;
 mod encoding;
 mod stream;
-mod token_bytes;
 #[cfg(test)]
 pub(crate) mod test_tokenizers;
+mod token_bytes;
 
 pub use encoding::Encoding;
 pub use stream::TextStream;
@@ -18,7 +18,7 @@ pub use stream::TextStream;
 use crate::{Error, Files, Result};
 use config::TokenizerConfig;
 use std::path::{Path, PathBuf};
-use tokenizers::{Decoder, ModelWrapper, PostProcessor, TruncationDirection};
+use tokenizers::{Decoder, ModelWrapper, PostProcessor, PostProcessorWrapper, TruncationDirection};
 
 /// What holds the vocabulary and all rules.
 const FILE: &str = "tokenizer.json";
@@ -26,7 +26,9 @@ const FILE: &str = "tokenizer.json";
 /// The tokenizer of one checkpoint. `Sync`: one serves all threads.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
+    /// Without its post-processor: this trims offsets, which must happen once, after texts have been cut.
     inner: tokenizers::Tokenizer,
+    post_processor: Option<PostProcessorWrapper>,
     config: TokenizerConfig,
 }
 
@@ -58,17 +60,14 @@ impl Tokenizer {
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
         inner.with_truncation(None).map_err(malformed)?;
         inner.with_padding(None);
-        Ok(Self { inner, config })
+        let post_processor = inner.get_post_processor().cloned();
+        inner.with_post_processor(None::<PostProcessorWrapper>);
+        Ok(Self { inner, post_processor, config })
     }
 
     /// The ids of `text` with the special tokens that the model expects around it.
     pub fn encode(&self, text: &str) -> Result<Encoding> {
         self.finish(self.bare(text)?, None)
-    }
-
-    /// As [`encode`](Self::encode), without special tokens.
-    pub fn encode_bare(&self, text: &str) -> Result<Encoding> {
-        self.bare(text).map(Encoding::new)
     }
 
     /// The ids of a pair, such as a question and a context, with special tokens and segment ids.
@@ -116,7 +115,7 @@ impl Tokenizer {
 
     /// Tokens of a window of `limit` that are left beside the special ones.
     fn room(&self, limit: usize, pair: bool) -> Result<usize> {
-        let added = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(pair));
+        let added = self.post_processor.as_ref().map_or(0, |p| p.added_tokens(pair));
         limit.checked_sub(added).filter(|&room| room > 0).ok_or_else(|| {
             Error::Input(format!("a limit of {limit} tokens: {added} special tokens leave no room"))
         })
@@ -133,8 +132,15 @@ impl Tokenizer {
         first: tokenizers::Encoding,
         second: Option<tokenizers::Encoding>,
     ) -> Result<Encoding> {
-        self.inner
-            .post_process(first, second, true)
+        let whole = match &self.post_processor {
+            Some(processor) => processor.process(first, second, true),
+            None => <dyn PostProcessor>::default_process(
+                [first].into_iter().chain(second).collect(),
+                true,
+            )
+            .map(|parts| tokenizers::Encoding::merge(parts, false)),
+        };
+        whole
             .map(Encoding::new)
             .map_err(|e| Error::Input(format!("the tokenizer cannot add special tokens: {e}")))
     }
