@@ -1,7 +1,7 @@
 //! Where a model runs. The only file that names a backend.
 
 use crate::{Error, Result, checkpoint::Checkpoint, model::Engine, plan::ModelPlan};
-use seq2seq_core::{Format, SeqBackend, reference::Reference};
+use seq2seq_core::{Format, reference::Reference};
 use std::{fmt, str::FromStr};
 
 /// What computes.
@@ -50,9 +50,10 @@ pub struct LoadOptions {
     pub device: Device,
     /// How linear layers are stored and multiplied. Embeddings stay as they are in the file.
     pub format: Format,
-    /// Threads of the CPU backend; all cores where absent.
+    /// Threads of the CPU backend; one for each physical core where absent.
     pub threads: Option<usize>,
-    /// Instruction set of the CPU backend by its name; the best there is where absent.
+    /// Instruction set of the CPU backend by its name: `scalar`, `avx2`, `avx512`, `neon`. Where absent, what
+    /// `SEQ2SEQ_CPU_ISA` names, or the best that the machine has.
     pub isa: Option<String>,
     /// One of `architectures` to be used in place of what config.json says, such as `BartForConditionalGeneration`
     /// for a checkpoint that was saved as `BartModel`.
@@ -67,15 +68,16 @@ pub(crate) fn load(
 ) -> Result<Engine> {
     match options.device {
         Device::Cpu => load_cpu(checkpoint, plan, options),
-        Device::Reference => on(Reference, checkpoint, plan, options.format),
+        Device::Reference => Engine::load(Reference, checkpoint, plan, options.format),
     }
 }
 
 #[cfg(feature = "cpu")]
 fn load_cpu(checkpoint: &Checkpoint, plan: &ModelPlan, options: &LoadOptions) -> Result<Engine> {
-    let (threads, isa) = (options.threads, options.isa.clone());
-    let cpu = seq2seq_cpu::Cpu::new(seq2seq_cpu::CpuOptions { threads, isa })?;
-    on(cpu, checkpoint, plan, options.format)
+    use seq2seq_cpu::{Cpu, CpuOptions, Isa};
+    let isa = options.isa.as_deref().map(Isa::from_name).transpose()?;
+    let cpu = Cpu::new(CpuOptions { threads: options.threads, isa })?;
+    Engine::load(cpu, checkpoint, plan, options.format)
 }
 
 #[cfg(not(feature = "cpu"))]
@@ -87,13 +89,16 @@ fn load_cpu(_: &Checkpoint, _: &ModelPlan, _: &LoadOptions) -> Result<Engine> {
     .into())
 }
 
-fn on<B: SeqBackend>(
-    backend: B,
-    checkpoint: &Checkpoint,
-    plan: &ModelPlan,
-    format: Format,
-) -> Result<Engine> {
-    Engine::load(backend, checkpoint, plan, format)
+/// The CPU at every level that this machine has, or at the one that `SEQ2SEQ_CPU_ISA` forces.
+#[cfg(all(test, feature = "cpu"))]
+pub(crate) fn every_cpu() -> Vec<impl seq2seq_core::SeqBackend> {
+    use seq2seq_cpu::{Cpu, CpuOptions, Isa, isa::ISA_VARIABLE};
+    let levels = match std::env::var(ISA_VARIABLE) {
+        Ok(name) => vec![Isa::from_name(&name).unwrap()],
+        Err(_) => Isa::available(),
+    };
+    let cpu = |isa| Cpu::new(CpuOptions { threads: Some(2), isa: Some(isa) }).unwrap();
+    levels.into_iter().map(cpu).collect()
 }
 
 #[cfg(test)]

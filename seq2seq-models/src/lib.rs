@@ -1,4 +1,31 @@
 //! Models as descriptions, checkpoints, decoding and tasks, over any backend.
+//!
+//! ```no_run
+//! use seq2seq_models::{LoadOptions, Model, Prompt, generate::GenerationConfig};
+//!
+//! let model = Model::load("flan-t5-small", &LoadOptions::default())?;
+//! let prompt = Prompt { input_ids: vec![13959, 1566, 12, 2968, 10, 1], decoder_input_ids: None };
+//! let config = GenerationConfig { num_beams: Some(4), ..GenerationConfig::default() };
+//! let rows = model.generate(&[prompt], &config, &mut ())?;
+//! println!("{:?} {}", rows[0][0].ids, rows[0][0].score);
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`model`] | a loaded model behind one handle |
+//! | [`request`] | what it is asked, and what it answers |
+//! | [`plan`] | a model as plain data |
+//! | [`families`] | from a configuration to a plan and the names of tensors |
+//! | [`checkpoint`] | folders, safetensors, tensors by our names |
+//! | `blocks`, `stacks` | the one implementation of every plan, over any backend |
+//! | [`generate`] | decoding as Hugging Face `generate()` does it |
+//! | [`tokenizer`], [`tasks`] | text in, text and labels out |
+//! | [`mod@inspect`] | a folder on paper |
+//! | [`device`] | the choice of a backend; the only file that names one |
+//!
+//! "PARITY trap n" in comments names an entry of `docs/parity.md`: where implementations silently depart from the
+//! transformers library.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod blocks;

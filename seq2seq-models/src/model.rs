@@ -226,6 +226,13 @@ impl Model {
     }
 }
 
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let root = self.files().root().display();
+        write!(f, "Model({} from {root} on {} in {})", self.family(), self.device(), self.format())
+    }
+}
+
 /// The decoding settings of a checkpoint's files.
 pub(crate) fn decoding(checkpoint: &Checkpoint) -> Result<ConfigLayers> {
     const NAME: &str = "generation_config.json";

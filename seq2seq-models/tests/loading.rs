@@ -151,11 +151,11 @@ fn nothing_is_left_over_or_lacking_in_the_fixtures() {
 #[test]
 fn parameters_are_counted_as_transformers_counts_them() {
     // model.num_parameters(): every stored tensor is a parameter, shared ones are stored once.
-    let t5 = fixture("t5_v1_0");
-    let bytes = fs::read(t5.folder.join("model.safetensors")).unwrap();
+    let llama = fixture("llama");
+    let bytes = fs::read(llama.folder.join("model.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let stored: usize = file.iter().map(|(_, t)| t.shape().iter().product::<usize>()).sum();
-    assert_eq!(t5.load(&options()).parameters(), stored);
+    assert_eq!(llama.load(&options()).parameters(), stored);
 }
 
 #[test]

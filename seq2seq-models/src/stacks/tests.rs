@@ -6,6 +6,7 @@ use crate::{
     checkpoint::{Checkpoint, Files, Loader},
     families,
     generate::DecodeSession,
+    plan::ModelPlan,
 };
 use seq2seq_core::{Format, Ragged, SeqBackend, reference::Reference};
 use std::path::Path;
@@ -13,17 +14,17 @@ use std::path::Path;
 /// One of each kind of decoder: buckets, learned positions, sinusoids, rotation.
 const WRITERS: [&str; 6] = ["t5_v1_0", "bart_base", "mbart", "marian_shared", "gpt2", "llama"];
 
-/// A model and whether it has an encoder; `None` where there is no such fixture.
+/// A model and its plan; `None` where there is no such fixture.
 fn load<B: SeqBackend>(
     backend: &B,
     fixture: &str,
     format: Format,
-) -> Option<(Transformer<B>, bool)> {
+) -> Option<(Transformer<B>, ModelPlan)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(fixture);
     let checkpoint = Checkpoint::open(Files::folder(folder).ok()?, None).unwrap();
     let plan = families::plan(&checkpoint).unwrap();
     let loader = Loader::new(backend, &checkpoint, plan.family.names(), format);
-    Some((Transformer::load(&plan, &loader).unwrap(), plan.is_encoder_decoder()))
+    Some((Transformer::load(&plan, &loader).unwrap(), plan))
 }
 
 fn sources() -> Vec<Vec<u32>> {
@@ -32,11 +33,11 @@ fn sources() -> Vec<Vec<u32>> {
 
 /// The logits after every token of `targets`, each with its source, in whole passes: `[sequence][position][V]`.
 fn whole<B: SeqBackend>(
-    (model, encoder): &(Transformer<B>, bool),
+    (model, plan): &(Transformer<B>, ModelPlan),
     sources: &[Vec<u32>],
     targets: &[Vec<u32>],
 ) -> Vec<Vec<Vec<f32>>> {
-    let (input_ids, decoder_input_ids) = match encoder {
+    let (input_ids, decoder_input_ids) = match plan.is_encoder_decoder() {
         true => (sources.to_vec(), Some(targets.to_vec())),
         false => (targets.to_vec(), None),
     };
@@ -103,7 +104,7 @@ fn beams_equal_whole<B: SeqBackend>(backend: &B) {
 
 /// The attention of each hypothesis' last row, one distribution over its source for every head of every layer.
 fn weights_are_distributions<B: SeqBackend>(backend: &B) {
-    let Some((model, _)) = load(backend, "bart_base", Format::F32) else { return };
+    let Some((model, plan)) = load(backend, "bart_base", Format::F32) else { return };
     let mut session = model.session(&sources(), 2, 4).unwrap();
     assert!(session.take_weights().is_empty());
     session.record_weights().unwrap();
@@ -111,11 +112,12 @@ fn weights_are_distributions<B: SeqBackend>(backend: &B) {
     session.reorder(&[0, 2, 2]).unwrap();
     session.step(&[8, 9, 10], &Ragged::single_rows(3)).unwrap();
     let layers = session.take_weights();
-    assert_eq!(layers.len(), 3);
+    let decoder = plan.decoder.unwrap();
+    assert_eq!(layers.len(), decoder.layers);
     for (hypothesis, source) in [4, 7, 7].into_iter().enumerate() {
         for layer in &layers {
             let heads: Vec<_> = layer[hypothesis].chunks(source).collect();
-            assert_eq!(heads.len(), 2);
+            assert_eq!(heads.len(), decoder.attention.heads);
             assert!(heads.iter().all(|h| (h.iter().sum::<f32>() - 1.0).abs() < 1e-5));
         }
     }
@@ -130,4 +132,14 @@ fn on_the_reference() {
     cached_equals_whole(&Reference);
     beams_equal_whole(&Reference);
     weights_are_distributions(&Reference);
+}
+
+#[test]
+#[cfg(feature = "cpu")]
+fn on_every_cpu() {
+    for cpu in crate::device::every_cpu() {
+        cached_equals_whole(&cpu);
+        beams_equal_whole(&cpu);
+        weights_are_distributions(&cpu);
+    }
 }
