@@ -107,6 +107,33 @@ mod tests {
         }
     }
 
+    #[derive(serde::Deserialize)]
+    struct Case {
+        tokenizer: String,
+        strings: Vec<String>,
+        ids: Vec<u32>,
+        ends: bool,
+    }
+
+    /// The same answers as `StopStringCriteria`, for WordPiece, byte-level, byte-fallback and unigram tokenizers.
+    #[test]
+    fn agrees_with_transformers() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let json = std::fs::read(root.join("tests/generate/stop_strings.json")).unwrap();
+        let cases: Vec<Case> = serde_json::from_slice(&json).unwrap();
+        for cases in cases.chunk_by(|a, b| a.tokenizer == b.tokenizer) {
+            let folder = root.join("../fixtures").join(&cases[0].tokenizer);
+            let tokenizer = crate::Tokenizer::from_folder(&folder).unwrap();
+            let text = |id| tokenizer.token_bytes(id);
+            for Case { tokenizer, strings, ids, ends } in cases {
+                let (&last, history) = ids.split_last().unwrap();
+                let stop = Stop::new(vec![], Some(StopStrings::new(strings, &text)));
+                let found = stop.ends(history, last, usize::MAX);
+                assert_eq!(found, *ends, "{tokenizer}: {strings:?} in {ids:?}");
+            }
+        }
+    }
+
     #[test]
     fn eos_and_length_end() {
         let stop = Stop::new(vec![1, 5], None);
