@@ -37,7 +37,7 @@ impl Block {
     /// At least `bytes` bytes, which is not 0. None where the system has not that much.
     pub(super) fn new(bytes: usize, pages: Pages) -> Option<Self> {
         let bytes = round(bytes)?;
-        let start = match bytes >= LARGE && mapped::AVAILABLE {
+        let start = match is_mapped(bytes) {
             true => mapped::map(bytes, pages)?,
             // SAFETY: the size is not 0.
             false => NonNull::new(unsafe { alloc_zeroed(layout(bytes)?) })?,
@@ -56,7 +56,7 @@ impl Block {
 
     /// Whether another owner may take it over.
     pub(super) fn recyclable(&self) -> bool {
-        self.pages == Pages::Large
+        self.pages == Pages::Large && !STRICT
     }
 
     /// Whether it may hold something else than zeros.
@@ -71,7 +71,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.bytes >= LARGE && mapped::AVAILABLE {
+        if is_mapped(self.bytes) {
             mapped::unmap(self.start, self.bytes);
         } else if let Some(layout) = layout(self.bytes) {
             // SAFETY: `new` allocated it with this layout.
@@ -80,11 +80,20 @@ impl Drop for Block {
     }
 }
 
+/// Under the sanitizer (`--cfg seq2seq_strict_memory`) every block is exactly as long as asked for, comes from the allocator
+/// and goes back to it, so that a step beyond its end or its life is seen.
+pub(super) const STRICT: bool = cfg!(seq2seq_strict_memory);
+
 /// The next of the sizes that blocks have: four between one power of two and the next, so that buffers which grow a
 /// little find a block that an earlier one left.
-fn round(bytes: usize) -> Option<usize> {
-    let step = (bytes.checked_next_power_of_two()? / 8).max(ALIGN);
+pub(super) fn round(bytes: usize) -> Option<usize> {
+    let step = if STRICT { 1 } else { (bytes.checked_next_power_of_two()? / 8).max(ALIGN) };
     bytes.checked_next_multiple_of(step).filter(|&b| b <= isize::MAX as usize)
+}
+
+/// Whether a block of that size is pages of its own.
+fn is_mapped(bytes: usize) -> bool {
+    bytes >= LARGE && mapped::AVAILABLE && !STRICT
 }
 
 fn layout(bytes: usize) -> Option<Layout> {

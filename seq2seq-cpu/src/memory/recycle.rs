@@ -1,6 +1,6 @@
 //! Blocks that wait for their next owner, a list for each thread.
 
-use super::block::Block;
+use super::block::{self, Block};
 use std::cell::RefCell;
 
 /// The most blocks of a list. A step of a large model keeps about thirty alive at once.
@@ -28,6 +28,7 @@ impl List {
 
 /// The smallest waiting block of at least `bytes`, and not more than twice as much.
 pub(super) fn take(bytes: usize) -> Option<Block> {
+    let bytes = block::round(bytes)?;
     let fits = |b: &Block| b.bytes() >= bytes && b.bytes() / 2 <= bytes;
     let take = |list: &mut List| {
         let fitting = list.blocks.iter().enumerate().filter(|(_, b)| fits(b));

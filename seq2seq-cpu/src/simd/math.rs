@@ -30,11 +30,8 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let n = s.round(s.mul(x, s.splat(LOG2_E)));
     let r = s.fma(n, s.splat(-LN2_HIGH), x);
     let r = s.fma(n, s.splat(-LN2_LOW), r);
-    let q = polynomial(
-        s,
-        r,
-        [0.499_999_93, 0.166_665_2, 0.041_668_388, 0.008_368_717, 0.001_381_459_9],
-    );
+    let q =
+        polynomial(s, r, [0.499_999_93, 0.166_665_2, 0.041_668_39, 0.008_368_717, 0.001_381_459_9]);
     let e = s.add(s.fma(s.mul(r, r), q, r), s.splat(1.0));
     let half = s.round(s.mul(n, s.splat(0.5)));
     s.mul(s.mul(e, s.pow2(half)), s.pow2(s.sub(n, half)))
@@ -50,7 +47,7 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     let p = polynomial(
         s,
         square,
-        [-0.333_332_82, 0.133_314_42, -0.053_739_715, 0.020_639_087, -0.005_704_987],
+        [-0.333_332_8, 0.133_314_42, -0.053_739_715, 0.020_639_087, -0.005_704_987],
     );
     let small = s.fma(s.mul(x, square), p, x);
     let e = exp(s, s.add(magnitude, magnitude));
@@ -110,7 +107,7 @@ fn sigmoid_unit<S: Simd>(s: S, x: S::V, k: f32) -> S::V {
 /// Further down the rounding of u counts u times: 100 units at -9, where the value is 1e-30.
 #[inline(always)]
 fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
-    const MINUS_2_ROOT: f32 = -1.595_769_1;
+    const MINUS_2_ROOT: f32 = -1.595_769;
     const CUBE: f32 = 0.044_715 * MINUS_2_ROOT;
     let minus_2u = s.mul(x, s.fma(s.mul(x, x), s.splat(CUBE), s.splat(MINUS_2_ROOT)));
     gate(s, x, exp(s, minus_2u))

@@ -164,7 +164,9 @@ mod tests {
     fn reorder([now, spare]: &mut [Hypotheses; 2], parents: &[usize]) -> bool {
         spare.inherit(now, parents);
         std::mem::swap(now, spare);
-        (0..now.families.sequences()).fold(true, |safe, s| now.assign(s, parents) && safe)
+        let safe: Vec<bool> =
+            (0..now.families.sequences()).map(|s| now.assign(s, parents)).collect();
+        !safe.contains(&false)
     }
 
     fn extend(both: &mut [Hypotheses; 2], lengths: &[usize]) {

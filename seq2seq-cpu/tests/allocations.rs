@@ -1,0 +1,157 @@
+//! A steady decode step allocates nothing but what it returns to the host.
+
+use seq2seq_core::{
+    Activation, AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps,
+    EncoderOps, Epilogue, Format, HostTensor, LinearSpec, Lookup, NormKind, NormSpec, Ragged,
+    Result, Rotary, ScoreOrder,
+};
+use seq2seq_cpu::{Cpu, CpuOptions, Embedding, KvCache, Linear, Memory, Norm, RelativeBias};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+struct Counting;
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const M: usize = 48;
+const VOCAB: usize = 200;
+const BEAMS: usize = 3;
+const STEPS: usize = 70;
+
+fn tensor(shape: &[usize]) -> HostTensor {
+    let count: usize = shape.iter().product();
+    let values: Vec<f32> = (0..count).map(|i| ((i * 37) % 41) as f32 / 40.0 - 0.5).collect();
+    HostTensor::from_f32(shape.to_vec(), &values).unwrap()
+}
+
+/// One decoder layer with everything in it.
+struct Decoder {
+    cpu: Cpu,
+    table: Embedding,
+    norm: Norm,
+    linears: [Linear; 4],
+    spec: AttentionSpec,
+    bias: RelativeBias,
+    memory: Memory,
+}
+
+impl Decoder {
+    fn new(threads: usize, format: Format) -> Result<Self> {
+        let cpu = Cpu::new(CpuOptions { threads: Some(threads), isa: None })?;
+        let spec = AttentionSpec {
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 12,
+            scale: 0.3,
+            causal: true,
+            rotary: None,
+        };
+        let pack = |output: usize| {
+            cpu.pack(&LinearSpec::single(tensor(&[output, M]), Some(tensor(&[output]))), format)
+        };
+        let norm = NormSpec {
+            kind: NormKind::Layer,
+            eps: 1e-5,
+            weight: tensor(&[M]),
+            bias: Some(tensor(&[M])),
+        };
+        let buckets = BucketSpec { buckets: 32, max_distance: 128, bidirectional: false };
+        let source = cpu.upload(&tensor(&[20, 2 * spec.kv_width()]))?;
+        Ok(Self {
+            table: cpu.embedding(&tensor(&[VOCAB, M]))?,
+            norm: cpu.norm_weights(&norm)?,
+            linears: [pack(spec.qkv_width())?, pack(M)?, pack(M)?, pack(VOCAB)?],
+            bias: cpu.relative_bias(&tensor(&[32, 4]), buckets)?,
+            memory: cpu.memory(&source, &Ragged::from_lengths([20]), &spec)?,
+            spec,
+            cpu,
+        })
+    }
+
+    fn cache(&self) -> Result<KvCache> {
+        self.cpu.kv_cache(&CacheSpec {
+            layers: 1,
+            kv_heads: 2,
+            head_dim: 12,
+            sequences: 1,
+            beams: BEAMS,
+            capacity: STEPS,
+        })
+    }
+
+    fn step(&self, cache: &mut KvCache, rows: &Ragged, ids: &mut [u32]) -> Result<()> {
+        let (cpu, count) = (&self.cpu, rows.rows());
+        let lookup = Lookup { table: &self.table, ids: &ids[..count], scale: 2.0 };
+        let x = cpu.embed(&[lookup])?;
+        let y = cpu.norm(&x, &self.norm)?;
+        let qkv = cpu.linear(&y, &self.linears[0], Epilogue::NONE)?;
+        cpu.extend(cache, rows)?;
+        let y = cpu.attend_step(&qkv, rows, cache, 0, &self.spec, Some(&self.bias))?;
+        let x = cpu.linear(&y, &self.linears[1], Epilogue::residual(&x))?;
+        let q = cpu.linear(&x, &self.linears[2], Epilogue::activation(Activation::Gelu))?;
+        let sources = &[0; BEAMS][..count];
+        let spec = AttentionSpec { rotary: None, ..self.spec.clone() };
+        let y = cpu.cross_attend(&q, rows, &self.memory, sources, &spec, None)?;
+        let logits = cpu.linear(&y, &self.linears[3], Epilogue::NONE)?;
+        let best = cpu.top_k(&logits, 4, ScoreOrder::NormaliseThenRules, &[])?;
+        ids[..count].copy_from_slice(&best.ids[..count]);
+        Ok(())
+    }
+
+    /// A beam search that changes its mind at every step. Gives what each step allocated once the batch had grown to all
+    /// beams.
+    fn decode(&self, cache: &mut KvCache) -> Result<Vec<usize>> {
+        let mut counts = Vec::with_capacity(STEPS);
+        let mut ids = [1; BEAMS];
+        let (one, all) = (Ragged::single_rows(1), Ragged::single_rows(BEAMS));
+        self.step(cache, &one, &mut ids)?;
+        self.cpu.reorder(cache, &[0; BEAMS])?;
+        for step in 1..STEPS {
+            let before = COUNT.load(Relaxed);
+            self.step(cache, &all, &mut ids)?;
+            let parents = [[1, 0, 0], [2, 1, 0], [0, 1, 2], [1, 1, 2]][step % 4];
+            self.cpu.reorder(cache, &parents)?;
+            if step > 1 {
+                counts.push(COUNT.load(Relaxed) - before);
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// The first decoding of a thread may allocate, a little at a time as its context grows; the next finds all it needs.
+/// (One thread: how much of the work the others get, and need memory for, is chance. One test: counts are global.)
+#[test]
+fn steady_steps_allocate_only_their_results() -> Result<()> {
+    for (format, rotary) in [
+        (Format::F32, None),
+        (Format::Bf16, None),
+        (Format::Int8, None),
+        (Format::F32, Some(Rotary { inv_freq: [1.0, 0.1].into(), scale: 1.0 })),
+    ] {
+        let mut decoder = Decoder::new(1, format)?;
+        decoder.spec.rotary = rotary;
+        let (mut first, mut second) = (decoder.cache()?, decoder.cache()?);
+        decoder.decode(&mut first)?;
+        let counts = decoder.decode(&mut second)?;
+        // The ids and scores of the best.
+        assert!(counts.iter().all(|&n| n == 2), "{format}: {counts:?}");
+    }
+    Ok(())
+}
