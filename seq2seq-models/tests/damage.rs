@@ -69,7 +69,7 @@ fn load(folder: &Path) -> Result<Model, Error> {
 /// Loading fails, and the message has all of `words`.
 #[track_caller]
 fn refused(folder: &Path, words: &[&str]) -> Error {
-    let error = load(folder).err().expect("this must not load");
+    let error = load(folder).expect_err("this must not load");
     let message = error.to_string();
     assert!(!message.contains('\n'), "one line: {message}");
     for word in words {
@@ -251,6 +251,10 @@ fn requests_that_cannot_be_met() {
         ..Forward::default()
     };
     bad_input(t5.forward(&types), &["token_type_ids"]);
+
+    let gpt2 = load(&fixture("gpt2").folder).unwrap();
+    let with_types = Forward { token_type_ids: Some(vec![vec![0]]), ..types };
+    bad_input(gpt2.forward(&with_types), &["token_type_ids", "no encoder"]);
 
     let prompt = |ids: Vec<u32>, decoder| Prompt { input_ids: ids, decoder_input_ids: decoder };
     let write = |prompt: Prompt| t5.generate(&[prompt], &GenerationConfig::default(), &mut ());

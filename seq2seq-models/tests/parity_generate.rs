@@ -36,9 +36,6 @@ fn generate_matches_transformers() {
         for options in backends() {
             let model = fixture.load(&options);
             for case in &cases.cases {
-                if case.kwargs.contains_key("stop_strings") {
-                    continue; // those need the tokenizer and are tested with the program
-                }
                 count += 1;
                 if let Err(reason) = check(&model, case) {
                     wrong.push(format!(

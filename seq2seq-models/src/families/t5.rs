@@ -57,7 +57,8 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
     );
     let name = architecture(config, "T5ForConditionalGeneration");
     let ((encoder, decoder), head) = match name.trim_start_matches('M') {
-        "T5ForConditionalGeneration" => {
+        // The second is what the first checkpoints call the same model.
+        "T5ForConditionalGeneration" | "T5WithLMHeadModel" => {
             // PARITY traps 5 and 6. Whether the matrix is tied, the checkpoint tells by having one or not.
             let scaled = c.scale_decoder_outputs.unwrap_or(c.tie_word_embeddings != Some(false));
             let scale = match family == Family::T5 && scaled {

@@ -58,11 +58,12 @@ impl<B: SeqBackend> Transformer<B> {
             let encoded = encoded.ok_or_else(|| Error::Input("this model has no stacks".into()))?;
             return self.results(&encoded.x, &encoded.input.rows, &encoded.input);
         };
-        if request.decoder_input_ids.is_some() && encoded.is_none() {
-            return Err(Error::Input(
-                "decoder_input_ids are for encoder-decoders; this model reads input_ids only"
-                    .into(),
-            ));
+        let for_encoders = [
+            ("decoder_input_ids", request.decoder_input_ids.is_some()),
+            ("token_type_ids", request.token_type_ids.is_some()),
+        ];
+        if let (None, Some((name, _))) = (&encoded, for_encoders.iter().find(|(_, given)| *given)) {
+            return Err(Error::Input(format!("{name}: this model has no encoder; leave them out")));
         }
         let Some(encoded) = encoded else {
             let hidden = self.run(decoder, request)?;
