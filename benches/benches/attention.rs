@@ -2,9 +2,7 @@
 #![allow(missing_docs)] // criterion's macros
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use seq2seq_core::{
-    AttentionSpec, Backend, CacheSpec, DecoderOps, EncoderOps, HostTensor, Ragged,
-};
+use seq2seq_core::{AttentionSpec, Backend, CacheSpec, DecoderOps, EncoderOps, HostTensor, Ragged};
 use seq2seq_cpu::{Cpu, CpuOptions};
 
 const SPEC: AttentionSpec = AttentionSpec {

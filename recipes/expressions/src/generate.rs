@@ -79,6 +79,7 @@ impl Expression {
             }
             Kind::Phone => {
                 let mut digits: Vec<u8> = (0..10).map(|_| b'0' + rng.below(10) as u8).collect();
+                repeat(&mut digits, rng);
                 digits[0] = b'2' + rng.below(8) as u8;
                 digits[3] = b'2' + rng.below(8) as u8;
                 let local = rng.chance(20);
@@ -118,7 +119,7 @@ fn natural(longest: usize, rng: &mut Rng) -> u64 {
             }
         }
         // Round: one to three leading digits, then zeros.
-        2 => {
+        2 | 5 => {
             let kept = rng.between(1, 3) as usize;
             digits.iter_mut().skip(kept).for_each(|d| *d = 0);
         }
@@ -127,17 +128,31 @@ fn natural(longest: usize, rng: &mut Rng) -> u64 {
             let tens = if length >= 5 && rng.chance(50) { length - 5 } else { length - 2 };
             digits[tens] = 1;
         }
+        4 => repeat(&mut digits, rng),
         _ => {}
     }
     digits.iter().fold(0, |n, d| n * 10 + d)
 }
 
-/// One to `longest` digits after the point, shorter ones more often, with some extra zeros.
+/// One to `longest` digits after the point, shorter ones more often, with some extra zeros and runs.
 fn decimals(longest: u64, rng: &mut Rng) -> String {
     let length = rng.between(1, longest).min(rng.between(1, longest + 1));
-    (0..length)
-        .map(|_| if rng.chance(10) { '0' } else { char::from(b'0' + rng.below(10) as u8) })
-        .collect()
+    let digit = |rng: &mut Rng| if rng.chance(10) { b'0' } else { b'0' + rng.below(10) as u8 };
+    let mut digits: Vec<u8> = (0..length).map(|_| digit(rng)).collect();
+    repeat(&mut digits, rng);
+    String::from_utf8(digits).expect("ASCII digits")
+}
+
+/// In one case of four, makes runs of one digit: people have numbers such as 555-1111, and counting the ones is the
+/// hard part of them.
+fn repeat<T: Copy>(digits: &mut [T], rng: &mut Rng) {
+    if rng.chance(25) {
+        for index in 1..digits.len() {
+            if rng.chance(40) {
+                digits[index] = digits[index - 1];
+            }
+        }
+    }
 }
 
 fn fraction(rng: &mut Rng) -> Expression {

@@ -157,10 +157,10 @@ fn date(year: Option<u64>, month: usize, day: u64, rng: &mut Rng) -> String {
             _ => format!("{day} {name}"),
         };
     };
-    match rng.below(8) {
+    match rng.below(9) {
         0 | 1 => format!("{number}/{day}/{year}"),
         2 => format!("{number:02}/{day:02}/{year}"),
-        3 => format!("{year}-{number:02}-{day:02}"),
+        3 | 8 => format!("{year}-{number:02}-{day:02}"),
         4 | 5 => format!("{name} {day}, {year}"),
         6 => format!("{name} {day} {year}"),
         _ => format!("{day} {name} {year}"),

@@ -251,7 +251,7 @@ pub fn grouped(n: u64, separator: &str) -> String {
     let plain = n.to_string();
     let mut out = String::new();
     for (index, digit) in plain.chars().enumerate() {
-        if index > 0 && (plain.len() - index) % 3 == 0 {
+        if index > 0 && (plain.len() - index).is_multiple_of(3) {
             out += separator;
         }
         out.push(digit);
