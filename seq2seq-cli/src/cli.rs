@@ -12,16 +12,16 @@ use std::{num::NonZeroUsize, path::PathBuf};
 const EXAMPLES: &str = "\
 Examples:
   seq2seq generate 'speak: $1,250.75'
-  seq2seq generate --model google/flan-t5-small 'Translate to German: The house is small.' --num-beams 4
-  seq2seq generate --model DIR --input texts.jsonl --output out.jsonl --format int8
+  seq2seq generate --model google/flan-t5-small 'Translate to German: The house is small.'
+  seq2seq generate --model DIR --input texts.jsonl --output out.jsonl --num-beams 4
   seq2seq embed --model sentence-transformers/all-MiniLM-L6-v2 'a sentence' 'another'
   seq2seq inspect --model DIR
 
-A model is a folder as Hugging Face's transformers writes it (config.json, model.safetensors, tokenizer.json), or the id
-of one on the hub, which is downloaded once. Without --model, `generate` uses a small one inside the program that writes
-numbers, dates and amounts as words (prefix `speak:`) and back (`write:`).
+A model is a folder as Hugging Face's transformers writes it (config.json, model.safetensors, tokenizer.json), or the \
+id of one on the hub, which is downloaded once. Without --model, `generate` uses a small one inside the program that \
+writes numbers, dates and amounts as words (prefix `speak:`) and back (`write:`).
 
-Exit codes: 0 done, 2 bad usage or bad input, 1 any other failure. SEQ2SEQ_CPU_ISA=scalar|avx2|avx512|neon forces an
+Exit codes: 0 done, 2 bad usage or bad input, 1 any other failure. SEQ2SEQ_CPU_ISA=scalar|avx2|avx512|neon forces an \
 instruction set; SEQ2SEQ_LOG=debug (or -vv) logs to standard error.";
 
 /// Runs encoder, decoder and encoder-decoder models with the results of Hugging Face's transformers, faster.
@@ -48,7 +48,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "f32|bf16|int8", default_value = "f32")]
     pub(crate) format: Format,
     /// Threads that compute [default: all cores]. Results are the same for any number.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = positive)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Reads the checkpoint as this class in place of the one that config.json names, such as BertForMaskedLM.
     #[arg(long, global = true, value_name = "CLASS")]
@@ -61,7 +61,7 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
     Forward(ForwardArgs),
     Embed(EmbedArgs),
     Classify(ClassifyArgs),
@@ -96,7 +96,6 @@ pub(crate) struct Streams {
 /// Every option of decoding is named and means what it does in transformers' GenerationConfig; what is left out is
 /// taken from the model's generation_config.json (`seq2seq inspect` shows what is in force).
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct GenerateArgs {
     /// Texts. What task a model does often stands before the text: `translate English to German: …`.
     #[arg(value_name = "TEXT")]
@@ -107,7 +106,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Tokens of a batch: inputs, and the longest outputs they may have, for each beam.
-    #[arg(long, value_name = "N", default_value = "8192")]
+    #[arg(long, value_name = "N", value_parser = positive, default_value = "8192")]
     pub(crate) batch_tokens: NonZeroUsize,
     #[command(flatten)]
     pub(crate) decoding: DecodingArgs,
@@ -122,7 +121,6 @@ pub(crate) struct GenerateArgs {
 /// Tensors of OUT.safetensors are f32, named and shaped as in transformers: `logits`, `last_hidden_state`,
 /// `pooler_output`, `start_logits`, `end_logits`, `encoder_last_hidden_state`. What stands at padding is 0.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct ForwardArgs {
     /// The ids, as a safetensors file.
     #[arg(long, short, value_name = "IN.safetensors")]
@@ -138,7 +136,7 @@ pub(crate) struct TaskArgs {
     #[command(flatten)]
     pub(crate) streams: Streams,
     /// Tokens of a batch.
-    #[arg(long, value_name = "N", default_value = "2048")]
+    #[arg(long, value_name = "N", value_parser = positive, default_value = "2048")]
     pub(crate) batch_tokens: NonZeroUsize,
 }
 
@@ -148,7 +146,6 @@ pub(crate) struct TaskArgs {
 /// which texts are cut come from modules.json and the files it names; a folder without it is averaged over its tokens.
 /// Lines of --input hold "text".
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct EmbedArgs {
     /// Texts.
     #[arg(value_name = "TEXT")]
@@ -163,7 +160,6 @@ pub(crate) struct EmbedArgs {
 /// a softmax, or from sigmoids where problem_type is multi_label_classification, or are the values themselves for
 /// regression. Lines of --input hold "text", and "text_pair" for models that compare two texts.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct ClassifyArgs {
     /// Texts.
     #[arg(value_name = "TEXT")]
@@ -171,7 +167,7 @@ pub(crate) struct ClassifyArgs {
     #[command(flatten)]
     pub(crate) task: TaskArgs,
     /// How many labels to give.
-    #[arg(long, value_name = "K", default_value = "1")]
+    #[arg(long, value_name = "K", value_parser = positive, default_value = "1")]
     pub(crate) top_k: NonZeroUsize,
     /// Cuts texts that are longer than the model can read, where they would be an error.
     #[arg(long)]
@@ -184,7 +180,6 @@ pub(crate) struct ClassifyArgs {
 /// characters. With --aggregation none, {"entity", "score", "index", "word", "start", "end"} for each token.
 /// Lines of --input hold "text".
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct TagArgs {
     /// Texts.
     #[arg(value_name = "TEXT")]
@@ -209,7 +204,6 @@ pub(crate) struct TagArgs {
 /// count characters of the context. A long context is read in windows. The rules are those of the question-answering
 /// pipeline of transformers 4. Lines of --input hold "question" and "context".
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct AnswerArgs {
     /// The question.
     #[arg(long, short, value_name = "TEXT", requires = "context")]
@@ -220,13 +214,13 @@ pub(crate) struct AnswerArgs {
     #[command(flatten)]
     pub(crate) task: TaskArgs,
     /// How many answers to give.
-    #[arg(long, value_name = "K", default_value = "1")]
+    #[arg(long, value_name = "K", value_parser = positive, default_value = "1")]
     pub(crate) top_k: NonZeroUsize,
     /// Tokens of the longest answer.
-    #[arg(long, value_name = "N", default_value = "15")]
+    #[arg(long, value_name = "N", value_parser = positive, default_value = "15")]
     pub(crate) max_answer_len: NonZeroUsize,
     /// Tokens of a window, the question included.
-    #[arg(long, value_name = "N", default_value = "384")]
+    #[arg(long, value_name = "N", value_parser = positive, default_value = "384")]
     pub(crate) max_seq_len: NonZeroUsize,
     /// Tokens that neighbouring windows share [default: 128, or half a window].
     #[arg(long, value_name = "N")]
@@ -241,7 +235,6 @@ pub(crate) struct AnswerArgs {
 /// Gives {"row", "masks": [[{"score", "token", "token_str", "sequence"}, …], …]} for each text: one list for each mask,
 /// the best first. Lines of --input hold "text".
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct FillMaskArgs {
     /// Texts with masks.
     #[arg(value_name = "TEXT")]
@@ -249,7 +242,7 @@ pub(crate) struct FillMaskArgs {
     #[command(flatten)]
     pub(crate) task: TaskArgs,
     /// How many proposals to give for each mask.
-    #[arg(long, value_name = "K", default_value = "5")]
+    #[arg(long, value_name = "K", value_parser = positive, default_value = "5")]
     pub(crate) top_k: NonZeroUsize,
 }
 
@@ -266,22 +259,21 @@ pub(crate) struct InspectArgs {
 /// Models that write generate exactly --new tokens; others, or --new 0, compute one forward pass. One run warms up;
 /// the median of --runs is reported, in seconds and in tokens a second (new ones, or those of the input).
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct BenchArgs {
     /// Sequences of a batch.
-    #[arg(long, value_name = "B", default_value = "1")]
+    #[arg(long, value_name = "B", value_parser = positive, default_value = "1")]
     pub(crate) batch: NonZeroUsize,
     /// Tokens of each source or prompt.
-    #[arg(long, value_name = "S", default_value = "64")]
+    #[arg(long, value_name = "S", value_parser = positive, default_value = "64")]
     pub(crate) source: NonZeroUsize,
     /// New tokens of each sequence.
     #[arg(long, value_name = "N", default_value = "64")]
     pub(crate) new: usize,
     /// Beams; 1 for greedy search.
-    #[arg(long, value_name = "K", default_value = "1")]
+    #[arg(long, value_name = "K", value_parser = positive, default_value = "1")]
     pub(crate) num_beams: NonZeroUsize,
     /// Runs that are timed.
-    #[arg(long, value_name = "R", default_value = "5")]
+    #[arg(long, value_name = "R", value_parser = positive, default_value = "5")]
     pub(crate) runs: NonZeroUsize,
     /// What the random ids hang on.
     #[arg(long, value_name = "SEED", default_value = "0")]
@@ -289,6 +281,11 @@ pub(crate) struct BenchArgs {
     /// Ends with one JSON object on a line, {"seconds": …, "tokens_per_second": …, …}.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn positive(text: &str) -> Result<NonZeroUsize, String> {
+    let number: usize = text.parse().map_err(|_| "not a whole number")?;
+    NonZeroUsize::new(number).ok_or_else(|| "must be at least 1".into())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
 pub(crate) fn run(cli: Cli) -> Result<()> {
     let global = cli.global;
     match cli.command {
-        Command::Generate(args) => generate::run(&global, args),
+        Command::Generate(args) => generate::run(&global, *args),
         Command::Forward(args) => forward::run(&global, &args),
         Command::Embed(args) => tasks::embed(&global, args),
         Command::Classify(args) => tasks::classify(&global, args),

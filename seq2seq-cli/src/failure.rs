@@ -40,6 +40,18 @@ impl Failure {
         }
     }
 
+    /// Puts the place of a row for its number in a batch, which messages of generations begin with.
+    pub(crate) fn in_row(self, places: &[impl Display]) -> Self {
+        let Self::Input(message) = &self else { return self };
+        let row = message.strip_prefix("row ").and_then(|rest| rest.split_once(": "));
+        match row.and_then(|(row, reason)| Some((places.get(row.parse::<usize>().ok()?)?, reason)))
+        {
+            Some((place, reason)) => Self::Input(format!("{place}: {reason}")),
+            None if places.len() == 1 => self.at(&places[0]),
+            None => self,
+        }
+    }
+
     /// Prints the line and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {
@@ -93,6 +105,17 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_of_a_batch_become_places() {
+        let of = |message: &str, places: &[&str]| match Failure::input(message).in_row(places) {
+            Failure::Input(message) => message,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(of("row 1: too long", &["line 7", "line 3"]), "line 3: too long");
+        assert_eq!(of("row 9: odd", &["line 7", "line 3"]), "row 9: odd");
+        assert_eq!(of("odd", &["line 7"]), "line 7: odd");
+    }
 
     #[test]
     fn kinds_of_errors_have_their_codes() {

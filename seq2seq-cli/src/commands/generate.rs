@@ -60,6 +60,8 @@ pub(super) fn run(global: &Global, args: GenerateArgs) -> Result<()> {
         if tokenizer.is_some() { Some(&bytes) } else { None };
     let context = Context { token_bytes, ..model.context()? };
     let generator = Generator { model: &model, tokenizer: tokenizer.as_ref(), layers, context };
+    // Settings that make no sense are found before any input is read.
+    generator.plan(&[])?;
     for notice in generator.layers.notices() {
         tracing::warn!("{notice}");
     }
@@ -154,7 +156,7 @@ impl Generator<'_> {
     fn prepare(&self, record: Record<Line>) -> Result<Piece> {
         let Record { row, place, value } = record;
         let prompt = self.prompt(value).map_err(|e| e.at(&place))?;
-        let plan = self.plan(std::slice::from_ref(&prompt)).map_err(|e| e.at(&place))?;
+        let plan = self.plan(std::slice::from_ref(&prompt)).map_err(|e| e.in_row(&[&place]))?;
         let source = prompt.input_ids.len();
         let cost = source + plan.capacity() * plan.hypotheses();
         Ok(Piece { row, place, prompt, cost })
@@ -203,13 +205,8 @@ impl Generator<'_> {
         let prompts: Vec<Prompt> = pieces.iter().map(|p| p.prompt.clone()).collect();
         let rows: Vec<u64> = pieces.iter().map(|p| p.row as u64).collect();
         let plan = self.plan(&prompts)?.numbered(&rows)?;
-        self.model.run(&plan, &prompts, sink).map_err(|e| {
-            let failure = Failure::from(e);
-            match pieces {
-                [piece] => failure.at(&piece.place),
-                _ => failure,
-            }
-        })
+        let places: Vec<&Place> = pieces.iter().map(|p| &p.place).collect();
+        self.model.run(&plan, &prompts, sink).map_err(|e| Failure::from(e).in_row(&places))
     }
 }
 

@@ -16,8 +16,8 @@ use seq2seq_models::{
         Task, TextPair, request,
     },
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned, ser::SerializeMap};
+use std::cell::Cell;
 
 /// A line with a text.
 #[derive(Debug, Deserialize)]
@@ -129,6 +129,22 @@ struct Run<'a, T> {
     field: &'static str,
 }
 
+/// A line of output: `{"row": …, FIELD: …}`.
+struct Line<'a, R> {
+    row: usize,
+    field: &'static str,
+    result: &'a R,
+}
+
+impl<R: Serialize> Serialize for Line<'_, R> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("row", &self.row)?;
+        map.serialize_entry(self.field, self.result)?;
+        map.end()
+    }
+}
+
 /// One input with what the model has to see for it.
 struct Piece<I> {
     row: usize,
@@ -148,7 +164,7 @@ impl<T: Task<Output: Serialize>> Run<'_, T> {
         let mut output = Output::open(args.streams.output.as_deref())?;
         let progress = Progress::new(records.progress(), args.streams.input.is_some());
         let limits = Limits { tokens: args.batch_tokens.get() };
-        let read = std::cell::Cell::new(None);
+        let read = Cell::new(None);
         let work = std::iter::from_fn(|| {
             let record = records.next()?;
             read.set(records.progress());
@@ -157,18 +173,13 @@ impl<T: Task<Output: Serialize>> Run<'_, T> {
         let cost = |piece: &Piece<T::Input>| piece.encodings.iter().map(Encoding::len).sum();
         let write = |done: Vec<(Piece<T::Input>, T::Output)>| {
             for (piece, result) in &done {
-                output.json(&self.line(piece.row, result)?)?;
+                output.json(&Line { row: piece.row, field: self.field, result })?;
                 progress.update(piece.row + 1, read.get());
             }
             output.flush()
         };
         schedule::run(work, limits, cost, |pieces| self.batch(pieces, limits.tokens), write)?;
         output.finish()
-    }
-
-    fn line(&self, row: usize, result: &T::Output) -> Result<Map<String, Value>> {
-        let result = serde_json::to_value(result).map_err(|e| Failure::Other(e.to_string()))?;
-        Ok(Map::from_iter([("row".into(), row.into()), (self.field.into(), result)]))
     }
 
     fn prepare<L: Into<T::Input>>(&self, record: Record<L>) -> Result<Piece<T::Input>> {

@@ -1,0 +1,135 @@
+//! Plans in words and numbers.
+
+use seq2seq_core::NormKind;
+use seq2seq_models::plan::{
+    Ffn, HeadKind, ModelPlan, NormPlace, Position, RotaryScaling, StackPlan,
+};
+use serde::Serialize;
+
+/// What a model gives.
+pub(super) fn output(plan: &ModelPlan) -> &'static str {
+    match plan.head.kind {
+        HeadKind::Hidden => "hidden states",
+        HeadKind::Language => "text",
+        HeadKind::MaskedLanguage => "tokens for masks",
+        HeadKind::Classify => "labels for texts",
+        HeadKind::Tag => "labels for tokens",
+        HeadKind::Answer => "answers within a context",
+    }
+}
+
+/// A stack in a few lines.
+pub(super) fn stack(plan: &StackPlan) -> Vec<String> {
+    let a = &plan.attention;
+    let heads = match a.kv_heads == a.heads {
+        true => format!("{} heads of {}", a.heads, a.head_dim),
+        false => format!("{} heads of {} over {} key-value heads", a.heads, a.head_dim, a.kv_heads),
+    };
+    let norm = match plan.norm.kind {
+        NormKind::Layer => "LayerNorm",
+        NormKind::Rms => "RMSNorm",
+    };
+    let place = match plan.place {
+        NormPlace::Pre => "before",
+        NormPlace::Post => "after",
+    };
+    vec![
+        format!(
+            "{} layers of width {}, {heads}, vocabulary {}",
+            plan.layers, plan.width, plan.embedding.vocab
+        ),
+        format!(
+            "feed-forward {} ({}), {norm} {place} each half",
+            plan.feed_forward.width,
+            feed_forward(plan.feed_forward.kind)
+        ),
+        format!("positions: {}", position(&plan.embedding.position)),
+    ]
+}
+
+/// A stack as fields.
+pub(super) fn shape(plan: &StackPlan) -> Shape {
+    Shape {
+        layers: plan.layers,
+        width: plan.width,
+        heads: plan.attention.heads,
+        kv_heads: plan.attention.kv_heads,
+        head_width: plan.attention.head_dim,
+        feed_forward: plan.feed_forward.width,
+        activation: feed_forward(plan.feed_forward.kind),
+        vocabulary: plan.embedding.vocab,
+        positions: position(&plan.embedding.position),
+        max_positions: plan.max_positions(),
+    }
+}
+
+/// The shape of a stack.
+#[derive(Debug, Serialize)]
+pub(super) struct Shape {
+    layers: usize,
+    width: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_width: usize,
+    feed_forward: usize,
+    activation: String,
+    vocabulary: usize,
+    positions: String,
+    max_positions: Option<usize>,
+}
+
+fn feed_forward(kind: Ffn) -> String {
+    match kind {
+        Ffn::Plain(activation) => format!("{activation:?}").to_lowercase(),
+        Ffn::Gated(activation) => format!("gated {activation:?}").to_lowercase(),
+    }
+}
+
+fn position(position: &Position) -> String {
+    match position {
+        Position::Learned { rows, offset, .. } => {
+            format!("learned, {}", rows.saturating_sub(*offset))
+        }
+        Position::Sinusoidal { rows, .. } => format!("sinusoidal, {rows}"),
+        Position::Rotary(plan) => {
+            let scaling = match plan.scaling {
+                RotaryScaling::None => "",
+                RotaryScaling::Linear { .. } => ", stretched linearly",
+                RotaryScaling::Llama3 { .. } => ", stretched as in LLaMA 3",
+                RotaryScaling::Yarn { .. } => ", stretched by YaRN",
+            };
+            format!("rotary, base {}{scaling}", plan.theta)
+        }
+        Position::Buckets(b) => {
+            format!("{} buckets up to a distance of {}", b.buckets, b.max_distance)
+        }
+    }
+}
+
+/// 1234567 as 1,234,567.
+pub(super) fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+/// Bytes in the unit that suits them.
+pub(super) fn bytes(bytes: usize) -> String {
+    let n = bytes as f64;
+    match bytes {
+        0..1_000_000 => format!("{:.1} kB", n / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", n / 1e6),
+        _ => format!("{:.2} GB", n / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([1_250, 1_550_000, 2_345_000_000].map(bytes), ["1.2 kB", "1.6 MB", "2.35 GB"]);
+    }
+}

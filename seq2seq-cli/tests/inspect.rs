@@ -1,0 +1,113 @@
+//! `seq2seq inspect` and `bench`, and what the program says of itself.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{fixture, model, run};
+
+fn arguments(first: &[&str], name: &str) -> Vec<String> {
+    first.iter().map(ToString::to_string).chain(model(name)).collect()
+}
+
+#[test]
+fn inspect_tells_what_a_model_is() {
+    let text = run(arguments(&["inspect"], "bart_published")).ok();
+    for part in [
+        "bart: text",
+        "encoder",
+        "decoder",
+        "parameters",
+        "f32",
+        "int8",
+        "num_beams = ",
+        "(generation_config.json)",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let facts: Value =
+        serde_json::from_str(&run(arguments(&["inspect", "--json"], "gpt2")).ok()).unwrap();
+    assert_eq!(
+        (&facts["family"], &facts["output"], &facts["encoder"]),
+        (&json!("gpt2"), &json!("text"), &Value::Null)
+    );
+    assert_eq!(facts["decoding"]["top_k"], json!({"value": 50, "from": "default"}));
+    assert!(facts["tokenizer"]["missing"].is_string() && facts["parameters"].as_u64() > Some(1000));
+    assert!(run(["inspect"]).ok().contains("default model"));
+}
+
+#[test]
+fn inspect_lists_every_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture("bert").join(file), folder.path().join(file)).unwrap();
+    }
+    let config = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["num_hidden_layers"] = json!(config["num_hidden_layers"].as_u64().unwrap() + 1);
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let done = run(["inspect", "--json", "--model", folder.path().to_str().unwrap()]);
+    assert_eq!(done.code, Some(2));
+    let facts: Value = serde_json::from_str(&done.stdout).unwrap();
+    let problems = facts["problems"].as_array().unwrap();
+    assert!(
+        problems.len() > 5 && problems[0].as_str().unwrap().contains("encoder.layer."),
+        "{problems:?}"
+    );
+    assert!(done.stderr.starts_with("error: ") && done.stderr.contains("problems"));
+}
+
+#[test]
+fn bench_ends_with_its_numbers() {
+    for (name, more) in [
+        ("t5_v1_0", &["--new=4", "--num-beams=2"][..]),
+        ("gpt2", &["--new=3"]),
+        ("bart_published", &["--new=5"]),
+        ("marian_shared", &["--new=5", "--num-beams=4"]),
+        ("bert", &[]),
+        ("gpt2", &["--new=0"]),
+        ("t5_v1_0", &["--new=0", "--format=int8"]),
+    ] {
+        let args =
+            [&["bench", "--batch=2", "--source=5", "--runs=3", "--threads=1", "--json"][..], more]
+                .concat();
+        let stdout = run(arguments(&args, name)).ok();
+        let facts: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+        assert!(
+            facts["seconds"].as_f64().unwrap() > 0.0
+                && facts["tokens_per_second"].as_f64().unwrap() > 0.0
+        );
+        assert_eq!(facts["runs"].as_array().unwrap().len(), 3, "{name}");
+    }
+    assert!(run(arguments(&["bench", "--runs=1", "--new=2"], "gpt2")).ok().contains("tokens/s"));
+}
+
+#[test]
+fn help_teaches() {
+    let root = run(["--help"]).ok();
+    for part in [
+        "generate",
+        "forward",
+        "embed",
+        "classify",
+        "tag",
+        "answer",
+        "fill-mask",
+        "inspect",
+        "bench",
+        "Exit codes",
+        "--format",
+    ] {
+        assert!(root.contains(part), "{part}");
+    }
+    let generate = run(["generate", "--help"]).ok();
+    for part in [
+        "--num-beams",
+        "--early-stopping <true|false|never>",
+        "--bad-words-ids",
+        "\"row\", \"sequence\", \"ids\"",
+        "Sampling:",
+    ] {
+        assert!(generate.contains(part), "{part} in {generate}");
+    }
+    assert!(run(["--version"]).ok().starts_with("seq2seq "));
+}
