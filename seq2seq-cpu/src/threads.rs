@@ -2,10 +2,14 @@
 //!
 //! A decode step is about a hundred small jobs, so what counts is the time from the end of one to the start of the next.
 //! Waiting threads spin for [`SPIN`] first, which makes a meeting cost 0.2 µs where jobs follow each other, and sleep then,
-//! so that an idle pool costs nothing; waking a sleeper takes about 45 µs on the virtual machine this was measured on.
+//! so that an idle pool costs nothing.
 //!
-//! The pool has no queue. A request that finds it busy with another one runs its job on its own thread instead of
-//! waiting: every kernel gives the same bits on any number of threads, so only the time differs.
+//! Nobody waits for a sleeper. Waking one takes about 45 µs (on the virtual machine this was measured on), and a busy
+//! machine may take milliseconds; a worker that comes when the caller has run out of work finds the job closed. So a job
+//! does not divide itself among the workers: each takes what is left, as long as something is.
+//!
+//! The pool has no queue either. A request that finds it busy with another one runs its job alone, on its own thread:
+//! every kernel gives the same bits on any number of threads, so only the time differs.
 
 mod affinity;
 
@@ -16,7 +20,7 @@ use std::any::Any;
 use std::cell::UnsafeCell;
 use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -49,10 +53,7 @@ struct Line<T>(T);
 struct Shared {
     /// Held by the request whose job runs.
     busy: Line<AtomicBool>,
-    /// Counts jobs. A worker that sees it change finds the new job in `job`.
-    epoch: Line<AtomicUsize>,
-    /// Workers that have not finished the job.
-    pending: Line<AtomicUsize>,
+    state: Line<AtomicU64>,
     job: UnsafeCell<Option<*const Job<'static>>>,
     stop: AtomicBool,
     /// Which workers sleep.
@@ -64,8 +65,15 @@ struct Shared {
     panic: Mutex<Option<Panic>>,
 }
 
-// SAFETY: `job` is the only field that is not. It is written by the holder of `busy` while no worker runs (`pending` is 0)
-// and read by workers between the `epoch` that announces it and their decrement of `pending`; both are SeqCst.
+/// `Shared::state`, low to high: the workers that are at the job, whether more may join, how many jobs there have been.
+mod state {
+    pub(super) const WORKERS: u64 = 0xffff;
+    pub(super) const OPEN: u64 = 1 << 16;
+    pub(super) const JOB: u64 = 1 << 17;
+}
+
+// SAFETY: `job` is the only field that is not. It is written by the holder of `busy` while the state is closed and without
+// workers, and read by workers that have joined while it was open and have not left. All accesses of the state are SeqCst.
 unsafe impl Sync for Shared {}
 // SAFETY: see Sync; the pointer in `job` is to a Sync closure.
 unsafe impl Send for Shared {}
@@ -84,8 +92,7 @@ impl Threads {
         }
         let shared = Arc::new(Shared {
             busy: Line::default(),
-            epoch: Line::default(),
-            pending: Line::default(),
+            state: Line::default(),
             job: UnsafeCell::new(None),
             stop: AtomicBool::new(false),
             asleep: (1..count).map(|_| Line::default()).collect(),
@@ -116,32 +123,32 @@ impl Threads {
         self.handles.len() + 1
     }
 
-    /// Calls `f(worker, workers)` for each `worker` below `workers`, at once, and returns when all are done.
+    /// Calls `f(worker, workers)` on this thread, and at the same time on every worker that comes before this call has
+    /// ended; returns when all calls have. `f` takes its share as it goes: the caller's call must leave nothing undone that
+    /// no other has begun.
     ///
-    /// `workers` is [`count`](Self::count), or 1 where the pool is busy with another request (or with an outer call).
-    /// A panic in any of the calls is raised here after all have ended.
+    /// `worker`, below `workers`, tells the threads apart, 0 being this one. `workers` is [`count`](Self::count), or 1 where
+    /// the pool is busy with another request (or with an outer call). A panic in any call is raised here after all have
+    /// ended.
     pub(crate) fn run(&self, f: &Job<'_>) {
         let shared = &*self.shared;
         if self.handles.is_empty() || shared.busy.0.swap(true, Acquire) {
             return f(0, 1);
         }
-        // SAFETY: only the lifetime changes. Workers use the pointer before they decrement `pending`, and this function
-        // neither returns nor unwinds before `pending` is 0.
+        // SAFETY: only the lifetime changes. Workers use the pointer while they are counted in the state, and this
+        // function neither returns nor unwinds before the state is closed and without workers.
         let job = unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(f) };
-        // SAFETY: this thread holds `busy`, and the last holder left when `pending` was 0.
+        // SAFETY: this thread holds `busy`, and the last holder left the state closed and without workers.
         unsafe { *shared.job.get() = Some(job) };
-        shared.pending.0.store(self.handles.len(), SeqCst);
-        shared.epoch.0.fetch_add(1, SeqCst);
+        shared.state.0.fetch_add(state::JOB | state::OPEN, SeqCst);
         self.wake();
 
         let own = catch_unwind(AssertUnwindSafe(|| f(0, self.count())));
-        wait_until(
-            || shared.pending.0.load(SeqCst) == 0,
-            &shared.caller_asleep,
-            || {
-                *lock(&shared.caller) = Some(thread::current());
-            },
-        );
+        shared.state.0.fetch_and(!state::OPEN, SeqCst);
+        let alone = || shared.state.0.load(SeqCst) & state::WORKERS == 0;
+        wait_until(alone, &shared.caller_asleep, || {
+            *lock(&shared.caller) = Some(thread::current());
+        });
         let others = lock(&shared.panic).take();
         shared.busy.0.store(false, Release);
         if let Some(panic) = own.err().or(others) {
@@ -196,7 +203,6 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         self.shared.stop.store(true, SeqCst);
-        self.shared.epoch.0.fetch_add(1, SeqCst);
         for handle in self.handles.drain(..) {
             handle.thread().unpark();
             // A worker catches the panics of its jobs; there is nothing else to hear.
@@ -208,27 +214,41 @@ impl Drop for Threads {
 impl Shared {
     /// The life of a worker.
     fn work(&self, worker: usize, workers: usize) {
-        let mut seen = 0;
-        loop {
-            let changed = || self.epoch.0.load(SeqCst) != seen;
-            wait_until(changed, &self.asleep[worker - 1].0, || ());
-            // A new job cannot come before this worker has done the last, so none is missed.
-            seen = self.epoch.0.load(SeqCst);
-            if self.stop.load(SeqCst) {
-                return;
-            }
-            // SAFETY: `epoch` announced a job and `pending` counts this worker: the caller waits, the closure lives.
+        let mut done = 0;
+        while self.join(&mut done, worker) {
+            // SAFETY: this worker has joined, so the caller waits for it, and the closure lives.
             let job = unsafe { (*self.job.get()).map(|job| &*job) };
             if let Some(job) = job
                 && let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(worker, workers)))
             {
                 lock(&self.panic).get_or_insert(panic);
             }
-            if self.pending.0.fetch_sub(1, SeqCst) == 1
+            let before = self.state.0.fetch_sub(1, SeqCst);
+            let last = before & state::WORKERS == 1 && before & state::OPEN == 0;
+            if last
                 && self.caller_asleep.load(SeqCst)
                 && let Some(caller) = &*lock(&self.caller)
             {
                 caller.unpark();
+            }
+        }
+    }
+
+    /// Waits for a job other than `done` and joins it; false where the pool ends.
+    fn join(&self, done: &mut u64, worker: usize) -> bool {
+        loop {
+            let open = |now: u64| now & state::OPEN != 0 && now / state::JOB != *done;
+            let stop = || self.stop.load(SeqCst);
+            let ready = || open(self.state.0.load(SeqCst)) || stop();
+            wait_until(ready, &self.asleep[worker - 1].0, || ());
+            if stop() {
+                return false;
+            }
+            let now = self.state.0.load(SeqCst);
+            let join = || self.state.0.compare_exchange(now, now + 1, SeqCst, SeqCst);
+            if open(now) && join().is_ok() {
+                *done = now / state::JOB;
+                return true;
             }
         }
     }

@@ -1,19 +1,45 @@
 use super::*;
 use std::sync::atomic::AtomicU64;
 
+/// Runs a job in which everybody waits until all have come, so that none can be left out.
+fn meet(pool: &Threads, f: impl Fn(usize) + Sync) {
+    let here = AtomicUsize::new(0);
+    pool.run(&|worker, workers| {
+        assert_eq!(workers, pool.count());
+        here.fetch_add(1, SeqCst);
+        while here.load(SeqCst) < workers {
+            thread::yield_now();
+        }
+        f(worker);
+    });
+}
+
 #[test]
-fn every_worker_runs_every_job() {
+fn every_worker_can_take_part_once() {
     for count in [1, 2, 3, 7] {
         let pool = Threads::new(Some(count)).unwrap();
         let seen: Vec<_> = (0..count).map(|_| AtomicU64::new(0)).collect();
-        for _ in 0..500 {
-            pool.run(&|worker, workers| {
-                assert_eq!(workers, count);
+        for _ in 0..50 {
+            meet(&pool, |worker| {
                 seen[worker].fetch_add(1, Relaxed);
             });
         }
-        assert!(seen.iter().all(|n| n.load(Relaxed) == 500), "{count}");
+        assert!(seen.iter().all(|n| n.load(Relaxed) == 50), "{count}");
     }
+}
+
+#[test]
+fn the_caller_takes_part_in_every_job() {
+    let pool = Threads::new(Some(3)).unwrap();
+    let (own, all) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    for _ in 0..2000 {
+        pool.run(&|worker, _| {
+            own.fetch_add(usize::from(worker == 0), Relaxed);
+            all.fetch_add(1, Relaxed);
+        });
+    }
+    assert_eq!(own.into_inner(), 2000);
+    assert!((2000..=6000).contains(&all.into_inner()));
 }
 
 #[test]
@@ -21,15 +47,12 @@ fn sleepers_wake() {
     let pool = Threads::new(Some(3)).unwrap();
     for _ in 0..5 {
         thread::sleep(SPIN * 20);
-        let sum = AtomicUsize::new(0);
         // The last worker keeps the caller waiting until that sleeps too.
-        pool.run(&|worker, _| {
+        meet(&pool, |worker| {
             if worker == 2 {
                 thread::sleep(SPIN * 20);
             }
-            sum.fetch_add(worker, Relaxed);
         });
-        assert_eq!(sum.into_inner(), 3);
     }
 }
 
@@ -59,12 +82,9 @@ fn a_busy_pool_lets_others_run_alone() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..200 {
-                    let covered = AtomicUsize::new(0);
-                    pool.run(&|worker, workers| {
-                        let share = 100 * worker / workers..100 * (worker + 1) / workers;
-                        covered.fetch_add(share.len(), Relaxed);
+                    pool.each(100, GRAIN, |_| {
+                        total.fetch_add(1, Relaxed);
                     });
-                    total.fetch_add(covered.into_inner(), Relaxed);
                 }
             });
         }
@@ -76,14 +96,10 @@ fn a_busy_pool_lets_others_run_alone() {
 fn panics_reach_the_caller_and_the_pool_lives_on() {
     let pool = Threads::new(Some(2)).unwrap();
     for who in [0, 1] {
-        let job = || pool.run(&|worker, _| assert_ne!(worker, who, "worker {who} fails"));
+        let job = || meet(&pool, |worker| assert_ne!(worker, who, "worker {who} fails"));
         let panic = catch_unwind(AssertUnwindSafe(job)).unwrap_err();
         assert!(panic.downcast::<String>().unwrap().contains(&format!("worker {who} fails")));
-        let ran = AtomicUsize::new(0);
-        pool.run(&|_, _| {
-            ran.fetch_add(1, Relaxed);
-        });
-        assert_eq!(ran.into_inner(), 2);
+        meet(&pool, |_| ());
     }
 }
 
@@ -104,7 +120,7 @@ fn meeting_times() {
             .map(|_| {
                 thread::sleep(pause);
                 let start = Instant::now();
-                pool.run(&|_, _| ());
+                meet(&pool, |_| ());
                 start.elapsed()
             })
             .collect();
