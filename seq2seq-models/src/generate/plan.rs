@@ -79,7 +79,7 @@ impl<'a> Plan<'a> {
             mode: mode(&config, eos.len()),
             rows,
             length_penalty: config.length_penalty.unwrap_or(1.0),
-            rules: rule_book(&config, &eos, context.vocab),
+            rules: RuleBook::new(&config, &eos, context.vocab),
             stop: Stop::new(eos, stop_strings(&config, context)?),
             max_time: config.max_time.map(Duration::from_secs_f64),
             vocab: context.vocab,
@@ -153,6 +153,14 @@ impl<'a> Plan<'a> {
             ids.drain(..self.rows[row].history.len());
         }
         Generated { ids, score, weights }
+    }
+
+    /// What the decoder of row `row` is given, in a buffer that seldom has to grow.
+    pub(super) fn history_with_room(&self, row: usize) -> Vec<u32> {
+        let row = &self.rows[row];
+        let mut ids = Vec::with_capacity(row.max_length.min(row.history.len() + 1024));
+        ids.extend(&row.history);
+        ids
     }
 
     /// What the rules of row `row` may look at, once its hypothesis has come to `ids`.
@@ -296,52 +304,6 @@ fn warp(config: &GenerationConfig) -> Warp {
         epsilon_cutoff: or(config.epsilon_cutoff, all.epsilon_cutoff),
         eta_cutoff: or(config.eta_cutoff, all.eta_cutoff),
     }
-}
-
-/// The processors that the settings call for, in the order of transformers (PARITY trap 46).
-fn rule_book(config: &GenerationConfig, eos: &[u32], vocab: usize) -> RuleBook {
-    let mut book = RuleBook::default();
-    let penalty = |p: Option<f64>| p.filter(|&p| p != 1.0);
-    let size = |n: Option<usize>| n.filter(|&n| n > 0);
-    let ids = |ids: &Option<Vec<u32>>| ids.clone().filter(|ids| !ids.is_empty());
-    if let Some(biases) = &config.sequence_bias {
-        book.push(rules::SequenceBias::new(biases));
-    }
-    if let Some(p) = penalty(config.encoder_repetition_penalty) {
-        book.push(rules::EncoderRepetitionPenalty::new(p));
-    }
-    if let Some(p) = penalty(config.repetition_penalty) {
-        book.push(rules::RepetitionPenalty { penalty: p as f32 });
-    }
-    if let Some(size) = size(config.no_repeat_ngram_size) {
-        book.push(rules::NoRepeatNgram { size });
-    }
-    if let Some(size) = size(config.encoder_no_repeat_ngram_size) {
-        book.push(rules::EncoderNoRepeatNgram { size });
-    }
-    if let Some(words) = &config.bad_words_ids {
-        book.push(rules::BadWords::new(words, eos));
-    }
-    if !eos.is_empty() && (size(config.min_length).or(size(config.min_new_tokens))).is_some() {
-        book.push(rules::MinLength { eos: eos.to_vec() });
-    }
-    if let Some(id) = config.forced_bos_token_id {
-        book.push(rules::ForcedBos(id));
-    }
-    if let Some(ids) = config.forced_eos_token_id.clone().filter(|ids| !ids.0.is_empty()) {
-        book.push(rules::ForcedEos(ids.0));
-    }
-    if let Some((start, factor)) = config.exponential_decay_length_penalty {
-        book.push(rules::ExponentialDecay { start, factor, eos: eos.to_vec() });
-    }
-    if let Some(ids) = ids(&config.suppress_tokens) {
-        book.push(rules::SuppressTokens::new(&ids, vocab));
-    }
-    if let Some(ids) = ids(&config.begin_suppress_tokens) {
-        let forced_bos = config.forced_bos_token_id.is_some();
-        book.push(rules::BeginSuppressTokens { ids, forced_bos });
-    }
-    book
 }
 
 fn stop_strings<'a>(

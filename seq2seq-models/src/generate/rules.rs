@@ -10,14 +10,14 @@ mod ngram;
 mod repetition;
 mod suppress;
 
-pub(super) use bias::{BadWords, SequenceBias};
-pub(super) use decay::ExponentialDecay;
-pub(super) use force::{ForcedBos, ForcedEos, MinLength};
-pub(super) use ngram::{EncoderNoRepeatNgram, NoRepeatNgram};
-pub(super) use repetition::{EncoderRepetitionPenalty, RepetitionPenalty};
-pub(super) use suppress::{BeginSuppressTokens, SuppressTokens};
-
+use super::GenerationConfig;
+use bias::{BadWords, SequenceBias};
+use decay::ExponentialDecay;
+use force::{ForcedBos, ForcedEos, MinLength};
+use ngram::{EncoderNoRepeatNgram, NoRepeatNgram};
+use repetition::{EncoderRepetitionPenalty, RepetitionPenalty};
 use seq2seq_core::LogitRule;
+use suppress::{BeginSuppressTokens, SuppressTokens};
 
 /// What a rule may depend on.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,53 @@ pub(super) struct RuleBook {
 }
 
 impl RuleBook {
-    pub(super) fn push(&mut self, processor: impl Processor + 'static) {
+    /// The processors that the settings call for, in the order of transformers (PARITY trap 46).
+    pub(super) fn new(config: &GenerationConfig, eos: &[u32], vocab: usize) -> Self {
+        let mut book = Self::default();
+        let penalty = |p: Option<f64>| p.filter(|&p| p != 1.0);
+        let size = |n: Option<usize>| n.filter(|&n| n > 0);
+        let ids = |ids: &Option<Vec<u32>>| ids.clone().filter(|ids| !ids.is_empty());
+        if let Some(biases) = &config.sequence_bias {
+            book.push(SequenceBias::new(biases));
+        }
+        if let Some(p) = penalty(config.encoder_repetition_penalty) {
+            book.push(EncoderRepetitionPenalty::new(p));
+        }
+        if let Some(p) = penalty(config.repetition_penalty) {
+            book.push(RepetitionPenalty { penalty: p as f32 });
+        }
+        if let Some(size) = size(config.no_repeat_ngram_size) {
+            book.push(NoRepeatNgram { size });
+        }
+        if let Some(size) = size(config.encoder_no_repeat_ngram_size) {
+            book.push(EncoderNoRepeatNgram { size });
+        }
+        if let Some(words) = &config.bad_words_ids {
+            book.push(BadWords::new(words, eos));
+        }
+        if !eos.is_empty() && (size(config.min_length).or(size(config.min_new_tokens))).is_some() {
+            book.push(MinLength { eos: eos.to_vec() });
+        }
+        if let Some(id) = config.forced_bos_token_id {
+            book.push(ForcedBos(id));
+        }
+        if let Some(ids) = config.forced_eos_token_id.clone().filter(|ids| !ids.0.is_empty()) {
+            book.push(ForcedEos(ids.0));
+        }
+        if let Some((start, factor)) = config.exponential_decay_length_penalty {
+            book.push(ExponentialDecay { start, factor, eos: eos.to_vec() });
+        }
+        if let Some(ids) = ids(&config.suppress_tokens) {
+            book.push(SuppressTokens::new(&ids, vocab));
+        }
+        if let Some(ids) = ids(&config.begin_suppress_tokens) {
+            let forced_bos = config.forced_bos_token_id.is_some();
+            book.push(BeginSuppressTokens { ids, forced_bos });
+        }
+        book
+    }
+
+    fn push(&mut self, processor: impl Processor + 'static) {
         self.processors.push(Box::new(processor));
     }
 

@@ -65,8 +65,7 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
 fn begin(plan: &Plan<'_>) -> Vec<Hypothesis> {
     let sequences = plan.hypotheses();
     let begin = |row: usize, sequence| {
-        let mut ids = Vec::with_capacity(plan.rows[row].max_length.min(4096));
-        ids.extend(&plan.rows[row].history);
+        let ids = plan.history_with_room(row);
         Hypothesis { row, sequence, ids, log_prob: 0.0, origins: Vec::new(), ended: false }
     };
     (0..plan.rows.len()).flat_map(|row| (0..sequences).map(move |s| begin(row, s))).collect()

@@ -23,7 +23,7 @@ pub(in crate::generate) struct BeamSpec {
 }
 
 /// A hypothesis that may grow.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 struct Running {
     ids: Vec<u32>,
     /// Sum of the scores of its ids.
@@ -70,16 +70,18 @@ pub(super) struct RowSearch {
 
 impl RowSearch {
     pub(super) fn new(plan: &Plan<'_>, row: usize, spec: &BeamSpec) -> Self {
-        let history = &plan.rows[row].history;
-        let mut running = vec![Running { ids: history.clone(), ..Running::default() }; spec.beams];
-        // Only the first counts, lest all beams become the same.
-        running[1..].iter_mut().for_each(|r| r.score = NOWHERE);
+        let beam = |i: usize| {
+            let ids = plan.history_with_room(row);
+            // Only the first counts, lest all beams become the same.
+            let score = if i == 0 { 0.0 } else { NOWHERE };
+            Running { ids, score, parent: 0, origins: Vec::new() }
+        };
         Self {
             row,
             first_slot: row,
             slots: 1,
-            next: vec![Running::default(); spec.beams],
-            running,
+            running: (0..spec.beams).map(beam).collect(),
+            next: (0..spec.beams).map(beam).collect(),
             finished: Vec::new(),
             candidates: Vec::new(),
             done: false,

@@ -3,13 +3,13 @@ use seq2seq_core::LogitRule;
 use std::collections::BTreeMap;
 
 /// Adds to the score of an id that would complete a sequence. Where several sequences end in one id, the biases add up.
-pub(in crate::generate) struct SequenceBias {
+pub(super) struct SequenceBias {
     sequences: Vec<(Vec<u32>, u32, f32)>,
 }
 
 impl SequenceBias {
     /// The last of several biases for one sequence counts; empty sequences are left out.
-    pub(in crate::generate) fn new(biases: &[(Vec<u32>, f64)]) -> Self {
+    pub(super) fn new(biases: &[(Vec<u32>, f64)]) -> Self {
         let mut sequences: Vec<(Vec<u32>, u32, f32)> = Vec::new();
         for (ids, bias) in biases {
             let Some((&last, prefix)) = ids.split_last() else { continue };
@@ -39,12 +39,12 @@ impl Processor for SequenceBias {
 }
 
 /// Bans an id that would complete a bad word. A word that is one EOS id is left out (PARITY trap 59).
-pub(in crate::generate) struct BadWords {
+pub(super) struct BadWords {
     words: Vec<(Vec<u32>, u32)>,
 }
 
 impl BadWords {
-    pub(in crate::generate) fn new(words: &[Vec<u32>], eos: &[u32]) -> Self {
+    pub(super) fn new(words: &[Vec<u32>], eos: &[u32]) -> Self {
         let words = words
             .iter()
             .filter_map(|word| word.split_last())

@@ -2,10 +2,10 @@ use super::{Processor, View, distinct};
 use seq2seq_core::LogitRule;
 
 /// Raises EOS by a share of its magnitude that grows exponentially once `start` new ids have come.
-pub(in crate::generate) struct ExponentialDecay {
-    pub(in crate::generate) start: usize,
-    pub(in crate::generate) factor: f64,
-    pub(in crate::generate) eos: Vec<u32>,
+pub(super) struct ExponentialDecay {
+    pub(super) start: usize,
+    pub(super) factor: f64,
+    pub(super) eos: Vec<u32>,
 }
 
 impl Processor for ExponentialDecay {

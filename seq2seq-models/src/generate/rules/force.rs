@@ -2,8 +2,8 @@ use super::{Processor, View, ban, distinct};
 use seq2seq_core::LogitRule;
 
 /// No EOS before the least length (`min_length`, or `min_new_tokens` after the prompt).
-pub(in crate::generate) struct MinLength {
-    pub(in crate::generate) eos: Vec<u32>,
+pub(super) struct MinLength {
+    pub(super) eos: Vec<u32>,
 }
 
 impl Processor for MinLength {
@@ -15,7 +15,7 @@ impl Processor for MinLength {
 }
 
 /// The first id after a decoder start of one id (PARITY trap 55).
-pub(in crate::generate) struct ForcedBos(pub(in crate::generate) u32);
+pub(super) struct ForcedBos(pub(super) u32);
 
 impl Processor for ForcedBos {
     fn rules(&self, view: &View<'_>, out: &mut Vec<LogitRule>) {
@@ -26,7 +26,7 @@ impl Processor for ForcedBos {
 }
 
 /// One of these ids is the last that fits (PARITY trap 55).
-pub(in crate::generate) struct ForcedEos(pub(in crate::generate) Vec<u32>);
+pub(super) struct ForcedEos(pub(super) Vec<u32>);
 
 impl Processor for ForcedEos {
     fn rules(&self, view: &View<'_>, out: &mut Vec<LogitRule>) {

@@ -2,8 +2,8 @@ use super::{Processor, View, ban, distinct};
 use seq2seq_core::LogitRule;
 
 /// Bans each id that would complete a run of `size` ids that the hypothesis holds already, prompt included.
-pub(in crate::generate) struct NoRepeatNgram {
-    pub(in crate::generate) size: usize,
+pub(super) struct NoRepeatNgram {
+    pub(super) size: usize,
 }
 
 impl Processor for NoRepeatNgram {
@@ -13,8 +13,8 @@ impl Processor for NoRepeatNgram {
 }
 
 /// Bans each id that would complete a run of `size` ids that the encoder read.
-pub(in crate::generate) struct EncoderNoRepeatNgram {
-    pub(in crate::generate) size: usize,
+pub(super) struct EncoderNoRepeatNgram {
+    pub(super) size: usize,
 }
 
 impl Processor for EncoderNoRepeatNgram {

@@ -2,8 +2,8 @@ use super::{Processor, View, distinct};
 use seq2seq_core::LogitRule;
 
 /// Discourages what the hypothesis holds, the prompt and the decoder's start included (PARITY trap 58).
-pub(in crate::generate) struct RepetitionPenalty {
-    pub(in crate::generate) penalty: f32,
+pub(super) struct RepetitionPenalty {
+    pub(super) penalty: f32,
 }
 
 impl Processor for RepetitionPenalty {
@@ -14,12 +14,12 @@ impl Processor for RepetitionPenalty {
 }
 
 /// Encourages what the encoder read: the repetition penalty by the inverse of what the user gives.
-pub(in crate::generate) struct EncoderRepetitionPenalty {
+pub(super) struct EncoderRepetitionPenalty {
     inverse: f32,
 }
 
 impl EncoderRepetitionPenalty {
-    pub(in crate::generate) fn new(penalty: f64) -> Self {
+    pub(super) fn new(penalty: f64) -> Self {
         Self { inverse: (1.0 / penalty) as f32 }
     }
 }

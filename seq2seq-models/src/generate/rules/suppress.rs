@@ -2,12 +2,12 @@ use super::{Processor, View, ban, distinct};
 use seq2seq_core::LogitRule;
 
 /// Ids that never come.
-pub(in crate::generate) struct SuppressTokens {
+pub(super) struct SuppressTokens {
     ids: Vec<u32>,
 }
 
 impl SuppressTokens {
-    pub(in crate::generate) fn new(ids: &[u32], vocab: usize) -> Self {
+    pub(super) fn new(ids: &[u32], vocab: usize) -> Self {
         Self { ids: distinct(ids, vocab) }
     }
 }
@@ -19,9 +19,9 @@ impl Processor for SuppressTokens {
 }
 
 /// Ids that do not come first; second, where the first is forced after a decoder start of one id (PARITY trap 57).
-pub(in crate::generate) struct BeginSuppressTokens {
-    pub(in crate::generate) ids: Vec<u32>,
-    pub(in crate::generate) forced_bos: bool,
+pub(super) struct BeginSuppressTokens {
+    pub(super) ids: Vec<u32>,
+    pub(super) forced_bos: bool,
 }
 
 impl Processor for BeginSuppressTokens {
