@@ -1,16 +1,17 @@
 use super::*;
-use std::sync::atomic::AtomicU64;
 
-/// Runs a job in which everybody waits until all have come, so that none can be left out.
+/// Runs a job in which everybody waits until all have come, so that none can be left out. `f` gets 0 on the caller, and
+/// numbers from 1 on on the workers.
 fn meet(pool: &Threads, f: impl Fn(usize) + Sync) {
-    let here = AtomicUsize::new(0);
-    pool.run(&|worker, workers| {
-        assert_eq!(workers, pool.count());
+    let (caller, here, workers) =
+        (thread::current().id(), AtomicUsize::new(0), AtomicUsize::new(0));
+    pool.run(&|| {
         here.fetch_add(1, SeqCst);
-        while here.load(SeqCst) < workers {
+        while here.load(SeqCst) < pool.count() {
             thread::yield_now();
         }
-        f(worker);
+        let own = thread::current().id() == caller;
+        f(if own { 0 } else { 1 + workers.fetch_add(1, SeqCst) });
     });
 }
 
@@ -18,23 +19,24 @@ fn meet(pool: &Threads, f: impl Fn(usize) + Sync) {
 fn every_worker_can_take_part_once() {
     for count in [1, 2, 3, 7] {
         let pool = Threads::new(Some(count)).unwrap();
-        let seen: Vec<_> = (0..count).map(|_| AtomicU64::new(0)).collect();
+        let calls: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
         for _ in 0..50 {
-            meet(&pool, |worker| {
-                seen[worker].fetch_add(1, Relaxed);
+            meet(&pool, |who| {
+                calls[who].fetch_add(1, Relaxed);
             });
         }
-        assert!(seen.iter().all(|n| n.load(Relaxed) == 50), "{count}");
+        assert!(calls.iter().all(|n| n.load(Relaxed) == 50), "{count}");
     }
 }
 
 #[test]
 fn the_caller_takes_part_in_every_job() {
     let pool = Threads::new(Some(3)).unwrap();
+    let caller = thread::current().id();
     let (own, all) = (AtomicUsize::new(0), AtomicUsize::new(0));
     for _ in 0..2000 {
-        pool.run(&|worker, _| {
-            own.fetch_add(usize::from(worker == 0), Relaxed);
+        pool.run(&|| {
+            own.fetch_add(usize::from(thread::current().id() == caller), Relaxed);
             all.fetch_add(1, Relaxed);
         });
     }
@@ -48,8 +50,8 @@ fn sleepers_wake() {
     for _ in 0..5 {
         thread::sleep(SPIN * 20);
         // The last worker keeps the caller waiting until that sleeps too.
-        meet(&pool, |worker| {
-            if worker == 2 {
+        meet(&pool, |who| {
+            if who == 2 {
                 thread::sleep(SPIN * 20);
             }
         });
@@ -72,10 +74,15 @@ fn each_calls_every_index_once() {
 fn a_busy_pool_lets_others_run_alone() {
     let pool = Threads::new(Some(2)).unwrap();
     // From inside a job.
-    pool.run(&|_, outer| {
-        assert_eq!(outer, 2);
-        pool.run(&|worker, workers| assert_eq!((worker, workers), (0, 1)));
+    let inner = AtomicUsize::new(0);
+    meet(&pool, |_| {
+        let this = thread::current().id();
+        pool.run(&|| {
+            assert_eq!(thread::current().id(), this);
+            inner.fetch_add(1, Relaxed);
+        });
     });
+    assert_eq!(inner.into_inner(), 2);
     // From several threads at once.
     let total = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -120,7 +127,13 @@ fn meeting_times() {
             .map(|_| {
                 thread::sleep(pause);
                 let start = Instant::now();
-                meet(&pool, |_| ());
+                let here = AtomicUsize::new(0);
+                pool.run(&|| {
+                    here.fetch_add(1, SeqCst);
+                    while here.load(SeqCst) < 2 {
+                        spin_loop();
+                    }
+                });
                 start.elapsed()
             })
             .collect();

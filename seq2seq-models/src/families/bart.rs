@@ -90,7 +90,7 @@ impl Config {
         })
     }
 
-    /// PARITY trap 15
+    /// √M where it is asked for (PARITY trap 15).
     pub(super) fn embedding_scale(&self) -> f32 {
         if self.scale_embedding { (self.d_model as f64).sqrt() as f32 } else { 1.0 }
     }
@@ -99,19 +99,20 @@ impl Config {
 pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanned> {
     let c: Config = read(config)?;
     let name = architecture(config, "BartForConditionalGeneration");
-    let head = match name.trim_start_matches('M').to_lowercase().as_str() {
-        "bartforconditionalgeneration" => {
+    // mBART's are those of BART behind an M.
+    let head = match name.trim_start_matches('M') {
+        "BartForConditionalGeneration" => {
             // PARITY trap 16
             heads::language(c.vocab_size, c.tie_word_embeddings, Presence::IfStored, 1.0)
         }
-        "bartmodel" => heads::hidden(false),
-        "bartforsequenceclassification" => {
+        "BartModel" => heads::hidden(false),
+        "BartForSequenceClassification" => {
             let eos = c.eos_token_id.as_u64().and_then(|id| u32::try_from(id).ok());
             let eos =
                 eos.ok_or_else(|| "'eos_token_id': classification needs one id".to_string())?;
             heads::classify(PoolRow::LastOf(eos), Activation::Tanh, classes(config, 3)?)
         }
-        "bartforquestionanswering" => heads::answer(),
+        "BartForQuestionAnswering" => heads::answer(),
         _ => return unknown_architecture(name, &ARCHITECTURES),
     };
     let embedding = EmbeddingPlan {
