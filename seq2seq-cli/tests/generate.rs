@@ -131,7 +131,7 @@ fn batches_and_threads_change_nothing() {
     assert_eq!(lines.len(), 300);
     for (i, line) in lines.iter().enumerate() {
         assert_eq!((&line["row"], &line["sequence"]), (&json!(i / 2), &json!(i % 2)));
-        assert_eq!(line["text"].is_string(), true);
+        assert!(line["text"].is_string());
     }
     assert_eq!(run(&["--batch-tokens=1", "--threads=1"]), expected);
     assert_eq!(run(&["--batch-tokens=77", "--threads=2"]), expected);
@@ -144,7 +144,6 @@ fn sampling_hangs_on_seed_and_row_alone() {
             "generate",
             "--input=-",
             "--do-sample",
-            "--seed=5",
             "--num-return-sequences=2",
             "--max-new-tokens=5",
         ];
@@ -158,8 +157,8 @@ fn sampling_hangs_on_seed_and_row_alone() {
         )
         .ok()
     };
-    let first = sample(&[]);
-    assert_eq!(sample(&["--batch-tokens=1"]), first);
+    let first = sample(&["--seed=5"]);
+    assert_eq!(sample(&["--seed=5", "--batch-tokens=1"]), first);
     assert_ne!(sample(&["--seed=6"]), first);
 }
 
