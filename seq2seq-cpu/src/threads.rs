@@ -34,8 +34,7 @@ const MOST: usize = 4096;
 /// Work below this many element-wise steps (about a microsecond) is not worth a meeting.
 const GRAIN: usize = 8192;
 
-/// `f(worker, workers)`
-type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
+type Job<'a> = dyn Fn() + Sync + 'a;
 type Panic = Box<dyn Any + Send>;
 
 /// A pool of threads; dropping it ends them.
@@ -106,7 +105,7 @@ impl Threads {
             let (shared, tids) = (pool.shared.clone(), pool.placement.tids());
             let body = move || {
                 tids.enter(worker - 1);
-                shared.work(worker, count);
+                shared.work(worker);
             };
             let spawned = thread::Builder::new().name(format!("seq2seq-{worker}")).spawn(body);
             let handle = spawned.map_err(|e| Error::Unsupported {
@@ -123,17 +122,15 @@ impl Threads {
         self.handles.len() + 1
     }
 
-    /// Calls `f(worker, workers)` on this thread, and at the same time on every worker that comes before this call has
-    /// ended; returns when all calls have. `f` takes its share as it goes: the caller's call must leave nothing undone that
-    /// no other has begun.
+    /// Calls `f` on this thread, and at the same time on every worker that comes before this call has ended; returns when
+    /// all calls have. `f` takes its share as it goes: the caller's call must leave nothing undone that no other has begun.
     ///
-    /// `worker`, below `workers`, tells the threads apart, 0 being this one. `workers` is [`count`](Self::count), or 1 where
-    /// the pool is busy with another request (or with an outer call). A panic in any call is raised here after all have
-    /// ended.
-    pub(crate) fn run(&self, f: &Job<'_>) {
+    /// Only this thread calls it where the pool is busy with another request (or with an outer call). A panic in any
+    /// call is raised here after all have ended.
+    fn run(&self, f: &Job<'_>) {
         let shared = &*self.shared;
         if self.handles.is_empty() || shared.busy.0.swap(true, Acquire) {
-            return f(0, 1);
+            return f();
         }
         // SAFETY: only the lifetime changes. Workers use the pointer while they are counted in the state, and this
         // function neither returns nor unwinds before the state is closed and without workers.
@@ -143,7 +140,7 @@ impl Threads {
         shared.state.0.fetch_add(state::JOB | state::OPEN, SeqCst);
         self.wake();
 
-        let own = catch_unwind(AssertUnwindSafe(|| f(0, self.count())));
+        let own = catch_unwind(AssertUnwindSafe(f));
         shared.state.0.fetch_and(!state::OPEN, SeqCst);
         let alone = || shared.state.0.load(SeqCst) & state::WORKERS == 0;
         wait_until(alone, &shared.caller_asleep, || {
@@ -163,7 +160,7 @@ impl Threads {
             return (0..count).for_each(f);
         }
         let next = Line(AtomicUsize::new(0));
-        self.run(&|_, _| {
+        self.run(&|| {
             loop {
                 match next.0.fetch_add(1, Relaxed) {
                     index if index < count => f(index),
@@ -213,13 +210,13 @@ impl Drop for Threads {
 
 impl Shared {
     /// The life of a worker.
-    fn work(&self, worker: usize, workers: usize) {
+    fn work(&self, worker: usize) {
         let mut done = 0;
         while self.join(&mut done, worker) {
             // SAFETY: this worker has joined, so the caller waits for it, and the closure lives.
             let job = unsafe { (*self.job.get()).map(|job| &*job) };
             if let Some(job) = job
-                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(worker, workers)))
+                && let Err(panic) = catch_unwind(AssertUnwindSafe(job))
             {
                 lock(&self.panic).get_or_insert(panic);
             }
