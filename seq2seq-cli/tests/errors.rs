@@ -37,10 +37,16 @@ fn bad_usage() {
         (&["answer", "--question=a"], &["--context"]),
         (&["tag", "a", "--aggregation=best"], &["none, simple, first, average, max"]),
         (&["translate"], &["translate"]),
-        (&[], &["subcommand"]),
     ] {
         says(&run(args).error(2), parts);
     }
+}
+
+#[test]
+fn without_arguments_there_is_help() {
+    let done = run([""; 0]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""));
+    says(&done.stderr, &["Usage: seq2seq", "generate"]);
 }
 
 #[test]

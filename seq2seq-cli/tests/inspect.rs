@@ -78,7 +78,11 @@ fn bench_ends_with_its_numbers() {
         );
         assert_eq!(facts["runs"].as_array().unwrap().len(), 3, "{name}");
     }
-    assert!(run(arguments(&["bench", "--runs=1", "--new=2"], "gpt2")).ok().contains("tokens/s"));
+    assert!(
+        run(arguments(&["bench", "--runs=1", "--source=5", "--new=2"], "gpt2"))
+            .ok()
+            .contains("tokens/s")
+    );
 }
 
 #[test]

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use support::{close, fixture_json, model, run, run_with};
 
 fn case(name: &str, file: &str, i: usize) -> Value {
-    let content = fixture_json(name, file);
-    content["cases"].as_array().or(content.as_array()).unwrap()[i].clone()
+    fixture_json(name, file)["cases"][i].clone()
 }
 
 fn arguments(first: &[&str], name: &str) -> Vec<String> {
@@ -89,7 +88,7 @@ fn tag() {
 #[test]
 fn answer() {
     let name = "bert_question_answering";
-    let expected = case(name, "answers.json", 5);
+    let expected = fixture_json("answers", &format!("{name}.json"))[5].clone();
     let (question, context) =
         (expected["question"].as_str().unwrap(), expected["context"].as_str().unwrap());
     let args = [

@@ -68,7 +68,7 @@ fn each(task: &str, file: &str, check: impl Fn(&str, &Fixture, &Model, &Tokenize
             continue;
         }
         seen += 1;
-        let cases = content["cases"].as_array().or(content.as_array()).unwrap();
+        let cases = content["cases"].as_array().unwrap();
         let tokenizer = Tokenizer::from_folder(&fixture.folder).unwrap();
         for options in backends() {
             let at = format!("{} on {}", fixture.name, label(&options));
@@ -157,8 +157,11 @@ fn filling_masks() {
 
 #[test]
 fn answering() {
-    each("question-answering", "answers.json", |at, _, model, tokenizer, cases| {
-        for case in cases {
+    each("question-answering", "tasks.json", |at, fixture, model, tokenizer, _| {
+        // What stands in tasks.json is not from a pipeline, which transformers 5 does not have.
+        let file = support::root().join(format!("answers/{}.json", fixture.name));
+        let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        for case in &cases {
             let given = |name: &str| case["options"][name].as_u64().map(|n| n as usize);
             let all = AnswerOptions::default();
             let options = AnswerOptions {

@@ -57,64 +57,76 @@ fn layouts(file: &SafeTensors<'_>) -> Result<(Layout, Option<Layout>)> {
 }
 
 fn layout(file: &SafeTensors<'_>, name: &str, mask: &str) -> Result<Option<Layout>> {
-    let Some((width, ids)) = integers(file, name)? else { return Ok(None) };
-    let mask_values = match integers(file, mask)? {
-        None => vec![1; ids.len()],
-        Some((w, values)) if w == width && values.len() == ids.len() => values,
+    let Some(ids) = Integers::read(file, name)? else { return Ok(None) };
+    let mask_rows = match Integers::read(file, mask)? {
+        None => Integers { values: vec![1; ids.values.len()], ..ids },
+        Some(rows) if rows.shape == ids.shape => rows,
         Some(_) => return Err(Failure::input(format!("{mask} and {name} have different shapes"))),
     };
-    let spans = mask_values.chunks(width.max(1)).enumerate().map(|(row, mask_row)| {
-        let start = mask_row.iter().position(|&m| m != 0).unwrap_or(0);
-        let count = mask_row.iter().filter(|&&m| m != 0).count();
-        match mask_row[start..start + count].iter().all(|&m| m != 0) {
+    let spans = (0..mask_rows.shape[0]).map(|i| {
+        let row = mask_rows.row(i);
+        let start = row.iter().position(|&m| m != 0).unwrap_or(0);
+        let count = row.iter().filter(|&&m| m != 0).count();
+        match row[start..start + count].iter().all(|&m| m != 0) {
             true => Ok((start, count)),
             false => Err(Failure::input(format!(
-                "{mask}: row {row} has padding between tokens, not only around them"
+                "{mask}: row {i} has padding between tokens, not only around them"
             ))),
         }
     });
-    Ok(Some(Layout { width, spans: spans.collect::<Result<_>>()? }))
+    Ok(Some(Layout { width: mask_rows.shape[1], spans: spans.collect::<Result<_>>()? }))
 }
 
-/// An integer tensor of two dimensions: its columns and values.
-fn integers(file: &SafeTensors<'_>, name: &str) -> Result<Option<(usize, Vec<i64>)>> {
-    let Ok(tensor) = file.tensor(name) else { return Ok(None) };
-    let data = tensor.data();
-    let values = match tensor.dtype() {
-        Dtype::I64 => data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
-        Dtype::I32 => data.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b).into()).collect(),
-        Dtype::U8 | Dtype::BOOL => data.iter().map(|b| i64::from(*b)).collect(),
-        other => {
-            return Err(Failure::input(format!(
-                "{name} holds {other:?}; it must hold I64, I32, U8 or BOOL"
-            )));
+/// An integer tensor of two dimensions.
+struct Integers {
+    shape: [usize; 2],
+    values: Vec<i64>,
+}
+
+impl Integers {
+    /// `None` where there is no such tensor.
+    fn read(file: &SafeTensors<'_>, name: &str) -> Result<Option<Self>> {
+        let Ok(tensor) = file.tensor(name) else { return Ok(None) };
+        let data = tensor.data();
+        let values = match tensor.dtype() {
+            Dtype::I64 => data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
+            Dtype::I32 => {
+                data.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b).into()).collect()
+            }
+            Dtype::U8 | Dtype::BOOL => data.iter().map(|b| i64::from(*b)).collect(),
+            other => {
+                return Err(Failure::input(format!(
+                    "{name} holds {other:?}; it must hold I64, I32, U8 or BOOL"
+                )));
+            }
+        };
+        match *tensor.shape() {
+            [batch, length] => Ok(Some(Self { shape: [batch, length], values })),
+            ref shape => Err(Failure::input(format!(
+                "{name} has shape {shape:?}; it must be [batch, length]"
+            ))),
         }
-    };
-    match tensor.shape() {
-        [_, width] => Ok(Some((*width, values))),
-        shape => {
-            Err(Failure::input(format!("{name} has shape {shape:?}; it must be [batch, length]")))
-        }
+    }
+
+    fn row(&self, i: usize) -> &[i64] {
+        &self.values[i * self.shape[1]..(i + 1) * self.shape[1]]
     }
 }
 
 /// The tokens without their padding.
 fn request(file: &SafeTensors<'_>, source: &Layout, target: Option<&Layout>) -> Result<Forward> {
     let rows = |name: &str, layout: &Layout| -> Result<Option<Vec<Vec<u32>>>> {
-        let Some((width, values)) = integers(file, name)? else { return Ok(None) };
-        if width != layout.width || values.len() != width * layout.spans.len() {
+        let Some(all) = Integers::read(file, name)? else { return Ok(None) };
+        if all.shape != [layout.spans.len(), layout.width] {
             return Err(Failure::input(format!(
                 "{name} has another shape than the ids it belongs to"
             )));
         }
         let row = |(i, &(start, count)): (usize, &(usize, usize))| {
-            let ids = &values[i * width + start..][..count];
-            ids.iter()
-                .map(|&id| {
-                    u32::try_from(id)
-                        .map_err(|_| Failure::input(format!("{name}: row {i} holds {id}")))
-                })
-                .collect()
+            let id = |&id: &i64| {
+                u32::try_from(id).map_err(|_| Failure::input(format!("{name}: row {i} holds {id}")))
+            };
+            all.row(i)[start..start + count].iter().map(id).collect()
         };
         layout.spans.iter().enumerate().map(row).collect::<Result<_>>().map(Some)
     };
