@@ -13,6 +13,8 @@ const SCALE_BYTES: usize = size_of::<f32>();
 
 /// The type of the activations that a kernel multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// The other targets have kernels for some of them only.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(crate) enum Element {
     /// As they are.
     F32,
