@@ -70,7 +70,7 @@ impl TestHub {
 }
 
 /// Answers one request; `None` ends the connection.
-fn answer(mut stream: &TcpStream, served: &Mutex<Served>) -> Option<()> {
+fn answer(stream: &TcpStream, served: &Mutex<Served>) -> Option<()> {
     let mut lines = BufReader::new(stream).lines();
     let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
     let headers: Vec<String> = lines.map_while(|l| l.ok().filter(|l| !l.is_empty())).collect();
