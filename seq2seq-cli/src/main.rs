@@ -1,4 +1,6 @@
 //! The `seq2seq` program: models from Hugging Face folders on the command line.
+// The documentation of arguments is their help text, where brackets are only brackets.
+#![allow(rustdoc::broken_intra_doc_links)]
 #![forbid(unsafe_code)]
 
 mod cli;
