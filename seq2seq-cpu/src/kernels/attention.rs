@@ -139,9 +139,12 @@ impl Kernel for Unit<'_> {
             inverse[r] = softmax::row(s, row, vectors.limit(r), bias);
         }
         sums.fill(0.0);
-        self.held.runs(limit, padded(width), |start, rows| {
+        let mut start = 0;
+        while start < limit {
+            let rows = self.held.run(start, limit, padded(width));
             values::add(s, (scores, span), start, rows, vectors, (sums, padded(width)));
-        });
+            start += rows.len() / padded(width);
+        }
         self.store(vectors, (sums, inverse), (scores, span));
     }
 }

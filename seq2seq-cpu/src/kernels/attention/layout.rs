@@ -46,30 +46,27 @@ pub(crate) struct Paged<'a> {
 }
 
 impl Held<'_> {
-    /// Calls `f` with the first position and the rows, of `stride` values, of each run of positions whose values lie one
-    /// behind the other; in rising order, up to `limit`.
+    /// The values from position `start` on, in rows of `stride`, as far as they lie one behind the other before `limit`.
+    ///
+    /// A run is handed out, not a closure called with it: a closure is compiled without the instruction set of the
+    /// function that it stands in.
     #[inline(always)]
-    pub(super) fn runs(&self, limit: usize, stride: usize, mut f: impl FnMut(usize, &[f32])) {
+    pub(super) fn run(&self, start: usize, limit: usize, stride: usize) -> &[f32] {
         match self {
-            Self::Whole { values, .. } => f(0, &values[..limit * stride]),
+            Self::Whole { values, .. } => &values[start * stride..limit * stride],
             Self::Paged(paged) => {
-                let mut start = 0;
-                while start < limit {
-                    let slot = paged.slots[start];
-                    let same = |t: &usize| *t < limit && paged.slots[*t] == slot;
-                    let mut end = start;
-                    while same(&end) {
-                        // A whole block in one slot needs no look at each position.
-                        let block = end / BLOCK;
-                        end = match end % BLOCK == 0 && paged.blocks[block] == slot {
-                            true => ((block + 1) * BLOCK).min(limit),
-                            false => end + 1,
-                        };
-                    }
-                    let first = slot as usize * paged.capacity * BLOCK + start;
-                    f(start, &paged.values[first * stride..][..(end - start) * stride]);
-                    start = end;
+                let slot = paged.slots[start];
+                let mut end = start;
+                while end < limit && paged.slots[end] == slot {
+                    // A whole block in one slot needs no look at each position.
+                    let block = end / BLOCK;
+                    end = match end.is_multiple_of(BLOCK) && paged.blocks[block] == slot {
+                        true => ((block + 1) * BLOCK).min(limit),
+                        false => end + 1,
+                    };
                 }
+                let first = slot as usize * paged.capacity * BLOCK + start;
+                &paged.values[first * stride..][..(end - start) * stride]
             }
         }
     }
