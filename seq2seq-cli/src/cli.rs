@@ -135,6 +135,9 @@ pub(crate) struct ForwardArgs {
 pub(crate) struct TaskArgs {
     #[command(flatten)]
     pub(crate) streams: Streams,
+    /// JSON lines are what is written in any case.
+    #[arg(long, hide = true)]
+    pub(crate) json: bool,
     /// Tokens of a batch.
     #[arg(long, value_name = "N", value_parser = positive, default_value = "2048")]
     pub(crate) batch_tokens: NonZeroUsize,

@@ -57,8 +57,29 @@ pub(crate) fn with_tokenizer(global: &Global) -> Result<(Model, Tokenizer)> {
     Ok((model, tokenizer))
 }
 
+/// The tokenizer where there is one, else what is missing.
+pub(crate) fn required<'a>(
+    tokenizer: Option<&'a Tokenizer>,
+    model: &Model,
+) -> Result<&'a Tokenizer> {
+    tokenizer.ok_or_else(|| match Tokenizer::from_files(model.files()) {
+        Err(error) => error.into(),
+        Ok(_) => Failure::Other("the tokenizer's files appeared while the model was loaded".into()),
+    })
+}
+
 /// The most tokens that the model can read at once; `None` where any number works.
 pub(crate) fn max_input(model: &Model) -> Option<usize> {
     let plan = model.plan();
     plan.encoder.as_ref().or(plan.decoder.as_ref()).and_then(|stack| stack.max_positions())
+}
+
+/// Fails on more tokens than the model can read.
+pub(crate) fn check_length(model: &Model, tokens: usize) -> Result<()> {
+    match max_input(model) {
+        Some(limit) if tokens > limit => Err(Failure::input(format!(
+            "{tokens} tokens are more than the {limit} that the model can read"
+        ))),
+        _ => Ok(()),
+    }
 }

@@ -94,7 +94,7 @@ impl Writer {
                 Ok(Self::Direct(BufWriter::new(File::options().write(true).open(path)?)))
             }
             // Through links, so that these stay.
-            Ok(found) => Self::replacing(fs::canonicalize(path)?, found.permissions()),
+            Ok(found) => Self::replacing(fs::canonicalize(path)?, Some(found.permissions())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Self::replacing(path.into(), new_file())
             }
@@ -102,16 +102,17 @@ impl Writer {
         }
     }
 
-    fn replacing(target: PathBuf, permissions: fs::Permissions) -> io::Result<Self> {
-        if permissions.readonly() {
+    fn replacing(target: PathBuf, permissions: Option<fs::Permissions>) -> io::Result<Self> {
+        if permissions.as_ref().is_some_and(fs::Permissions::readonly) {
             return Err(io::Error::from(io::ErrorKind::PermissionDenied));
         }
         let folder =
             target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new()
-            .prefix(".seq2seq-")
-            .permissions(permissions)
-            .tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        if let Some(permissions) = permissions {
+            builder.permissions(permissions);
+        }
+        let temporary = builder.prefix(".seq2seq-").tempfile_in(folder)?;
         Ok(Self::Replacing { temporary: BufWriter::new(temporary), target })
     }
 
@@ -124,16 +125,15 @@ impl Writer {
     }
 }
 
-/// What a new file may be used for, less what the process' mask takes away.
+/// What a new file may be used for, less what the process' mask takes away: temporary files are private otherwise.
 #[cfg(unix)]
-fn new_file() -> fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+fn new_file() -> Option<fs::Permissions> {
+    Some(std::os::unix::fs::PermissionsExt::from_mode(0o666))
 }
 
 #[cfg(not(unix))]
-fn new_file() -> fs::Permissions {
-    // Only what the file system gives: there is nothing to restrict.
-    fs::metadata(".").map(|m| m.permissions()).expect("the current folder")
+fn new_file() -> Option<fs::Permissions> {
+    None
 }
 
 #[cfg(test)]

@@ -128,6 +128,18 @@ fn damaged_models() {
 }
 
 #[test]
+fn rows_are_named_by_their_lines() {
+    // No room for a new token after the second prompt.
+    let input = b"{\"input_ids\": [5]}\n\n{\"input_ids\": [5, 6, 7]}\n";
+    let error =
+        run_with(arguments(&["generate", "--input=-", "--max-length=3"], "gpt2"), input).error(2);
+    says(&error, &["standard input: line 3: the prompt has 3 ids", "max_new_tokens"]);
+    let error =
+        run_with(arguments(&["generate", "--input=-", "--max-length=1"], "gpt2"), input).error(2);
+    says(&error, &["settings", "max_new_tokens"]);
+}
+
+#[test]
 fn input_that_cannot_be_used() {
     let generate =
         |line: &[u8]| run_with(arguments(&["generate", "--input=-"], "t5_v1_0"), line).error(2);

@@ -131,3 +131,45 @@ fn fill_mask() {
         );
     }
 }
+
+/// A model that is kept in the cache of the hub is used by its id, without the network.
+#[cfg(feature = "hub")]
+#[test]
+fn by_its_id_on_the_hub() {
+    let home = tempfile::tempdir().unwrap();
+    let kept = home.path().join("hub/models--me--tiny");
+    let snapshot = kept.join("snapshots/0123456789abcdef");
+    std::fs::create_dir_all(kept.join("refs")).unwrap();
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::write(kept.join("refs/main"), "0123456789abcdef").unwrap();
+    for entry in
+        std::fs::read_dir(support::fixture("sentence_cls")).unwrap().map(|e| e.unwrap().path())
+    {
+        let to = snapshot.join(entry.file_name().unwrap());
+        match entry.is_dir() {
+            true => {
+                std::fs::create_dir(&to).unwrap();
+                std::fs::copy(entry.join("config.json"), to.join("config.json")).ok();
+            }
+            false => drop(std::fs::copy(&entry, to).unwrap()),
+        }
+    }
+    let embed = |id: &str| {
+        let output = support::command()
+            .env("HF_HOME", home.path())
+            .args(["embed", "cat", "--model", id])
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let folder = support::fixture("sentence_cls");
+    assert_eq!(embed("me/tiny"), embed(folder.to_str().unwrap()));
+    assert_eq!(embed("me/tiny").0, Some(0));
+    let (code, _, error) = embed("me/other");
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("me/other"), "{error}");
+}

@@ -22,6 +22,7 @@
 //! | [`generate`] | decoding as Hugging Face `generate()` does it |
 //! | [`tokenizer`], [`tasks`] | text in, text and labels out |
 //! | [`mod@inspect`] | a folder on paper |
+//! | `hub` | models by their id on the Hugging Face hub (feature `hub`) |
 //! | [`device`] | the choice of a backend; the only file that names one |
 //!
 //! "PARITY trap n" in comments names an entry of `docs/parity.md`: where implementations silently depart from the

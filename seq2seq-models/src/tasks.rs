@@ -2,7 +2,17 @@
 //!
 //! Every task follows the pipeline of its name in transformers. [`Task`] divides it into what comes before the model
 //! ([`Task::prepare`]) and after it ([`Task::finish`]), both plain functions; the caller is free in how it batches
-//! what lies between.
+//! what lies between. [`run`] does all three for a few inputs:
+//!
+//! ```no_run
+//! use seq2seq_models::{LoadOptions, Model, Tokenizer, tasks};
+//!
+//! let model = Model::load("all-MiniLM-L6-v2", &LoadOptions::default())?;
+//! let tokenizer = Tokenizer::from_files(model.files())?;
+//! let embedder = tasks::Embedder::new(model.files(), &tokenizer, model.max_positions())?;
+//! let vectors = tasks::run(&model, &embedder, &["a sentence".into(), "another".into()])?;
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
 
 mod answer;
 mod classify;
@@ -20,7 +30,7 @@ pub use labels::{Labels, ProblemType};
 pub use pooling::{Pooling, PoolingMode};
 pub use tag::{Aggregation, Entity, Tagger};
 
-use crate::{Encoding, Error, Forward, ForwardOutput, Result};
+use crate::{Encoding, Error, Forward, ForwardOutput, Model, Result};
 
 /// What a task does around the model.
 pub trait Task {
@@ -83,11 +93,64 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// A batch of sequences as the model takes it.
-pub fn request<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Forward {
-    let (ids, types) =
-        encodings.into_iter().map(|e| (e.ids().to_vec(), e.type_ids().to_vec())).unzip();
-    Forward { input_ids: ids, token_type_ids: Some(types), decoder_input_ids: None }
+/// Does `task` on all inputs in one batch.
+///
+/// # Errors
+/// Those of the task and of the model; a model that lacks the head for the task.
+pub fn run<T: Task>(model: &Model, task: &T, inputs: &[T::Input]) -> Result<Vec<T::Output>> {
+    let encodings = inputs.iter().map(|i| task.prepare(i)).collect::<Result<Vec<_>>>()?;
+    let all: Vec<&Encoding> = encodings.iter().flatten().collect();
+    let passes = Passes::run(model, &all, usize::MAX)?;
+    let mut seen = passes.seen(&all);
+    inputs
+        .iter()
+        .zip(&encodings)
+        .map(|(input, own)| task.finish(input, &seen.by_ref().take(own.len()).collect::<Vec<_>>()))
+        .collect()
+}
+
+/// What a model gave for some sequences, in one pass or in several.
+#[derive(Debug)]
+pub struct Passes(Vec<(Vec<ForwardOutput>, usize)>);
+
+impl Passes {
+    /// Takes the sequences through the model, at most `tokens` tokens at a time (or one sequence, where it is longer).
+    pub fn run(model: &Model, sequences: &[&Encoding], tokens: usize) -> Result<Self> {
+        let mut passes = Vec::new();
+        let mut rest = sequences;
+        while !rest.is_empty() {
+            let mut room = tokens;
+            let fits = |e: &&&Encoding| match room.checked_sub(e.len()) {
+                Some(left) => {
+                    room = left;
+                    true
+                }
+                None => false,
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (now, later) = rest.split_at(count);
+            passes.push((model.forward(&request(model, now))?, count));
+            rest = later;
+        }
+        Ok(Self(passes))
+    }
+
+    /// Each of the sequences with its outputs, in their order.
+    pub fn seen<'a>(&'a self, sequences: &'a [&'a Encoding]) -> impl Iterator<Item = Seen<'a>> {
+        let outputs = self.0.iter().flat_map(|(outputs, n)| (0..*n).map(move |i| (outputs, i)));
+        outputs.zip(sequences).map(|((outputs, index), encoding)| Seen { encoding, outputs, index })
+    }
+}
+
+/// Sequences as the model takes them. Tokenizers tell the texts of a pair apart even for models that do not.
+fn request(model: &Model, sequences: &[&Encoding]) -> Forward {
+    let kinds = model.plan().encoder.as_ref().map_or(0, |e| e.embedding.types);
+    let types = || sequences.iter().map(|e| e.type_ids().to_vec()).collect();
+    Forward {
+        input_ids: sequences.iter().map(|e| e.ids().to_vec()).collect(),
+        token_type_ids: (kinds > 1).then(types),
+        decoder_input_ids: None,
+    }
 }
 
 /// e^x / Σ e^x. Not finite where a logit is not.

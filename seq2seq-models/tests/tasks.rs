@@ -3,10 +3,10 @@
 mod support;
 
 use seq2seq_models::{
-    Encoding, LoadOptions, Model, Tokenizer,
+    LoadOptions, Model, Tokenizer,
     tasks::{
-        Aggregation, AnswerOptions, Answering, Classifier, Embedder, Labels, MaskFiller, Question,
-        Seen, Tagger, Task, TextPair, request,
+        self, Aggregation, AnswerOptions, Answering, Classifier, Embedder, Labels, MaskFiller,
+        Question, Tagger, Task, TextPair,
     },
 };
 use serde_json::{Value, json};
@@ -16,24 +16,7 @@ const TOLERANCE: f64 = 1e-4;
 
 /// The results for all inputs, computed in one batch.
 fn run<T: Task>(model: &Model, task: &T, inputs: &[T::Input]) -> Vec<T::Output> {
-    let encodings: Vec<Vec<Encoding>> = inputs.iter().map(|i| task.prepare(i).unwrap()).collect();
-    let mut batch = request(encodings.iter().flatten());
-    let kinds = model.plan().encoder.as_ref().map_or(0, |e| e.embedding.types);
-    batch.token_type_ids = batch.token_type_ids.filter(|_| kinds > 1);
-    let outputs = model.forward(&batch).unwrap();
-    let mut index = 0..;
-    inputs
-        .iter()
-        .zip(&encodings)
-        .map(|(input, encodings)| {
-            let seen: Vec<_> = encodings
-                .iter()
-                .zip(&mut index)
-                .map(|(encoding, index)| Seen { encoding, outputs: &outputs, index })
-                .collect();
-            task.finish(input, &seen).unwrap()
-        })
-        .collect()
+    tasks::run(model, task, inputs).unwrap()
 }
 
 /// Equal, but for numbers, which are close.
@@ -214,9 +197,6 @@ fn a_model_without_the_head_is_refused() {
         .load(&LoadOptions { device: seq2seq_models::Device::Reference, ..LoadOptions::default() });
     let tokenizer = Tokenizer::from_folder(&fixture.folder).unwrap();
     let task = Embedder::new(model.files(), &tokenizer, None).unwrap();
-    let encodings = task.prepare(&"cat".into()).unwrap();
-    let outputs = model.forward(&request(&encodings)).unwrap();
-    let seen = [Seen { encoding: &encodings[0], outputs: &outputs, index: 0 }];
-    let error = task.finish(&"cat".into(), &seen).unwrap_err().to_string();
+    let error = tasks::run(&model, &task, &["cat".into()]).unwrap_err().to_string();
     assert!(error.contains("logits, not last_hidden_state"), "{error}");
 }

@@ -109,8 +109,8 @@ fn generate(model: &Model, ids: &[Vec<u32>], args: &BenchArgs) -> Result<Duratio
 }
 
 fn forward(model: &Model, ids: &[Vec<u32>]) -> Result<Duration> {
-    let decoder_input_ids =
-        model.plan().is_encoder_decoder().then(|| ids.iter().map(|s| vec![s[0]]).collect());
+    let start = model.decoding().config().decoder_start_token_id.unwrap_or(0);
+    let decoder_input_ids = model.plan().is_encoder_decoder().then(|| vec![vec![start]; ids.len()]);
     let request = Forward { input_ids: ids.to_vec(), token_type_ids: None, decoder_input_ids };
     let start = Instant::now();
     model.forward(&request)?;

@@ -1,13 +1,16 @@
+use crate::cli::Streams;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdout};
 
-/// How far a long run is, drawn on stderr where that is a terminal and work comes from a file.
+/// How far a long run is, drawn on stderr where work comes from a file and somebody watches.
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
     /// `bytes` read and to be read, where that is known.
-    pub(super) fn new(bytes: Option<(u64, u64)>, from_file: bool) -> Self {
-        if !from_file || !stderr().is_terminal() {
+    pub(super) fn new(bytes: Option<(u64, u64)>, streams: &Streams) -> Self {
+        // Results on the terminal show how far it is, and a bar would run through them.
+        let results_shown = streams.output.is_none() && stdout().is_terminal();
+        if streams.input.is_none() || results_shown || !stderr().is_terminal() {
             return Self(ProgressBar::hidden());
         }
         let (bar, style) = match bytes {

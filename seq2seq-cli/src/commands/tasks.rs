@@ -10,10 +10,10 @@ use crate::{
     schedule::{self, Limits},
 };
 use seq2seq_models::{
-    Encoding, ForwardOutput, Model,
+    Encoding, Model, Tokenizer,
     tasks::{
-        AnswerOptions, Answering, Classifier, Embedder, Labels, MaskFiller, Question, Seen, Tagger,
-        Task, TextPair, request,
+        AnswerOptions, Answering, Classifier, Embedder, Labels, MaskFiller, Passes, Question,
+        Tagger, Task, TextPair,
     },
 };
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned, ser::SerializeMap};
@@ -112,7 +112,7 @@ fn texts(texts: Vec<String>) -> Vec<Text> {
 }
 
 /// The model inside the program writes text; the tasks need one that was made for them.
-fn needs_model(global: &Global) -> Result<(Model, seq2seq_models::Tokenizer)> {
+fn needs_model(global: &Global) -> Result<(Model, Tokenizer)> {
     if global.model.is_none() {
         return Err(Failure::input(
             "--model DIR|HUB_ID is missing: the model inside the program only writes text",
@@ -162,7 +162,7 @@ impl<T: Task<Output: Serialize>> Run<'_, T> {
     ) -> Result<()> {
         let mut records = Records::open(given, args.streams.input.as_deref())?;
         let mut output = Output::open(args.streams.output.as_deref())?;
-        let progress = Progress::new(records.progress(), args.streams.input.is_some());
+        let progress = Progress::new(records.progress(), &args.streams);
         let limits = Limits { tokens: args.batch_tokens.get() };
         let read = Cell::new(None);
         let work = std::iter::from_fn(|| {
@@ -186,16 +186,11 @@ impl<T: Task<Output: Serialize>> Run<'_, T> {
         let Record { row, place, value } = record;
         let input = value.into();
         let encodings = self.task.prepare(&input).map_err(|e| Failure::from(e).at(&place))?;
-        let limit = load::max_input(self.model).unwrap_or(usize::MAX);
         for tokens in encodings.iter().map(Encoding::len) {
             if tokens == 0 {
                 return Err(Failure::input(format!("{place}: the text has no tokens")));
             }
-            if tokens > limit {
-                return Err(Failure::input(format!(
-                    "{place}: {tokens} tokens are more than the {limit} that the model can read"
-                )));
-            }
+            load::check_length(self.model, tokens).map_err(|e| e.at(&place))?;
         }
         Ok(Piece { row, place, input, encodings })
     }
@@ -203,41 +198,12 @@ impl<T: Task<Output: Serialize>> Run<'_, T> {
     /// The results of some pieces. A piece of many sequences goes through the model in parts.
     fn batch(&self, pieces: &[&Piece<T::Input>], tokens: usize) -> Result<Vec<T::Output>> {
         let all: Vec<&Encoding> = pieces.iter().flat_map(|p| &p.encodings).collect();
-        let mut parts: Vec<(Vec<ForwardOutput>, usize)> = Vec::new();
-        let mut rest = &all[..];
-        while !rest.is_empty() {
-            let mut room = tokens;
-            let fits = |e: &&&Encoding| {
-                let fits = e.len() <= room;
-                room = room.saturating_sub(e.len());
-                fits
-            };
-            let count = rest.iter().take_while(fits).count().max(1);
-            let (part, others) = rest.split_at(count);
-            parts.push((self.model.forward(&self.request(part))?, count));
-            rest = others;
-        }
-        let mut seen = parts
-            .iter()
-            .flat_map(|(outputs, count)| (0..*count).map(move |index| (outputs, index)))
-            .zip(&all)
-            .map(|((outputs, index), encoding)| Seen { encoding, outputs, index });
-        pieces
-            .iter()
-            .map(|piece| {
-                let seen: Vec<_> = seen.by_ref().take(piece.encodings.len()).collect();
-                self.task.finish(&piece.input, &seen).map_err(|e| Failure::from(e).at(&piece.place))
-            })
-            .collect()
-    }
-
-    fn request(&self, encodings: &[&Encoding]) -> seq2seq_models::Forward {
-        let mut request = request(encodings.iter().copied());
-        // Tokenizers tell the texts of a pair apart even for models that do not.
-        let kinds = self.model.plan().encoder.as_ref().map_or(0, |e| e.embedding.types);
-        if kinds < 2 {
-            request.token_type_ids = None;
-        }
-        request
+        let passes = Passes::run(self.model, &all, tokens)?;
+        let mut seen = passes.seen(&all);
+        let finish = |piece: &&Piece<T::Input>| {
+            let own: Vec<_> = seen.by_ref().take(piece.encodings.len()).collect();
+            self.task.finish(&piece.input, &own).map_err(|e| Failure::from(e).at(&piece.place))
+        };
+        pieces.iter().map(finish).collect()
     }
 }

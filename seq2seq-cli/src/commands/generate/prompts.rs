@@ -1,0 +1,85 @@
+use crate::{
+    failure::{Failure, Result},
+    load,
+    records::{Place, Record},
+};
+use seq2seq_models::{Model, Prompt, Tokenizer};
+use serde::Deserialize;
+
+/// A line of input.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Line {
+    text: Option<String>,
+    input_ids: Option<Vec<u32>>,
+    decoder_input_ids: Option<Vec<u32>>,
+}
+
+impl Line {
+    pub(super) fn of_text(text: String) -> Self {
+        Self { text: Some(text), ..Self::default() }
+    }
+}
+
+/// A prompt and where it came from.
+pub(super) struct Piece {
+    pub(super) row: usize,
+    pub(super) place: Place,
+    pub(super) prompt: Prompt,
+    /// Tokens that it counts for in a batch.
+    pub(super) cost: usize,
+}
+
+/// Turns lines into prompts that the model can read.
+pub(super) struct Reader<'a> {
+    pub(super) model: &'a Model,
+    pub(super) tokenizer: Option<&'a Tokenizer>,
+    /// Hypotheses that a prompt may spread over.
+    pub(super) hypotheses: usize,
+    /// Positions that each may come to hold, for a prompt of one token.
+    pub(super) positions: usize,
+}
+
+impl Reader<'_> {
+    /// Checks a line by itself, so that what is wrong with it is not found out in a batch.
+    pub(super) fn piece(&self, record: Record<Line>) -> Result<Piece> {
+        let Record { row, place, value } = record;
+        let prompt = self.prompt(value).map_err(|e| e.at(&place))?;
+        let length = prompt.input_ids.len();
+        let cost = match self.model.plan().is_encoder_decoder() {
+            true => length + self.hypotheses * self.positions,
+            false => self.hypotheses * (self.positions + length),
+        };
+        Ok(Piece { row, place, prompt, cost })
+    }
+
+    fn prompt(&self, line: Line) -> Result<Prompt> {
+        let input_ids = match (line.text, line.input_ids) {
+            (Some(text), None) => {
+                load::required(self.tokenizer, self.model)?.encode(&text)?.ids().to_vec()
+            }
+            (None, Some(ids)) => ids,
+            (Some(_), Some(_)) => {
+                return Err(Failure::input("has both `text` and `input_ids`; give one"));
+            }
+            (None, None) => return Err(Failure::input("has neither `text` nor `input_ids`")),
+        };
+        self.check(&input_ids)?;
+        Ok(Prompt { input_ids, decoder_input_ids: line.decoder_input_ids })
+    }
+
+    /// Ids within the vocabulary that they are read by, some for an encoder, and no more than there are positions.
+    fn check(&self, ids: &[u32]) -> Result<()> {
+        let plan = self.model.plan();
+        let Some(stack) = plan.encoder.as_ref().or(plan.decoder.as_ref()) else { return Ok(()) };
+        if ids.is_empty() && plan.encoder.is_some() {
+            return Err(Failure::input("there are no tokens for the encoder to read"));
+        }
+        let vocab = stack.embedding.vocab;
+        if let Some((at, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab) {
+            return Err(Failure::input(format!(
+                "id {id} at position {at} is outside the vocabulary of {vocab}"
+            )));
+        }
+        load::check_length(self.model, ids.len())
+    }
+}
