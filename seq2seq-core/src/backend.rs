@@ -186,6 +186,22 @@ pub trait DecoderOps: EncoderOps {
         warp: &Warp,
         uniforms: &[f32],
     ) -> Result<Sampled>;
+
+    /// Draws k ids a row without replacement: the scores of [`top_k`](Self::top_k) with `warp` behind the rules, then the
+    /// k best of score + [`gumbel`](crate::noise::gumbel)`(seeds[row], id)`, which are given without that noise. As the
+    /// noise can be had again from the seed, what is drawn from several rows can be merged into one draw.
+    ///
+    /// Ids that rules and warp leave out come last, in rising order, with minus infinity. A row has NaN scores where a
+    /// score is NaN or plus infinity before the warp.
+    fn sample_k(
+        &self,
+        logits: &Self::Tensor,
+        k: usize,
+        order: ScoreOrder,
+        rules: &[Vec<LogitRule>],
+        warp: &Warp,
+        seeds: &[u64],
+    ) -> Result<TopK>;
 }
 
 /// Attention of a decoder to an encoder's output.

@@ -22,6 +22,7 @@ pub mod linear;
 pub mod norm;
 pub mod pool;
 pub mod sample;
+pub mod sample_k;
 pub mod threads;
 pub mod tolerance;
 pub mod top_k;
@@ -251,6 +252,9 @@ macro_rules! conformance_suite {
             sample_matches_reference: sample::matches_reference,
             sample_is_batch_invariant: sample::is_batch_invariant,
             sample_follows_the_distribution: sample::follows_the_distribution,
+            sample_k_matches_reference: sample_k::matches_reference,
+            sample_k_is_batch_invariant: sample_k::is_batch_invariant,
+            sample_k_bears_rows_without_a_distribution: sample_k::bears_rows_without_a_distribution,
             errors_are_those_of_the_reference: errors::are_those_of_the_reference,
             empty_batches_are_allowed: errors::empty_batches_are_allowed,
         }

@@ -15,6 +15,7 @@ pub mod backend;
 pub mod conformance;
 pub mod error;
 pub mod host;
+pub mod noise;
 pub mod quant;
 pub mod ragged;
 pub mod reference;

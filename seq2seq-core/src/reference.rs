@@ -17,6 +17,7 @@ pub mod pool;
 pub mod rope;
 pub mod rules;
 pub mod sample;
+pub mod sample_k;
 pub mod top_k;
 
 use crate::backend::check;
@@ -185,6 +186,18 @@ impl DecoderOps for Reference {
         uniforms: &[f32],
     ) -> Result<Sampled> {
         sample::sample(logits, rules, warp, uniforms)
+    }
+
+    fn sample_k(
+        &self,
+        logits: &Tensor,
+        k: usize,
+        order: ScoreOrder,
+        rules: &[Vec<LogitRule>],
+        warp: &Warp,
+        seeds: &[u64],
+    ) -> Result<TopK> {
+        sample_k::sample_k(logits, k, order, rules, warp, seeds)
     }
 }
 

@@ -40,7 +40,8 @@ pub enum ScoreOrder {
     RulesThenNormalise,
 }
 
-/// The k best of each row, best first; equal scores in rising order of id.
+/// The k best of each row, best first, equal scores in rising order of id; or k that were drawn, in the order of the
+/// draws.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TopK {
     /// Entries a row.
@@ -69,6 +70,8 @@ pub struct Warp {
     pub epsilon_cutoff: f32,
     /// Drops probabilities below min(eta, √eta · e^-entropy) (Hewitt et al. 2022); 0 for none.
     pub eta_cutoff: f32,
+    /// So many ids each part leaves at least, the best it knows; above 0. Beam search needs some that do not end.
+    pub min_keep: usize,
 }
 
 impl Default for Warp {
@@ -81,6 +84,7 @@ impl Default for Warp {
             typical_p: 1.0,
             epsilon_cutoff: 0.0,
             eta_cutoff: 0.0,
+            min_keep: 1,
         }
     }
 }

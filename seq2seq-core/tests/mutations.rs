@@ -4,7 +4,7 @@ mod mutant;
 
 use mutant::{Fault, Mutant};
 use seq2seq_core::conformance::{
-    attention, cache, cross, embed, errors, linear, norm, pool, same_bits, sample, top_k,
+    attention, cache, cross, embed, errors, linear, norm, pool, same_bits, sample, sample_k, top_k,
 };
 use seq2seq_core::reference::Reference;
 
@@ -69,6 +69,14 @@ faults! {
     top_p_forgotten_in_frequencies: TopPForgotten => sample::follows_the_distribution;
     typical_forgotten: TypicalForgotten => sample::matches_reference;
     score_before_warps: ScoreBeforeWarps => sample::matches_reference;
+    rules_forgotten_in_draws: RulesForgotten => sample_k::matches_reference;
+    rules_before_normalising_in_draws: RulesBeforeNormalising => sample_k::matches_reference;
+    noise_forgotten: NoiseForgotten => sample_k::matches_reference;
+    noise_shared: NoiseShared => sample_k::matches_reference;
+    noise_in_scores: NoiseInScores => sample_k::matches_reference;
+    min_keep_forgotten: MinKeepForgotten => sample_k::matches_reference;
+    dropped_unsorted: DroppedUnsorted => sample_k::matches_reference;
+    draws_depend_on_the_batch: ChoiceUlpInBatches => sample_k::is_batch_invariant;
     any_temperature: AnyTemperature => errors::are_those_of_the_reference;
 }
 

@@ -161,6 +161,7 @@ fn warps() {
             typical_p: 0.9,
             epsilon_cutoff: 0.06,
             eta_cutoff: 0.2,
+            min_keep: 1,
         }),
     );
 }

@@ -1,6 +1,6 @@
 //! The traits of `seq2seq-core`, each method one function of `ops`.
 
-use crate::ops::{attention, cache, cross, embed, linear, norm, pool, sample, top_k};
+use crate::ops::{attention, cache, cross, embed, linear, norm, pool, sample, sample_k, top_k};
 use crate::{Cpu, Embedding, KvCache, Linear, Memory, Norm, RelativeBias, Tensor};
 use seq2seq_core::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
@@ -124,6 +124,18 @@ impl DecoderOps for Cpu {
         uniforms: &[f32],
     ) -> Result<Sampled> {
         sample::sample(self, logits, (rules, uniforms), warp)
+    }
+
+    fn sample_k(
+        &self,
+        logits: &Tensor,
+        k: usize,
+        order: ScoreOrder,
+        rules: &[Vec<LogitRule>],
+        warp: &Warp,
+        seeds: &[u64],
+    ) -> Result<TopK> {
+        sample_k::sample_k(self, logits, k, order, (rules, seeds), warp)
     }
 }
 

@@ -8,4 +8,5 @@ pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pool;
 pub(crate) mod sample;
+pub(crate) mod sample_k;
 pub(crate) mod top_k;

@@ -3,7 +3,7 @@
 use seq2seq_core::{
     Activation, AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps,
     EncoderOps, Epilogue, Format, HostTensor, LinearSpec, Lookup, NormKind, NormSpec, Ragged,
-    Result, Rotary, ScoreOrder,
+    Result, Rotary, ScoreOrder, Warp,
 };
 use seq2seq_cpu::{Cpu, CpuOptions, Embedding, KvCache, Linear, Memory, Norm, RelativeBias};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -49,6 +49,7 @@ struct Decoder {
     spec: AttentionSpec,
     bias: RelativeBias,
     memory: Memory,
+    warps: [Warp; 2],
 }
 
 impl Decoder {
@@ -79,6 +80,10 @@ impl Decoder {
             linears: [pack(spec.qkv_width())?, pack(M)?, pack(M)?, pack(VOCAB)?],
             bias: cpu.relative_bias(&tensor(&[32, 4]), buckets)?,
             memory: cpu.memory(&source, &Ragged::from_lengths([20]), &spec)?,
+            warps: [
+                Warp { min_keep: 2, ..Warp::default() },
+                Warp { top_k: 50, top_p: 0.9, min_p: 0.01, typical_p: 0.9, ..Warp::default() },
+            ],
             spec,
             cpu,
         })
@@ -111,6 +116,10 @@ impl Decoder {
         let logits = cpu.linear(&y, &self.linears[3], Epilogue::NONE)?;
         let best = cpu.top_k(&logits, 4, ScoreOrder::NormaliseThenRules, &[])?;
         ids[..count].copy_from_slice(&best.ids[..count]);
+        let (order, seeds) = (ScoreOrder::NormaliseThenRules, &[7; BEAMS][..count]);
+        for warp in &self.warps {
+            cpu.sample_k(&logits, 4, order, &[], warp, seeds)?;
+        }
         Ok(())
     }
 
@@ -150,8 +159,8 @@ fn steady_steps_allocate_only_their_results() -> Result<()> {
         let (mut first, mut second) = (decoder.cache()?, decoder.cache()?);
         decoder.decode(&mut first)?;
         let counts = decoder.decode(&mut second)?;
-        // The ids and scores of the best.
-        assert!(counts.iter().all(|&n| n == 2), "{format}: {counts:?}");
+        // The ids and scores of the best, and of what is drawn twice.
+        assert!(counts.iter().all(|&n| n == 6), "{format}: {counts:?}");
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 //! 1. [`ConfigLayers`] lays the caller's settings over those of the model's files and remembers which came from where.
 //! 2. [`Plan`] settles and checks them for the prompts at hand.
 //! 3. The model opens a [`DecodeSession`] of the size that the plan asks for.
-//! 4. [`run`] searches: greedy search and sampling in `single`, beam search in `beam`. Both state what changes in the
-//!    scores of a hypothesis as rules, made by `rules` from its history and applied by the backend.
+//! 4. [`run`] searches: greedy search and sampling in `single`, beam search and beam sampling in `beam`. Both state what
+//!    changes in the scores of a hypothesis as rules, made by `rules` from its history and applied by the backend.
 //!
 //! "PARITY trap n" names an entry of `docs/parity.md`.
 

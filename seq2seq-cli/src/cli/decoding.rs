@@ -43,7 +43,8 @@ pub(crate) struct DecodingArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = SEARCH)]
     renormalize_logits: Option<bool>,
 
-    /// Draws tokens at random by their probability.
+    /// Draws tokens at random by their probability. With --num-beams above 1, beam sampling: the continuations of all beams
+    /// are drawn together.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = SAMPLING)]
     do_sample: Option<bool>,
     /// Makes sampling repeatable: a row draws the same whatever stands beside it.

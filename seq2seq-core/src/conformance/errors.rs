@@ -344,9 +344,16 @@ fn choices<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
 fn draws<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
     let x = backend.upload(&zeros(2, 6))?;
     let (fine, uniforms) = (Warp::default(), [0.5, 0.5]);
+    let order = ScoreOrder::NormaliseThenRules;
     for (what, rule) in wrong_rules() {
-        calls.add(what, backend.sample(&x, &[vec![], vec![rule]], &fine, &uniforms));
+        let rules = [vec![], vec![rule]];
+        calls.add(what, backend.sample(&x, &rules, &fine, &uniforms));
+        calls.add(what, backend.sample_k(&x, 1, order, &rules, &fine, &[0, 0]));
     }
+    calls.add("k of 0", backend.sample_k(&x, 0, order, &[], &fine, &[0, 0]));
+    calls.add("k beyond the vocabulary", backend.sample_k(&x, 7, order, &[], &fine, &[0, 0]));
+    calls.add("numbers of rule lists", backend.sample_k(&x, 1, order, &[vec![]], &fine, &[0, 0]));
+    calls.add("numbers of seeds", backend.sample_k(&x, 1, order, &[], &fine, &[0]));
     calls.add("numbers of rule lists", backend.sample(&x, &[vec![]], &fine, &uniforms));
     calls.add("numbers of uniforms", backend.sample(&x, &[], &fine, &[0.5]));
     for u in [-0.1, 1.0, f32::NAN, f32::INFINITY] {
@@ -367,8 +374,10 @@ fn draws<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
         Warp { epsilon_cutoff: f32::NAN, ..fine },
         Warp { eta_cutoff: -0.1, ..fine },
         Warp { eta_cutoff: f32::NAN, ..fine },
+        Warp { min_keep: 0, ..fine },
     ] {
         calls.add("a warp out of range", backend.sample(&x, &[], &warp, &uniforms));
+        calls.add("a warp out of range", backend.sample_k(&x, 1, order, &[], &warp, &[0, 0]));
     }
     let all = LogitRule::Ban((0..6).collect());
     calls.add("every id banned", backend.sample(&x, &[vec![], vec![all]], &fine, &uniforms));
@@ -422,7 +431,10 @@ pub fn empty_batches_are_allowed<B: SeqBackend>(backend: &B) -> Outcome {
     backend.reorder(&mut cache, &[])?;
     let chosen = backend.top_k(&x, 3, ScoreOrder::RulesThenNormalise, &[])?;
     let drawn = backend.sample(&x, &[], &Warp::default(), &[])?;
-    match chosen.ids.is_empty() && chosen.k == 3 && drawn.ids.is_empty() {
+    let order = ScoreOrder::NormaliseThenRules;
+    let draws = backend.sample_k(&x, 3, order, &[], &Warp::default(), &[])?;
+    let none = chosen.ids.is_empty() && drawn.ids.is_empty() && draws.ids.is_empty();
+    match none && chosen.k == 3 && draws.k == 3 {
         true => Ok(()),
         false => fail("choices from no rows".into()),
     }

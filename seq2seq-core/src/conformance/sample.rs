@@ -63,14 +63,31 @@ pub struct Prepared<B: Backend> {
 }
 
 /// Any warp; most of its parts are off.
-fn warp() -> impl Strategy<Value = Warp> {
+pub(super) fn warp() -> impl Strategy<Value = Warp> {
     let or = |off: f32, on: std::ops::Range<f32>| prop_oneof![3 => Just(off), 2 => on];
     let top_k = prop_oneof![3 => Just(0usize), 2 => 1..60usize];
     let cuts = (or(0.0, 0.001..0.3), or(0.0, 0.001..0.3));
-    (or(1.0, 0.3..2.0), top_k, or(1.0, 0.1..0.99), or(0.0, 0.01..0.9), or(1.0, 0.1..0.99), cuts)
-        .prop_map(|(temperature, top_k, top_p, min_p, typical_p, (epsilon_cutoff, eta_cutoff))| {
-            Warp { temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff }
-        })
+    let keep = (top_k, prop_oneof![2 => Just(1usize), 1 => 2..=4usize]);
+    let shares = (or(1.0, 0.1..0.99), or(0.0, 0.01..0.9), or(1.0, 0.1..0.99));
+    (or(1.0, 0.3..2.0), keep, shares, cuts).prop_map(
+        |(
+            temperature,
+            (top_k, min_keep),
+            (top_p, min_p, typical_p),
+            (epsilon_cutoff, eta_cutoff),
+        )| {
+            Warp {
+                temperature,
+                top_k,
+                top_p,
+                min_p,
+                typical_p,
+                epsilon_cutoff,
+                eta_cutoff,
+                min_keep,
+            }
+        },
+    )
 }
 
 /// [`DecoderOps::sample`](crate::DecoderOps::sample).
@@ -139,11 +156,25 @@ fn decide(scores: &[f32], warp: &Warp, uniform: f64) -> Option<(u32, Vec<f32>)> 
 
 /// How far off a probability or a sum of probabilities may be: the error of a log-probability that is not negligible,
 /// and that of adding V of them twice over (the sum of the softmax, the cumulative one).
-fn doubt(scores: &[f32], temperature: f32) -> f64 {
+pub(super) fn doubt(scores: &[f32], temperature: f32) -> f64 {
     let scaled: Vec<f32> = scores.iter().map(|s| s / temperature).collect();
     let bounds = tolerance::log_softmax(&scaled, 0.0);
     let errors = bounds.iter().filter(|b| b.value > -25.0).map(|b| b.error);
     errors.fold(0.0, f64::max) + tolerance::gamma(2 * scores.len())
+}
+
+/// `warp` with its thresholds moved by `off(n)`, the n-th by its own.
+pub(super) fn moved(warp: &Warp, off: impl Fn(u64) -> f32) -> Warp {
+    let within =
+        |v: f32, none: f32, moved: f32| if v == none { v } else { moved.clamp(1e-6, 1.0 - 1e-6) };
+    Warp {
+        top_p: within(warp.top_p, 1.0, warp.top_p + off(1)),
+        min_p: within(warp.min_p, 0.0, warp.min_p * (1.0 + off(2))),
+        typical_p: within(warp.typical_p, 1.0, warp.typical_p + off(3)),
+        epsilon_cutoff: within(warp.epsilon_cutoff, 0.0, warp.epsilon_cutoff * (1.0 + off(4))),
+        eta_cutoff: within(warp.eta_cutoff, 0.0, warp.eta_cutoff * (1.0 + off(5))),
+        ..*warp
+    }
 }
 
 /// The choice of the reference, unless it hangs on rounding: it must stay the same when every logit, threshold and the
@@ -161,16 +192,7 @@ fn settled(scores: &[f32], warp: &Warp, uniform: f32) -> Option<(u32, Vec<f32>)>
             .iter()
             .map(|&s| s + sign(u64::from(s.to_bits()) + 100) * warp.temperature)
             .collect();
-        let within =
-            |v: f32, off: f32, moved: f32| if v == off { v } else { moved.clamp(1e-6, 1.0 - 1e-6) };
-        let moved = Warp {
-            top_p: within(warp.top_p, 1.0, warp.top_p + sign(1)),
-            min_p: within(warp.min_p, 0.0, warp.min_p * (1.0 + sign(2))),
-            typical_p: within(warp.typical_p, 1.0, warp.typical_p + sign(3)),
-            epsilon_cutoff: within(warp.epsilon_cutoff, 0.0, warp.epsilon_cutoff * (1.0 + sign(4))),
-            eta_cutoff: within(warp.eta_cutoff, 0.0, warp.eta_cutoff * (1.0 + sign(5))),
-            ..*warp
-        };
+        let moved = moved(warp, sign);
         let uniform = (f64::from(uniform) + f64::from(sign(6))).clamp(0.0, 1.0 - 1e-12);
         let (other, other_warped) = decide(&jittered, &moved, uniform)?;
         if other != id || kept(&warped) != kept(&other_warped) {

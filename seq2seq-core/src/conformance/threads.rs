@@ -2,7 +2,7 @@
 
 use super::{
     Op, Outcome, Timed, attention, bits, cache, cross, each, embed, linear, norm, pool, sample,
-    top_k,
+    sample_k, top_k,
 };
 use crate::{BucketSpec, Format, Pool, SeqBackend, Warp};
 
@@ -62,5 +62,9 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
     compare::<top_k::Choose>(a, b, top_k::ORDERS.map(choice).into())?;
     let warp = Warp { top_p: 0.9, ..Warp::default() };
     let draw = sample::Case { rows: 5, vocab: 9000, logits, rules: true, warp, seed: 1 };
-    compare::<sample::Draw>(a, b, vec![draw])
+    compare::<sample::Draw>(a, b, vec![draw])?;
+    let order = crate::ScoreOrder::NormaliseThenRules;
+    let draws =
+        sample_k::Case { rows: 5, vocab: 9000, k: 10, order, logits, rules: true, warp, seed: 1 };
+    compare::<sample_k::DrawK>(a, b, vec![draws])
 }

@@ -222,23 +222,34 @@ fn change(rule: &LogitRule, scores: &mut [Approx]) {
     }
 }
 
-/// The bound of the score of every id of one row.
-fn bounds(logits: &[f32], rule_list: &[LogitRule], order: ScoreOrder) -> Vec<Approx> {
+/// The bound of the score that every id of one row has once the rules are applied.
+pub(super) fn ruled(logits: &[f32], rule_list: &[LogitRule], order: ScoreOrder) -> Vec<Approx> {
     if order == ScoreOrder::RulesThenNormalise {
         // Rules on logits are f32 operations, the same everywhere.
         let mut ruled = logits.to_vec();
         rules::apply(rule_list, &mut ruled);
-        return tolerance::log_softmax(&ruled, 0.0);
+        return ruled.into_iter().map(Approx::exact).collect();
     }
     let mut scores = tolerance::log_softmax(logits, 0.0);
     rule_list.iter().for_each(|rule| change(rule, &mut scores));
-    if order == ScoreOrder::NormaliseThenRules {
-        return scores;
-    }
+    scores
+}
+
+/// The bounds of the log-softmax of scores that are within bounds.
+pub(super) fn normalised(scores: &[Approx]) -> Vec<Approx> {
     let rounded: Vec<f32> = scores.iter().map(|s| s.value as f32).collect();
-    let finite = scores.iter().filter(|s| s.value.is_finite());
-    let error = finite.map(|s| s.error + tolerance::U * s.value.abs()).fold(0.0, f64::max);
+    let doubtful = scores.iter().filter(|s| s.value.is_finite() && s.error > 0.0);
+    let error = doubtful.map(|s| s.error + tolerance::U * s.value.abs()).fold(0.0, f64::max);
     tolerance::log_softmax(&rounded, error)
+}
+
+/// The bound of the score of every id of one row.
+fn bounds(logits: &[f32], rule_list: &[LogitRule], order: ScoreOrder) -> Vec<Approx> {
+    let scores = ruled(logits, rule_list, order);
+    match order {
+        ScoreOrder::NormaliseThenRules => scores,
+        _ => normalised(&scores),
+    }
 }
 
 /// `order` is best first over distinct ids, and each score is what its id and its rank allow.

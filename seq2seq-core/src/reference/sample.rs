@@ -1,6 +1,6 @@
 //! Drawing one id a row: rules, warps, softmax, inverse of the cumulative distribution.
 //!
-//! The warps are those of transformers with `min_tokens_to_keep` 1. Each looks at the softmax of the scores that the
+//! The warps are those of transformers; `min_keep` is its `min_tokens_to_keep`. Each looks at the softmax of the scores that the
 //! one before left, and sets what it drops to minus infinity. Scores are f32, probabilities and their sums f64.
 
 use super::{Tensor, rules, top_k::log_softmax, top_k::ranking};
@@ -9,26 +9,27 @@ use crate::{LogitRule, Result, Rows, Sampled, Warp};
 
 /// Applies `warp` to the scores of one row.
 pub fn apply(warp: &Warp, scores: &mut [f32]) {
+    let keep = warp.min_keep.min(scores.len());
     scores.iter_mut().for_each(|s| *s /= warp.temperature);
     if warp.top_k > 0 {
-        top_k(warp.top_k, scores);
+        top_k(warp.top_k.max(keep), scores);
     }
     if warp.top_p < 1.0 {
-        top_p(f64::from(warp.top_p), scores);
+        top_p(f64::from(warp.top_p), keep, scores);
     }
     if warp.min_p > 0.0 {
-        min_p(f64::from(warp.min_p), scores);
+        min_p(f64::from(warp.min_p), keep, scores);
     }
     if warp.typical_p < 1.0 {
-        typical(f64::from(warp.typical_p), scores);
+        typical(f64::from(warp.typical_p), keep, scores);
     }
     if warp.epsilon_cutoff > 0.0 {
-        cutoff(f64::from(warp.epsilon_cutoff), scores);
+        cutoff(f64::from(warp.epsilon_cutoff), keep, scores);
     }
     if warp.eta_cutoff > 0.0 {
         let eta = f64::from(warp.eta_cutoff);
         let entropy = entropy(&log_softmax(scores));
-        cutoff(eta.min(eta.sqrt() * (-entropy).exp()), scores);
+        cutoff(eta.min(eta.sqrt() * (-entropy).exp()), keep, scores);
     }
 }
 
@@ -51,15 +52,15 @@ fn top_k(k: usize, scores: &mut [f32]) {
     drop_where(scores, |_, s| s < kth);
 }
 
-/// From the least probable upwards, drops ids while the sum of their probabilities is at most 1 - p, except the last.
-/// Of equal scores, lower ids go first.
-fn top_p(p: f64, scores: &mut [f32]) {
+/// From the least probable upwards, drops ids while the sum of their probabilities is at most 1 - p, except the last
+/// `keep`. Of equal scores, lower ids go first.
+fn top_p(p: f64, keep: usize, scores: &mut [f32]) {
     let log_p = log_softmax(scores);
     let mut rising: Vec<usize> = (0..scores.len()).collect();
     // Adding 0 makes -0 equal to 0.
     rising.sort_by(|&a, &b| (scores[a] + 0.0).total_cmp(&(scores[b] + 0.0)));
     let mut sum = 0.0;
-    rising.pop();
+    rising.truncate(scores.len() - keep);
     for id in rising {
         sum += log_p[id].exp();
         if sum > 1.0 - p {
@@ -69,16 +70,18 @@ fn top_p(p: f64, scores: &mut [f32]) {
     }
 }
 
-/// Drops probabilities below `share` of the largest.
-fn min_p(share: f64, scores: &mut [f32]) {
+/// Drops probabilities below `share` of the largest, but never the best `keep`.
+fn min_p(share: f64, keep: usize, scores: &mut [f32]) {
     let log_p = log_softmax(scores);
     let largest = log_p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    drop_where(scores, |id, _| log_p[id].exp() < share * largest.exp());
+    let best = &ranking(scores)[..keep];
+    let low = |id: usize| log_p[id].exp() < share * largest.exp();
+    drop_where(scores, |id, _| low(id) && !best.contains(&(id as u32)));
 }
 
 /// Orders ids by |-ln p - entropy| and keeps the shortest run whose mass reaches `mass`, with all that tie with its
-/// last.
-fn typical(mass: f64, scores: &mut [f32]) {
+/// last, and at least the first `keep`.
+fn typical(mass: f64, keep: usize, scores: &mut [f32]) {
     let log_p = log_softmax(scores);
     let entropy = entropy(&log_p);
     let shift: Vec<f64> = log_p.iter().map(|l| (-l - entropy).abs()).collect();
@@ -90,14 +93,14 @@ fn typical(mass: f64, scores: &mut [f32]) {
         sum >= mass
     });
     let last = shift[order[reached.unwrap_or(order.len() - 1)]];
-    drop_where(scores, |id, _| shift[id] > last);
+    drop_where(scores, |id, _| shift[id] > last && !order[..keep].contains(&id));
 }
 
-/// Drops probabilities below `least`, but never the best score.
-fn cutoff(least: f64, scores: &mut [f32]) {
+/// Drops probabilities below `least`, but never the `keep` best scores and their equals.
+fn cutoff(least: f64, keep: usize, scores: &mut [f32]) {
     let log_p = log_softmax(scores);
-    let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    drop_where(scores, |id, s| log_p[id].exp() < least && s < best);
+    let kept = scores[ranking(scores)[keep - 1] as usize];
+    drop_where(scores, |id, s| log_p[id].exp() < least && s < kept);
 }
 
 /// The first id, in rising order, at which the cumulative probability exceeds `uniform`, and its log-probability.

@@ -24,7 +24,7 @@ pub fn log_softmax(scores: &[f32]) -> Vec<f64> {
     scores.map(|s| s - largest - total).collect()
 }
 
-fn normalise(scores: &mut [f32]) {
+pub(super) fn normalise(scores: &mut [f32]) {
     let normalised = log_softmax(scores);
     scores.iter_mut().zip(normalised).for_each(|(s, l)| *s = l as f32);
 }

@@ -58,6 +58,11 @@ pub(crate) enum Fault {
     TypicalForgotten,
     ScoreBeforeWarps,
     AnyTemperature,
+    NoiseForgotten,
+    NoiseShared,
+    NoiseInScores,
+    MinKeepForgotten,
+    DroppedUnsorted,
 }
 
 /// The reference with a fault.
@@ -369,6 +374,50 @@ impl DecoderOps for Mutant {
                 let row = n * all.k..(n + 1) * all.k;
                 let rank = all.ids[row.clone()].iter().position(|i| i == id).unwrap_or(0);
                 drawn.scores[n] = all.scores[row][rank];
+            }
+        }
+        Ok(drawn)
+    }
+
+    fn sample_k(
+        &self,
+        logits: &Tensor,
+        k: usize,
+        order: ScoreOrder,
+        rules: &[Vec<LogitRule>],
+        warp: &Warp,
+        seeds: &[u64],
+    ) -> Result<TopK> {
+        let order = match self.0 {
+            Fault::RulesBeforeNormalising => ScoreOrder::RulesThenNormalise,
+            _ => order,
+        };
+        let mut warp = *warp;
+        match self.0 {
+            Fault::NoiseForgotten => warp.temperature /= 1e6,
+            Fault::MinKeepForgotten if warp.min_keep > 0 => warp.min_keep = 1,
+            _ => {}
+        }
+        let mut seeds = seeds.to_vec();
+        if self.is(Fault::NoiseShared) {
+            let first = seeds.first().copied().unwrap_or_default();
+            seeds.fill(first);
+        }
+        let rules = if self.is(Fault::RulesForgotten) { &[] } else { rules };
+        let mut drawn = Reference.sample_k(logits, k, order, rules, &warp, &seeds)?;
+        for (i, (id, score)) in drawn.ids.iter().zip(&mut drawn.scores).enumerate() {
+            match self.0 {
+                Fault::NoiseForgotten => *score /= 1e6,
+                Fault::NoiseInScores => *score += noise::gumbel(seeds[i / k], *id) as f32,
+                Fault::ChoiceUlpInBatches if logits.rows() > 1 => ulp(score),
+                _ => {}
+            }
+        }
+        if self.is(Fault::DroppedUnsorted) {
+            for i in 1..drawn.ids.len() {
+                if i % k > 0 && drawn.scores[i - 1] == f32::NEG_INFINITY {
+                    drawn.ids.swap(i, i - 1);
+                }
             }
         }
         Ok(drawn)

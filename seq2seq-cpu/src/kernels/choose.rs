@@ -18,7 +18,7 @@ pub(crate) fn rank(score: f32, id: usize) -> u64 {
 }
 
 /// The score of a rank.
-fn score(rank: u64) -> f32 {
+pub(crate) fn score(rank: u64) -> f32 {
     let rising = !((rank >> 32) as u32);
     f32::from_bits(if rising >> 31 == 1 { rising & !(1 << 31) } else { !rising })
 }

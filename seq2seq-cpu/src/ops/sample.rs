@@ -5,7 +5,7 @@
 //! are f32 of the level, their sums f64.
 
 use crate::isa::Isa;
-use crate::kernels::choose::{Best, id, rank};
+use crate::kernels::choose::{Best, id, rank, score};
 use crate::kernels::log_softmax::{Measure, Weigh};
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
@@ -24,8 +24,14 @@ pub(crate) fn sample(
     let parts = (Chunks::new(&mut out.ids, 1), Chunks::new(&mut out.scores, 1));
     cpu.threads().each_part(parts, 8 * logits.width(), |n, (out_id, out_score)| {
         let rules = rule_lists.get(n).map_or(&[][..], Vec::as_slice);
-        let candidates = Candidates::new(cpu.isa(), logits.row(n), rules, warp);
-        if let Some((id, score)) = candidates.and_then(|c| c.draw(f64::from(uniforms[n]))) {
+        let mut scores = Buffer::scratch(logits.width());
+        scores.copy_from_slice(logits.row(n));
+        rules::apply(rules, &mut scores);
+        if !has_distribution(&scores) {
+            return;
+        }
+        let candidates = Candidates::new(cpu.isa(), scores, warp);
+        if let Some((id, score)) = candidates.draw(f64::from(uniforms[n])) {
             (out_id[0], out_score[0]) = (id, score);
         }
     });
@@ -36,8 +42,13 @@ pub(crate) fn sample(
     }
 }
 
+/// Whether no score is NaN or plus infinity.
+pub(super) fn has_distribution(scores: &[f32]) -> bool {
+    scores.iter().all(|&s| s < f32::INFINITY)
+}
+
 /// The ids of one row that may be drawn, in rising order, with their scores.
-struct Candidates {
+pub(super) struct Candidates {
     isa: Isa,
     ids: Buffer<u32>,
     scores: Buffer<f32>,
@@ -65,54 +76,62 @@ impl Distribution {
 }
 
 impl Candidates {
-    /// What rules and warps leave of a row. None where it has no distribution: a score is NaN or plus infinity, or all
-    /// are minus infinity.
-    fn new(isa: Isa, logits: &[f32], rules: &[LogitRule], warp: &Warp) -> Option<Self> {
-        let mut scores = Buffer::<f32>::scratch(logits.len());
-        scores.copy_from_slice(logits);
-        rules::apply(rules, &mut scores);
-        if !scores.iter().all(|&s| s < f32::INFINITY) {
-            return None;
-        }
+    /// What the warps leave of a row that has a distribution: nothing where all its scores are minus infinity.
+    pub(super) fn new(isa: Isa, mut scores: Buffer<f32>, warp: &Warp) -> Self {
         scores.iter_mut().for_each(|s| *s /= warp.temperature);
         let mut ids = Buffer::scratch(scores.len());
         ids.iter_mut().zip(0..).for_each(|(id, i)| *id = i);
         let mut this = Self { isa, ids, len: scores.len(), scores };
         let lowest = match warp.top_k {
             0 => f32::NEG_INFINITY,
-            k => this.kth(k),
+            k => score(this.kth(k.max(warp.min_keep))),
         };
         this.keep(|_, score| score >= lowest && score > f32::NEG_INFINITY);
-        this.warp(warp);
-        (this.len > 0).then_some(this)
+        if this.len > 0 {
+            this.warp(warp);
+        }
+        this
     }
 
     /// The warps behind temperature and top-k.
     fn warp(&mut self, warp: &Warp) {
+        let min_keep = warp.min_keep;
         if warp.top_p < 1.0 {
-            self.top_p(f64::from(warp.top_p));
+            self.top_p(f64::from(warp.top_p), min_keep);
         }
         if warp.min_p > 0.0 {
-            let p = self.distribution();
+            let (p, last) = (self.distribution(), self.kth(min_keep));
             let least = f64::from(warp.min_p) / p.total;
-            self.keep(|i, _| p.probability(i) >= least);
+            self.keep(|i, score| p.probability(i) >= least || rank(score, i) <= last);
         }
         if warp.typical_p < 1.0 {
-            self.typical(f64::from(warp.typical_p));
+            self.typical(f64::from(warp.typical_p), min_keep);
         }
         if warp.epsilon_cutoff > 0.0 {
             let p = self.distribution();
-            self.cut(&p, f64::from(warp.epsilon_cutoff));
+            self.cut(&p, f64::from(warp.epsilon_cutoff), min_keep);
         }
         if warp.eta_cutoff > 0.0 {
             let p = self.distribution();
             let eta = f64::from(warp.eta_cutoff);
-            self.cut(&p, eta.min(eta.sqrt() * (-self.entropy(&p)).exp()));
+            self.cut(&p, eta.min(eta.sqrt() * (-self.entropy(&p)).exp()), min_keep);
         }
     }
 
-    fn scores(&self) -> &[f32] {
+    /// The ids that are left, in rising order.
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.ids[..self.len]
+    }
+
+    /// Their scores.
+    pub(super) fn scores(&self) -> &[f32] {
         &self.scores[..self.len]
+    }
+
+    /// Turns the scores into log-probabilities.
+    pub(super) fn normalise(&mut self) {
+        let norm = dispatch(self.isa, Measure(self.scores()));
+        norm.apply(&mut self.scores[..self.len]);
     }
 
     /// Drops the candidates that `keep(index, score)` refuses.
@@ -135,16 +154,15 @@ impl Candidates {
         Distribution { weights, total: norm.total, largest }
     }
 
-    /// The score of the k-th best.
-    fn kth(&self, k: usize) -> f32 {
+    /// The rank of the k-th best, or of the last where there are fewer. There must be one.
+    fn kth(&self, k: usize) -> u64 {
         let k = k.min(self.len);
-        let best = dispatch(self.isa, Best { scores: self.scores(), k });
-        self.scores[id(best[k - 1]) as usize]
+        dispatch(self.isa, Best { scores: self.scores(), k })[k - 1]
     }
 
-    /// From the least probable upwards, drops while the sum of what is dropped is at most 1 - p; never the last. Of equal
-    /// scores, lower ids go first.
-    fn top_p(&mut self, p: f64) {
+    /// From the least probable upwards, drops while the sum of what is dropped is at most 1 - p; never the last
+    /// `min_keep`. Of equal scores, lower ids go first.
+    fn top_p(&mut self, p: f64, min_keep: usize) {
         let distribution = self.distribution();
         let mut order = Buffer::<u64>::scratch(self.len);
         // The score falls from rank to rank, so the rank of its negative rises with it; ids rise in both.
@@ -154,7 +172,7 @@ impl Candidates {
         order.sort_unstable();
         let mut dropped = Buffer::<u8>::zeroed(self.len);
         let mut sum = 0.0;
-        for &rank in &order[..self.len.saturating_sub(1)] {
+        for &rank in &order[..self.len.saturating_sub(min_keep)] {
             let i = id(rank) as usize;
             sum += distribution.probability(i);
             if sum > 1.0 - p {
@@ -171,8 +189,9 @@ impl Candidates {
         -self.scores().iter().enumerate().map(term).sum::<f64>()
     }
 
-    /// Keeps those nearest to the entropy in their information, up to the probability `mass`, and all that tie with the last.
-    fn typical(&mut self, mass: f64) {
+    /// Keeps those nearest to the entropy in their information, up to the probability `mass`, and all that tie with the
+    /// last; at least the first `min_keep`.
+    fn typical(&mut self, mass: f64, min_keep: usize) {
         let p = self.distribution();
         let entropy = self.entropy(&p);
         let shift = |score: f32| (-p.log_probability(score) - entropy).abs();
@@ -186,12 +205,14 @@ impl Candidates {
             sum >= mass
         });
         let Some(last) = reached.or(order.last()).map(|&i| of(i)) else { return };
-        self.keep(|_, score| shift(score) <= last);
+        let first = &order[..min_keep.min(self.len)];
+        self.keep(|i, score| shift(score) <= last || first.contains(&(i as u32)));
     }
 
-    /// Drops probabilities below `least`, but never the best score.
-    fn cut(&mut self, p: &Distribution, least: f64) {
-        self.keep(|i, score| p.probability(i) >= least || score >= p.largest);
+    /// Drops probabilities below `least`, but never the `min_keep` best scores and their equals.
+    fn cut(&mut self, p: &Distribution, least: f64, min_keep: usize) {
+        let kept = score(self.kth(min_keep));
+        self.keep(|i, score| p.probability(i) >= least || score >= kept);
     }
 
     /// The first id at which the cumulative probability exceeds `uniform`, and its log-probability. Where rounding keeps the

@@ -1,6 +1,6 @@
-//! Beam search as transformers 5 does it (PARITY traps 47 to 53).
+//! Beam search and beam sampling as transformers 5 does them (PARITY traps 47 to 53, 76).
 //!
-//! A row keeps `num_beams` running hypotheses. Each step takes the best continuations of all of them: those that end
+//! A row keeps `num_beams` running hypotheses. Each step takes the best continuations of all of them, or draws some: those that end
 //! compete, by their length-normalised scores, for a place among the finished ones; the others run on. Rows are
 //! searched side by side, and a row that is done leaves the session.
 
@@ -8,8 +8,8 @@ mod row;
 
 use super::{DecodeSession, Plan, Sink, feeder::Feeder, results::Results};
 use crate::{Generated, Result};
-pub(super) use row::BeamSpec;
 use row::RowSearch;
+pub(super) use row::{BeamSampling, BeamSpec};
 use seq2seq_core::{DecoderOps, LogitRule, TopK};
 use std::{ops::ControlFlow, time::Instant};
 
@@ -27,10 +27,10 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
         (0..plan.rows.len()).map(|row| RowSearch::new(plan, row, spec)).collect();
     let mut feeder = Feeder::new(session, plan)?;
     let mut logits = feeder.prefill(plan)?;
-    let mut rules = Vec::new();
+    let mut choice = Choice::default();
     let mut parents = Vec::new();
     loop {
-        let top = best_continuations(plan, spec, &backend, &logits, &live, &mut rules)?;
+        let top = choice.choose(plan, spec, &backend, &logits, &live)?;
         let overtime = plan.max_time.is_some_and(|limit| start.elapsed() > limit);
         for search in &mut live {
             search.advance(plan, spec, &top, overtime)?;
@@ -52,17 +52,35 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
     }
 }
 
-/// The best continuations of each hypothesis of the session, among which are the best of each row.
-fn best_continuations<B: DecoderOps>(
-    plan: &Plan<'_>,
-    spec: &BeamSpec,
-    backend: &B,
-    logits: &B::Tensor,
-    live: &[RowSearch],
-    rules: &mut Vec<Vec<LogitRule>>,
-) -> Result<TopK> {
-    plan.rules.fill(live.iter().flat_map(|search| search.views(plan)), rules);
-    Ok(backend.top_k(logits, spec.keep.min(plan.vocab), spec.order, rules)?)
+/// Buffers of the choice that are used again at each step.
+#[derive(Default)]
+struct Choice {
+    rules: Vec<Vec<LogitRule>>,
+    seeds: Vec<u64>,
+}
+
+impl Choice {
+    /// Continuations of each hypothesis of the session, among which are the best of each row, or those that are drawn.
+    fn choose<B: DecoderOps>(
+        &mut self,
+        plan: &Plan<'_>,
+        spec: &BeamSpec,
+        backend: &B,
+        logits: &B::Tensor,
+        live: &[RowSearch],
+    ) -> Result<TopK> {
+        let Self { rules, seeds } = self;
+        plan.rules.fill(live.iter().flat_map(|search| search.views(plan)), rules);
+        let k = spec.keep.min(plan.vocab);
+        Ok(match &spec.sampling {
+            None => backend.top_k(logits, k, spec.order, rules)?,
+            Some(sampling) => {
+                seeds.clear();
+                seeds.extend(live.iter().flat_map(|search| search.noise_seeds(plan, sampling)));
+                backend.sample_k(logits, k, spec.order, rules, &sampling.warp, seeds)?
+            }
+        })
+    }
 }
 
 /// Moves the rows that are done to the results.

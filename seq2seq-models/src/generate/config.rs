@@ -25,7 +25,7 @@ pub struct GenerationConfig {
     #[serde(deserialize_with = "one_or_many")]
     pub stop_strings: Option<Vec<String>>,
 
-    /// Draw at random rather than take the best.
+    /// Draw at random rather than take the best; with more than one beam, beam sampling.
     pub do_sample: Option<bool>,
     /// Hypotheses that beam search keeps; 1 for no beam search.
     pub num_beams: Option<usize>,

@@ -2,7 +2,7 @@
 
 use super::{
     ConfigLayers, GenerationConfig, Origin,
-    beam::BeamSpec,
+    beam::{BeamSampling, BeamSpec},
     rng,
     rules::{self, RuleBook},
     stop::{Stop, StopStrings, TokenBytes},
@@ -130,7 +130,8 @@ impl<'a> Plan<'a> {
     pub fn seed(&self) -> Option<u64> {
         match self.mode {
             Mode::Sample { seed, .. } => Some(seed),
-            _ => None,
+            Mode::Beams(ref spec) => spec.sampling.as_ref().map(|s| s.seed),
+            Mode::Greedy => None,
         }
     }
 
@@ -273,20 +274,25 @@ fn decoder_only_prompt(
 fn mode(config: &GenerationConfig, eos: usize) -> Mode {
     let beams = config.num_beams.unwrap_or(1);
     let sequences = config.num_return_sequences.unwrap_or(1);
+    let seed = || config.seed.unwrap_or_else(rng::any_seed);
+    let do_sample = config.do_sample == Some(true);
     if beams > 1 {
+        // One id more than can end: whatever is drawn, a hypothesis may run on.
+        let each = (1 + eos).max(2);
+        let warp = Warp { min_keep: each, ..warp(config) };
         Mode::Beams(BeamSpec {
             beams,
             returned: sequences,
-            keep: beams * (1 + eos).max(2),
+            keep: beams * each,
             early_stopping: config.early_stopping.unwrap_or_default(),
             order: match config.renormalize_logits {
                 Some(true) => ScoreOrder::NormaliseRulesNormalise,
                 _ => ScoreOrder::NormaliseThenRules,
             },
+            sampling: do_sample.then(|| BeamSampling { warp, seed: seed() }),
         })
-    } else if config.do_sample == Some(true) {
-        let seed = config.seed.unwrap_or_else(rng::any_seed);
-        Mode::Sample { warp: warp(config), seed, sequences }
+    } else if do_sample {
+        Mode::Sample { warp: warp(config), seed: seed(), sequences }
     } else {
         Mode::Greedy
     }
@@ -303,6 +309,7 @@ fn warp(config: &GenerationConfig) -> Warp {
         typical_p: or(config.typical_p, all.typical_p),
         epsilon_cutoff: or(config.epsilon_cutoff, all.epsilon_cutoff),
         eta_cutoff: or(config.eta_cutoff, all.eta_cutoff),
+        min_keep: all.min_keep,
     }
 }
 

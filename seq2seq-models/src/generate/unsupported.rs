@@ -121,16 +121,6 @@ pub(super) fn check(layers: &ConfigLayers) -> Result<()> {
             )));
         }
     }
-    let c = layers.config();
-    if c.do_sample == Some(true) && c.num_beams.is_some_and(|n| n > 1) {
-        return Err(Error::Input(format!(
-            "do_sample ({}) with num_beams = {} ({}) asks for beam sampling, which is not supported; \
-             set num_beams to 1 or do_sample to false",
-            layers.origin("do_sample"),
-            c.num_beams.unwrap_or(1),
-            layers.origin("num_beams"),
-        )));
-    }
     Ok(())
 }
 
@@ -152,7 +142,6 @@ mod tests {
             (json!({"guidance_scale": 1.5}), "guidance"),
             (json!({"prompt_lookup_num_tokens": 3}), "assisted"),
             (json!({"watermarking_config": {}}), "watermarking"),
-            (json!({"do_sample": true, "num_beams": 2}), "beam sampling"),
         ] {
             let e = check_json(value.clone()).unwrap_err().to_string();
             assert!(e.contains(word), "{value}: {e}");

@@ -117,6 +117,17 @@ impl DecoderOps for Blank {
     fn sample(&self, _: &Nothing, _: &[Vec<LogitRule>], _: &Warp, _: &[f32]) -> Result<Sampled> {
         refuse()
     }
+    fn sample_k(
+        &self,
+        _: &Nothing,
+        _: usize,
+        _: ScoreOrder,
+        _: &[Vec<LogitRule>],
+        _: &Warp,
+        _: &[u64],
+    ) -> Result<TopK> {
+        refuse()
+    }
 }
 
 impl CrossAttentionOps for Blank {

@@ -4,11 +4,20 @@ use crate::{Error, LogitRule, Result, Rows, Warp};
 
 /// For [`DecoderOps::top_k`](crate::DecoderOps::top_k).
 pub fn top_k(logits: &impl Rows, k: usize, rule_lists: &[Vec<LogitRule>]) -> Result<()> {
+    choose("top_k", logits, k, rule_lists)
+}
+
+fn choose(
+    op: &'static str,
+    logits: &impl Rows,
+    k: usize,
+    rule_lists: &[Vec<LogitRule>],
+) -> Result<()> {
     if k == 0 || k > logits.width() {
         let reason = format!("k is {k}, expected 1 to the {} ids there are", logits.width());
-        return Err(Error::invalid("top_k", reason));
+        return Err(Error::invalid(op, reason));
     }
-    rules("top_k", rule_lists, logits.rows(), logits.width())
+    rules(op, rule_lists, logits.rows(), logits.width())
 }
 
 /// For [`DecoderOps::sample`](crate::DecoderOps::sample).
@@ -23,12 +32,26 @@ pub fn sample(
         return Err(Error::invalid(OP, "the logits have no columns"));
     }
     rules(OP, rule_lists, logits.rows(), logits.width())?;
-    warp(warp_spec)?;
+    warp(OP, warp_spec)?;
     Error::expect(OP, "uniforms", logits.rows(), uniforms.len())?;
     match uniforms.iter().find(|u| !(0.0..1.0).contains(*u)) {
         None => Ok(()),
         Some(u) => Err(Error::invalid(OP, format!("uniform {u} is outside [0, 1)"))),
     }
+}
+
+/// For [`DecoderOps::sample_k`](crate::DecoderOps::sample_k).
+pub fn sample_k(
+    logits: &impl Rows,
+    k: usize,
+    rule_lists: &[Vec<LogitRule>],
+    warp_spec: &Warp,
+    seeds: &[u64],
+) -> Result<()> {
+    const OP: &str = "sample_k";
+    choose(OP, logits, k, rule_lists)?;
+    warp(OP, warp_spec)?;
+    Error::expect(OP, "seeds", logits.rows(), seeds.len())
 }
 
 /// The error of [`DecoderOps::sample`](crate::DecoderOps::sample) for a row that nothing can be drawn from:
@@ -39,12 +62,15 @@ pub fn nothing_to_draw(row: usize) -> Error {
     Error::invalid("sample", reason)
 }
 
-fn warp(w: &Warp) -> Result<()> {
+fn warp(op: &'static str, w: &Warp) -> Result<()> {
     let check = |name: &str, value: f32, good: bool, expected: &str| match good {
         true => Ok(()),
-        false => Err(Error::invalid("sample", format!("{name} is {value}, expected {expected}"))),
+        false => Err(Error::invalid(op, format!("{name} is {value}, expected {expected}"))),
     };
     let t = w.temperature;
+    if w.min_keep == 0 {
+        return Err(Error::invalid(op, "min_keep is 0, expected at least 1"));
+    }
     check("temperature", t, t > 0.0 && t.is_finite(), "a number above 0")?;
     check("top_p", w.top_p, (0.0..=1.0).contains(&w.top_p), "0 to 1")?;
     check("min_p", w.min_p, (0.0..=1.0).contains(&w.min_p), "0 to 1")?;

@@ -1,8 +1,8 @@
 use crate::{
     Result,
-    generate::{EarlyStopping, Plan, no_id_left, rules::View},
+    generate::{EarlyStopping, Plan, no_id_left, rng, rules::View},
 };
-use seq2seq_core::{ScoreOrder, TopK};
+use seq2seq_core::{ScoreOrder, TopK, Warp, noise::gumbel};
 
 /// What transformers adds to a score to put a hypothesis out of the running: finite, so that it may come back where
 /// there is nothing else (PARITY trap 53). Scores this low are those of placeholders.
@@ -20,6 +20,18 @@ pub(in crate::generate) struct BeamSpec {
     pub(in crate::generate) early_stopping: EarlyStopping,
     /// Beam search takes log-probabilities first and applies the rules to them (PARITY trap 47).
     pub(in crate::generate) order: ScoreOrder,
+    /// How continuations are drawn; without, the best are taken.
+    pub(in crate::generate) sampling: Option<BeamSampling>,
+}
+
+/// How beam sampling draws the continuations of a step: without replacement, with probabilities in proportion to e^score
+/// over all beams and ids together (PARITY trap 76).
+///
+/// That is to take those with the largest sums of score and Gumbel noise (see [`gumbel`]), as each beam can for its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::generate) struct BeamSampling {
+    pub(in crate::generate) warp: Warp,
+    pub(in crate::generate) seed: u64,
 }
 
 /// A hypothesis that may grow.
@@ -49,6 +61,8 @@ struct Candidate {
     beam: usize,
     id: u32,
     score: f32,
+    /// What it is chosen by: its score, with noise where it is drawn.
+    key: f64,
     ends: bool,
 }
 
@@ -99,6 +113,21 @@ impl RowSearch {
     /// What the rules of each hypothesis in the session may look at.
     pub(super) fn views<'v>(&'v self, plan: &'v Plan<'_>) -> impl Iterator<Item = View<'v>> {
         self.running[..self.slots].iter().map(|r| plan.view(self.row, &r.ids))
+    }
+
+    /// The seeds of the noise on the scores of each hypothesis in the session.
+    pub(super) fn noise_seeds(
+        &self,
+        plan: &Plan<'_>,
+        sampling: &BeamSampling,
+    ) -> impl Iterator<Item = u64> {
+        (0..self.slots).map(|slot| self.noise_seed(plan, sampling, slot))
+    }
+
+    fn noise_seed(&self, plan: &Plan<'_>, sampling: &BeamSampling, slot: usize) -> u64 {
+        let row = &plan.rows[self.row];
+        let step = self.running[0].ids.len() - row.history.len();
+        rng::noise_seed(sampling.seed, row.number, slot as u32, step as u32)
     }
 
     /// The last id of each running hypothesis.
@@ -161,7 +190,8 @@ impl RowSearch {
         self.first_slot + if self.slots == 1 { 0 } else { beam }
     }
 
-    /// The best `keep` continuations of all beams together, best first; equal ones by beam, then by id.
+    /// The best `keep` continuations of all beams together, best first, equal ones by beam, then by id; or `keep` drawn
+    /// ones in the order of the draws.
     fn collect(
         &mut self,
         plan: &Plan<'_>,
@@ -174,13 +204,19 @@ impl RowSearch {
             let entries = self.slot(beam) * top.k..(self.slot(beam) + 1) * top.k;
             let scores = top.scores[entries.clone()].iter().map(|s| s + running.score);
             let ids = top.ids[entries].iter().copied();
-            let candidate = |(id, score)| Candidate { beam, id, score, ends: overtime };
+            let sampling = spec.sampling.as_ref();
+            let seed =
+                sampling.map(|s| self.noise_seed(plan, s, self.slot(beam) - self.first_slot));
+            let candidate = |(id, score)| {
+                let key = f64::from(score) + seed.map_or(0.0, |seed| gumbel(seed, id));
+                Candidate { beam, id, score, key, ends: overtime }
+            };
             self.candidates.extend(ids.zip(scores).map(candidate));
         }
         if self.candidates.iter().any(|c| c.score.is_nan()) {
             return Err(no_id_left(self.row));
         }
-        self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+        self.candidates.sort_by(|a, b| b.key.total_cmp(&a.key));
         self.candidates.truncate(spec.keep);
         let max_length = plan.rows[self.row].max_length;
         for c in &mut self.candidates {
@@ -189,7 +225,7 @@ impl RowSearch {
         Ok(())
     }
 
-    /// Lets those of the best `beams` continuations that end take a place among the finished (PARITY trap 49).
+    /// Lets those of the first `beams` continuations that end take a place among the finished (PARITY trap 49).
     fn finish(&mut self, plan: &Plan<'_>, spec: &BeamSpec) {
         for c in self.candidates[..spec.beams].iter().filter(|c| c.ends) {
             let parent = &self.running[c.beam];
