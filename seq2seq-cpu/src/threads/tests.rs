@@ -116,30 +116,3 @@ fn counts_are_checked() {
     assert!(Threads::new(Some(usize::MAX)).is_err());
     assert!(Threads::new(None).unwrap().count() >= 1);
 }
-
-/// Not a check but a measurement: `cargo test --release -p seq2seq-cpu meeting -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints times"]
-fn meeting_times() {
-    let pool = Threads::new(Some(2)).unwrap();
-    let time = |pause: Duration| {
-        let mut times: Vec<_> = (0..200)
-            .map(|_| {
-                thread::sleep(pause);
-                let start = Instant::now();
-                let here = AtomicUsize::new(0);
-                pool.run(&|| {
-                    here.fetch_add(1, SeqCst);
-                    while here.load(SeqCst) < 2 {
-                        spin_loop();
-                    }
-                });
-                start.elapsed()
-            })
-            .collect();
-        times.sort();
-        (times[100], times[180])
-    };
-    println!("back to back {:?}", time(Duration::ZERO));
-    println!("after 3 ms idle {:?}", time(Duration::from_millis(3)));
-}
