@@ -36,8 +36,8 @@ impl Tokenizer {
     /// Reads `tokenizer.json` and, where there are any, `tokenizer_config.json` and `special_tokens_map.json`.
     ///
     /// # Errors
-    /// When `tokenizer.json` is missing (older Marian, mBART and T5 folders hold only sentencepiece models, which
-    /// are not read) or a file is malformed.
+    /// When `tokenizer.json` is missing (Marian folders, and older ones of mBART and T5, hold only sentencepiece models,
+    /// which are not read; the error says what to do) or a file is malformed.
     pub fn from_files(files: &Files) -> Result<Self> {
         let Some(json) = files.read(FILE)? else {
             return Err(Error::file(files.path(FILE), no_tokenizer(files)));
@@ -264,12 +264,18 @@ fn no_tokenizer(files: &Files) -> String {
     if found.is_empty() {
         return "no such file; texts need one (ids can be given as `input_ids`)".into();
     }
-    format!(
-        "no such file; {} cannot be read directly. Convert once with transformers \
-         (`AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` writes tokenizer.json where it can), \
-         or give ids as `input_ids`",
-        found.join(" and ")
-    )
+    let hint = match found.contains(&"source.spm") {
+        // transformers 5.23 has no tokenizer.json for these: its MarianTokenizer writes the same files again (ran).
+        true => {
+            "and transformers makes no tokenizer.json of a Marian folder. Give ids as `input_ids`, such as those of \
+             `AutoTokenizer.from_pretrained(DIR)(TEXT).input_ids` in Python; it also decodes those that come out"
+        }
+        false => {
+            "so make tokenizer.json of them once: in Python, with transformers and sentencepiece installed, \
+             `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`. Or give ids as `input_ids`"
+        }
+    };
+    format!("no such file; {} cannot be read directly, {hint}", found.join(" and "))
 }
 
 #[cfg(test)]

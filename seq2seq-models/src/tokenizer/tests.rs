@@ -94,14 +94,15 @@ fn characters_arrive_whole_and_early() {
 #[test]
 fn a_folder_without_a_tokenizer_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("source.spm"), "").unwrap();
-    let error = Tokenizer::from_folder(folder.path()).unwrap_err().to_string();
-    assert!(
-        error.contains("tokenizer.json")
-            && error.contains("source.spm")
-            && error.contains("save_pretrained"),
-        "{error}"
-    );
+    for (file, advice) in
+        [("spiece.model", "save_pretrained(DIR)"), ("source.spm", "(TEXT).input_ids")]
+    {
+        std::fs::write(folder.path().join(file), "").unwrap();
+        let error = Tokenizer::from_folder(folder.path()).unwrap_err().to_string();
+        for part in ["tokenizer.json", file, advice] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
     std::fs::write(folder.path().join("tokenizer.json"), "{").unwrap();
     assert!(
         Tokenizer::from_folder(folder.path()).unwrap_err().to_string().contains("tokenizer.json")
