@@ -1,7 +1,7 @@
 """Exact match of a model folder on held-out expressions, by class, with transformers' greedy search in f32.
 
     python recipes/eval_default.py --model seq2seq-cli/default-model --grammar PATH/TO/expressions --count 11000
-    python recipes/eval_default.py --model seq2seq-cli/default-model --rows recipes/heldout.tsv
+    python recipes/eval_default.py --model seq2seq-cli/default-model --rows rows.tsv
 
 The weights are the rounded ones of the folder. Exit code 1 if a class is below 95% or all together below 98%.
 """
