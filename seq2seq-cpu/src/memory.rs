@@ -5,6 +5,7 @@
 //! nothing. The lists are thread-local, so there is no lock, and bounded (`recycle.rs`).
 
 mod block;
+mod prefetch;
 mod recycle;
 mod split;
 mod tensor;
@@ -19,6 +20,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::{fmt, slice};
 
+pub(crate) use prefetch::{For, prefetch, prefetch_run};
 pub(crate) use split::{Chunks, Runs, Split, Tile, Tiles};
 pub use tensor::Tensor;
 

@@ -72,6 +72,11 @@ impl Linear {
                 let tile_x = LhsRows { bytes: &x.bytes[tile_rows.start * x.stride..], ..x };
                 let fetch = plan::fetch(tile, tiles, rows.len());
                 let size = (tile_rows.len(), units);
+                // What the epilogue reads and writes comes while the tile computes.
+                block.prefetch(tile_rows.clone(), panel);
+                if let Some(residual) = &epilogue.residual {
+                    residual.prefetch(tile_rows.clone(), panel * self.width, self.width);
+                }
                 self.kernel.multiply(size, tile_x, weights, fetch, &mut sums);
                 let finish =
                     Finish { epilogue, columns, sums: &sums, rows: tile_rows, panel, block };

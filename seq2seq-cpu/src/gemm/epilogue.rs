@@ -13,6 +13,7 @@ use super::{
     lhs::Converted,
     micro::{Sums, output::Block},
 };
+use crate::memory::{For, prefetch_run};
 use crate::simd::{Kernel, Simd, math};
 use seq2seq_core::Activation;
 use std::ops::Range;
@@ -26,11 +27,32 @@ pub(super) struct Columns<'a> {
     pub(super) gated: bool,
 }
 
+impl Columns<'_> {
+    /// The vector from column `at` on, before the activation.
+    // A closure would be compiled once, apart, without the instructions, as it is called twice.
+    #[inline(always)]
+    fn linear<S: Simd>(&self, s: S, sums: &[f32], row_scale: S::V, at: usize) -> S::V {
+        let scaled = s.mul(s.load(&sums[at..]), s.load(&self.scale[at..]));
+        s.fma(scaled, row_scale, s.load(&self.bias[at..]))
+    }
+}
+
 /// A matrix that is added at the end; rows begin `stride` values apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Residual<'a> {
     pub(crate) data: &'a [f32],
     pub(crate) stride: usize,
+}
+
+impl Residual<'_> {
+    /// Brings `width` columns from `column` on of `rows` nearer.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, rows: Range<usize>, column: usize, width: usize) {
+        for row in rows {
+            let start = self.data.as_ptr().wrapping_add(row * self.stride + column);
+            prefetch_run(start, width, For::Reading);
+        }
+    }
 }
 
 /// The epilogue of a call: the same for all tiles.
@@ -92,11 +114,7 @@ impl Finish<'_, '_> {
         row_scale: S::V,
         sums: &[f32],
     ) {
-        let Columns { scale, bias, .. } = self.columns;
-        let linear = |at: usize| {
-            let scaled = s.mul(s.load(&sums[at..]), s.load(&scale[at..]));
-            s.fma(scaled, row_scale, s.load(&bias[at..]))
-        };
+        let columns = self.columns;
         let out = self.block.row(row, self.panel);
         let width = out.len();
         let residual = self.epilogue.residual.map(|r| {
@@ -105,9 +123,9 @@ impl Finish<'_, '_> {
         });
         for (i, out) in out.chunks_exact_mut(S::LANES).enumerate() {
             let at = i * S::LANES;
-            let mut y = A::apply(s, linear(at));
+            let mut y = A::apply(s, columns.linear(s, sums, row_scale, at));
             if GATED {
-                y = s.mul(y, linear(width + at));
+                y = s.mul(y, columns.linear(s, sums, row_scale, width + at));
             }
             if let Some(residual) = residual {
                 y = s.add(y, s.load(&residual[at..]));

@@ -16,6 +16,7 @@
 //! instructions, its layout, and the entry points that enable the instructions.
 
 use super::lhs::Element;
+use crate::memory::{For, prefetch};
 use bytemuck::cast_slice;
 
 /// Declares a [`MicroKernel`] and its entry points, one for each number of rows and each way to fetch ahead.
@@ -317,10 +318,10 @@ unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const SHARE: bool
         for _ in 0..t.units {
             let weights = D::weights(w);
             if SHARE {
-                prefetch::<true>(ahead);
+                prefetch(ahead, For::ReadingLater);
             } else {
                 for line in 0..D::PANEL_BYTES.div_ceil(64) {
-                    prefetch::<false>(ahead.wrapping_add(64 * line));
+                    prefetch(ahead.wrapping_add(64 * line), For::Reading);
                 }
             }
             for (m, row) in sums.iter_mut().enumerate() {
@@ -339,37 +340,4 @@ unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const SHARE: bool
             }
         }
     }
-}
-
-/// Asks for the cache line at `p`, which need not be a valid address, in the second cache or the first.
-#[inline(always)]
-fn prefetch<const SECOND: bool>(p: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a hint, which neither reads memory nor faults.
-        unsafe {
-            match SECOND {
-                true => _mm_prefetch::<_MM_HINT_T1>(p.cast()),
-                false => _mm_prefetch::<_MM_HINT_T0>(p.cast()),
-            }
-        }
-    }
-    #[cfg(all(target_arch = "aarch64", not(miri)))]
-    {
-        use std::arch::asm;
-        // SAFETY: a hint, which neither reads memory nor faults.
-        unsafe {
-            match SECOND {
-                true => {
-                    asm!("prfm pldl2keep, [{}]", in(reg) p, options(nostack, readonly, preserves_flags))
-                }
-                false => {
-                    asm!("prfm pldl1keep, [{}]", in(reg) p, options(nostack, readonly, preserves_flags))
-                }
-            }
-        }
-    }
-    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-    let _ = p;
 }

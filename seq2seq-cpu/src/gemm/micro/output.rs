@@ -1,7 +1,7 @@
 //! A matrix that several threads write at once, each a block of its own.
 
 use crate::gemm::plan::{self, Grid};
-use crate::memory::Split;
+use crate::memory::{For, Split, prefetch_run};
 use std::{marker::PhantomData, ops::Range};
 
 /// Where a matrix lies, and how wide its panels are.
@@ -75,6 +75,16 @@ unsafe impl<'a> Split for Blocks<'a> {
 }
 
 impl Block<'_> {
+    /// Brings the columns of `panel` in `rows` nearer, which will be written.
+    #[inline(always)]
+    pub(in crate::gemm) fn prefetch(&self, rows: Range<usize>, panel: usize) {
+        let Place { data, stride, panel_width, .. } = self.place;
+        for row in rows {
+            let start = data.wrapping_add(row * stride + panel * panel_width);
+            prefetch_run(start, panel_width, For::Writing);
+        }
+    }
+
     /// The columns of `panel` in `row`.
     ///
     /// # Panics
