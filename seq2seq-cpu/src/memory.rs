@@ -24,6 +24,10 @@ pub(crate) use prefetch::{For, prefetch, prefetch_run};
 pub(crate) use split::{Chunks, Runs, Split, Tile, Tiles};
 pub use tensor::Tensor;
 
+/// Room for what may come is provided at once, in large pages, up to this size. The keys and values of eight sentences
+/// lie in more small pages than the processor remembers the places of, which slows a decode step.
+const GENEROUS: usize = 64 << 20;
+
 /// `len` plain values, the first on a boundary of 64 bytes.
 pub(crate) struct Buffer<T: Pod> {
     /// None where there are no bytes to hold.
@@ -57,6 +61,18 @@ impl<T: Pod> Buffer<T> {
             what: format!("memory for {len} values of {} bytes", size_of::<T>()),
             hint: "the system has no more".into(),
         })
+    }
+
+    /// Values of which nothing is known, not all of which may come to be used: [`scratch`](Self::scratch) where that is
+    /// not much, and [`sparse`](Self::sparse) beyond.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the system has not that much memory.
+    pub(crate) fn room(len: usize) -> Result<Self> {
+        match size_of::<T>().checked_mul(len) {
+            Some(bytes) if bytes <= GENEROUS => Ok(Self::scratch(len)),
+            _ => Self::sparse(len),
+        }
     }
 
     fn make(len: usize, block: impl FnOnce(usize) -> Option<Block>) -> Option<Self> {

@@ -64,8 +64,8 @@ impl Store {
         let parts = product(&[spec.sequences, spec.kv_heads])?;
         let positions = product(&[spec.layers, parts, spec.beams, blocks, BLOCK])?;
         Ok(Self {
-            keys: Buffer::sparse(product(&[positions, spec.head_dim])?)?,
-            values: Buffer::sparse(product(&[positions, padded(spec.head_dim)])?)?,
+            keys: Buffer::room(product(&[positions, spec.head_dim])?)?,
+            values: Buffer::room(product(&[positions, padded(spec.head_dim)])?)?,
             parts,
             beams: spec.beams,
             blocks,

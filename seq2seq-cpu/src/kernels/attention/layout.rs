@@ -75,6 +75,8 @@ impl Held<'_> {
 /// The blocks of keys of one unit, each in one piece.
 pub(super) struct KeyBlocks<'a> {
     keys: &'a [f32],
+    /// Where the values of these positions lie, which come next.
+    values: &'a [f32],
     /// `[mixed block][D][16]`, put together for this unit.
     gathered: Buffer<f32>,
     /// Where each block begins: in `keys`, or in `gathered` and marked by [`GATHERED`]. None where they lie in order.
@@ -89,8 +91,8 @@ impl<'a> KeyBlocks<'a> {
     #[inline(always)]
     pub(super) fn new<S: Simd>(s: S, held: &Held<'a>, limit: usize, width: usize) -> Self {
         let paged = match held {
-            Held::Whole { keys, .. } => {
-                return Self { keys, gathered: Buffer::scratch(0), starts: None, width };
+            Held::Whole { keys, values } => {
+                return Self { keys, values, gathered: Buffer::scratch(0), starts: None, width };
             }
             Held::Paged(paged) => paged,
         };
@@ -111,7 +113,8 @@ impl<'a> KeyBlocks<'a> {
                 slot => (slot as usize * paged.capacity + block) * size,
             };
         }
-        Self { keys: paged.keys, gathered, starts: Some(starts), width }
+        let Paged { keys, values, .. } = *paged;
+        Self { keys, values, gathered, starts: Some(starts), width }
     }
 
     /// D
@@ -123,9 +126,24 @@ impl<'a> KeyBlocks<'a> {
     #[inline(always)]
     pub(super) fn block(&self, i: usize) -> &[f32] {
         let size = self.width * BLOCK;
-        match self.starts.as_ref().map_or(i * size, |starts| starts[i]) {
+        match self.start(i) {
             start if start & GATHERED != 0 => &self.gathered[start & !GATHERED..][..size],
             start => &self.keys[start..][..size],
+        }
+    }
+
+    /// Where the values of block `i` lie, if in one piece: a hint of what to fetch, nothing to read from.
+    #[inline(always)]
+    pub(super) fn values_of(&self, i: usize) -> *const f32 {
+        let block = (self.start(i) & !GATHERED) / (self.width * BLOCK);
+        self.values.as_ptr().wrapping_add(block * BLOCK * padded(self.width))
+    }
+
+    #[inline(always)]
+    fn start(&self, i: usize) -> usize {
+        match &self.starts {
+            Some(starts) => starts[i],
+            None => i * self.width * BLOCK,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::layout::KeyBlocks;
 use super::{BLOCK, Vectors};
+use crate::memory::{For, prefetch};
 use crate::simd::Simd;
 
 /// Blocks that a tile spans at most.
@@ -32,6 +33,7 @@ pub(super) fn all<S: Simd>(
         let mut tiles = Tiles {
             queries,
             keys: std::array::from_fn(|i| keys.block((block + i).min(count - 1))),
+            values: std::array::from_fn(|i| keys.values_of((block + i).min(count - 1))),
             width: keys.width(),
             scores: &mut scores[block * BLOCK..],
             span,
@@ -59,6 +61,8 @@ struct Tiles<'a> {
     queries: &'a [f32],
     /// As many as are used; the last again behind them.
     keys: [&'a [f32]; MOST_BLOCKS],
+    /// Where their values lie.
+    values: [*const f32; MOST_BLOCKS],
     width: usize,
     /// From the column of the first block on.
     scores: &'a mut [f32],
@@ -105,7 +109,15 @@ impl Tiles<'_> {
         // SAFETY: d is below `width`, a vector lies in the BLOCK keys of one d, and the caller vouches for the sizes.
         unsafe {
             let queries = self.queries.as_ptr().add(r * self.width);
+            let fetch = r == self.vectors.start;
             for d in 0..self.width {
+                // A block has as many lines of keys as of values: both come at the pace of the first pass.
+                if fetch {
+                    for v in (0..VECTORS).step_by(parts) {
+                        let line = self.values[v / parts].wrapping_add(d * BLOCK);
+                        prefetch(line.cast(), For::Reading);
+                    }
+                }
                 let mut k = [s.zero(); VECTORS];
                 for (v, k) in k.iter_mut().enumerate() {
                     *k = s.load_at(keys[v / parts].add(d * BLOCK + v % parts * S::LANES));
