@@ -30,10 +30,16 @@ pub(super) fn all<S: Simd>(
     while block < count {
         let blocks = if block + at_once <= count { at_once } else { 1 };
         let first = vectors.seeing(block * BLOCK).min(vectors.count);
+        let mut spanned: [&[f32]; MOST_BLOCKS] = [&[]; MOST_BLOCKS];
+        let mut values = [queries.as_ptr(); MOST_BLOCKS];
+        for i in 0..MOST_BLOCKS {
+            let at = (block + i).min(count - 1);
+            (spanned[i], values[i]) = (keys.block(at), keys.values_of(at));
+        }
         let mut tiles = Tiles {
             queries,
-            keys: std::array::from_fn(|i| keys.block((block + i).min(count - 1))),
-            values: std::array::from_fn(|i| keys.values_of((block + i).min(count - 1))),
+            keys: spanned,
+            values,
             width: keys.width(),
             scores: &mut scores[block * BLOCK..],
             span,
