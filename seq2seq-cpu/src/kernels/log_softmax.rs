@@ -74,8 +74,8 @@ fn largest<S: Simd>(s: S, scores: &[f32]) -> f32 {
     let mut most = [s.splat(f32::NEG_INFINITY); 4];
     let mut chunks = scores.chunks_exact(4 * S::LANES);
     for chunk in &mut chunks {
-        for (most, part) in most.iter_mut().zip(chunk.chunks_exact(S::LANES)) {
-            *most = s.max(*most, s.load(part));
+        for (i, most) in most.iter_mut().enumerate() {
+            *most = s.max(*most, s.load(&chunk[i * S::LANES..]));
         }
     }
     let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -71,8 +71,8 @@ fn sum<S: Simd>(s: S, x: &[f32], fill: f32, f: impl Fn(S::V) -> S::V) -> f32 {
     let mut sums = [s.zero(); 4];
     let mut chunks = x.chunks_exact(4 * S::LANES);
     for chunk in &mut chunks {
-        for (sum, part) in sums.iter_mut().zip(chunk.chunks_exact(S::LANES)) {
-            *sum = s.add(*sum, f(s.load(part)));
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = s.add(*sum, f(s.load(&chunk[i * S::LANES..])));
         }
     }
     let mut rest = chunks.remainder().chunks_exact(S::LANES);
