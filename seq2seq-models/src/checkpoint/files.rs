@@ -1,8 +1,7 @@
 //! Where the files of a model come from: a folder, or bytes that the program holds.
 
-use super::mapping;
+use super::mapping::Mapped;
 use crate::{Error, Result};
-use seq2seq_core::host::SharedBytes;
 use serde::de::DeserializeOwned;
 use std::{
     borrow::Cow,
@@ -77,12 +76,12 @@ impl Files {
 
     /// The bytes of a file, mapped and shared; `None` where there is no such file.
     /// The file must not be rewritten in place while they are in use.
-    pub fn map(&self, name: &str) -> Result<Option<SharedBytes>> {
+    pub(crate) fn map(&self, name: &str) -> Result<Option<Mapped>> {
         if let Some(files) = &self.embedded {
-            return Ok(files.get(name).map(|bytes| bytes.clone() as SharedBytes));
+            return Ok(files.get(name).map(|bytes| Mapped::in_memory(bytes.clone())));
         }
-        match mapping::map(&self.path(name)) {
-            Ok(bytes) => Ok(Some(bytes)),
+        match Mapped::open(&self.path(name)) {
+            Ok(mapped) => Ok(Some(mapped)),
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
@@ -109,7 +108,7 @@ mod tests {
         let held = Files::embedded("held", [("a.json", Cow::Borrowed(&b"[1]"[..]))]);
         for files in [on_disk, held] {
             assert_eq!(files.json::<Vec<u8>>("a.json").unwrap(), Some(vec![1]));
-            assert_eq!((*files.map("a.json").unwrap().unwrap()).as_ref(), b"[1]");
+            assert_eq!((*files.map("a.json").unwrap().unwrap().bytes).as_ref(), b"[1]");
             assert!(files.read("b").unwrap().is_none() && files.map("b").unwrap().is_none());
             assert!(files.contains("a.json") && !files.contains("b"));
             let error = files.json::<String>("a.json").unwrap_err().to_string();

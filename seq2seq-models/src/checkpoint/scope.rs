@@ -176,9 +176,11 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             check()?;
         }
         // Packing reads every weight and finds what is no number; here that gets its name.
-        self.backend().pack(&spec, self.loader.format).or_else(|e| {
+        let packed = self.backend().pack(&spec, self.loader.format).or_else(|e| {
             check()?;
             Err(e.into())
-        })
+        });
+        parts.iter().for_each(|(weight, _)| self.loader.checkpoint.release(&weight.name));
+        packed
     }
 }

@@ -2,11 +2,12 @@
 
 use super::{
     files::Files,
+    mapping::Mapped,
     safetensors::{Entry, read_header},
 };
 use crate::{Error, Result};
 use ::safetensors::Dtype;
-use seq2seq_core::{DType, HostTensor, host::SharedBytes};
+use seq2seq_core::{DType, HostTensor};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,7 +33,7 @@ pub struct Checkpoint {
 
 struct Shard {
     path: PathBuf,
-    bytes: SharedBytes,
+    file: Mapped,
 }
 
 #[derive(Deserialize)]
@@ -105,7 +106,7 @@ impl Checkpoint {
 
     fn add_shard(&mut self, name: &str) -> Result<()> {
         let path = self.files.path(name);
-        let Some(bytes) = self.files.map(name)? else {
+        let Some(file) = self.files.map(name)? else {
             let e = std::io::Error::new(
                 std::io::ErrorKind::NotFound,
                 "no such file; the index lists it",
@@ -113,12 +114,12 @@ impl Checkpoint {
             return Err(Error::io(path, e));
         };
         let shard = self.shards.len();
-        for (tensor, entry) in read_header(&path, (*bytes).as_ref())? {
+        for (tensor, entry) in read_header(&path, (*file.bytes).as_ref())? {
             if self.tensors.insert(tensor.clone(), (shard, entry)).is_some() {
                 return Err(Error::file(path, format!("tensor '{tensor}' is in another file too")));
             }
         }
-        self.shards.push(Shard { path, bytes });
+        self.shards.push(Shard { path, file });
         Ok(())
     }
 
@@ -146,7 +147,7 @@ impl Checkpoint {
     /// Fails when its elements are of a type that the engine has no use for.
     pub fn tensor(&self, name: &str) -> Result<Option<HostTensor>> {
         let Some((shard, entry)) = self.tensors.get(name) else { return Ok(None) };
-        let Shard { path, bytes } = &self.shards[*shard];
+        let Shard { path, file } = &self.shards[*shard];
         let dtype = match entry.dtype {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
@@ -163,7 +164,14 @@ impl Checkpoint {
             }
         };
         let (shape, range) = (entry.shape.clone(), entry.range.clone());
-        Ok(Some(HostTensor::from_shared(dtype, shape, bytes.clone(), range)?))
+        Ok(Some(HostTensor::from_shared(dtype, shape, file.bytes.clone(), range)?))
+    }
+
+    /// Lets go of the pages of a tensor that has been read and will hardly be read again.
+    pub(super) fn release(&self, tensor: &str) {
+        if let Some((shard, entry)) = self.tensors.get(tensor) {
+            self.shards[*shard].file.release(entry.range.clone());
+        }
     }
 
     /// The file that holds a tensor, or the one where weights are first looked for.
