@@ -79,6 +79,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Whether `m` holds in every lane.
     fn all(self, m: Self::M) -> bool;
 
+    /// x · 2ⁿ, rounded once, for x near 1 and an integral n of at most 254 in magnitude.
+    ///
+    /// By two factors, so that either half of a subnormal or huge result is a normal number.
+    #[inline(always)]
+    fn scale(self, x: Self::V, n: Self::V) -> Self::V {
+        let half = self.round(self.mul(n, self.splat(0.5)));
+        self.mul(self.mul(x, self.pow2(half)), self.pow2(self.sub(n, half)))
+    }
+
     /// Zeros.
     #[inline(always)]
     fn zero(self) -> Self::V {

@@ -160,6 +160,16 @@ impl Kernel for Operations {
         check("abs", s.abs(x), &|a, _, _| a.abs());
         check("round", s.round(s.mul(x, s.splat(0.5))), &|a, _, _| (a * 0.5).round_ties_even());
         check("pow2", s.pow2(x), &|a, _, _| a.exp2());
+        // Subnormal and huge results, and rounding to even among subnormals.
+        for n in [-150.0, -149.0, -140.0, -127.0, -126.0, -1.0, 0.0, 127.0, 128.0] {
+            let want = |a: f32| (f64::from(a) * f64::from(n).exp2()) as f32;
+            let near = s.load(&ramp(0.71, 0.04, 16));
+            let mut got = [0.0; MAX_LANES];
+            s.store(s.scale(near, s.splat(n)), &mut got);
+            for (got, a) in got[..S::LANES].iter().zip(ramp(0.71, 0.04, 16)) {
+                assert_eq!(*got, want(a), "{a} 2^{n}");
+            }
+        }
         check("lt", s.select(s.lt(x, y), x, z), &|a, b, c| if a < b { a } else { c });
         check("eq", s.select(s.eq(x, y), x, z), &|a, b, c| if a == b { a } else { c });
         assert!(
