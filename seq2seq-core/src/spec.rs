@@ -13,8 +13,8 @@ pub enum Format {
     F32,
     /// bf16 weights; activations rounded to bf16 (nearest, ties to even), products exact, f32 sums.
     Bf16,
-    /// int8 weights with one scale an output channel, int8 activations with one scale a row
-    /// (both symmetric, 127 steps a side), exact i32 sums. [`quant`](crate::quant) defines both to the bit.
+    /// int8 weights, symmetric with one scale an output channel; 8-bit activations with one scale and one zero point a
+    /// row; exact i32 sums. [`quant`](crate::quant) defines both to the bit.
     Int8,
 }
 

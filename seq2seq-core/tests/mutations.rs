@@ -29,6 +29,8 @@ faults! {
     relu_drops_nan: ReluDropsNan => linear::activations_match;
     bf16_that_does_not_round: Bf16AsF32 => linear::matches_reference;
     int8_that_does_not_quantise: Int8AsBf16 => linear::matches_reference;
+    int8_with_symmetric_rows: Int8Symmetric => linear::matches_reference;
+    int8_with_symmetric_rows_in_integers: Int8Symmetric => linear::int8_sums_are_exact;
     gate_and_up_swapped: GateAndUpSwapped => linear::matches_reference;
     scale_forgotten: ScaleForgotten => linear::matches_reference;
     scale_on_the_bias: ScaleOnBias => linear::matches_reference;

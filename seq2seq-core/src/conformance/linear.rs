@@ -1,7 +1,7 @@
 //! Linear layers, every format.
 
 use super::tolerance::{self, Approx, Product};
-use super::values::{Profile, tensor, values};
+use super::values::{Profile, Random, tensor, values};
 use super::{Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within};
 use crate::reference::Reference;
 use crate::{
@@ -302,8 +302,9 @@ pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
     each(Linear::cases(), |case| within("linear", &case.bounds()?, &Linear::run(backend, case)?))
 }
 
-/// int8 on whole numbers up to 127 with 127 in every row and channel: every scale is 1, sums stay below 2²⁴, and so
-/// nothing rounds. The result is that of integer arithmetic, to the bit.
+/// int8 on whole numbers: channels up to 127, which is among them, and rows over a range of 254, both ends among them and
+/// each with a zero point of its own. Every scale is 1, sums stay below 2²⁴, and so nothing rounds. The result is that
+/// of integer arithmetic, to the bit.
 pub fn int8_sums_are_exact<B: SeqBackend>(backend: &B) -> Outcome {
     let shape = (1..=40usize, 1..=1000usize, width(), 0..1000u64);
     each(shape, |&(rows, input, output, seed)| {
@@ -313,12 +314,20 @@ pub fn int8_sums_are_exact<B: SeqBackend>(backend: &B) -> Outcome {
             seed,
             ..Case::plain(rows, input, output)
         };
-        let full = |mut v: Vec<f32>| {
-            v.chunks_mut(input).for_each(|run| run[0] = 127.0);
-            v
-        };
-        let x = full(case.x().to_f32());
-        let w = full(case.spec().parts[0].weight.to_f32());
+        let (mut x, mut w) = (case.x().to_f32(), case.spec().parts[0].weight.to_f32());
+        let mut random = Random::new(seed);
+        for row in x.chunks_mut(input) {
+            // A single value is the end on one side of zero.
+            let zero = if input == 1 {
+                0.0
+            } else {
+                [0, 127, 254, random.below(255)][random.below(4)] as f32
+            };
+            row.iter_mut().for_each(|v| *v = (*v + 127.0) - zero);
+            row[0] = 254.0 - zero;
+            row[input - 1] = if input == 1 { 254.0 } else { -zero };
+        }
+        w.chunks_mut(input).for_each(|channel| channel[0] = 127.0);
         let weight = tensor(DType::F32, vec![output, input], &w);
         let layer = backend.pack(&LinearSpec::single(weight, None), Format::Int8)?;
         let got = on_host(backend, &host(rows, input, &x), |x| {

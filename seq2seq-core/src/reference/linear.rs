@@ -3,7 +3,7 @@
 //! - f32: the operands as they are, summed in f64.
 //! - bf16: weights and activations rounded to bf16 (nearest, ties to even), their exact products summed in f64.
 //!   Weights are rounded without `scale`; the sum is scaled.
-//! - int8: [`quant::quantise`] for each output channel and each row, exact integer sums, then
+//! - int8: [`quant::channel`] for each output channel, [`quant::row`] for each row, exact integer sums Σ (q - z) w, then
 //!   sum · row scale · channel scale, where the channel scale is the f32 product of the quantiser's and `scale`.
 
 use super::{Tensor, activation};
@@ -58,7 +58,8 @@ impl Linear {
             Format::Int8 => {
                 let mut quantised = vec![0; values.len()];
                 let channels = values.chunks(shape.input).zip(quantised.chunks_mut(shape.input));
-                let scales = channels.map(|(v, q)| quant::quantise(v, q) * spec.scale).collect();
+                let scales =
+                    channels.map(|(v, q)| quant::channel::quantise(v, q) * spec.scale).collect();
                 Weights::Int8(quantised, scales)
             }
         };
@@ -86,12 +87,13 @@ impl Linear {
             }
             Weights::Int8(w, scales) => {
                 let mut q = vec![0; k];
-                let row = f64::from(quant::quantise(x, &mut q));
+                let row = quant::row::quantise(x, &mut q);
+                let scale = f64::from(row.scale);
                 let sum = |w: &[i8]| -> i32 {
-                    q.iter().zip(w).map(|(&q, &w)| i32::from(q) * i32::from(w)).sum()
+                    q.iter().zip(w).map(|(&q, &w)| (i32::from(q) - row.zero) * i32::from(w)).sum()
                 };
                 let channels = w.chunks(k).zip(scales);
-                channels.map(|(w, &c)| f64::from(sum(w)) * row * f64::from(c)).collect()
+                channels.map(|(w, &c)| f64::from(sum(w)) * scale * f64::from(c)).collect()
             }
         };
         sums.iter().zip(&self.bias).map(|(&s, &b)| s + f64::from(b)).collect()

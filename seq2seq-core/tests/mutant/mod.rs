@@ -14,6 +14,7 @@ pub(crate) enum Fault {
     ReluDropsNan,
     Bf16AsF32,
     Int8AsBf16,
+    Int8Symmetric,
     GateAndUpSwapped,
     ScaleForgotten,
     ScaleOnBias,
@@ -83,6 +84,17 @@ fn ulp(v: &mut f32) {
     }
 }
 
+/// Rows rounded as a symmetric quantiser would: by the largest magnitude, in 127 steps a side.
+fn symmetric(x: &Tensor) -> Result<Tensor> {
+    let mut values = Reference.download(x)?;
+    for row in values.chunks_mut(x.width().max(1)) {
+        let mut q = vec![0; row.len()];
+        let scale = quant::channel::quantise(row, &mut q);
+        row.iter_mut().zip(q).for_each(|(v, q)| *v = f32::from(q) * scale);
+    }
+    Reference.upload(&HostTensor::from_f32(vec![x.rows(), x.width()], &values)?)
+}
+
 impl Mutant {
     fn is(&self, fault: Fault) -> bool {
         self.0 == fault
@@ -96,7 +108,7 @@ impl Mutant {
 
 impl Backend for Mutant {
     type Tensor = Tensor;
-    type Linear = reference::linear::Linear;
+    type Linear = (Format, reference::linear::Linear);
     type Norm = reference::norm::Norm;
     type Embedding = reference::embed::Embedding;
 
@@ -139,15 +151,18 @@ impl Backend for Mutant {
             (Fault::Int8AsBf16, Format::Int8) => Format::Bf16,
             (_, format) => format,
         };
-        Reference.pack(&spec, format)
+        Ok((format, Reference.pack(&spec, format)?))
     }
 
     fn linear(
         &self,
         x: &Tensor,
-        layer: &Self::Linear,
+        (format, layer): &Self::Linear,
         mut epilogue: Epilogue<'_, Tensor>,
     ) -> Result<Tensor> {
+        if self.is(Fault::Int8Symmetric) && *format == Format::Int8 {
+            return Reference.linear(&symmetric(x)?, layer, epilogue);
+        }
         let relu = epilogue.activation == Some(Activation::Relu);
         if self.is(Fault::GeluByTanh) && epilogue.activation == Some(Activation::Gelu) {
             epilogue.activation = Some(Activation::GeluTanh);

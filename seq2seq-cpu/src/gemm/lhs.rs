@@ -3,13 +3,38 @@
 use super::micro::LhsRows;
 use crate::{
     isa::Isa,
-    kernels::{quantise::quantise, round::round},
+    kernels::{quantise::quantise_row, round::round},
     memory::{Buffer, Chunks},
     threads::Threads,
 };
-use bytemuck::{cast_slice, cast_slice_mut, from_bytes, from_bytes_mut};
+use bytemuck::{cast_slice, cast_slice_mut, from_bytes};
 
-const SCALE_BYTES: usize = size_of::<f32>();
+/// What stands behind the values of a row of integers, in its last bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Tail {
+    /// The integer that stands for 0.
+    pub(crate) zero: i32,
+    /// What the integers, less `zero`, are multiplied by.
+    pub(crate) scale: f32,
+}
+
+impl Tail {
+    /// Bytes of a tail: `zero`, then `scale`.
+    pub(super) const BYTES: usize = 8;
+
+    /// The tail of a row, of which these are the bytes.
+    fn of(row: &[u8]) -> Self {
+        let [zero, scale]: [u32; 2] = *from_bytes(&row[row.len() - Self::BYTES..]);
+        Self { zero: zero.cast_signed(), scale: f32::from_bits(scale) }
+    }
+
+    /// Ends a row with it.
+    pub(super) fn write(self, row: &mut [u8]) {
+        let at = row.len() - Self::BYTES;
+        let words = [self.zero.cast_unsigned(), self.scale.to_bits()];
+        row[at..].copy_from_slice(cast_slice(&words));
+    }
+}
 
 /// The type of the activations that a kernel multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +47,11 @@ pub(crate) enum Element {
     Rounded,
     /// bf16
     Bf16,
-    /// int8 with 128 added.
+    /// Quantised, as [`quant::row`](seq2seq_core::quant::row) gives it.
     U8,
-    /// int8
+    /// Quantised, less 128.
     I8,
-    /// int8 in 16 bits.
+    /// Quantised, less the zero point, which takes 9 bits and a sign.
     I16,
 }
 
@@ -40,7 +65,7 @@ impl Element {
         }
     }
 
-    /// Whether each row has a scale.
+    /// Whether each row has a tail.
     fn is_integer(self) -> bool {
         matches!(self, Self::U8 | Self::I8 | Self::I16)
     }
@@ -50,7 +75,7 @@ impl Element {
 #[derive(Debug)]
 pub(crate) struct Converted {
     element: Element,
-    /// Rows of `stride` bytes: the elements, zeros, and in the last four bytes the scale of an integer row.
+    /// Rows of `stride` bytes: the elements, zero bytes, and the tail of an integer row.
     data: Buffer<u8>,
     stride: usize,
 }
@@ -64,7 +89,7 @@ impl Converted {
         (x, x_stride): (&[f32], usize),
         (rows, width): (usize, usize),
     ) -> Self {
-        // Room for whole units of any kernel and for the scale, and rows that do not begin a multiple of 4096 bytes
+        // Room for whole units of any kernel and for the tail, and rows that do not begin a multiple of 4096 bytes
         // apart, as they would crowd the same lines of the first cache.
         let stride = (width * element.size()).next_multiple_of(64) + 64;
         let mut data = Buffer::<u8>::scratch(rows * stride);
@@ -89,42 +114,32 @@ impl Converted {
         if !self.element.is_integer() {
             return 1.0;
         }
-        *from_bytes(&self.data[(row + 1) * self.stride - SCALE_BYTES..][..SCALE_BYTES])
+        Tail::of(&self.data[row * self.stride..][..self.stride]).scale
     }
 }
 
 /// Converts one row; `out` is a row of [`Converted`].
 fn convert(isa: Isa, element: Element, x: &[f32], out: &mut [u8]) {
-    let at = out.len() - SCALE_BYTES;
-    let (values, scale) = out.split_at_mut(at);
-    let (values, padding) = values.split_at_mut(x.len() * element.size());
+    let (values, padding) = out.split_at_mut(x.len() * element.size());
     padding.fill(0);
-    let row_scale = match element {
-        Element::F32 => {
-            values.copy_from_slice(cast_slice(x));
-            1.0
-        }
-        Element::Rounded => {
-            round::<f32>(isa, x, cast_slice_mut(values));
-            1.0
-        }
-        Element::Bf16 => {
-            round::<u16>(isa, x, cast_slice_mut(values));
-            1.0
-        }
-        Element::U8 => quantise::<u8>(isa, x, values),
-        Element::I8 => quantise::<i8>(isa, x, cast_slice_mut(values)),
-        Element::I16 => quantise::<i16>(isa, x, cast_slice_mut(values)),
+    let (zero, scale) = match element {
+        Element::F32 => return values.copy_from_slice(cast_slice(x)),
+        Element::Rounded => return round::<f32>(isa, x, cast_slice_mut(values)),
+        Element::Bf16 => return round::<u16>(isa, x, cast_slice_mut(values)),
+        Element::U8 => quantise_row::<u8>(isa, x, values),
+        Element::I8 => quantise_row::<i8>(isa, x, cast_slice_mut(values)),
+        Element::I16 => quantise_row::<i16>(isa, x, cast_slice_mut(values)),
     };
-    *from_bytes_mut(scale) = row_scale;
+    Tail { zero, scale }.write(padding);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seq2seq_core::quant::row::{Affine, extremes};
 
     #[test]
-    fn rows_keep_their_scale_and_are_filled_with_zeros() {
+    fn rows_keep_their_tail_and_are_filled_with_zeros() {
         let threads = Threads::new(Some(2)).unwrap();
         let (rows, width, x_stride) = (300, 33, 40);
         let x: Vec<f32> = (0..rows * x_stride).map(|i| (i % 61) as f32 - 30.0).collect();
@@ -136,10 +151,18 @@ mod tests {
                 let many = of(rows);
                 for row in 0..rows {
                     let values = &x[row * x_stride..][..width];
-                    let largest = values.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
-                    let want = if element.is_integer() { largest / 127.0 } else { 1.0 };
+                    let affine = Affine::of(extremes(values));
+                    let want = if element.is_integer() { affine.scale } else { 1.0 };
                     assert_eq!(many.scale(row), want);
                     let bytes = &many.rows().bytes[row * many.stride..][..many.stride];
+                    let zero = match element {
+                        Element::U8 => affine.zero,
+                        Element::I8 => affine.zero - 128,
+                        _ => 0,
+                    };
+                    if element.is_integer() {
+                        assert_eq!(Tail::of(bytes).zero, zero, "{isa} {element:?}");
+                    }
                     let end = (width + 3) * element.size();
                     assert!(bytes[width * element.size()..end].iter().all(|&b| b == 0));
                 }

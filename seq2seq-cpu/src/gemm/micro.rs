@@ -15,7 +15,7 @@
 //! All kernels share one body, [`tile`], generic over the instructions, [`Dot`]. A file per kernel holds its
 //! instructions, its layout, and the entry points that enable the instructions.
 
-use super::lhs::Element;
+use super::lhs::{Element, Tail};
 use crate::memory::{For, prefetch};
 use bytemuck::cast_slice;
 
@@ -87,9 +87,9 @@ pub(super) struct Layout {
     pub(super) stride: usize,
     /// The type of the weights.
     pub(super) weight: Weight,
-    /// Whether the panel begins with the value that each sum starts from, as i32: activations stored with 128
-    /// added make every sum too large by 128 times the sum of the weights.
-    pub(super) offset: bool,
+    /// Whether the panel begins with the negated sum of each column's weights, as i32. Activations whose zero is stored
+    /// as some integer z make a sum too large by z times the sum of the weights, so it starts from z times this.
+    pub(super) sums: bool,
 }
 
 /// The stored type of a weight.
@@ -112,14 +112,19 @@ impl Weight {
 }
 
 impl Layout {
-    /// Columns in their own order, no offset.
+    /// Columns in their own order, no sums.
     const fn plain(columns: usize, unit: usize, weight: Weight) -> Self {
-        Self { columns, unit, stride: columns, weight, offset: false }
+        Self { columns, unit, stride: columns, weight, sums: false }
+    }
+
+    /// Columns in their own order, behind their sums.
+    const fn summed(columns: usize, unit: usize, weight: Weight) -> Self {
+        Self { sums: true, ..Self::plain(columns, unit, weight) }
     }
 
     /// Columns `c` and `c + stride` side by side, one k a unit.
     const fn interleaved(columns: usize, stride: usize, weight: Weight) -> Self {
-        Self { columns, unit: 1, stride, weight, offset: false }
+        Self { columns, unit: 1, stride, weight, sums: false }
     }
 
     /// Units of a reduction over `input` columns.
@@ -127,9 +132,9 @@ impl Layout {
         input.div_ceil(self.unit)
     }
 
-    /// Bytes of the initial sums at the head of a panel.
+    /// Bytes of the sums at the head of a panel.
     pub(super) fn header_bytes(&self) -> usize {
-        if self.offset { self.columns * size_of::<i32>() } else { 0 }
+        if self.sums { self.columns * size_of::<i32>() } else { 0 }
     }
 
     /// Bytes of one unit of all columns.
@@ -179,7 +184,7 @@ pub(super) enum Fetch {
     Share { tile: usize, tiles: usize },
 }
 
-/// Rows of activations in the element type of a kernel.
+/// Rows of activations in the element type of a kernel. Those of integers end with a [`Tail`](super::lhs::Tail).
 #[derive(Clone, Copy)]
 pub(crate) struct LhsRows<'a> {
     /// The first row begins here, each of the next `stride` bytes behind.
@@ -224,6 +229,7 @@ impl MicroKernel {
     ///
     /// # Panics
     /// When the operands are shorter than that, or there are more than [`max_rows`](Self::max_rows) rows.
+    /// Rows of integers are `x.stride` bytes long, the tail included.
     #[inline]
     pub(super) fn multiply(
         &self,
@@ -238,6 +244,9 @@ impl MicroKernel {
         assert!(1 <= rows && rows <= self.tiles.len());
         assert_eq!(panel.len(), self.layout.panel_bytes(units));
         assert!((rows - 1) * x.stride + x_bytes <= x.bytes.len());
+        if self.layout.sums {
+            assert!(x_bytes + Tail::BYTES <= x.stride && rows * x.stride <= x.bytes.len());
+        }
         let weights = panel[self.layout.header_bytes()..].as_ptr();
         let (share, ahead, ahead_step) = match fetch {
             Fetch::Ahead(bytes) => (false, weights.wrapping_add(bytes), unit_bytes),
@@ -250,6 +259,7 @@ impl MicroKernel {
             units,
             x: x.bytes.as_ptr(),
             x_stride: x.stride,
+            zeros: x.bytes.as_ptr().wrapping_add(x.stride).wrapping_sub(Tail::BYTES),
             header: panel.as_ptr(),
             weights,
             sums: sums.0.as_mut_ptr(),
@@ -267,6 +277,8 @@ struct RawTile {
     units: usize,
     x: *const u8,
     x_stride: usize,
+    /// The stored zero of the first row, where the kernel asks for it.
+    zeros: *const u8,
     header: *const u8,
     weights: *const u8,
     sums: *mut f32,
@@ -293,8 +305,9 @@ trait Dot<const NV: usize> {
     /// Bytes of a unit of all columns.
     const PANEL_BYTES: usize;
 
-    /// What the sums start from; `header` is the beginning of the panel.
-    unsafe fn start(header: *const u8) -> [Self::Sum; NV];
+    /// What the sums of a row start from; `header` is the beginning of the panel, `zero` the tail of the row. Kernels
+    /// whose panels have no sums read neither.
+    unsafe fn start(header: *const u8, zero: *const u8) -> [Self::Sum; NV];
     /// A unit of every column.
     unsafe fn weights(w: *const u8) -> [Self::Weights; NV];
     /// A unit of a row.
@@ -313,7 +326,10 @@ trait Dot<const NV: usize> {
 unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const SHARE: bool>(t: &RawTile) {
     // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each.
     unsafe {
-        let mut sums = [D::start(t.header); ROWS];
+        let mut sums = [D::start(t.header, t.zeros); ROWS];
+        for (m, row) in sums.iter_mut().enumerate().skip(1) {
+            *row = D::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
+        }
         let (mut x, mut w, mut ahead) = (t.x, t.weights, t.ahead);
         for _ in 0..t.units {
             let weights = D::weights(w);

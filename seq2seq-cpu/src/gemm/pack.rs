@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     isa::Isa,
-    kernels::{quantise::quantise, round::round},
+    kernels::{quantise::quantise_channel, round::round},
     memory::{Buffer, Chunks},
     threads::Threads,
 };
@@ -160,13 +160,13 @@ impl Packer<'_> {
                 let mut scales = target.scale.iter_mut();
                 let sums = self.interleave(&staging, body, |x, out: &mut [i8]| {
                     if let Some(scale) = scales.next() {
-                        *scale *= quantise(self.isa, x, out);
+                        *scale *= quantise_channel(self.isa, x, out);
                     }
                     out.iter().map(|&q| i32::from(q)).sum::<i32>()
                 });
-                if self.layout.offset {
-                    for (start, sum) in cast_slice_mut::<_, i32>(header).iter_mut().zip(sums) {
-                        *start = -128 * sum;
+                if self.layout.sums {
+                    for (negated, sum) in cast_slice_mut::<_, i32>(header).iter_mut().zip(sums) {
+                        *negated = -sum;
                     }
                 }
                 target.scale.iter().all(|s| s.is_finite())

@@ -3,7 +3,10 @@
 use super::micro::tests::{levels, values};
 use super::*;
 use crate::threads::Threads;
-use seq2seq_core::{Activation, DType, Format, HostTensor, LinearPart, LinearSpec, quant};
+use seq2seq_core::{
+    Activation, DType, Format, HostTensor, LinearPart, LinearSpec,
+    quant::{self, row::Affine},
+};
 use std::sync::Arc;
 
 /// Columns of all panels: as many the rows of a result must have room for.
@@ -39,8 +42,9 @@ fn spec(input: usize, output: usize) -> LinearSpec {
     LinearSpec { scale: 0.5, ..LinearSpec::single(weight, Some(bias)) }
 }
 
-/// What a product is made of in `format`: the operand as it is multiplied, times a scale for the run.
-fn operand(format: Format, run: &[f32]) -> (Vec<f32>, f64) {
+/// What a product is made of in `format`: the operand as it is multiplied, times a scale for the run, a row of activations
+/// or a channel.
+fn operand(format: Format, run: &[f32], row: bool) -> (Vec<f32>, f64) {
     match format {
         Format::F32 => (run.to_vec(), 1.0),
         Format::Bf16 => {
@@ -48,9 +52,14 @@ fn operand(format: Format, run: &[f32]) -> (Vec<f32>, f64) {
             crate::kernels::round::round(Isa::Scalar, run, &mut rounded);
             (rounded, 1.0)
         }
+        Format::Int8 if row => {
+            let mut q = vec![0; run.len()];
+            let Affine { scale, zero, .. } = quant::row::quantise(run, &mut q);
+            (q.into_iter().map(|q| (i32::from(q) - zero) as f32).collect(), scale.into())
+        }
         Format::Int8 => {
             let mut q = vec![0; run.len()];
-            let scale = quant::quantise(run, &mut q);
+            let scale = quant::channel::quantise(run, &mut q);
             (q.into_iter().map(f32::from).collect(), scale.into())
         }
     }
@@ -60,8 +69,8 @@ fn operand(format: Format, run: &[f32]) -> (Vec<f32>, f64) {
 fn expected(format: Format, spec: &LinearSpec, x: &[f32], input: usize) -> Vec<(f64, f64)> {
     let weights = spec.parts[0].weight.to_f32();
     let bias = spec.parts[0].bias.as_ref().unwrap().to_f32();
-    let rows = x.chunks(input).map(|row| operand(format, row));
-    let columns: Vec<_> = weights.chunks(input).map(|w| operand(format, w)).collect();
+    let rows = x.chunks(input).map(|row| operand(format, row, true));
+    let columns: Vec<_> = weights.chunks(input).map(|w| operand(format, w, false)).collect();
     let pairs = rows.flat_map(|x| columns.iter().zip(&bias).map(move |c| (x.clone(), c)));
     pairs
         .map(|((x, x_scale), ((w, w_scale), &bias))| {

@@ -1,107 +1,176 @@
-//! Symmetric int8 quantisation of a run of values, as [`seq2seq_core::quant`] defines it, to the bit.
+//! Quantisation of weights and activations as [`seq2seq_core::quant`] defines it, to the bit.
 //!
 //! Plain loops, which the compiler vectorises for each level.
 
 use crate::{isa::Isa, simd};
-use seq2seq_core::quant;
+use seq2seq_core::quant::{
+    channel,
+    row::{Affine, SHIFT},
+};
 
-/// How a value of -127..=127 is stored.
-pub(crate) trait Quantised: Copy {
-    /// From an integer whose low bits are those of the value in two's complement.
-    fn from_low_bits(bits: u32) -> Self;
+/// How a value q of 0..=255, of a row with the zero point z, is stored.
+pub(crate) trait Stored: Copy {
+    /// What is taken from q, and from z.
+    fn offset(zero: i32) -> i32;
+    /// From an integer whose low bits are those of the difference in two's complement.
+    fn from_low_bits(bits: i32) -> Self;
 }
 
-impl Quantised for i8 {
+/// q
+impl Stored for u8 {
     #[inline(always)]
-    fn from_low_bits(bits: u32) -> i8 {
+    fn offset(_: i32) -> i32 {
+        0
+    }
+
+    #[inline(always)]
+    fn from_low_bits(bits: i32) -> u8 {
+        bits as u8
+    }
+}
+
+/// q - 128
+impl Stored for i8 {
+    #[inline(always)]
+    fn offset(_: i32) -> i32 {
+        128
+    }
+
+    #[inline(always)]
+    fn from_low_bits(bits: i32) -> i8 {
         bits as i8
     }
 }
 
-impl Quantised for i16 {
+/// q - z
+impl Stored for i16 {
     #[inline(always)]
-    fn from_low_bits(bits: u32) -> i16 {
+    fn offset(zero: i32) -> i32 {
+        zero
+    }
+
+    #[inline(always)]
+    fn from_low_bits(bits: i32) -> i16 {
         bits as i16
     }
 }
 
-/// With 128 added, which for bytes is a flip of the sign bit.
-impl Quantised for u8 {
-    #[inline(always)]
-    fn from_low_bits(bits: u32) -> u8 {
-        bits as u8 ^ 0x80
-    }
-}
-
-struct Quantise<'a, Q> {
+struct Row<'a, Q> {
     x: &'a [f32],
     out: &'a mut [Q],
 }
 
-impl<Q: Quantised> simd::Kernel for Quantise<'_, Q> {
+impl<Q: Stored> simd::Kernel for Row<'_, Q> {
+    type Output = (i32, f32);
+
+    #[inline(always)]
+    fn run<S: simd::Simd>(self, _: S) -> (i32, f32) {
+        // As `row::extremes`, in a loop that is compiled here, with the instructions of the level.
+        let (mut lo, mut hi) = (1 << 31, 0);
+        for x in self.x {
+            let bits = x.to_bits();
+            lo = bits.max(lo);
+            hi = bits.cast_signed().max(hi);
+        }
+        let affine = Affine::of((f32::from_bits(lo), f32::from_bits(hi.cast_unsigned())));
+        let Affine { scale, inverse, zero } = affine;
+        let offset = Q::offset(zero);
+        let tail = (zero - offset, scale);
+        if scale.is_nan() {
+            self.out.fill(Q::from_low_bits(-offset));
+            return tail;
+        }
+        let shift = SHIFT + zero as f32;
+        for (out, &x) in self.out.iter_mut().zip(self.x) {
+            let bits = (x * inverse + shift).to_bits().cast_signed();
+            *out = Q::from_low_bits(bits.wrapping_sub(offset));
+        }
+        tail
+    }
+}
+
+/// Quantises a row of activations into the first values of `out`, as [`row`](seq2seq_core::quant::row) defines it. Gives the zero point as it is
+/// stored, and the scale.
+pub(crate) fn quantise_row<Q: Stored>(isa: Isa, x: &[f32], out: &mut [Q]) -> (i32, f32) {
+    simd::dispatch(isa, Row { x, out })
+}
+
+struct Channel<'a> {
+    x: &'a [f32],
+    out: &'a mut [i8],
+}
+
+impl simd::Kernel for Channel<'_> {
     type Output = f32;
 
     #[inline(always)]
     fn run<S: simd::Simd>(self, _: S) -> f32 {
-        /// 1.5 · 2²³: in its binade the distance of f32 is 1, so that adding it rounds to an integer, ties to even,
-        /// which then stands in the low bits; and these are zero in the constant.
-        const SHIFT: f32 = 12_582_912.0;
-        // The bit patterns of magnitudes are ordered as the magnitudes are, NaN last.
+        // As `channel::max_abs`, in a loop that is compiled here, with the instructions of the level.
         let largest = self.x.iter().fold(0, |a, x| (x.to_bits() & 0x7fff_ffff).max(a));
-        let (scale, inverse) = quant::scale_and_inverse(f32::from_bits(largest));
+        let (scale, inverse) = channel::scale_and_inverse(f32::from_bits(largest));
         if scale.is_nan() {
-            self.out.fill(Q::from_low_bits(0));
+            self.out.fill(0);
             return scale;
         }
         for (out, &x) in self.out.iter_mut().zip(self.x) {
-            *out = Q::from_low_bits((x * inverse + SHIFT).to_bits());
+            *out = (x * inverse + SHIFT).to_bits() as i8;
         }
         scale
     }
 }
 
-/// Quantises `x` into the first values of `out` and gives the scale: as i8, as i16, or as u8 with 128 added.
-pub(crate) fn quantise<Q: Quantised>(isa: Isa, x: &[f32], out: &mut [Q]) -> f32 {
-    simd::dispatch(isa, Quantise { x, out })
+/// Quantises an output channel of a weight into the first values of `out`, as [`channel`] defines it, and gives the scale.
+pub(crate) fn quantise_channel(isa: Isa, x: &[f32], out: &mut [i8]) -> f32 {
+    simd::dispatch(isa, Channel { x, out })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seq2seq_core::quant::row;
 
     fn check(x: &[f32]) {
-        let mut want = vec![0; x.len()];
-        let scale = quant::quantise(x, &mut want);
+        let (mut channel_q, mut row_q) = (vec![0; x.len()], vec![0; x.len()]);
+        let channel_scale = channel::quantise(x, &mut channel_q);
+        let Affine { scale, zero, .. } = row::quantise(x, &mut row_q);
         for isa in Isa::available() {
-            let (mut bytes, mut words) = (vec![1_i8; x.len()], vec![1_i16; x.len()]);
-            let mut offset = vec![1_u8; x.len()];
-            let got = [
-                quantise(isa, x, &mut bytes),
-                quantise(isa, x, &mut words),
-                quantise(isa, x, &mut offset),
+            let mut got = vec![1_i8; x.len()];
+            let got_scale = quantise_channel(isa, x, &mut got);
+            assert_eq!(got_scale.to_bits(), channel_scale.to_bits(), "{isa}");
+            assert_eq!(got, channel_q, "{isa}");
+
+            let (mut u8s, mut i8s) = (vec![1_u8; x.len()], vec![1_i8; x.len()]);
+            let mut i16s = vec![1_i16; x.len()];
+            let tails = [
+                (quantise_row(isa, x, &mut u8s), zero),
+                (quantise_row(isa, x, &mut i8s), zero - 128),
+                (quantise_row(isa, x, &mut i16s), 0),
             ];
-            for scale_got in got {
-                assert_eq!(scale_got.to_bits(), scale.to_bits(), "{isa}");
+            for ((got_zero, got_scale), zero) in tails {
+                assert_eq!((got_zero, got_scale.to_bits()), (zero, scale.to_bits()), "{isa}");
             }
-            assert_eq!(bytes, want, "{isa}");
-            for (i, &q) in want.iter().enumerate() {
-                assert_eq!((words[i], offset[i]), (q.into(), (i16::from(q) + 128) as u8), "{isa}");
+            for (i, &q) in row_q.iter().enumerate() {
+                let q = i32::from(q);
+                let got = (i32::from(u8s[i]), i32::from(i8s[i]), i32::from(i16s[i]));
+                assert_eq!(got, (q, q - 128, q - zero), "{isa} {}", x[i]);
             }
         }
     }
 
     #[test]
     fn follows_the_definition_at_every_level() {
-        let wave = |n: usize, size: f32| -> Vec<f32> {
-            (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) * size).collect()
+        let wave = |n: usize, size: f32, shift: f32| -> Vec<f32> {
+            (0..n).map(|i| ((i * 37 % 101) as f32 - shift) * size).collect()
         };
         for n in [0, 1, 7, 16, 33, 768] {
-            check(&wave(n, 0.01));
-            check(&wave(n, 1e30));
-            check(&wave(n, 1e-37));
-            check(&wave(n, 1e-44));
+            for shift in [50.0, 0.0, 100.0, 13.0, 300.0] {
+                for size in [0.01, 1e30, 1e-37, 1e-44] {
+                    check(&wave(n, size, shift));
+                }
+            }
         }
         check(&[127.0, 0.5, 1.5, -2.5, -127.0, 126.5]);
+        check(&[-1.0, 0.5, 1.5, 2.5, 253.0, 126.5]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ impl Dot<2> for Widened {
     const PANEL_BYTES: usize = 32;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8) -> [__m256; 2] {
+    unsafe fn start(_: *const u8, _: *const u8) -> [__m256; 2] {
         // SAFETY: the caller has the instructions.
         unsafe { [_mm256_setzero_ps(); 2] }
     }

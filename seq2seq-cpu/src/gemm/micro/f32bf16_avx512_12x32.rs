@@ -15,7 +15,7 @@ impl Dot<2> for Widened {
     const PANEL_BYTES: usize = 64;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8) -> [__m512; 2] {
+    unsafe fn start(_: *const u8, _: *const u8) -> [__m512; 2] {
         // SAFETY: the caller has the instructions.
         unsafe { [_mm512_setzero_ps(); 2] }
     }

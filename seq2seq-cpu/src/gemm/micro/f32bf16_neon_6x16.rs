@@ -15,7 +15,7 @@ impl Dot<4> for Widened {
     const PANEL_BYTES: usize = 32;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8) -> [float32x4_t; 4] {
+    unsafe fn start(_: *const u8, _: *const u8) -> [float32x4_t; 4] {
         // SAFETY: the caller has the instructions.
         unsafe { [vdupq_n_f32(0.0); 4] }
     }

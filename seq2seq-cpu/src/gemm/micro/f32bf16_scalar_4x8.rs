@@ -14,7 +14,7 @@ impl Dot<1> for Widened {
     const PANEL_BYTES: usize = 16;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8) -> [[f32; 8]; 1] {
+    unsafe fn start(_: *const u8, _: *const u8) -> [[f32; 8]; 1] {
         [[0.0; 8]]
     }
 

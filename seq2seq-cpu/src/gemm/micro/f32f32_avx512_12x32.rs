@@ -14,7 +14,7 @@ impl Dot<2> for F32 {
     const PANEL_BYTES: usize = 128;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8) -> [__m512; 2] {
+    unsafe fn start(_: *const u8, _: *const u8) -> [__m512; 2] {
         // SAFETY: the caller has the instructions.
         unsafe { [_mm512_setzero_ps(); 2] }
     }

@@ -14,7 +14,7 @@ impl Dot<4> for F32 {
     const PANEL_BYTES: usize = 64;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8) -> [float32x4_t; 4] {
+    unsafe fn start(_: *const u8, _: *const u8) -> [float32x4_t; 4] {
         // SAFETY: the caller has the instructions.
         unsafe { [vdupq_n_f32(0.0); 4] }
     }

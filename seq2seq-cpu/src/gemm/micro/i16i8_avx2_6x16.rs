@@ -1,7 +1,7 @@
 //! int8 without VNNI: both operands as 16 bits, `vpmaddwd` adds two products into an i32.
 //!
 //! Exact. `vpmaddubsw` would take twice as many bytes at once, but its sums saturate at 16 bits. Activations are stored
-//! as i16; weights stay bytes in memory and are widened as they are loaded.
+//! as i16, less the zero point; weights stay bytes in memory and are widened as they are loaded.
 
 use super::{Dot, Element, Layout, Weight};
 use std::arch::x86_64::*;
@@ -17,7 +17,7 @@ impl Dot<2> for Pairs {
     const PANEL_BYTES: usize = 32;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8) -> [__m256i; 2] {
+    unsafe fn start(_: *const u8, _: *const u8) -> [__m256i; 2] {
         // SAFETY: the caller has the instructions.
         unsafe { [_mm256_setzero_si256(); 2] }
     }

@@ -1,4 +1,5 @@
-//! int8 for the first Armv8: `smull` gives exact 16-bit products, `sadalp` adds them in pairs to an i32.
+//! int8 for the first Armv8: `smull` gives exact 16-bit products, of magnitudes up to 128 · 127, and `sadalp` adds them in
+//! pairs to an i32. Activations are stored less 128, and each sum starts from the rest of the zero point.
 
 use super::{Dot, Element, Layout, Weight};
 use std::arch::aarch64::*;
@@ -14,9 +15,13 @@ impl Dot<4> for Pairs {
     const PANEL_BYTES: usize = 32;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8) -> [int32x4_t; 4] {
-        // SAFETY: the caller has the instructions.
-        unsafe { [vdupq_n_s32(0); 4] }
+    unsafe fn start(header: *const u8, zero: *const u8) -> [int32x4_t; 4] {
+        // SAFETY: the caller has the instructions, a header of 16 i32, and an i32; the loads take any alignment as bytes.
+        unsafe {
+            let zero = zero.cast::<i32>().read_unaligned();
+            [0, 16, 32, 48]
+                .map(|at| vmulq_n_s32(vreinterpretq_s32_u8(vld1q_u8(header.add(at))), zero))
+        }
     }
 
     #[inline(always)]
@@ -46,5 +51,5 @@ impl Dot<4> for Pairs {
 
 micro_kernel! {
     #[target_feature(enable = "neon")]
-    "i8i8_neon_6x16": Pairs, Element::I8, Layout::plain(16, 2, Weight::I8), rows [1 2 3 4 5 6]
+    "i8i8_neon_6x16": Pairs, Element::I8, Layout::summed(16, 2, Weight::I8), rows [1 2 3 4 5 6]
 }

@@ -1,4 +1,5 @@
-//! int8 in plain Rust: 16-bit products, which are exact, added as i32.
+//! int8 in plain Rust: 16-bit products, which are exact, added as i32. Activations are stored less 128, and each sum
+//! starts from the rest of the zero point.
 
 use super::{Dot, Element, Layout, Weight};
 use std::array::from_fn;
@@ -14,8 +15,12 @@ impl Dot<1> for Products {
     const PANEL_BYTES: usize = 8;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8) -> [[i32; 8]; 1] {
-        [[0; 8]]
+    unsafe fn start(header: *const u8, zero: *const u8) -> [[i32; 8]; 1] {
+        // SAFETY: the caller has a header of 8 i32, and an i32.
+        let (sums, zero) = unsafe {
+            (header.cast::<[i32; 8]>().read_unaligned(), zero.cast::<i32>().read_unaligned())
+        };
+        [sums.map(|sum| sum.wrapping_mul(zero))]
     }
 
     #[inline(always)]
@@ -32,7 +37,7 @@ impl Dot<1> for Products {
 
     #[inline(always)]
     unsafe fn dot(sum: [i32; 8], x: i16, w: [i16; 8]) -> [i32; 8] {
-        from_fn(|i| sum[i] + i32::from(x * w[i]))
+        from_fn(|i| sum[i].wrapping_add(i32::from(x * w[i])))
     }
 
     #[inline(always)]
@@ -43,5 +48,5 @@ impl Dot<1> for Products {
 }
 
 micro_kernel! {
-    "i8i8_scalar_4x8": Products, Element::I8, Layout::plain(8, 1, Weight::I8), rows [1 2 3 4]
+    "i8i8_scalar_4x8": Products, Element::I8, Layout::summed(8, 1, Weight::I8), rows [1 2 3 4]
 }

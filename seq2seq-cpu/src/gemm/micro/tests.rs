@@ -40,18 +40,39 @@ fn bf16(x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// Integers of -127..=127.
+/// Weights of -127..=127.
 fn int8(x: &[f32]) -> Vec<f32> {
     x.iter().map(|v| (v * 127.0).round()).collect()
 }
 
-/// A row of operands, in the type of the kernel, with a unit of zeros or less behind it.
-fn lhs(element: Element, x: &[f32], out: &mut [u8]) {
+/// Rows of q - z, 0 <= q <= 255.
+fn int8_rows(x: &[f32], input: usize) -> Vec<f32> {
+    let zeros = (0..).flat_map(|m| std::iter::repeat_n(zero_point(m) as f32, input));
+    x.iter().zip(zeros).map(|(v, zero)| ((v + 1.0) * 127.5).round() - zero).collect()
+}
+
+/// The zero point of row `m`: each row has another, none of them in its middle.
+fn zero_point(m: usize) -> i32 {
+    (m * 53 % 255) as i32
+}
+
+/// Row `m` of operands, in the type of the kernel, with a unit of zeros or less behind it, and with its tail.
+fn lhs(element: Element, m: usize, x: &[f32], out: &mut [u8]) {
+    let zero = match element {
+        Element::U8 => zero_point(m),
+        Element::I8 => zero_point(m) - 128,
+        _ => 0,
+    };
+    Tail { zero, scale: f32::NAN }.write(out);
+    let stored = |v: f32| v as i32 + zero;
     match element {
         Element::F32 | Element::Rounded => cast_slice_mut(out)[..x.len()].copy_from_slice(x),
         Element::Bf16 => round::<u16>(Isa::Scalar, x, cast_slice_mut(out)),
-        Element::U8 => x.iter().zip(out).for_each(|(&v, o)| *o = (v as i32 + 128) as u8),
-        Element::I8 => x.iter().zip(out).for_each(|(&v, o)| *o = v as i8 as u8),
+        Element::U8 => x.iter().zip(out).for_each(|(&v, o)| *o = stored(v).try_into().unwrap()),
+        Element::I8 => {
+            let i8 = |v| i8::try_from(stored(v)).unwrap() as u8;
+            x.iter().zip(out).for_each(|(&v, o)| *o = i8(v));
+        }
         Element::I16 => {
             x.iter().zip(cast_slice_mut::<_, i16>(out)).for_each(|(&v, o)| *o = v as i16);
         }
@@ -62,9 +83,9 @@ fn lhs(element: Element, x: &[f32], out: &mut [u8]) {
 fn panel(layout: &Layout, w: &[f32], input: usize) -> Vec<u8> {
     let units = layout.units(input);
     let mut out = Vec::new();
-    if layout.offset {
+    if layout.sums {
         for column in w.chunks(input) {
-            out.extend((-128 * column.iter().map(|&v| v as i32).sum::<i32>()).to_le_bytes());
+            out.extend((-column.iter().map(|&v| v as i32).sum::<i32>()).to_le_bytes());
         }
     }
     for unit in 0..units {
@@ -106,30 +127,31 @@ fn every_kernel_is_its_chain() {
     for isa in levels() {
         for format in Format::ALL {
             let kernel = MicroKernel::select(isa, format);
-            let prepare = match format {
-                Format::F32 => |x: &[f32]| x.to_vec(),
-                Format::Bf16 => bf16,
-                Format::Int8 => int8,
-            };
             for input in [1, 2, 3, 4, 7, 31, 64, 100] {
-                check(isa, kernel, input, prepare);
+                let x = values(input as u32, kernel.max_rows() * input);
+                let w = values(input as u32 + 1, kernel.layout.columns * input);
+                let (x, w) = match format {
+                    Format::F32 => (x, w),
+                    Format::Bf16 => (bf16(&x), bf16(&w)),
+                    Format::Int8 => (int8_rows(&x, input), int8(&w)),
+                };
+                check(isa, kernel, input, &x, &w);
             }
         }
     }
 }
 
-fn check(isa: Isa, kernel: &MicroKernel, input: usize, prepare: fn(&[f32]) -> Vec<f32>) {
+fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
     let (layout, rows) = (&kernel.layout, kernel.max_rows());
-    let x = prepare(&values(input as u32, rows * input));
-    let w = prepare(&values(input as u32 + 1, layout.columns * input));
     let units = layout.units(input);
     // Buffers are f32, so that they are aligned for any element.
-    let stride = (input + 3) * 4;
+    let stride = (input + 5) * 4;
     let mut bytes = vec![0_f32; rows * stride / 4];
-    for (x, out) in x.chunks(input).zip(cast_slice_mut(&mut bytes).chunks_mut(stride)) {
-        lhs(kernel.lhs, x, out);
+    let outs = cast_slice_mut(&mut bytes).chunks_mut(stride);
+    for (m, (x, out)) in x.chunks(input).zip(outs).enumerate() {
+        lhs(kernel.lhs, m, x, out);
     }
-    let panel = panel(layout, &w, input);
+    let panel = panel(layout, w, input);
     for count in 1..=rows {
         for fetch in [Fetch::Ahead(4096), Fetch::Share { tile: 1, tiles: 3 }] {
             let mut sums = Sums::new();
@@ -154,13 +176,12 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, prepare: fn(&[f32]) -> Ve
 fn the_largest_integers_do_not_saturate() {
     for isa in levels() {
         let kernel = MicroKernel::select(isa, Format::Int8);
-        for sign in [-127.0, 127.0] {
-            check(
-                isa,
-                kernel,
-                65,
-                if sign > 0.0 { |x| vec![127.0; x.len()] } else { |x| vec![-127.0; x.len()] },
-            );
+        let (rows, input) = (kernel.max_rows(), 65);
+        for w in [-127.0, 127.0] {
+            for end in [-1.0, 1.0] {
+                let x = int8_rows(&vec![end; rows * input], input);
+                check(isa, kernel, input, &x, &vec![w; kernel.layout.columns * input]);
+            }
         }
     }
 }

@@ -14,9 +14,12 @@ impl Dot<2> for Vnni {
     const PANEL_BYTES: usize = 64;
 
     #[inline(always)]
-    unsafe fn start(header: *const u8) -> [__m256i; 2] {
-        // SAFETY: the caller has the instructions and a header of 16 i32.
-        unsafe { Self::weights(header) }
+    unsafe fn start(header: *const u8, zero: *const u8) -> [__m256i; 2] {
+        // SAFETY: the caller has the instructions, a header of 16 i32, and an i32.
+        unsafe {
+            let (zero, [a, b]) = (Self::lhs(zero), Self::weights(header));
+            [_mm256_mullo_epi32(zero, a), _mm256_mullo_epi32(zero, b)]
+        }
     }
 
     #[inline(always)]
@@ -46,6 +49,6 @@ impl Dot<2> for Vnni {
 
 micro_kernel! {
     #[target_feature(enable = "avx2,avxvnni")]
-    "u8i8_avx2_6x16": Vnni, Element::U8, Layout { offset: true, ..Layout::plain(16, 4, Weight::I8) },
+    "u8i8_avx2_6x16": Vnni, Element::U8, Layout::summed(16, 4, Weight::I8),
     rows [1 2 3 4 5 6]
 }

@@ -1,7 +1,7 @@
 //! int8 by VNNI: `vpdpbusd` adds four products of an unsigned and a signed byte to an i32.
 //!
-//! Activations are the unsigned operand, stored with 128 added; each sum starts from -128 times the sum of its
-//! weights, which takes that away again. Intermediate sums may wrap, the final one is exact.
+//! Activations are the unsigned operand, as quantised, with the zero point z; each sum starts from -z times the sum of its
+//! weights. Intermediate sums may wrap, the final one is exact.
 
 use super::{Dot, Element, Layout, Weight};
 use std::arch::x86_64::*;
@@ -17,9 +17,12 @@ impl Dot<2> for Vnni {
     const PANEL_BYTES: usize = 128;
 
     #[inline(always)]
-    unsafe fn start(header: *const u8) -> [__m512i; 2] {
-        // SAFETY: the caller has the instructions and a header of 32 i32.
-        unsafe { Self::weights(header) }
+    unsafe fn start(header: *const u8, zero: *const u8) -> [__m512i; 2] {
+        // SAFETY: the caller has the instructions, a header of 32 i32, and an i32.
+        unsafe {
+            let (zero, [a, b]) = (Self::lhs(zero), Self::weights(header));
+            [_mm512_mullo_epi32(zero, a), _mm512_mullo_epi32(zero, b)]
+        }
     }
 
     #[inline(always)]
@@ -49,6 +52,6 @@ impl Dot<2> for Vnni {
 
 micro_kernel! {
     #[target_feature(enable = "avx512f,avx512vl,avx512vnni")]
-    "u8i8_avx512_12x32": Vnni, Element::U8, Layout { offset: true, ..Layout::plain(32, 4, Weight::I8) },
+    "u8i8_avx512_12x32": Vnni, Element::U8, Layout::summed(32, 4, Weight::I8),
     rows [1 2 3 4 5 6 7 8 9 10 11 12]
 }
