@@ -1,0 +1,143 @@
+//! The instructions that multiply, in chains that never wait for memory, and a plain walk over memory.
+
+use std::{arch::x86_64::*, hint::black_box, sync::Barrier, time::Instant};
+
+/// Accumulators of a chain: with fewer, the bf16 product waits for its own result. 32 registers hold them.
+const WIDE: usize = 24;
+/// The same for the 16 registers of AVX2.
+const NARROW: usize = 12;
+const TURNS: usize = 4_000_000;
+/// Bytes that each thread reads: far more than the caches hold.
+const READ: usize = 256 << 20;
+const REPEATS: usize = 4;
+
+macro_rules! peak {
+    ($name:ident, $features:literal, $count:expr, $zero:expr, $a:expr, $b:expr, $multiply:expr) => {
+        #[target_feature(enable = $features)]
+        fn $name() {
+            let (a, b) = (black_box($a), black_box($b));
+            let mut sums = [$zero; $count];
+            for _ in 0..TURNS {
+                for sum in &mut sums {
+                    *sum = $multiply(*sum, a, b);
+                }
+            }
+            black_box(sums);
+        }
+    };
+}
+
+peak!(
+    f32_avx512,
+    "avx512f",
+    WIDE,
+    _mm512_setzero_ps(),
+    _mm512_set1_ps(1e-9),
+    _mm512_set1_ps(1.0),
+    |sum, a, b| _mm512_fmadd_ps(a, b, sum)
+);
+peak!(
+    f32_avx2,
+    "avx2,fma",
+    NARROW,
+    _mm256_setzero_ps(),
+    _mm256_set1_ps(1e-9),
+    _mm256_set1_ps(1.0),
+    |sum, a, b| _mm256_fmadd_ps(a, b, sum)
+);
+peak!(
+    bf16_avx512,
+    "avx512f,avx512bf16",
+    WIDE,
+    _mm512_setzero_ps(),
+    _mm512_cvtne2ps_pbh(_mm512_set1_ps(1e-9), _mm512_set1_ps(1e-9)),
+    _mm512_cvtne2ps_pbh(_mm512_set1_ps(1.0), _mm512_set1_ps(1.0)),
+    |sum, a, b| _mm512_dpbf16_ps(sum, a, b)
+);
+peak!(
+    int8_avx512,
+    "avx512f,avx512vnni",
+    WIDE,
+    _mm512_setzero_si512(),
+    _mm512_set1_epi8(1),
+    _mm512_set1_epi8(1),
+    |sum, a, b| _mm512_dpbusd_epi32(sum, a, b)
+);
+
+/// Operations a second (a product and a sum are two) by format, and `bandwidth` in bytes a second.
+///
+/// # Errors
+/// The processor lacks AVX2 and FMA.
+pub(crate) fn measure(threads: usize) -> Result<Vec<(&'static str, f64)>, String> {
+    if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+        return Err("limits: this processor has no AVX2 and FMA".to_owned());
+    }
+    let wide = is_x86_feature_detected!("avx512f");
+    // Operations of an accumulator and turn: two for each 32-bit lane, times the products that a lane sums.
+    let f32 = match wide {
+        true => rate(threads, 32 * WIDE, f32_avx512),
+        false => rate(threads, 16 * NARROW, f32_avx2),
+    };
+    let mut rows = vec![("f32", f32)];
+    if wide && is_x86_feature_detected!("avx512bf16") {
+        rows.push(("bf16", rate(threads, 64 * WIDE, bf16_avx512)));
+    }
+    if wide && is_x86_feature_detected!("avx512vnni") {
+        rows.push(("int8", rate(threads, 128 * WIDE, int8_avx512)));
+    }
+    rows.push(("bandwidth", bandwidth(threads)));
+    Ok(rows)
+}
+
+/// The best of a few runs: what disturbs a run only makes it slower.
+fn rate(threads: usize, operations: usize, chain: unsafe fn()) -> f64 {
+    let total = (operations * TURNS * threads) as f64;
+    let run = || {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                // SAFETY: `measure` passes a chain only where its instructions were detected.
+                scope.spawn(move || unsafe { chain() });
+            }
+        });
+        total / start.elapsed().as_secs_f64()
+    };
+    (0..REPEATS).map(|_| run()).fold(0.0, f64::max)
+}
+
+/// The best of a few walks over buffers of the threads' own. The threads take the time themselves: a thread that only
+/// watched could be woken late on a busy machine and see too short a walk.
+fn bandwidth(threads: usize) -> f64 {
+    let gate = Barrier::new(threads);
+    let walks = || {
+        let buffer = vec![1u64; READ / size_of::<u64>()];
+        let walk = |_| {
+            gate.wait();
+            let start = Instant::now();
+            black_box(sum(&buffer));
+            (start, Instant::now())
+        };
+        (0..REPEATS).map(walk).collect::<Vec<_>>()
+    };
+    let spans: Vec<Vec<(Instant, Instant)>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(walks)).collect();
+        workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
+    });
+    let walk = |i: usize| {
+        let start = spans.iter().map(|s| s[i].0).min()?;
+        let end = spans.iter().map(|s| s[i].1).max()?;
+        Some((READ * threads) as f64 / (end - start).as_secs_f64())
+    };
+    (0..REPEATS).filter_map(walk).fold(0.0, f64::max)
+}
+
+/// A sum in lanes of its own, which the compiler makes vectors of.
+fn sum(values: &[u64]) -> [u64; 32] {
+    let mut lanes = [0u64; 32];
+    for chunk in values.chunks_exact(32) {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = lane.wrapping_add(*value);
+        }
+    }
+    lanes
+}
