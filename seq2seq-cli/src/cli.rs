@@ -250,11 +250,32 @@ pub(crate) struct FillMaskArgs {
 }
 
 /// Shows what a model is: family, shape, size, how it decodes, and what is odd about its files.
+///
+/// --compare-formats measures in its place how far each format (or the one that --format names) is from f32 on the
+/// lines of FILE, which hold "text" or "input_ids" as for `generate`:
+///
+/// For each linear layer ‖y' - y‖ / ‖y‖ of its output, where that layer alone is in the format and its input is that of
+/// the f32 model. Then for the whole model, where it writes: KL divergence of the next token's distribution, agreement
+/// of the best token, and share of rows with identical greedy output, teacher-forced on what f32 writes; otherwise: the
+/// cosine of the last hidden state, averaged over the tokens of each row, and the relative error of the logits.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// Writes one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Measures the error of each format on JSON lines from FILE, or from standard input for `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) compare_formats: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) compare: CompareArgs,
+}
+
+/// How formats are compared.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The most tokens that are written for each line of --compare-formats.
+    #[arg(long, value_name = "N", value_parser = positive, default_value = "32", requires = "compare_formats")]
+    pub(crate) max_new_tokens: NonZeroUsize,
 }
 
 /// Measures speed on random ids.

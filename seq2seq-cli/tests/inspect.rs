@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{fixture, model, run};
+use support::{fixture, model, run, run_with};
 
 fn arguments(first: &[&str], name: &str) -> Vec<String> {
     first.iter().map(ToString::to_string).chain(model(name)).collect()
@@ -33,6 +33,67 @@ fn inspect_tells_what_a_model_is() {
     assert_eq!(facts["decoding"]["top_k"], json!({"value": 50, "from": "default"}));
     assert!(facts["tokenizer"]["missing"].is_string() && facts["parameters"].as_u64() > Some(1000));
     assert!(run(["inspect"]).ok().contains("default model"));
+}
+
+/// `inspect --compare-formats -` on lines of input.
+fn compare(args: &[&str], name: Option<&str>, lines: &str) -> support::Done {
+    let first = [&["inspect", "--compare-formats", "-", "--threads=1"], args].concat();
+    let model = name.map(model).into_iter().flatten();
+    run_with(first.iter().map(ToString::to_string).chain(model), lines.as_bytes())
+}
+
+#[test]
+fn formats_are_compared() {
+    let ids = "{\"input_ids\": [5, 9, 17, 2]}\n{\"input_ids\": [7, 30, 11]}\n";
+    let json = |name, args: &[&str]| -> Value {
+        let args = [args, &["--json"]].concat();
+        serde_json::from_str(&compare(&args, Some(name), ids).ok()).unwrap()
+    };
+    let facts = json("t5_v1_0", &["--max-new-tokens=5"]);
+    assert_eq!(
+        (&facts["rows"], &facts["tokens"], &facts["max_new_tokens"]),
+        (&json!(2), &json!(7), &json!(5))
+    );
+    let formats = facts["formats"].as_array().unwrap();
+    // All but f32, each with its figures.
+    assert_eq!(formats.len(), seq2seq_core::Format::ALL.len() - 1);
+    for found in formats {
+        assert!(found["next_token"]["kl_mean"].as_f64() > Some(0.0), "{found}");
+        assert!(found["modules"][0]["relative_error"].as_f64() > Some(1e-4), "{found}");
+        assert_eq!(found["states"], Value::Null);
+        assert!(found["bytes"].as_u64() < facts["bytes_f32"].as_u64());
+    }
+    let facts = json("bert_sequence_classification", &["--format=int8"]);
+    assert_eq!(facts["formats"].as_array().unwrap().len(), 1);
+    let states = &facts["formats"][0]["states"];
+    assert!(
+        states["cosine_lowest"].as_f64() > Some(0.9) && states["logits_relative_error"].is_f64()
+    );
+
+    // The model in the program, on texts; a line for each format says what it comes to.
+    let text = compare(&["--max-new-tokens=8"], None, "{\"text\": \"speak: 12\"}\n").ok();
+    for part in [
+        "bf16: largest: ",
+        "int8: largest: ",
+        "decoder.block.0.layer.2.DenseReluDense.wo  ",
+        "identical in 100.00%",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn comparisons_say_what_is_wrong_with_their_input() {
+    for (name, lines, parts) in [
+        ("t5_v1_0", "", &["no inputs"][..]),
+        ("t5_v1_0", "{\"input_ids\": [5]}\n{\"input_ids\": [99999]}\n", &["line 2", "99999"]),
+        ("gpt2", "{\"text\": \"a\"}\n", &["line 1", "tokenizer"]),
+    ] {
+        let message = compare(&[], Some(name), lines).error(2);
+        assert!(parts.iter().all(|p| message.contains(p)), "{message}");
+    }
+    let message = run(arguments(&["inspect", "--compare-formats=/no/such/file"], "gpt2")).error(2);
+    assert!(message.contains("/no/such/file"), "{message}");
 }
 
 #[test]

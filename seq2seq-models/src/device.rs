@@ -1,8 +1,10 @@
 //! Where a model runs. The only file that names a backend.
 
-use crate::{Error, Result, checkpoint::Checkpoint, model::Engine, plan::ModelPlan};
+use crate::{
+    Error, Result, checkpoint::Checkpoint, compare::probe::Recorder, model::Engine, plan::ModelPlan,
+};
 use seq2seq_core::{Format, reference::Reference};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// What computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -60,28 +62,39 @@ pub struct LoadOptions {
     pub architecture: Option<String>,
 }
 
-/// Loads the model onto the device of the options.
+/// Loads the model onto the device of the options; with a `recorder`, to be probed.
 pub(crate) fn load(
     checkpoint: &Checkpoint,
     plan: &ModelPlan,
     options: &LoadOptions,
+    recorder: Option<&Arc<Recorder>>,
 ) -> Result<Engine> {
     match options.device {
-        Device::Cpu => load_cpu(checkpoint, plan, options),
-        Device::Reference => Engine::load(Reference, checkpoint, plan, options.format),
+        Device::Cpu => load_cpu(checkpoint, plan, options, recorder),
+        Device::Reference => Engine::load(Reference, checkpoint, plan, options.format, recorder),
     }
 }
 
 #[cfg(feature = "cpu")]
-fn load_cpu(checkpoint: &Checkpoint, plan: &ModelPlan, options: &LoadOptions) -> Result<Engine> {
+fn load_cpu(
+    checkpoint: &Checkpoint,
+    plan: &ModelPlan,
+    options: &LoadOptions,
+    recorder: Option<&Arc<Recorder>>,
+) -> Result<Engine> {
     use seq2seq_cpu::{Cpu, CpuOptions, Isa};
     let isa = options.isa.as_deref().map(Isa::from_name).transpose()?;
     let cpu = Cpu::new(CpuOptions { threads: options.threads, isa })?;
-    Engine::load(cpu, checkpoint, plan, options.format)
+    Engine::load(cpu, checkpoint, plan, options.format, recorder)
 }
 
 #[cfg(not(feature = "cpu"))]
-fn load_cpu(_: &Checkpoint, _: &ModelPlan, _: &LoadOptions) -> Result<Engine> {
+fn load_cpu(
+    _: &Checkpoint,
+    _: &ModelPlan,
+    _: &LoadOptions,
+    _: Option<&Arc<Recorder>>,
+) -> Result<Engine> {
     Err(seq2seq_core::Error::Unsupported {
         what: "device 'cpu'".into(),
         hint: "this program was built without the feature `cpu`".into(),

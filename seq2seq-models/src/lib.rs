@@ -22,6 +22,7 @@
 //! | [`generate`] | decoding as Hugging Face `generate()` does it |
 //! | [`tokenizer`], [`tasks`] | text in, text and labels out |
 //! | [`mod@inspect`] | a folder on paper |
+//! | [`compare`] | how far each format is from f32 |
 //! | `hub` | models by their id on the Hugging Face hub (feature `hub`) |
 //! | [`device`] | the choice of a backend; the only file that names one |
 //!
@@ -31,6 +32,7 @@
 
 mod blocks;
 pub mod checkpoint;
+pub mod compare;
 pub mod device;
 pub mod error;
 pub mod families;

@@ -3,6 +3,7 @@
 use crate::{
     Error, Forward, ForwardOutput, Generated, Prompt, Result,
     checkpoint::{Checkpoint, Files, Loader, Taken},
+    compare::probe::{Probe, Recorder},
     device::{self, LoadOptions},
     families::{self, Family},
     generate::{self, ConfigLayers, Context, GenerationConfig, Sink},
@@ -40,6 +41,7 @@ pub(crate) struct Engine {
 trait Compute: Send + Sync {
     fn describe(&self) -> String;
     fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>>;
+    fn forward_with_hidden(&self, request: &Forward) -> Result<Vec<ForwardOutput>>;
     fn generate(
         &self,
         plan: &generate::Plan<'_>,
@@ -57,6 +59,10 @@ impl<B: SeqBackend> Compute for Transformer<B> {
         self.forward(request)
     }
 
+    fn forward_with_hidden(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.forward_with_hidden(request)
+    }
+
     fn generate(
         &self,
         plan: &generate::Plan<'_>,
@@ -69,7 +75,24 @@ impl<B: SeqBackend> Compute for Transformer<B> {
 }
 
 impl Engine {
+    /// With a `recorder`, every linear layer is probed.
     pub(crate) fn load<B: SeqBackend>(
+        backend: B,
+        checkpoint: &Checkpoint,
+        plan: &ModelPlan,
+        format: Format,
+        recorder: Option<&Arc<Recorder>>,
+    ) -> Result<Self> {
+        match recorder {
+            None => Self::load_onto(backend, checkpoint, plan, format),
+            Some(recorder) => {
+                let probe = Probe::new(backend, recorder.clone());
+                Self::load_onto(probe, checkpoint, plan, format)
+            }
+        }
+    }
+
+    fn load_onto<B: SeqBackend>(
         backend: B,
         checkpoint: &Checkpoint,
         plan: &ModelPlan,
@@ -99,10 +122,23 @@ impl Model {
     /// # Errors
     /// Those of [`load`](Self::load).
     pub fn load_files(files: Files, options: &LoadOptions) -> Result<Self> {
+        Self::open(files, options, None)
+    }
+
+    /// A model whose linear layers are compared with their likes in other formats while it computes.
+    pub(crate) fn load_probed(
+        files: Files,
+        options: &LoadOptions,
+        recorder: &Arc<Recorder>,
+    ) -> Result<Self> {
+        Self::open(files, options, Some(recorder))
+    }
+
+    fn open(files: Files, options: &LoadOptions, recorder: Option<&Arc<Recorder>>) -> Result<Self> {
         let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
         let plan = families::plan(&checkpoint)?;
         let decoding = decoding(&checkpoint)?;
-        let engine = device::load(&checkpoint, &plan, options)?;
+        let engine = device::load(&checkpoint, &plan, options, recorder)?;
         let format = options.format;
         Ok(Self { shared: Arc::new(Shared { checkpoint, plan, decoding, engine, format }) })
     }
@@ -114,6 +150,14 @@ impl Model {
     /// do not fit, more tokens than positions, and a decoder that is given nothing.
     pub fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
         self.shared.engine.compute.forward(request)
+    }
+
+    /// As [`forward`](Self::forward), with the rows of the last stack as `last_hidden_state` whatever head there is.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward).
+    pub fn forward_with_hidden(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.shared.engine.compute.forward_with_hidden(request)
     }
 
     /// Generates for each prompt its sequences, the best first. `config` is laid over the model's own settings.
@@ -213,6 +257,11 @@ impl Model {
     /// Bytes of the weights in memory if linear layers were packed in `format`.
     pub fn bytes(&self, format: Format) -> usize {
         self.shared.engine.taken.bytes(format)
+    }
+
+    /// The weights of each linear layer by their names in the checkpoint, in the order of loading.
+    pub(crate) fn linear_weights(&self) -> impl Iterator<Item = &[String]> {
+        self.shared.engine.taken.linears.iter().map(|linear| &linear.weights[..])
     }
 
     /// How linear layers are packed.

@@ -1,6 +1,6 @@
 //! `generate`: texts or ids in, texts or JSON lines out.
 
-mod prompts;
+pub(super) mod prompts;
 mod stream;
 
 use super::progress::Progress;

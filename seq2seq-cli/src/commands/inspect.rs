@@ -1,5 +1,6 @@
-//! `inspect`: what a model is, how it decodes, and what is odd about its files.
+//! `inspect`: what a model is, how it decodes, what is odd about its files, and what each format costs in accuracy.
 
+mod compare;
 mod describe;
 
 use crate::{
@@ -19,6 +20,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub(super) fn run(global: &Global, args: &InspectArgs) -> Result<()> {
+    if let Some(input) = &args.compare_formats {
+        return compare::run(global, input, &args.compare, args.json);
+    }
     let files = load::files(global)?;
     let inspection = inspect::inspect(files.clone(), global.architecture.as_deref())?;
     let report = Report { tokenizer: tokenizer(&files), files: &files, inspection: &inspection };

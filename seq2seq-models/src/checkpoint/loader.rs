@@ -34,6 +34,15 @@ pub(crate) struct Taken {
     pub(crate) table_bytes: usize,
     /// Elements of norm weights and biases.
     pub(crate) vectors: usize,
+    /// Linear layers, in the order in which they were packed.
+    pub(crate) linears: Vec<TakenLinear>,
+}
+
+/// The matrices of a linear layer.
+#[derive(Debug)]
+pub(crate) struct TakenLinear {
+    /// The names of their tensors, in the order of the parts.
+    pub(crate) weights: Vec<String>,
 }
 
 impl Taken {

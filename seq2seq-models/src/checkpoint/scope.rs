@@ -1,6 +1,6 @@
 //! What blocks load themselves from: a place in the tree of our paths.
 
-use super::loader::{Found, Loader};
+use super::loader::{Found, Loader, TakenLinear};
 use crate::{Result, plan::NormPlan};
 use seq2seq_core::{Backend, HostTensor, LinearPart, LinearSpec, NormKind, NormSpec};
 use std::fmt::Display;
@@ -170,6 +170,8 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             taken.vectors += bias.as_ref().map_or(0, HostTensor::len);
             spec.parts.push(LinearPart { weight, bias, transposed });
         }
+        let weights = parts.iter().map(|(weight, _)| weight.name.clone()).collect();
+        self.loader.taken().linears.push(TakenLinear { weights });
         let mut tensors = parts.iter().flat_map(|(weight, bias)| [Some(weight), bias.as_ref()]);
         let mut check = || tensors.by_ref().flatten().try_for_each(|t| self.loader.check_finite(t));
         if self.loader.collects() {

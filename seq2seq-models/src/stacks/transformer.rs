@@ -50,13 +50,30 @@ impl<B: SeqBackend> Transformer<B> {
 
     /// Every row of every sequence through the whole model, without a cache.
     pub(crate) fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.compute(request, false)
+    }
+
+    /// As `forward`, with the rows of the last stack whatever head there is.
+    pub(crate) fn forward_with_hidden(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.compute(request, self.plan.head.kind != HeadKind::Hidden)
+    }
+
+    /// `with_hidden` adds the rows of the last stack to what its head gives.
+    fn compute(&self, request: &Forward, with_hidden: bool) -> Result<Vec<ForwardOutput>> {
+        let results = |x: &B::Tensor, rows: &Ragged, source: &Packed| {
+            let mut results = self.results(x, rows, source)?;
+            if with_hidden {
+                results.push(self.output("last_hidden_state", x, rows, true)?);
+            }
+            Ok::<_, Error>(results)
+        };
         let encoded = match &self.encoder {
             Some(encoder) => Some(self.run(encoder, request)?),
             None => None,
         };
         let Some(decoder) = &self.decoder else {
             let encoded = encoded.ok_or_else(|| Error::Input("this model has no stacks".into()))?;
-            return self.results(&encoded.x, &encoded.input.rows, &encoded.input);
+            return results(&encoded.x, &encoded.input.rows, &encoded.input);
         };
         let for_encoders = [
             ("decoder_input_ids", request.decoder_input_ids.is_some()),
@@ -67,10 +84,10 @@ impl<B: SeqBackend> Transformer<B> {
         }
         let Some(encoded) = encoded else {
             let hidden = self.run(decoder, request)?;
-            return self.results(&hidden.x, &hidden.input.rows, &hidden.input);
+            return results(&hidden.x, &hidden.input.rows, &hidden.input);
         };
         let decoded = self.decode(decoder, &encoded, request)?;
-        let mut results = self.results(&decoded.x, &decoded.input.rows, &encoded.input)?;
+        let mut results = results(&decoded.x, &decoded.input.rows, &encoded.input)?;
         results.push(self.output(
             "encoder_last_hidden_state",
             &encoded.x,

@@ -1,3 +1,5 @@
+//! Lines of input as prompts that a model can read.
+
 use crate::{
     failure::{Failure, Result},
     load,
@@ -8,40 +10,40 @@ use serde::Deserialize;
 
 /// A line of input.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Line {
+pub(in crate::commands) struct Line {
     text: Option<String>,
     input_ids: Option<Vec<u32>>,
     decoder_input_ids: Option<Vec<u32>>,
 }
 
 impl Line {
-    pub(super) fn of_text(text: String) -> Self {
+    pub(in crate::commands) fn of_text(text: String) -> Self {
         Self { text: Some(text), ..Self::default() }
     }
 }
 
 /// A prompt and where it came from.
-pub(super) struct Piece {
-    pub(super) row: usize,
-    pub(super) place: Place,
-    pub(super) prompt: Prompt,
+pub(in crate::commands) struct Piece {
+    pub(in crate::commands) row: usize,
+    pub(in crate::commands) place: Place,
+    pub(in crate::commands) prompt: Prompt,
     /// Tokens that it counts for in a batch.
-    pub(super) cost: usize,
+    pub(in crate::commands) cost: usize,
 }
 
 /// Turns lines into prompts that the model can read.
-pub(super) struct Reader<'a> {
-    pub(super) model: &'a Model,
-    pub(super) tokenizer: Option<&'a Tokenizer>,
+pub(in crate::commands) struct Reader<'a> {
+    pub(in crate::commands) model: &'a Model,
+    pub(in crate::commands) tokenizer: Option<&'a Tokenizer>,
     /// Hypotheses that a prompt may spread over.
-    pub(super) hypotheses: usize,
+    pub(in crate::commands) hypotheses: usize,
     /// Positions that each may come to hold, for a prompt of one token.
-    pub(super) positions: usize,
+    pub(in crate::commands) positions: usize,
 }
 
 impl Reader<'_> {
     /// Checks a line by itself, so that what is wrong with it is not found out in a batch.
-    pub(super) fn piece(&self, record: Record<Line>) -> Result<Piece> {
+    pub(in crate::commands) fn piece(&self, record: Record<Line>) -> Result<Piece> {
         let Record { row, place, value } = record;
         let prompt = self.prompt(value).map_err(|e| e.at(&place))?;
         let length = prompt.input_ids.len();
