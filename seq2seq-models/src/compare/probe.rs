@@ -301,19 +301,24 @@ mod tests {
 
     /// y of x Wᵀ + b in int8, from the definition of the format.
     fn int8(x: &[f32], part: &LinearPart) -> Vec<f32> {
-        let quantised = |run: &[f32]| {
+        let activations = |run: &[f32]| {
             let mut q = vec![0; run.len()];
-            let scale = quant::quantise(run, &mut q);
+            let affine = quant::row::quantise(run, &mut q);
+            let q: Vec<i32> = q.into_iter().map(|q| i32::from(q) - affine.zero).collect();
+            (q, f64::from(affine.scale))
+        };
+        let weights = |run: &[f32]| {
+            let mut q = vec![0; run.len()];
+            let scale = quant::channel::quantise(run, &mut q);
             (q, f64::from(scale))
         };
         let (w, b) = (part.weight.to_f32(), part.bias.as_ref().unwrap().to_f32());
         x.chunks(INPUT)
             .flat_map(|row| {
-                let (x, r) = quantised(row);
+                let (x, r) = activations(row);
                 w.chunks(INPUT).zip(&b).map(move |(w, &b)| {
-                    let (w, c) = quantised(w);
-                    let sum: i32 =
-                        x.iter().zip(&w).map(|(&x, &w)| i32::from(x) * i32::from(w)).sum();
+                    let (w, c) = weights(w);
+                    let sum: i32 = x.iter().zip(&w).map(|(&x, &w)| x * i32::from(w)).sum();
                     (f64::from(sum) * r * c + f64::from(b)) as f32
                 })
             })
