@@ -13,6 +13,7 @@ pub enum DType {
     BF16,
     I64,
     I32,
+    I8,
     U8,
 }
 
@@ -23,7 +24,7 @@ impl DType {
             Self::I64 => 8,
             Self::F32 | Self::I32 => 4,
             Self::F16 | Self::BF16 => 2,
-            Self::U8 => 1,
+            Self::I8 | Self::U8 => 1,
         }
     }
 }
@@ -38,6 +39,15 @@ pub struct HostTensor {
     shape: Vec<usize>,
     bytes: SharedBytes,
     range: Range<usize>,
+    scales: Option<Scales>,
+}
+
+/// What the values of a matrix are multiplied by.
+#[derive(Debug, Clone)]
+struct Scales {
+    values: Arc<[f32]>,
+    /// 0: one a row; 1: one a column.
+    axis: usize,
 }
 
 impl fmt::Debug for HostTensor {
@@ -67,7 +77,7 @@ impl HostTensor {
             ));
         }
         Error::expect(OP, "byte length", needed, range.len())?;
-        Ok(Self { dtype, shape, bytes, range })
+        Ok(Self { dtype, shape, bytes, range, scales: None })
     }
 
     /// An owned f32 tensor. Fails when `values` is not `shape` elements long.
@@ -75,6 +85,30 @@ impl HostTensor {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let range = 0..bytes.len();
         Self::from_shared(DType::F32, shape, Arc::new(bytes), range)
+    }
+
+    /// A matrix of int8 values with one scale for each row (`axis` 0) or column (`axis` 1); it reads as
+    /// value · scale, one f32 product, at most the largest f32.
+    ///
+    /// Where values and scales are what [`quant::quantise`](crate::quant::quantise) gave for each channel, quantising
+    /// what is read gives the same values and scales to the bit: with a = max |v| the scale is s = a / 127 rounded, and
+    /// the f32 nearest to 127 s is a, or one whose 127th part rounds to s as well.
+    ///
+    /// # Errors
+    /// When `values` is no matrix of I8, or there is not one scale for each channel.
+    pub fn quantised(values: Self, scales: &[f32], axis: usize) -> Result<Self> {
+        const OP: &str = "HostTensor";
+        if values.dtype != DType::I8 || values.shape.len() != 2 || axis > 1 {
+            let reason = format!("{values:?} with scales along {axis}, expected a matrix of I8");
+            return Err(Error::invalid(OP, reason));
+        }
+        Error::expect(OP, "scales", values.shape[axis], scales.len())?;
+        Ok(Self { scales: Some(Scales { values: scales.into(), axis }), ..values })
+    }
+
+    /// The scales of a [`quantised`](Self::quantised) matrix, and along which axis they lie.
+    pub fn scales(&self) -> Option<(&[f32], usize)> {
+        self.scales.as_ref().map(|s| (&s.values[..], s.axis))
     }
 
     /// The element type.
@@ -102,8 +136,11 @@ impl HostTensor {
         &(*self.bytes).as_ref()[self.range.clone()]
     }
 
-    /// The same bytes under another shape of as many elements.
+    /// The same bytes under another shape of as many elements. Fails where there are scales, which belong to a shape.
     pub fn reshape(&self, shape: Vec<usize>) -> Result<Self> {
+        if self.scales.is_some() {
+            return Err(Error::invalid("reshape", "a quantised matrix has no other shape"));
+        }
         Self::from_shared(self.dtype, shape, self.bytes.clone(), self.range.clone())
     }
 
@@ -120,7 +157,12 @@ impl HostTensor {
         let start = self.range.start;
         let shape = std::iter::once(rows.len()).chain(rest.iter().copied()).collect();
         let range = start + rows.start * row..start + rows.end * row;
-        Self::from_shared(self.dtype, shape, self.bytes.clone(), range)
+        let slice = Self::from_shared(self.dtype, shape, self.bytes.clone(), range)?;
+        let scales = self.scales.as_ref().map(|s| match s.axis {
+            0 => Scales { values: s.values[rows].into(), axis: 0 },
+            _ => s.clone(),
+        });
+        Ok(Self { scales, ..slice })
     }
 
     /// Converts elements `start..start + out.len()` (row-major order) to f32 into `out`.
@@ -141,7 +183,11 @@ impl HostTensor {
             DType::BF16 => each(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
             DType::I64 => each(bytes, out, |b| i64::from_le_bytes(b) as f32),
             DType::I32 => each(bytes, out, |b| i32::from_le_bytes(b) as f32),
+            DType::I8 => each(bytes, out, |b| f32::from(i8::from_le_bytes(b))),
             DType::U8 => each(bytes, out, |[b]| f32::from(b)),
+        }
+        if let Some(scales) = &self.scales {
+            scales.apply(start, self.shape[1], out);
         }
     }
 
@@ -153,9 +199,84 @@ impl HostTensor {
     }
 }
 
+impl Scales {
+    /// Scales the elements of a matrix of `width` columns from `start` on.
+    fn apply(&self, start: usize, width: usize, out: &mut [f32]) {
+        let (mut row, mut column) = (start / width.max(1), start % width.max(1));
+        let mut rest = out;
+        while !rest.is_empty() {
+            let (run, next) = rest.split_at_mut(rest.len().min(width - column));
+            match self.axis {
+                0 => run.iter_mut().for_each(|v| *v *= self.values[row]),
+                _ => run.iter_mut().zip(&self.values[column..]).for_each(|(v, s)| *v *= s),
+            }
+            // Where the largest f32 was quantised, rounding may take 127 times its scale to infinity.
+            run.iter_mut().for_each(|v| *v = v.clamp(f32::MIN, f32::MAX));
+            (row, column, rest) = (row + 1, 0, next);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quant;
+
+    fn bytes(shape: Vec<usize>, values: &[i8]) -> HostTensor {
+        let bytes: Vec<u8> = values.iter().map(|&v| v as u8).collect();
+        let n = bytes.len();
+        HostTensor::from_shared(DType::I8, shape, Arc::new(bytes), 0..n).unwrap()
+    }
+
+    #[test]
+    fn quantised_matrices_are_scaled_by_row_or_column() {
+        let values = bytes(vec![2, 3], &[1, -2, 3, 4, 5, -127]);
+        assert_eq!(values.to_f32(), [1., -2., 3., 4., 5., -127.]);
+        let rows = HostTensor::quantised(values.clone(), &[2.0, 0.5], 0).unwrap();
+        assert_eq!(rows.to_f32(), [2., -4., 6., 2., 2.5, -63.5]);
+        assert_eq!(rows.slice_rows(1..2).unwrap().to_f32(), [2., 2.5, -63.5]);
+        let columns = HostTensor::quantised(values.clone(), &[1.0, 2.0, 4.0], 1).unwrap();
+        assert_eq!(columns.to_f32(), [1., -4., 12., 4., 10., -508.]);
+        let mut some = [0.0; 3];
+        columns.read_f32(2, &mut some);
+        assert_eq!(some, [12., 4., 10.]);
+        assert!(rows.reshape(vec![6]).is_err());
+        assert!(HostTensor::quantised(values.clone(), &[1.0; 3], 0).is_err());
+        assert!(HostTensor::quantised(values, &[1.0; 2], 2).is_err());
+        let floats = HostTensor::from_f32(vec![1, 1], &[1.0]).unwrap();
+        assert!(HostTensor::quantised(floats, &[1.0], 0).is_err());
+    }
+
+    /// Every largest magnitude of one binade: the others are the same times a power of two, but for the ends.
+    #[test]
+    fn every_scale_survives_being_read_and_quantised_again() {
+        let binade = 1.0f32.to_bits()..2.0f32.to_bits();
+        let ends = [
+            quant::TINY.to_bits()..quant::TINY.to_bits() + 4096,
+            f32::MAX.to_bits() - 4096..f32::MAX.to_bits() + 1,
+        ];
+        let one = bytes(vec![1, 1], &[127]);
+        let check = |a: f32, read: &dyn Fn(f32) -> f32| {
+            let (scale, _) = quant::scale_and_inverse(a);
+            assert_eq!(quant::scale_and_inverse(read(scale)).0, scale, "{a:e}");
+        };
+        binade.for_each(|bits| check(f32::from_bits(bits), &|scale| 127.0 * scale));
+        let read = |scale| HostTensor::quantised(one.clone(), &[scale], 0).unwrap().to_f32()[0];
+        ends.into_iter().flatten().for_each(|bits| check(f32::from_bits(bits), &read));
+    }
+
+    #[test]
+    fn every_value_survives_being_read_and_quantised_again() {
+        let all: Vec<i8> = (-127..=127).collect();
+        for step in 0..40_000 {
+            let a = f32::from_bits(127 << 23 | (step * 209));
+            let (scale, _) = quant::scale_and_inverse(a);
+            let matrix = HostTensor::quantised(bytes(vec![1, 255], &all), &[scale], 0).unwrap();
+            let mut again = vec![0; 255];
+            assert_eq!(quant::quantise(&matrix.to_f32(), &mut again), scale);
+            assert_eq!(again, all, "{a:e}");
+        }
+    }
 
     #[test]
     fn views_share_and_check() {

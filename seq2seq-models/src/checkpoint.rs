@@ -7,6 +7,7 @@ mod mapping;
 mod names;
 mod safetensors;
 mod scope;
+pub(crate) mod stored;
 mod tensors;
 
 pub use files::Files;

@@ -1,5 +1,6 @@
 //! What can go wrong between a folder and its results.
 
+use seq2seq_core::Format;
 use std::path::{Path, PathBuf};
 
 /// The result of loading, decoding or a task.
@@ -80,6 +81,19 @@ pub enum Error {
         at: usize,
         /// NaN, inf or -inf.
         value: f32,
+    },
+    /// Weights are stored in a format from which another one is to be made.
+    #[error(
+        "{path}: the weights are stored in {stored}, from which {asked} cannot be had; load it in {stored}, \
+         or load the model that it was converted from"
+    )]
+    StoredFormat {
+        /// The folder.
+        path: PathBuf,
+        /// The format of its weights.
+        stored: Format,
+        /// The format that was asked for.
+        asked: Format,
     },
     /// A model could not be had from the hub.
     #[error("model {id}: {reason}")]

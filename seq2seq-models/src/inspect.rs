@@ -1,6 +1,6 @@
 //! What a folder holds, without computing anything.
 
-mod blank;
+pub(crate) mod blank;
 
 use crate::{
     Error, Result,
@@ -25,6 +25,8 @@ pub struct Inspection {
     pub problems: Vec<Error>,
     /// Tensors of the checkpoint that the model has no use for.
     pub unused: Vec<String>,
+    /// The format in which the weights are stored, of a converted folder.
+    pub stored: Option<Format>,
     taken: Taken,
 }
 
@@ -48,9 +50,11 @@ impl Inspection {
 pub fn inspect(files: Files, architecture: Option<&str>) -> Result<Inspection> {
     let checkpoint = Checkpoint::open(files, architecture)?;
     let plan = families::plan(&checkpoint)?;
-    let loader = Loader::new(&Blank, &checkpoint, plan.family.names(), Format::F32).collecting();
+    let stored = checkpoint.stored();
+    let format = stored.unwrap_or_default();
+    let loader = Loader::new(&Blank, &checkpoint, plan.family.names(), format).collecting();
     Transformer::load(&plan, &loader)?;
     let unused = loader.unused();
     let (taken, problems) = loader.finish();
-    Ok(Inspection { decoding: decoding(&checkpoint)?, plan, problems, unused, taken })
+    Ok(Inspection { decoding: decoding(&checkpoint)?, plan, problems, unused, stored, taken })
 }

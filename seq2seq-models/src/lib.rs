@@ -23,6 +23,7 @@
 //! | [`tokenizer`], [`tasks`] | text in, text and labels out |
 //! | [`mod@inspect`] | a folder on paper |
 //! | [`compare`] | how far each format is from f32 |
+//! | [`mod@convert`] | folders whose weights are in a format already |
 //! | `hub` | models by their id on the Hugging Face hub (feature `hub`) |
 //! | [`device`] | the choice of a backend; the only file that names one |
 //!
@@ -33,6 +34,7 @@
 mod blocks;
 pub mod checkpoint;
 pub mod compare;
+pub mod convert;
 pub mod device;
 pub mod error;
 pub mod families;
@@ -48,6 +50,7 @@ pub mod tasks;
 pub mod tokenizer;
 
 pub use checkpoint::Files;
+pub use convert::convert;
 pub use device::{Device, LoadOptions};
 pub use error::{Error, Result};
 pub use families::Family;

@@ -112,7 +112,8 @@ impl Model {
     ///
     /// # Errors
     /// Missing and damaged files, models of other families, tensors that are missing, of another shape or not finite;
-    /// each names the file and what in it is wrong.
+    /// each names the file and what in it is wrong. [`Error::StoredFormat`] for a converted folder in any format but its
+    /// own ([`Checkpoint::stored`]).
     pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         Self::load_files(Files::folder(folder.as_ref())?, options)
     }
@@ -136,6 +137,7 @@ impl Model {
 
     fn open(files: Files, options: &LoadOptions, recorder: Option<&Arc<Recorder>>) -> Result<Self> {
         let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
+        checkpoint.check_format(options.format)?;
         let plan = families::plan(&checkpoint)?;
         let decoding = decoding(&checkpoint)?;
         let engine = device::load(&checkpoint, &plan, options, recorder)?;

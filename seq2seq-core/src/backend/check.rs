@@ -77,7 +77,10 @@ pub fn pack(spec: &LinearSpec, format: Format) -> Result<LinearShape> {
     const OP: &str = "pack";
     let mut shape = LinearShape { input: 0, product: 0, output: 0 };
     for (i, part) in spec.parts.iter().enumerate() {
-        let [rows, columns] = float(OP, "weight", &part.weight)?;
+        let [rows, columns] = match part.weight.scales() {
+            Some((_, axis)) => quantised(&part.weight, axis, part.transposed, format)?,
+            None => float(OP, "weight", &part.weight)?,
+        };
         let (output, input) = if part.transposed { (columns, rows) } else { (rows, columns) };
         if input == 0 || output == 0 {
             return Err(Error::invalid(OP, format!("part {i} is {output} x {input}, empty")));
@@ -115,6 +118,24 @@ pub fn pack(spec: &LinearSpec, format: Format) -> Result<LinearShape> {
     }
     shape.output = if spec.gated { shape.product / 2 } else { shape.product };
     Ok(shape)
+}
+
+/// A weight that is quantised already gives the format that it was quantised for, and no other.
+fn quantised(
+    weight: &HostTensor,
+    axis: usize,
+    transposed: bool,
+    format: Format,
+) -> Result<[usize; 2]> {
+    const OP: &str = "pack";
+    if format != Format::Int8 {
+        let reason = format!("weight is quantised to int8; {format} cannot be had from it");
+        return Err(Error::invalid(OP, reason));
+    }
+    if axis != usize::from(transposed) {
+        return Err(Error::invalid(OP, "weight has its scales along the input, not the output"));
+    }
+    Ok([weight.shape()[0], weight.shape()[1]])
 }
 
 /// For [`Backend::linear`](super::Backend::linear).

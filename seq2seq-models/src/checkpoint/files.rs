@@ -61,6 +61,24 @@ impl Files {
         }
     }
 
+    /// The names of the files in order: those in the folder itself, and those in its folders as `folder/name`.
+    pub fn names(&self) -> Result<Vec<String>> {
+        if let Some(files) = &self.embedded {
+            return Ok(files.keys().cloned().collect());
+        }
+        let mut names = Vec::new();
+        for (name, path) in list(&self.root)? {
+            if path.is_dir() {
+                let inner = list(&path)?.into_iter().filter(|(_, path)| path.is_file());
+                names.extend(inner.map(|(inner, _)| format!("{name}/{inner}")));
+            } else {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// The bytes of a file, copied; `None` where there is no such file.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         if let Some(files) = &self.embedded {
@@ -96,6 +114,19 @@ impl Files {
     }
 }
 
+/// What is in a folder: names and paths. Names that are no text are passed over, as no model has such files.
+fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let failed = |e| Error::io(folder, e);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if let Ok(name) = entry.file_name().into_string() {
+            found.push((name, entry.path()));
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +142,7 @@ mod tests {
             assert_eq!((*files.map("a.json").unwrap().unwrap().bytes).as_ref(), b"[1]");
             assert!(files.read("b").unwrap().is_none() && files.map("b").unwrap().is_none());
             assert!(files.contains("a.json") && !files.contains("b"));
+            assert_eq!(files.names().unwrap(), ["a.json"]);
             let error = files.json::<String>("a.json").unwrap_err().to_string();
             assert!(error.contains("a.json"), "{error}");
         }

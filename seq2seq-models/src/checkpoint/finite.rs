@@ -11,7 +11,7 @@ pub(crate) fn first_not_finite(tensor: &HostTensor) -> Option<(usize, f32)> {
         DType::F32 => first(bytes, |b: [u8; 4]| u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000),
         DType::F16 => first(bytes, |b: [u8; 2]| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
         DType::BF16 => first(bytes, |b: [u8; 2]| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
-        DType::I64 | DType::I32 | DType::U8 => None,
+        DType::I64 | DType::I32 | DType::I8 | DType::U8 => None,
     }?;
     let mut value = [0.0];
     tensor.read_f32(at, &mut value);

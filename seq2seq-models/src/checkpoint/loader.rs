@@ -1,6 +1,8 @@
 //! Tensors on their way from a checkpoint into a backend: found by our paths, held to the shapes of the plan.
 
-use super::{finite::first_not_finite, names::NameTable, scope::Scope, tensors::Checkpoint};
+use super::{
+    finite::first_not_finite, names::NameTable, scope::Scope, stored, tensors::Checkpoint,
+};
 use crate::{Error, Result};
 use seq2seq_core::{Backend, DType, Format, HostTensor};
 use std::{
@@ -34,6 +36,8 @@ pub(crate) struct Taken {
     pub(crate) table_bytes: usize,
     /// Elements of norm weights and biases.
     pub(crate) vectors: usize,
+    /// The names of tables that rows are looked up in.
+    pub(crate) tables: BTreeSet<String>,
     /// Linear layers, in the order in which they were packed.
     pub(crate) linears: Vec<TakenLinear>,
 }
@@ -43,6 +47,8 @@ pub(crate) struct Taken {
 pub(crate) struct TakenLinear {
     /// The names of their tensors, in the order of the parts.
     pub(crate) weights: Vec<String>,
+    /// Whether they are `[in, out]`.
+    pub(crate) transposed: bool,
 }
 
 impl Taken {
@@ -126,7 +132,20 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// The tensor at our path, which must be there.
     pub(super) fn require(&self, path: &str, shape: &[usize]) -> Result<Found> {
-        let found = self.look_up(path, shape).and_then(|t| t.ok_or_else(|| self.missing(path)));
+        self.or_missing(path, self.look_up(path, shape))
+    }
+
+    /// The matrix of a linear layer at our path, `[in, out]` where `transposed`, which must be there.
+    pub(super) fn weight(&self, path: &str, shape: [usize; 2], transposed: bool) -> Result<Found> {
+        let found = match self.checkpoint.stored() {
+            None => self.look_up(path, &shape),
+            Some(format) => self.look_up_stored(path, &shape, format, transposed),
+        };
+        self.or_missing(path, found)
+    }
+
+    fn or_missing(&self, path: &str, found: Result<Option<Found>>) -> Result<Found> {
+        let found = found.and_then(|t| t.ok_or_else(|| self.missing(path)));
         self.tolerate(found, || {
             let tensor = HostTensor::from_f32(vec![0], &[])?;
             Ok(Found { tensor, name: path.into(), first: false })
@@ -163,6 +182,75 @@ impl<'a, B: Backend> Loader<'a, B> {
             }
         }
         Ok(None)
+    }
+
+    /// A weight that is in its format already.
+    fn look_up_stored(
+        &self,
+        path: &str,
+        shape: &[usize],
+        format: Format,
+        transposed: bool,
+    ) -> Result<Option<Found>> {
+        let names = self.names.candidates(path);
+        let Some(own) = names.into_iter().find(|name| self.checkpoint.contains(name)) else {
+            return Ok(None);
+        };
+        let linear = stored::linear_name(&own);
+        let name = if self.checkpoint.contains(&linear) { linear } else { own.clone() };
+        let Some(tensor) = self.checkpoint.tensor(&name)? else { return Ok(None) };
+        let file = || self.checkpoint.path_of(&name);
+        let dtype = stored::dtype(format)?;
+        if tensor.dtype() != dtype {
+            let reason = format!(
+                "tensor '{name}' holds {:?}, but weights are said to be stored in {format}, as {dtype:?}",
+                tensor.dtype()
+            );
+            return Err(Error::file(file(), reason));
+        }
+        if tensor.shape() != shape {
+            let (expected, found) = (shape.to_vec(), tensor.shape().to_vec());
+            return Err(Error::TensorShape { path: file(), tensor: name, expected, found });
+        }
+        let first = {
+            let mut taken = self.taken();
+            let first = taken.names.insert(own);
+            taken.names.insert(name.clone());
+            if first {
+                taken.parameters += tensor.len();
+            }
+            first
+        };
+        let tensor = match dtype {
+            DType::I8 => self.quantised(&name, tensor, usize::from(!transposed))?,
+            _ => tensor,
+        };
+        Ok(Some(Found { tensor, name, first }))
+    }
+
+    /// Quantised values with their scales; sums run along `inputs`.
+    fn quantised(&self, name: &str, values: HostTensor, inputs: usize) -> Result<HostTensor> {
+        let path = self.checkpoint.path_of(name);
+        let (outputs, scale_name) = (1 - inputs, stored::scale_name(name));
+        let Some(scales) = self.checkpoint.tensor(&scale_name)? else {
+            let tried = scale_name.clone();
+            return Err(Error::TensorMissing { path, tensor: scale_name, tried });
+        };
+        self.taken().names.insert(scale_name.clone());
+        if scales.dtype() != DType::F32 {
+            let reason =
+                format!("tensor '{scale_name}' holds {:?}, scales are F32", scales.dtype());
+            return Err(Error::file(path, reason));
+        }
+        if scales.shape() != [values.shape()[outputs]] {
+            let (expected, found) = (vec![values.shape()[outputs]], scales.shape().to_vec());
+            return Err(Error::TensorShape { path, tensor: scale_name, expected, found });
+        }
+        let scales = scales.to_f32();
+        stored::check_int8(&values, &scales, outputs).map_err(|(channel, reason)| {
+            Error::file(path, format!("tensor '{name}', output {channel}: {reason}"))
+        })?;
+        Ok(HostTensor::quantised(values, &scales, outputs)?)
     }
 
     /// Holds a tensor to its type and shape, and counts it.

@@ -5,7 +5,20 @@
 
 use crate::{Error, Result};
 use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    path::Path,
+};
+
+/// What the header of a file says.
+#[derive(Debug)]
+pub(crate) struct Header {
+    /// The tensors by name.
+    pub(crate) tensors: BTreeMap<String, Entry>,
+    /// Words about the file.
+    pub(crate) metadata: HashMap<String, String>,
+}
 
 /// Where one tensor lies in its file.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +29,8 @@ pub(crate) struct Entry {
     pub(crate) range: Range<usize>,
 }
 
-/// The tensors of a file by name; `path` is for messages.
-pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
+/// The header of a file; `path` is for messages.
+pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<Header> {
     let (header, metadata) =
         SafeTensors::read_metadata(bytes).map_err(|e| Error::file(path, explain(&e, bytes)))?;
     let start = 8 + header;
@@ -26,7 +39,8 @@ pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, 
         let range = start + begin..start + end;
         (name, Entry { dtype: info.dtype, shape: info.shape.clone(), range })
     });
-    Ok(entries.collect())
+    let words = metadata.metadata().clone().unwrap_or_default();
+    Ok(Header { tensors: entries.collect(), metadata: words })
 }
 
 fn explain(error: &SafeTensorError, bytes: &[u8]) -> String {
@@ -76,8 +90,8 @@ mod tests {
 
     #[test]
     fn reads_names_shapes_and_ranges() {
-        let entries = read_header(Path::new("x"), &file(ONE, 24)).unwrap();
-        let w = &entries["w"];
+        let header = read_header(Path::new("x"), &file(ONE, 24)).unwrap();
+        let w = &header.tensors["w"];
         assert_eq!((w.dtype, &w.shape[..]), (Dtype::F32, &[2, 3][..]));
         assert_eq!(w.range, 8 + ONE.len()..8 + ONE.len() + 24);
     }

@@ -79,6 +79,7 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
         let found =
             self.loader.require(&self.join(format_args!("{module}.weight")), &[rows, width])?;
         self.loader.check_finite(&found)?;
+        self.loader.taken().tables.insert(found.name.clone());
         if found.first {
             self.loader.taken().table_bytes += found.tensor.bytes().len();
         }
@@ -129,7 +130,8 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
         let mut found = Vec::new();
         for &Part { name, outputs, bias } in parts {
             let shape = if transposed { [inputs, outputs] } else { [outputs, inputs] };
-            let weight = self.loader.require(&self.join(format_args!("{name}.weight")), &shape)?;
+            let path = self.join(format_args!("{name}.weight"));
+            let weight = self.loader.weight(&path, shape, transposed)?;
             let path = self.join(format_args!("{name}.bias"));
             let bias = bias.then(|| self.loader.require(&path, &[outputs])).transpose()?;
             found.push((weight, bias));
@@ -144,7 +146,7 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             Some(tied) if !self.holds("out.weight") => tied.join("tokens.weight"),
             _ => self.join("out.weight"),
         };
-        let weight = self.loader.require(&path, &[shape.outputs, shape.inputs])?;
+        let weight = self.loader.weight(&path, [shape.outputs, shape.inputs], false)?;
         let path = self.join("out.bias");
         let bias = match shape.bias {
             Presence::Never => None,
@@ -171,7 +173,7 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             spec.parts.push(LinearPart { weight, bias, transposed });
         }
         let weights = parts.iter().map(|(weight, _)| weight.name.clone()).collect();
-        self.loader.taken().linears.push(TakenLinear { weights });
+        self.loader.taken().linears.push(TakenLinear { weights, transposed });
         let mut tensors = parts.iter().flat_map(|(weight, bias)| [Some(weight), bias.as_ref()]);
         let mut check = || tensors.by_ref().flatten().try_for_each(|t| self.loader.check_finite(t));
         if self.loader.collects() {

@@ -4,10 +4,11 @@ use super::{
     files::Files,
     mapping::Mapped,
     safetensors::{Entry, read_header},
+    stored,
 };
 use crate::{Error, Result};
 use ::safetensors::Dtype;
-use seq2seq_core::{DType, HostTensor};
+use seq2seq_core::{DType, Format, HostTensor};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +30,7 @@ pub struct Checkpoint {
     shards: Vec<Shard>,
     /// Tensor name to its shard.
     tensors: BTreeMap<String, (usize, Entry)>,
+    stored: Option<Format>,
 }
 
 struct Shard {
@@ -59,7 +61,8 @@ impl Checkpoint {
         if let (Some(architecture), Some(keys)) = (architecture, config.as_object_mut()) {
             keys.insert("architectures".into(), vec![architecture].into());
         }
-        let mut this = Self { files, config, shards: Vec::new(), tensors: BTreeMap::new() };
+        let mut this =
+            Self { files, config, shards: Vec::new(), tensors: BTreeMap::new(), stored: None };
         if this.files.contains(SINGLE) {
             this.add_shard(SINGLE)?;
         } else if let Some(index) = this.files.json::<Index>(INDEX)? {
@@ -114,7 +117,13 @@ impl Checkpoint {
             return Err(Error::io(path, e));
         };
         let shard = self.shards.len();
-        for (tensor, entry) in read_header(&path, (*file.bytes).as_ref())? {
+        let header = read_header(&path, (*file.bytes).as_ref())?;
+        let stored = stored::format(&path, &header.metadata)?;
+        if shard > 0 && stored != self.stored {
+            return Err(Error::file(path, "stores its weights in another format than other files"));
+        }
+        self.stored = stored;
+        for (tensor, entry) in header.tensors {
             if self.tensors.insert(tensor.clone(), (shard, entry)).is_some() {
                 return Err(Error::file(path, format!("tensor '{tensor}' is in another file too")));
             }
@@ -131,6 +140,23 @@ impl Checkpoint {
     /// `config.json` as it stands: some meanings hang on whether a key is there at all (PARITY trap 5).
     pub fn config(&self) -> &serde_json::Value {
         &self.config
+    }
+
+    /// The format in which [`convert`](crate::convert()) has stored the linear weights; `None` for a checkpoint as others
+    /// write it, from which every format can be had.
+    pub fn stored(&self) -> Option<Format> {
+        self.stored
+    }
+
+    /// Fails where weights are stored in another format, from which `format` cannot be had.
+    pub(crate) fn check_format(&self, format: Format) -> Result<()> {
+        match self.stored {
+            Some(stored) if stored != format => {
+                let path = self.files.root().into();
+                Err(Error::StoredFormat { path, stored, asked: format })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The name of every tensor, in order.
@@ -155,6 +181,8 @@ impl Checkpoint {
             Dtype::I64 => DType::I64,
             Dtype::I32 => DType::I32,
             Dtype::U8 => DType::U8,
+            // Bytes of others may mean anything.
+            Dtype::I8 if self.stored.is_some() => DType::I8,
             other => {
                 return Err(Error::TensorType {
                     path: path.clone(),

@@ -8,10 +8,10 @@ use seq2seq_core::{
 
 /// Loading onto it finds everything that the model needs and leaves it where it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Blank;
+pub(crate) struct Blank;
 
 /// There are no rows.
-pub(super) struct Nothing;
+pub(crate) struct Nothing;
 
 impl Rows for Nothing {
     fn rows(&self) -> usize {

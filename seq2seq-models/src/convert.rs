@@ -1,0 +1,190 @@
+//! Folders whose weights are in a number format already, so that loading need not make them so.
+//!
+//! What is written is a folder like any other: config.json, the tokenizer's files, and one `model.safetensors`, whose
+//! linear weights are stored as `checkpoint::stored` says. It gives the bits that the original gives in that format.
+
+mod encode;
+
+use crate::{
+    Error, Files, Result,
+    checkpoint::{Checkpoint, Loader, stored},
+    families,
+    inspect::blank::Blank,
+    stacks::Transformer,
+};
+use encode::{Entry, type_name};
+use seq2seq_core::Format;
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufWriter, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+const WEIGHTS: &str = "model.safetensors";
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Converted {
+    /// Bytes of the weights' file.
+    pub bytes: u64,
+    /// The other files, by their names in the folder.
+    pub files: Vec<String>,
+}
+
+/// Writes the model to the folder `output` with its linear weights in `format`.
+///
+/// The folder appears when all is written, or not at all. Tensors that the model has no use for are left out.
+/// `architecture` is that of [`LoadOptions`](crate::LoadOptions); the files keep the one that they name.
+///
+/// # Errors
+/// Formats that weights are not stored in, folders that are converted already, an output folder that holds something,
+/// and whatever would keep the model from loading in `format`.
+pub fn convert(
+    files: &Files,
+    architecture: Option<&str>,
+    format: Format,
+    output: &Path,
+) -> Result<Converted> {
+    stored::dtype(format)?;
+    let checkpoint = Checkpoint::open(files.clone(), architecture)?;
+    if let Some(stored) = checkpoint.stored() {
+        let path = files.root().into();
+        return Err(Error::StoredFormat { path, stored, asked: format });
+    }
+    let target = target(output)?;
+    let entries = entries(&checkpoint, format)?;
+    let folder = temporary(&target)?;
+    let carried = carried(files)?;
+    for name in &carried {
+        let path = folder.path().join(name);
+        let gone = || Error::io(files.path(name), ErrorKind::NotFound.into());
+        let bytes = files.read(name)?.ok_or_else(gone)?;
+        let parent = path.parent().unwrap_or(folder.path());
+        let write = || fs::create_dir_all(parent).and_then(|()| fs::write(&path, bytes));
+        write().map_err(|e| Error::io(output.join(name), e))?;
+    }
+    let bytes = write(&checkpoint, format, &entries, &folder.path().join(WEIGHTS), output)?;
+    fs::rename(folder.path(), &target).map_err(|e| Error::io(output, e))?;
+    // It has another name now: there is nothing to be removed.
+    let _ = folder.keep();
+    Ok(Converted { bytes, files: carried })
+}
+
+/// The folder that is to appear, links followed. Fails where there is something in its place.
+fn target(output: &Path) -> Result<PathBuf> {
+    let failed = |e| Error::io(output, e);
+    match fs::read_dir(output) {
+        Ok(mut entries) => match entries.next() {
+            None => fs::canonicalize(output).map_err(failed),
+            Some(_) => {
+                let reason = "is a folder that holds something; name a new one or an empty one";
+                Err(Error::file(output, reason))
+            }
+        },
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(output.into()),
+        Err(e) if e.kind() == ErrorKind::NotADirectory => {
+            Err(Error::file(output, "is not a folder; name a new one or an empty one"))
+        }
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// A folder beside `target`, which is removed again unless it takes that name.
+fn temporary(target: &Path) -> Result<TempDir> {
+    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".seq2seq-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Temporary folders are private otherwise; the process' mask still holds.
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    builder.tempdir_in(parent).map_err(|e| Error::io(parent, e))
+}
+
+/// The files beside the weights that belong to a model: configuration, tokenizer, and the modules of
+/// sentence-transformers.
+fn carried(files: &Files) -> Result<Vec<String>> {
+    const ENDS: [&str; 5] = [".json", ".txt", ".model", ".spm", ".jinja"];
+    let is = |name: &String| {
+        ENDS.iter().any(|end| name.ends_with(end))
+            // A list of the old weights' files.
+            && !name.ends_with(".index.json")
+            && (!name.contains('/') || name.ends_with("/config.json"))
+    };
+    Ok(files.names()?.into_iter().filter(is).collect())
+}
+
+/// What the file will hold, the widest elements first, so that all are aligned.
+fn entries(checkpoint: &Checkpoint, format: Format) -> Result<Vec<Entry>> {
+    let plan = families::plan(checkpoint)?;
+    let loader = Loader::new(&Blank, checkpoint, plan.family.names(), format);
+    Transformer::load(&plan, &loader)?;
+    let (taken, _) = loader.finish();
+    let weights = taken.linears.iter().flat_map(|l| l.weights.iter().map(|w| (w, l.transposed)));
+    let linear: BTreeMap<&String, bool> = weights.collect();
+    let mut entries = Vec::new();
+    for name in &taken.names {
+        let table = taken.tables.contains(name);
+        let Some(&transposed) = linear.get(name) else {
+            entries.push(Entry::same(checkpoint, name)?);
+            continue;
+        };
+        let stored = if table { stored::linear_name(name) } else { name.clone() };
+        let made = Entry::linear(checkpoint, name, stored, transposed, format)?;
+        // A table that is in the format as it lies there serves as both.
+        let serves = table && made.iter().all(|e| e.content == encode::Content::Same);
+        if table {
+            entries.push(Entry::same(checkpoint, name)?);
+        }
+        if !serves {
+            entries.extend(made);
+        }
+    }
+    entries.sort_by(|a, b| b.dtype.size().cmp(&a.dtype.size()).then_with(|| a.name.cmp(&b.name)));
+    Ok(entries)
+}
+
+/// Writes the weights' file and gives its size; messages call its folder `output`.
+fn write(
+    checkpoint: &Checkpoint,
+    format: Format,
+    entries: &[Entry],
+    path: &Path,
+    output: &Path,
+) -> Result<u64> {
+    let header = header(format, entries);
+    let data: usize = entries.iter().map(Entry::bytes).sum();
+    let failed = |e| Error::io(output.join(WEIGHTS), e);
+    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+    file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
+    file.write_all(header.as_bytes()).map_err(failed)?;
+    for entry in entries {
+        entry.write(checkpoint, |bytes| file.write_all(bytes).map_err(failed))?;
+    }
+    let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
+    file.sync_all().map_err(failed)?;
+    Ok((8 + header.len() + data) as u64)
+}
+
+/// The header of a safetensors file: what each tensor is and where it lies, filled up to a multiple of 8 bytes.
+fn header(format: Format, entries: &[Entry]) -> String {
+    let mut fields = Map::new();
+    fields.insert("__metadata__".into(), json!(stored::metadata(format)));
+    let mut start = 0;
+    for entry in entries {
+        let end = start + entry.bytes();
+        let value = json!({
+            "dtype": type_name(entry.dtype), "shape": entry.shape, "data_offsets": [start, end],
+        });
+        fields.insert(entry.name.clone(), value);
+        start = end;
+    }
+    let mut header = Value::Object(fields).to_string();
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    header
+}
