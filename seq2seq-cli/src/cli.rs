@@ -16,6 +16,7 @@ Examples:
   seq2seq generate --model DIR --input texts.jsonl --output out.jsonl --num-beams 4
   seq2seq embed --model sentence-transformers/all-MiniLM-L6-v2 'a sentence' 'another'
   seq2seq inspect --model DIR
+  seq2seq convert --model DIR --output DIR --format int8
 
 A model is a folder as Hugging Face's transformers writes it (config.json, model.safetensors, tokenizer.json), or the \
 id of one on the hub, which is downloaded once. Without --model, `generate` uses a small one inside the program that \
@@ -44,9 +45,10 @@ pub(crate) struct Global {
     /// What computes.
     #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: Device,
-    /// How weights are held and multiplied: f32 as in the file, bf16 in half the memory, int8 in a quarter.
-    #[arg(long, global = true, value_name = "f32|bf16|int8", default_value = "f32")]
-    pub(crate) format: Format,
+    /// How weights are held and multiplied: f32 as in the file, bf16 in half the memory, int8 in a quarter [default:
+    /// f32, or that of a folder that `convert` wrote].
+    #[arg(long, global = true, value_name = "f32|bf16|int8")]
+    pub(crate) format: Option<Format>,
     /// Threads that compute [default: all cores]. Results are the same for any number.
     #[arg(long, global = true, value_name = "N", value_parser = positive)]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -69,6 +71,7 @@ pub(crate) enum Command {
     Answer(AnswerArgs),
     FillMask(FillMaskArgs),
     Inspect(InspectArgs),
+    Convert(ConvertArgs),
     Bench(BenchArgs),
 }
 
@@ -276,6 +279,18 @@ pub(crate) struct CompareArgs {
     /// The most tokens that are written for each line of --compare-formats.
     #[arg(long, value_name = "N", value_parser = positive, default_value = "32", requires = "compare_formats")]
     pub(crate) max_new_tokens: NonZeroUsize,
+}
+
+/// Writes a model with its weights in --format bf16 or int8, so that loading need not make them so.
+///
+/// The folder holds config.json, the tokenizer's files and one model.safetensors, works with every command, and gives
+/// to the bit what the original gives in that format. It loads in no other format. It appears when all is written; a
+/// folder that holds something already is refused.
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// The folder to be written.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
 }
 
 /// Measures speed on random ids.

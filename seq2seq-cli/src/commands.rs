@@ -1,6 +1,7 @@
 //! What the commands do.
 
 mod bench;
+mod convert;
 mod forward;
 mod generate;
 mod inspect;
@@ -24,6 +25,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Answer(args) => tasks::answer(&global, args),
         Command::FillMask(args) => tasks::fill_mask(&global, args),
         Command::Inspect(args) => inspect::run(&global, &args),
+        Command::Convert(args) => convert::run(&global, &args),
         Command::Bench(args) => bench::run(&global, &args),
     }
 }

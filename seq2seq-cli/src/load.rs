@@ -5,7 +5,8 @@ use crate::{
     default_model,
     failure::{Failure, Result},
 };
-use seq2seq_models::{Files, LoadOptions, Model, Tokenizer};
+use seq2seq_core::Format;
+use seq2seq_models::{Files, LoadOptions, Model, Tokenizer, checkpoint::Checkpoint};
 use std::path::Path;
 
 /// The files of the model that `--model` names: a folder, an id on the hub, or the one in the program.
@@ -32,11 +33,11 @@ fn named(name: &str) -> Result<Files> {
     Err(Failure::input(format!("--model {name}: there is no such folder")))
 }
 
-/// How the options want models to be loaded.
-pub(crate) fn options(global: &Global) -> LoadOptions {
+/// How the options want models to be loaded, once it is settled in which format.
+pub(crate) fn options(global: &Global, format: Format) -> LoadOptions {
     LoadOptions {
         device: global.device,
-        format: global.format,
+        format,
         threads: global.threads.map(|n| n.get()),
         isa: None,
         architecture: global.architecture.clone(),
@@ -45,7 +46,16 @@ pub(crate) fn options(global: &Global) -> LoadOptions {
 
 /// The model that the options name.
 pub(crate) fn model(global: &Global) -> Result<Model> {
-    let model = Model::load_files(files(global)?, &options(global))?;
+    let files = files(global)?;
+    let format = match global.format {
+        Some(format) => format,
+        // That of a converted folder, which has no other; f32 for all others.
+        None => {
+            let checkpoint = Checkpoint::open(files.clone(), global.architecture.as_deref())?;
+            checkpoint.stored().unwrap_or_default()
+        }
+    };
+    let model = Model::load_files(files, &options(global, format))?;
     tracing::info!(family = %model.family(), parameters = model.parameters(), device = model.device(), "loaded");
     Ok(model)
 }

@@ -158,6 +158,7 @@ fn help_teaches() {
         "answer",
         "fill-mask",
         "inspect",
+        "convert",
         "bench",
         "Exit codes",
         "--format",

@@ -1,7 +1,7 @@
 //! `inspect`: what a model is, how it decodes, what is odd about its files, and what each format costs in accuracy.
 
 mod compare;
-mod describe;
+pub(super) mod describe;
 
 use crate::{
     cli::{Global, InspectArgs},
@@ -55,6 +55,8 @@ struct Facts<'a> {
     encoder: Option<describe::Shape>,
     decoder: Option<describe::Shape>,
     parameters: usize,
+    /// The format that the weights are stored in; null where every format can be had.
+    stored: Option<&'static str>,
     bytes: BTreeMap<&'static str, usize>,
     tokenizer: TokenizerFacts<'a>,
     decoding: Option<BTreeMap<&'a str, Setting<'a>>>,
@@ -83,6 +85,12 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// The formats that the model can be loaded in.
+    fn formats(&self) -> impl Iterator<Item = Format> {
+        let stored = self.inspection.stored;
+        Format::ALL.into_iter().filter(move |&f| stored.is_none_or(|stored| stored == f))
+    }
+
     fn facts(&self) -> Facts<'_> {
         let Inspection { plan, decoding, problems, unused, .. } = self.inspection;
         let settings = || {
@@ -97,7 +105,8 @@ impl Report<'_> {
             encoder: plan.encoder.as_ref().map(describe::shape),
             decoder: plan.decoder.as_ref().map(describe::shape),
             parameters: self.inspection.parameters(),
-            bytes: Format::ALL.map(|f| (f.name(), self.inspection.bytes(f))).into(),
+            stored: self.inspection.stored.map(Format::name),
+            bytes: self.formats().map(|f| (f.name(), self.inspection.bytes(f))).collect(),
             tokenizer: match &self.tokenizer {
                 Ok(tokens) => TokenizerFacts::Tokens(*tokens),
                 Err(reason) => TokenizerFacts::Missing(reason),
@@ -120,9 +129,12 @@ impl Report<'_> {
             }
         }
         table.row("parameters", describe::thousands(self.inspection.parameters()));
-        let memory =
-            Format::ALL.map(|f| format!("{f} {}", describe::bytes(self.inspection.bytes(f))));
-        table.row("memory", memory.join(", "));
+        if let Some(format) = self.inspection.stored {
+            table
+                .row("weights", format_args!("stored in {format}, the only format of this folder"));
+        }
+        let memory = |f| format!("{f} {}", describe::bytes(self.inspection.bytes(f)));
+        table.row("memory", self.formats().map(memory).collect::<Vec<_>>().join(", "));
         match &self.tokenizer {
             Ok(tokens) => table.row("tokenizer", format_args!("{tokens} tokens")),
             Err(reason) => table.row("tokenizer", format_args!("none: {reason}")),

@@ -114,7 +114,7 @@ pub(super) fn thousands(n: usize) -> String {
 }
 
 /// Bytes in the unit that suits them.
-pub(super) fn bytes(bytes: usize) -> String {
+pub(in crate::commands) fn bytes(bytes: usize) -> String {
     let n = bytes as f64;
     match bytes {
         0..1_000_000 => format!("{:.1} kB", n / 1e3),
