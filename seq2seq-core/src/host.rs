@@ -90,7 +90,7 @@ impl HostTensor {
     /// A matrix of int8 values with one scale for each row (`axis` 0) or column (`axis` 1); it reads as
     /// value · scale, one f32 product, at most the largest f32.
     ///
-    /// Where values and scales are what [`quant::quantise`](crate::quant::quantise) gave for each channel, quantising
+    /// Where values and scales are what [`quant::channel::quantise`](crate::quant::channel::quantise) gave for each channel, quantising
     /// what is read gives the same values and scales to the bit: with a = max |v| the scale is s = a / 127 rounded, and
     /// the f32 nearest to 127 s is a, or one whose 127th part rounds to s as well.
     ///
@@ -257,8 +257,8 @@ mod tests {
         ];
         let one = bytes(vec![1, 1], &[127]);
         let check = |a: f32, read: &dyn Fn(f32) -> f32| {
-            let (scale, _) = quant::scale_and_inverse(a);
-            assert_eq!(quant::scale_and_inverse(read(scale)).0, scale, "{a:e}");
+            let (scale, _) = quant::channel::scale_and_inverse(a);
+            assert_eq!(quant::channel::scale_and_inverse(read(scale)).0, scale, "{a:e}");
         };
         binade.for_each(|bits| check(f32::from_bits(bits), &|scale| 127.0 * scale));
         let read = |scale| HostTensor::quantised(one.clone(), &[scale], 0).unwrap().to_f32()[0];
@@ -270,10 +270,10 @@ mod tests {
         let all: Vec<i8> = (-127..=127).collect();
         for step in 0..40_000 {
             let a = f32::from_bits(127 << 23 | (step * 209));
-            let (scale, _) = quant::scale_and_inverse(a);
+            let (scale, _) = quant::channel::scale_and_inverse(a);
             let matrix = HostTensor::quantised(bytes(vec![1, 255], &all), &[scale], 0).unwrap();
             let mut again = vec![0; 255];
-            assert_eq!(quant::quantise(&matrix.to_f32(), &mut again), scale);
+            assert_eq!(quant::channel::quantise(&matrix.to_f32(), &mut again), scale);
             assert_eq!(again, all, "{a:e}");
         }
     }

@@ -27,8 +27,11 @@ fn converted(fixture: &Fixture, format: Format) -> (TempDir, PathBuf) {
     (dir, output)
 }
 
+/// For each prompt the sequences: ids, and the bits of the score.
+type Written = Vec<Vec<(Vec<u32>, u32)>>;
+
 /// Everything that a model gives for the request of its fixture, to the bit.
-fn results(fixture: &Fixture, model: &Model) -> (Vec<Vec<u32>>, Vec<Vec<(Vec<u32>, u32)>>) {
+fn results(fixture: &Fixture, model: &Model) -> (Vec<Vec<u32>>, Written) {
     let (request, _) = fixture.forward();
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect();
     let outputs = model.forward(&request).unwrap();
@@ -167,7 +170,8 @@ fn damaged_folders_are_typed_errors() {
     let kind: Kind = |e| matches!(e, Error::TensorType { .. });
     let scale = || format!("{NAME}.scale");
     type Damage = Box<dyn Fn(&mut Tensors)>;
-    let cases: Vec<(&[(&str, &str)], Damage, Kind, &str)> = vec![
+    type Metadata = &'static [(&'static str, &'static str)];
+    let cases: Vec<(Metadata, Damage, Kind, &str)> = vec![
         (&GOOD, Box::new(move |t| drop(t.remove(&scale()))), missing, ".scale"),
         (&GOOD, Box::new(|t| drop(t.remove(NAME))), missing, "wo.weight"),
         (

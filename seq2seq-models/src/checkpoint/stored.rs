@@ -86,7 +86,7 @@ pub(crate) fn check_int8(
         // What is read is at most the largest f32. NaN and infinity equal no scale.
         127 => {
             let read = (127.0 * scale).min(f32::MAX);
-            !(scale > 0.0 && quant::scale_and_inverse(read).0 == scale)
+            !(scale > 0.0 && quant::channel::scale_and_inverse(read).0 == scale)
         }
         0 => scale != 0.0,
         _ => true,

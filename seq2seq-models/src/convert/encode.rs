@@ -129,7 +129,7 @@ impl Entry {
         let mut quantised = vec![0; values.len()];
         if axis == 0 {
             let channels = values.chunks(columns).zip(quantised.chunks_mut(columns));
-            let scales = channels.map(|(v, q)| quant::quantise(v, q)).collect();
+            let scales = channels.map(|(v, q)| quant::channel::quantise(v, q)).collect();
             return Ok((quantised, scales));
         }
         let (mut channel, mut narrow) = (vec![0.0; rows], vec![0; rows]);
@@ -137,7 +137,7 @@ impl Entry {
         for column in 0..columns {
             let places = (column..values.len()).step_by(columns);
             places.clone().zip(&mut channel).for_each(|(at, v)| *v = values[at]);
-            scales.push(quant::quantise(&channel, &mut narrow));
+            scales.push(quant::channel::quantise(&channel, &mut narrow));
             places.zip(&narrow).for_each(|(at, &q)| quantised[at] = q);
         }
         Ok((quantised, scales))
