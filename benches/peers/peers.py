@@ -132,7 +132,7 @@ class Ours:
         flags = [part for k, v in options.items() for part in (f"--{k.replace('_', '-')}", str(v))]
         p = subprocess.run([self.program, "bench", "--json", *flags], capture_output=True, text=True)
         if p.returncode != 0:
-            raise Failed(p.stderr.strip()[-500:])
+            raise Failed(last_line(p.stderr))
         report = json.loads(p.stdout.splitlines()[-1])
         # It fails by itself where a sequence has fewer new tokens.
         for key, wanted in dict(batch=w.batch, source=w.source, new=w.new, num_beams=w.beams, format=task.format).items():
@@ -170,6 +170,11 @@ CONVERSIONS = {
 }
 
 
+def last_line(stderr: str) -> str:
+    """What went wrong; the lines before name folders of the machine, which have no place in a record."""
+    return (stderr.strip().splitlines() or ["no message"])[-1]
+
+
 def convert(peer: str, task: Task) -> None:
     """Writes, once, what the peer reads in place of the checkpoint."""
     family = task.workload.config(task.folder.parent)["model_type"]
@@ -179,4 +184,4 @@ def convert(peer: str, task: Task) -> None:
         command = [sys.executable, HERE / "convert.py", kind, task.folder, task.converted / name]
         p = subprocess.run(command, capture_output=True, text=True)
         if p.returncode != 0:
-            raise Failed(f"{kind}: {p.stderr.strip()[-500:]}")
+            raise Failed(f"{kind}: {last_line(p.stderr)}")
