@@ -36,7 +36,7 @@ fn linear(c: &mut Criterion) {
                 for rows in ROWS.into_iter().filter(|&m| n < 10_000 || m <= 8) {
                     let x = cpu.upload(&tensor(rows, k)).expect("float");
                     group.throughput(match rows {
-                        1..=8 => Throughput::Bytes((k * n * format.weight_bytes()) as u64),
+                        1..=8 => Throughput::Bytes(format.bytes(n, k) as u64),
                         _ => Throughput::Elements((2 * rows * k * n) as u64),
                     });
                     group.bench_with_input(BenchmarkId::from_parameter(rows), &rows, |b, _| {

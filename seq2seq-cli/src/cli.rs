@@ -6,7 +6,7 @@ pub(crate) use decoding::DecodingArgs;
 
 use clap::{Args, Parser, Subcommand};
 use seq2seq_core::Format;
-use seq2seq_models::{Device, tasks::Aggregation};
+use seq2seq_models::{Device, ModuleFormat, tasks::Aggregation};
 use std::{num::NonZeroUsize, path::PathBuf};
 
 const EXAMPLES: &str = "\
@@ -45,10 +45,15 @@ pub(crate) struct Global {
     /// What computes.
     #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: Device,
-    /// How weights are held and multiplied: f32 as in the file, bf16 in half the memory, int8 in a quarter [default:
-    /// f32, or that of a folder that `convert` wrote].
-    #[arg(long, global = true, value_name = "f32|bf16|int8")]
+    /// How weights are held and multiplied: f32 as in the file, bf16 in half the memory, int8 in a quarter, int4 in an
+    /// eighth where a decoder reads them for a few rows at a time, and else as int8 [default: f32, or that of a folder
+    /// that `convert` wrote].
+    #[arg(long, global = true, value_name = "f32|bf16|int8|int4")]
     pub(crate) format: Option<Format>,
+    /// Holds the layers that PATTERN matches in another format, such as decoder.layers.*.ffn.out=int8 or
+    /// head.language.out=bf16; `*` stands for anything. May be given several times; the later goes before the earlier.
+    #[arg(long = "module-format", global = true, value_name = "PATTERN=FORMAT")]
+    pub(crate) module_formats: Vec<ModuleFormat>,
     /// Threads that compute [default: all cores]. Results are the same for any number.
     #[arg(long, global = true, value_name = "N", value_parser = positive)]
     pub(crate) threads: Option<NonZeroUsize>,

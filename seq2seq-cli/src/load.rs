@@ -38,6 +38,7 @@ pub(crate) fn options(global: &Global, format: Format) -> LoadOptions {
     LoadOptions {
         device: global.device,
         format,
+        module_formats: global.module_formats.clone(),
         threads: global.threads.map(|n| n.get()),
         isa: None,
         architecture: global.architecture.clone(),

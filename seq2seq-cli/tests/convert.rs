@@ -23,7 +23,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn the_default_model_speaks_as_before() {
     let folder = tempfile::tempdir().unwrap();
-    for format in ["bf16", "int8"] {
+    for format in ["bf16", "int8", "int4"] {
         let output = folder.path().join(format);
         let said = convert(None, format, &output).ok();
         assert!(said.contains(format) && said.contains("tokenizer.json"), "{said}");
@@ -45,7 +45,7 @@ fn the_default_model_speaks_as_before() {
         assert_eq!(with(&["--model", output]), expected);
         assert_eq!(with(&["--model", output, "--format", format]), expected);
     }
-    assert_eq!(names(folder.path()), ["bf16", "int8"]);
+    assert_eq!(names(folder.path()), ["bf16", "int4", "int8"]);
 }
 
 #[test]
@@ -75,6 +75,14 @@ fn inspect_says_what_is_stored() {
     let path = output.to_str().unwrap();
     let text = run(["inspect", "--model", path]).ok();
     assert!(text.contains("stored in int8") && !text.contains("bf16"), "{text}");
+    let mixed = folder.path().join("mixed").display().to_string();
+    let source = fixture("gpt2").display().to_string();
+    let exception = ["--module-format", "*.ffn.out=int8"];
+    run([&["convert", "--model", &source, "--format=int4", "--output", &mixed], &exception[..]]
+        .concat())
+    .ok();
+    let text = run(["inspect", "--model", &mixed]).ok();
+    assert!(text.contains("stored in int4") && text.contains("but for *.ffn.out=int8"), "{text}");
     let facts = |args: &[&str]| -> Value { serde_json::from_str(&run(args).ok()).unwrap() };
     let found = facts(&["inspect", "--json", "--model", path]);
     let original = fixture("gpt2");
@@ -108,7 +116,9 @@ fn what_cannot_be_done_is_said() {
         run([&["convert", "--model", &original, "--output", output][..], more].concat())
     };
     says(run_to(&again, &[]), &["--format is missing"]);
-    says(run_to(&again, &["--format=f32"]), &["storing weights in f32", "bf16, int8"]);
+    says(run_to(&again, &["--format=f32"]), &["storing weights in f32", "bf16, int8, int4"]);
+    let unused = ["--format=int4", "--module-format=*.wo=int8"];
+    says(run_to(&again, &unused), &["*.wo=int8", "decoder.layers.*.ffn.out"]);
     says(run_to(path, &["--format=bf16"]), &[path, "holds something"]);
     says(
         run_to(&format!("{path}/config.json"), &["--format=bf16"]),

@@ -19,6 +19,7 @@ fn inspect_tells_what_a_model_is() {
         "parameters",
         "f32",
         "int8",
+        "int4",
         "num_beams = ",
         "(generation_config.json)",
     ] {
@@ -75,7 +76,7 @@ fn formats_are_compared() {
     for part in [
         "bf16: largest: ",
         "int8: largest: ",
-        "decoder.block.0.layer.2.DenseReluDense.wo  ",
+        "decoder.layers.0.ffn.out  ",
         "identical in 100.00%",
     ] {
         assert!(text.contains(part), "{part} in {text}");

@@ -224,6 +224,7 @@ macro_rules! conformance_suite {
         $crate::conformance_suite! { @tests $backend;
             linear_matches_reference: linear::matches_reference,
             linear_int8_sums_are_exact: linear::int8_sums_are_exact,
+            linear_int4_sums_are_exact: linear::int4_sums_are_exact,
             linear_activations_match: linear::activations_match,
             linear_is_batch_invariant: linear::is_batch_invariant,
             linear_propagates_nan: linear::propagates_nan,

@@ -1,6 +1,6 @@
 //! Tensors in host memory: what checkpoints are read into and results come back as.
 
-use crate::{Error, Result};
+use crate::{Error, Result, quant::group};
 use half::{bf16, f16};
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -39,15 +39,26 @@ pub struct HostTensor {
     shape: Vec<usize>,
     bytes: SharedBytes,
     range: Range<usize>,
-    scales: Option<Scales>,
+    quantisation: Option<Quantisation>,
 }
 
-/// What the values of a matrix are multiplied by.
-#[derive(Debug, Clone)]
-struct Scales {
-    values: Arc<[f32]>,
-    /// 0: one a row; 1: one a column.
-    axis: usize,
+/// What the integers of a [`quantised`](HostTensor::quantised) matrix stand for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Quantisation {
+    /// Values of [`Format::Int8`](crate::Format::Int8), of type I8, with one scale for each row (`axis` 0) or column
+    /// (`axis` 1): value · scale, one f32 product, at most the largest f32.
+    Channels {
+        /// One for each channel.
+        scales: Arc<[f32]>,
+        /// The dimension along which the channels lie.
+        axis: usize,
+    },
+    /// Codes of [`Format::Int4`](crate::Format::Int4), of type U8, a byte each: level · scale, one f32 product, at most
+    /// the largest f32. Each row is a channel.
+    Groups {
+        /// `[rows, groups]`
+        scales: Arc<[f32]>,
+    },
 }
 
 impl fmt::Debug for HostTensor {
@@ -77,7 +88,7 @@ impl HostTensor {
             ));
         }
         Error::expect(OP, "byte length", needed, range.len())?;
-        Ok(Self { dtype, shape, bytes, range, scales: None })
+        Ok(Self { dtype, shape, bytes, range, quantisation: None })
     }
 
     /// An owned f32 tensor. Fails when `values` is not `shape` elements long.
@@ -87,28 +98,45 @@ impl HostTensor {
         Self::from_shared(DType::F32, shape, Arc::new(bytes), range)
     }
 
-    /// A matrix of int8 values with one scale for each row (`axis` 0) or column (`axis` 1); it reads as
-    /// value · scale, one f32 product, at most the largest f32.
+    /// A matrix of integers with their scales; it reads as the numbers that they stand for.
     ///
-    /// Where values and scales are what [`quant::channel::quantise`](crate::quant::channel::quantise) gave for each channel, quantising
-    /// what is read gives the same values and scales to the bit: with a = max |v| the scale is s = a / 127 rounded, and
-    /// the f32 nearest to 127 s is a, or one whose 127th part rounds to s as well.
+    /// Where values and scales are what [`quant::channel::quantise`](crate::quant::channel::quantise) gave for each
+    /// channel, quantising what is read gives the same values and scales to the bit: with a = max |v| the scale is
+    /// s = a / 127 rounded, and the f32 nearest to 127 s is a, or one whose 127th part rounds to s as well. Of codes that
+    /// is not so: whoever packs them takes them as they are.
     ///
     /// # Errors
-    /// When `values` is no matrix of I8, or there is not one scale for each channel.
-    pub fn quantised(values: Self, scales: &[f32], axis: usize) -> Result<Self> {
+    /// When `integers` is no matrix of the type that belongs to `quantisation`, holds what is no code, or the scales are
+    /// not as many as there have to be.
+    pub fn quantised(integers: Self, quantisation: Quantisation) -> Result<Self> {
         const OP: &str = "HostTensor";
-        if values.dtype != DType::I8 || values.shape.len() != 2 || axis > 1 {
-            let reason = format!("{values:?} with scales along {axis}, expected a matrix of I8");
+        let (dtype, scales, count) = match (&quantisation, integers.shape()) {
+            (Quantisation::Channels { scales, axis: axis @ (0 | 1) }, shape @ [_, _]) => {
+                (DType::I8, scales, shape[*axis])
+            }
+            (Quantisation::Groups { scales }, &[rows, columns]) => {
+                (DType::U8, scales, rows * group::groups(columns))
+            }
+            _ => {
+                let reason = format!("{integers:?} cannot be quantised, expected a matrix");
+                return Err(Error::invalid(OP, reason));
+            }
+        };
+        if integers.dtype != dtype {
+            let reason = format!("{integers:?} cannot be quantised, expected {dtype:?}");
             return Err(Error::invalid(OP, reason));
         }
-        Error::expect(OP, "scales", values.shape[axis], scales.len())?;
-        Ok(Self { scales: Some(Scales { values: scales.into(), axis }), ..values })
+        Error::expect(OP, "scales", count, scales.len())?;
+        if dtype == DType::U8 {
+            let codes = integers.bytes().iter().map(|&code| code.into());
+            Error::check_range(OP, "code", codes, group::LEVELS.len())?;
+        }
+        Ok(Self { quantisation: Some(quantisation), ..integers })
     }
 
-    /// The scales of a [`quantised`](Self::quantised) matrix, and along which axis they lie.
-    pub fn scales(&self) -> Option<(&[f32], usize)> {
-        self.scales.as_ref().map(|s| (&s.values[..], s.axis))
+    /// What the integers of a [`quantised`](Self::quantised) matrix stand for.
+    pub fn quantisation(&self) -> Option<&Quantisation> {
+        self.quantisation.as_ref()
     }
 
     /// The element type.
@@ -138,7 +166,7 @@ impl HostTensor {
 
     /// The same bytes under another shape of as many elements. Fails where there are scales, which belong to a shape.
     pub fn reshape(&self, shape: Vec<usize>) -> Result<Self> {
-        if self.scales.is_some() {
+        if self.quantisation.is_some() {
             return Err(Error::invalid("reshape", "a quantised matrix has no other shape"));
         }
         Self::from_shared(self.dtype, shape, self.bytes.clone(), self.range.clone())
@@ -158,11 +186,8 @@ impl HostTensor {
         let shape = std::iter::once(rows.len()).chain(rest.iter().copied()).collect();
         let range = start + rows.start * row..start + rows.end * row;
         let slice = Self::from_shared(self.dtype, shape, self.bytes.clone(), range)?;
-        let scales = self.scales.as_ref().map(|s| match s.axis {
-            0 => Scales { values: s.values[rows].into(), axis: 0 },
-            _ => s.clone(),
-        });
-        Ok(Self { scales, ..slice })
+        let quantisation = self.quantisation.as_ref().map(|q| q.slice_rows(rows, all));
+        Ok(Self { quantisation, ..slice })
     }
 
     /// Converts elements `start..start + out.len()` (row-major order) to f32 into `out`.
@@ -186,8 +211,8 @@ impl HostTensor {
             DType::I8 => each(bytes, out, |b| f32::from(i8::from_le_bytes(b))),
             DType::U8 => each(bytes, out, |[b]| f32::from(b)),
         }
-        if let Some(scales) = &self.scales {
-            scales.apply(start, self.shape[1], out);
+        if let Some(quantisation) = &self.quantisation {
+            quantisation.apply(start, self.shape[1], out);
         }
     }
 
@@ -199,16 +224,41 @@ impl HostTensor {
     }
 }
 
-impl Scales {
-    /// Scales the elements of a matrix of `width` columns from `start` on.
+impl Quantisation {
+    /// That of some of `all` rows.
+    fn slice_rows(&self, rows: Range<usize>, all: usize) -> Self {
+        match self {
+            Self::Channels { scales, axis: 0 } => {
+                Self::Channels { scales: scales[rows].into(), axis: 0 }
+            }
+            Self::Channels { .. } => self.clone(),
+            Self::Groups { scales } => {
+                let groups = scales.len() / all.max(1);
+                Self::Groups { scales: scales[rows.start * groups..rows.end * groups].into() }
+            }
+        }
+    }
+
+    /// Makes integers of a matrix of `width` columns, from element `start` on, what they stand for.
     fn apply(&self, start: usize, width: usize, out: &mut [f32]) {
         let (mut row, mut column) = (start / width.max(1), start % width.max(1));
         let mut rest = out;
         while !rest.is_empty() {
             let (run, next) = rest.split_at_mut(rest.len().min(width - column));
-            match self.axis {
-                0 => run.iter_mut().for_each(|v| *v *= self.values[row]),
-                _ => run.iter_mut().zip(&self.values[column..]).for_each(|(v, s)| *v *= s),
+            match self {
+                Self::Channels { scales, axis: 0 } => {
+                    run.iter_mut().for_each(|v| *v *= scales[row])
+                }
+                Self::Channels { scales, .. } => {
+                    run.iter_mut().zip(&scales[column..]).for_each(|(v, s)| *v *= s);
+                }
+                Self::Groups { scales } => {
+                    let scales = &scales[row * group::groups(width)..];
+                    for (k, v) in run.iter_mut().enumerate() {
+                        let level = f32::from(group::LEVELS[*v as usize]);
+                        *v = level * scales[(column + k) / group::GROUP];
+                    }
+                }
             }
             // Where the largest f32 was quantised, rounding may take 127 times its scale to infinity.
             run.iter_mut().for_each(|v| *v = v.clamp(f32::MIN, f32::MAX));
@@ -228,23 +278,49 @@ mod tests {
         HostTensor::from_shared(DType::I8, shape, Arc::new(bytes), 0..n).unwrap()
     }
 
+    fn channels(scales: &[f32], axis: usize) -> Quantisation {
+        Quantisation::Channels { scales: scales.into(), axis }
+    }
+
+    #[test]
+    fn codes_stand_for_levels_times_the_scale_of_their_group() {
+        let codes: Vec<u8> = (0..2 * 34).map(|i| (i % 16) as u8).collect();
+        let tensor = |codes: &[u8]| {
+            let n = codes.len();
+            HostTensor::from_shared(DType::U8, vec![2, 34], Arc::new(codes.to_vec()), 0..n).unwrap()
+        };
+        let groups = |scales: &[f32]| Quantisation::Groups { scales: scales.into() };
+        let matrix = HostTensor::quantised(tensor(&codes), groups(&[2.0, 0.5, -1.0, 4.0])).unwrap();
+        let scale = |at: usize| [2.0, 0.5, -1.0, 4.0][at / 34 * 2 + at % 34 / 32];
+        let level = |at: usize| f32::from(group::LEVELS[at % 16]);
+        let want: Vec<f32> = (0..68).map(|at| level(at) * scale(at)).collect();
+        assert_eq!(matrix.to_f32(), want);
+        assert_eq!(matrix.slice_rows(1..2).unwrap().to_f32(), want[34..]);
+        let mut some = [0.0; 5];
+        matrix.read_f32(30, &mut some);
+        assert_eq!(some, want[30..35]);
+        assert!(HostTensor::quantised(tensor(&codes), groups(&[1.0; 3])).is_err());
+        assert!(HostTensor::quantised(tensor(&[16; 68]), groups(&[1.0; 4])).is_err());
+        assert!(HostTensor::quantised(bytes(vec![1, 1], &[1]), groups(&[1.0])).is_err());
+    }
+
     #[test]
     fn quantised_matrices_are_scaled_by_row_or_column() {
         let values = bytes(vec![2, 3], &[1, -2, 3, 4, 5, -127]);
         assert_eq!(values.to_f32(), [1., -2., 3., 4., 5., -127.]);
-        let rows = HostTensor::quantised(values.clone(), &[2.0, 0.5], 0).unwrap();
+        let rows = HostTensor::quantised(values.clone(), channels(&[2.0, 0.5], 0)).unwrap();
         assert_eq!(rows.to_f32(), [2., -4., 6., 2., 2.5, -63.5]);
         assert_eq!(rows.slice_rows(1..2).unwrap().to_f32(), [2., 2.5, -63.5]);
-        let columns = HostTensor::quantised(values.clone(), &[1.0, 2.0, 4.0], 1).unwrap();
+        let columns = HostTensor::quantised(values.clone(), channels(&[1.0, 2.0, 4.0], 1)).unwrap();
         assert_eq!(columns.to_f32(), [1., -4., 12., 4., 10., -508.]);
         let mut some = [0.0; 3];
         columns.read_f32(2, &mut some);
         assert_eq!(some, [12., 4., 10.]);
         assert!(rows.reshape(vec![6]).is_err());
-        assert!(HostTensor::quantised(values.clone(), &[1.0; 3], 0).is_err());
-        assert!(HostTensor::quantised(values, &[1.0; 2], 2).is_err());
+        assert!(HostTensor::quantised(values.clone(), channels(&[1.0; 3], 0)).is_err());
+        assert!(HostTensor::quantised(values, channels(&[1.0; 2], 2)).is_err());
         let floats = HostTensor::from_f32(vec![1, 1], &[1.0]).unwrap();
-        assert!(HostTensor::quantised(floats, &[1.0], 0).is_err());
+        assert!(HostTensor::quantised(floats, channels(&[1.0], 0)).is_err());
     }
 
     /// Every largest magnitude of one binade: the others are the same times a power of two, but for the ends.
@@ -261,7 +337,8 @@ mod tests {
             assert_eq!(quant::channel::scale_and_inverse(read(scale)).0, scale, "{a:e}");
         };
         binade.for_each(|bits| check(f32::from_bits(bits), &|scale| 127.0 * scale));
-        let read = |scale| HostTensor::quantised(one.clone(), &[scale], 0).unwrap().to_f32()[0];
+        let read =
+            |scale| HostTensor::quantised(one.clone(), channels(&[scale], 0)).unwrap().to_f32()[0];
         ends.into_iter().flatten().for_each(|bits| check(f32::from_bits(bits), &read));
     }
 
@@ -271,7 +348,8 @@ mod tests {
         for step in 0..40_000 {
             let a = f32::from_bits(127 << 23 | (step * 209));
             let (scale, _) = quant::channel::scale_and_inverse(a);
-            let matrix = HostTensor::quantised(bytes(vec![1, 255], &all), &[scale], 0).unwrap();
+            let matrix =
+                HostTensor::quantised(bytes(vec![1, 255], &all), channels(&[scale], 0)).unwrap();
             let mut again = vec![0; 255];
             assert_eq!(quant::channel::quantise(&matrix.to_f32(), &mut again), scale);
             assert_eq!(again, all, "{a:e}");

@@ -26,7 +26,7 @@ pub use backend::{
     Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Lookup, Rows, SeqBackend,
 };
 pub use error::{Error, Result};
-pub use host::{DType, HostTensor};
+pub use host::{DType, HostTensor, Quantisation};
 pub use ragged::Ragged;
 pub use rules::{LogitRule, Sampled, ScoreOrder, TopK, Warp};
 pub use spec::{

@@ -1,6 +1,6 @@
 //! What an operation is asked to do, as plain data.
 
-use crate::HostTensor;
+use crate::{HostTensor, quant::group};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// How a packed weight is stored and multiplied.
@@ -16,11 +16,14 @@ pub enum Format {
     /// int8 weights, symmetric with one scale an output channel; 8-bit activations with one scale and one zero point a
     /// row; exact i32 sums. [`quant`](crate::quant) defines both to the bit.
     Int8,
+    /// Weights of 4 bits in groups of 32 along the input, each with a bf16 scale: 4.5 bits a weight. Activations as in
+    /// int8, exact i32 sums in a group, f32 sums over the groups. [`quant`](crate::quant) defines weights and activations.
+    Int4,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4];
 
     /// Its name in options and records.
     pub fn name(self) -> &'static str {
@@ -28,16 +31,24 @@ impl Format {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
+            Self::Int4 => "int4",
         }
     }
 
-    /// Bytes of one weight, without scales.
-    pub fn weight_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 => 2,
-            Self::Int8 => 1,
-        }
+    /// Bytes of a matrix `[outputs, inputs]` with its scales.
+    pub fn bytes(self, outputs: usize, inputs: usize) -> usize {
+        let channel = match self {
+            Self::F32 => inputs * 4,
+            Self::Bf16 => inputs * 2,
+            Self::Int8 => inputs + 4,
+            Self::Int4 => group::groups(inputs) * (group::GROUP / 2 + 2),
+        };
+        outputs * channel
+    }
+
+    /// Whether rows of activations are quantised, so that infinity in a row makes all its results NaN.
+    pub fn quantises_rows(self) -> bool {
+        matches!(self, Self::Int8 | Self::Int4)
     }
 }
 
@@ -248,7 +259,8 @@ mod tests {
         for f in Format::ALL {
             assert_eq!(f.name().parse::<Format>().unwrap(), f);
         }
-        assert!("fp4".parse::<Format>().unwrap_err().to_string().contains("f32, bf16, int8"));
+        assert!("fp4".parse::<Format>().unwrap_err().to_string().contains("f32, bf16, int8, int4"));
+        assert_eq!(Format::ALL.map(|f| f.bytes(3, 33)), [396, 198, 111, 108]);
     }
 
     #[test]

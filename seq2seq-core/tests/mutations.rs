@@ -31,6 +31,8 @@ faults! {
     int8_that_does_not_quantise: Int8AsBf16 => linear::matches_reference;
     int8_with_symmetric_rows: Int8Symmetric => linear::matches_reference;
     int8_with_symmetric_rows_in_integers: Int8Symmetric => linear::int8_sums_are_exact;
+    int4_off_by_an_ulp: LinearOneUlp => linear::int4_sums_are_exact;
+    int4_that_keeps_8_bits: Int4AsInt8 => linear::matches_reference;
     gate_and_up_swapped: GateAndUpSwapped => linear::matches_reference;
     scale_forgotten: ScaleForgotten => linear::matches_reference;
     scale_on_the_bias: ScaleOnBias => linear::matches_reference;

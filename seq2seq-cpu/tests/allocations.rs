@@ -152,6 +152,7 @@ fn steady_steps_allocate_only_their_results() -> Result<()> {
         (Format::F32, None),
         (Format::Bf16, None),
         (Format::Int8, None),
+        (Format::Int4, None),
         (Format::F32, Some(Rotary { inv_freq: [1.0, 0.1].into(), scale: 1.0 })),
     ] {
         let mut decoder = Decoder::new(1, format)?;

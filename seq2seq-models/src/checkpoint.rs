@@ -2,6 +2,7 @@
 
 mod files;
 mod finite;
+mod formats;
 mod loader;
 mod mapping;
 mod names;
@@ -11,9 +12,11 @@ pub(crate) mod stored;
 mod tensors;
 
 pub use files::Files;
+pub use formats::{ModuleFormat, layer_format};
 pub use scope::Presence;
 pub use tensors::Checkpoint;
 
-pub(crate) use loader::{Loader, Taken};
+pub(crate) use formats::Formats;
+pub(crate) use loader::{Loader, Matrix, Taken, TakenLinear};
 pub(crate) use names::NameTable;
 pub(crate) use scope::{OutputShape, Part, Scope};

@@ -51,7 +51,7 @@ pub struct Report {
 pub struct FormatReport {
     /// Its name.
     pub format: &'static str,
-    /// Bytes of the weights in it.
+    /// Bytes of the weights of the model in it.
     pub bytes: usize,
     /// Every linear layer that ran, the largest error first.
     pub modules: Vec<ModuleError>,
@@ -65,15 +65,20 @@ pub struct FormatReport {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModuleError {
     /// Its name in the checkpoint; that of the table where weights are tied.
+    pub weight: String,
+    /// Its path as [`ModuleFormat`](crate::ModuleFormat) has it.
     pub module: String,
+    /// What the model that ran as a whole had it in: another format where this one is not meant for such layers, or where
+    /// the options named an exception.
+    pub packed: &'static str,
     /// ‖y' - y‖ / ‖y‖ of its output over all rows, only this layer (weights, and activations where the format rounds
     /// them) being in the format.
     pub relative_error: f64,
 }
 
 impl Comparison {
-    /// Loads the model in f32 and in each of `formats`, whatever format `options` name. Models that write are compared
-    /// on at most `max_new_tokens` of what they write.
+    /// Loads the model in f32 and in each of `formats`, whatever format `options` name; the exceptions that they name hold
+    /// for the latter. Models that write are compared on at most `max_new_tokens` of what they write.
     ///
     /// # Errors
     /// Those of [`Model::load`].
@@ -85,7 +90,8 @@ impl Comparison {
     ) -> Result<Self> {
         let recorder = Recorder::new(formats);
         let with = |format| LoadOptions { format, ..options.clone() };
-        let exact = Model::load_probed(files.clone(), &with(Format::F32), &recorder)?;
+        let plain = LoadOptions { module_formats: Vec::new(), ..with(Format::F32) };
+        let exact = Model::load_probed(files.clone(), &plain, &recorder)?;
         let other = |&format: &Format| {
             let model = Model::load_files(files.clone(), &with(format))?;
             Ok(Other { model, next: NextTokenSums::default(), states: StateSums::default() })
@@ -188,7 +194,7 @@ impl Comparison {
         let writes = self.exact.plan().generates();
         let formats = self.others.iter().enumerate().map(|(i, other)| FormatReport {
             format: other.model.format().name(),
-            bytes: other.model.bytes(other.model.format()),
+            bytes: other.model.bytes(),
             modules: self.modules(i),
             next_token: writes.then(|| other.next.finish()),
             states: (!writes).then(|| other.states.finish()),
@@ -203,14 +209,17 @@ impl Comparison {
     /// The error of each module in one of the formats.
     fn modules(&self, format: usize) -> Vec<ModuleError> {
         let layers = self.recorder.layers();
-        let names = self.exact.linear_weights();
-        let mut found: Vec<ModuleError> = names
+        let packed = self.others[format].model.linears();
+        let mut found: Vec<ModuleError> = packed
+            .iter()
             .zip(layers.iter())
-            .flat_map(|(names, parts)| names.iter().zip(parts))
-            .filter(|(_, part)| part[format].values > 0)
-            .map(|(name, part)| ModuleError {
-                module: name.strip_suffix(".weight").unwrap_or(name).to_owned(),
-                relative_error: part[format].relative(),
+            .flat_map(|(layer, errors)| layer.parts.iter().zip(errors).map(move |p| (layer, p)))
+            .filter(|(_, (_, error))| error[format].values > 0)
+            .map(|(layer, (part, error))| ModuleError {
+                weight: part.weight.strip_suffix(".weight").unwrap_or(&part.weight).to_owned(),
+                module: part.module.clone(),
+                packed: layer.format.name(),
+                relative_error: error[format].relative(),
             })
             .collect();
         found.sort_by(|a, b| {

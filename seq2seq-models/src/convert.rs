@@ -6,14 +6,13 @@
 mod encode;
 
 use crate::{
-    Error, Files, Result,
-    checkpoint::{Checkpoint, Loader, stored},
+    Error, Files, LoadOptions, Result,
+    checkpoint::{Checkpoint, Formats, Loader, Matrix, stored},
     families,
     inspect::blank::Blank,
     stacks::Transformer,
 };
 use encode::{Entry, type_name};
-use seq2seq_core::Format;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
@@ -34,28 +33,24 @@ pub struct Converted {
     pub files: Vec<String>,
 }
 
-/// Writes the model to the folder `output` with its linear weights in `format`.
+/// Writes the model to the folder `output` with its linear weights in the format, and with the exceptions from it, that
+/// `options` name. Of those only the architecture matters else; the files keep the one that they name.
 ///
 /// The folder appears when all is written, or not at all. Tensors that the model has no use for are left out.
-/// `architecture` is that of [`LoadOptions`](crate::LoadOptions); the files keep the one that they name.
 ///
 /// # Errors
 /// Formats that weights are not stored in, folders that are converted already, an output folder that holds something,
-/// and whatever would keep the model from loading in `format`.
-pub fn convert(
-    files: &Files,
-    architecture: Option<&str>,
-    format: Format,
-    output: &Path,
-) -> Result<Converted> {
-    stored::dtype(format)?;
-    let checkpoint = Checkpoint::open(files.clone(), architecture)?;
+/// and whatever would keep the model from loading so.
+pub fn convert(files: &Files, options: &LoadOptions, output: &Path) -> Result<Converted> {
+    let formats = options.formats();
+    stored::check(formats.format)?;
+    let checkpoint = Checkpoint::open(files.clone(), options.architecture.as_deref())?;
     if let Some(stored) = checkpoint.stored() {
-        let path = files.root().into();
-        return Err(Error::StoredFormat { path, stored, asked: format });
+        let (path, asked) = (files.root().into(), formats.format);
+        return Err(Error::StoredFormat { path, stored, asked });
     }
     let target = target(output)?;
-    let entries = entries(&checkpoint, format)?;
+    let entries = entries(&checkpoint, &formats)?;
     let folder = temporary(&target)?;
     let carried = carried(files)?;
     for name in &carried {
@@ -66,7 +61,7 @@ pub fn convert(
         let write = || fs::create_dir_all(parent).and_then(|()| fs::write(&path, bytes));
         write().map_err(|e| Error::io(output.join(name), e))?;
     }
-    let bytes = write(&checkpoint, format, &entries, &folder.path().join(WEIGHTS), output)?;
+    let bytes = write(&checkpoint, &formats, &entries, &folder.path().join(WEIGHTS), output)?;
     fs::rename(folder.path(), &target).map_err(|e| Error::io(output, e))?;
     // It has another name now: there is nothing to be removed.
     let _ = folder.keep();
@@ -120,22 +115,32 @@ fn carried(files: &Files) -> Result<Vec<String>> {
 }
 
 /// What the file will hold, the widest elements first, so that all are aligned.
-fn entries(checkpoint: &Checkpoint, format: Format) -> Result<Vec<Entry>> {
+fn entries(checkpoint: &Checkpoint, formats: &Formats) -> Result<Vec<Entry>> {
     let plan = families::plan(checkpoint)?;
-    let loader = Loader::new(&Blank, checkpoint, plan.family.names(), format);
+    let loader = Loader::new(&Blank, checkpoint, plan.family.names(), formats);
     Transformer::load(&plan, &loader)?;
+    loader.check_exceptions()?;
     let (taken, _) = loader.finish();
-    let weights = taken.linears.iter().flat_map(|l| l.weights.iter().map(|w| (w, l.transposed)));
-    let linear: BTreeMap<&String, bool> = weights.collect();
+    let matrices = taken.linears.iter().flat_map(|layer| {
+        let matrix = |m: &Matrix| {
+            let (shape, transposed) = match layer.transposed {
+                true => ([m.inputs, m.outputs], true),
+                false => ([m.outputs, m.inputs], false),
+            };
+            (m.weight.clone(), stored::Matrix { shape, transposed, format: layer.format })
+        };
+        layer.parts.iter().map(matrix)
+    });
+    let linear: BTreeMap<String, stored::Matrix> = matrices.collect();
     let mut entries = Vec::new();
     for name in &taken.names {
         let table = taken.tables.contains(name);
-        let Some(&transposed) = linear.get(name) else {
+        let Some(&matrix) = linear.get(name) else {
             entries.push(Entry::same(checkpoint, name)?);
             continue;
         };
         let stored = if table { stored::linear_name(name) } else { name.clone() };
-        let made = Entry::linear(checkpoint, name, stored, transposed, format)?;
+        let made = Entry::linear(checkpoint, name, stored, matrix)?;
         // A table that is in the format as it lies there serves as both.
         let serves = table && made.iter().all(|e| e.content == encode::Content::Same);
         if table {
@@ -152,12 +157,12 @@ fn entries(checkpoint: &Checkpoint, format: Format) -> Result<Vec<Entry>> {
 /// Writes the weights' file and gives its size; messages call its folder `output`.
 fn write(
     checkpoint: &Checkpoint,
-    format: Format,
+    formats: &Formats,
     entries: &[Entry],
     path: &Path,
     output: &Path,
 ) -> Result<u64> {
-    let header = header(format, entries);
+    let header = header(formats, entries);
     let data: usize = entries.iter().map(Entry::bytes).sum();
     let failed = |e| Error::io(output.join(WEIGHTS), e);
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
@@ -172,9 +177,9 @@ fn write(
 }
 
 /// The header of a safetensors file: what each tensor is and where it lies, filled up to a multiple of 8 bytes.
-fn header(format: Format, entries: &[Entry]) -> String {
+fn header(formats: &Formats, entries: &[Entry]) -> String {
     let mut fields = Map::new();
-    fields.insert("__metadata__".into(), json!(stored::metadata(format)));
+    fields.insert("__metadata__".into(), json!(stored::metadata(formats)));
     let mut start = 0;
     for entry in entries {
         let end = start + entry.bytes();

@@ -1,7 +1,11 @@
 //! Where a model runs. The only file that names a backend.
 
 use crate::{
-    Error, Result, checkpoint::Checkpoint, compare::probe::Recorder, model::Engine, plan::ModelPlan,
+    Error, Result,
+    checkpoint::{Checkpoint, Formats, ModuleFormat},
+    compare::probe::Recorder,
+    model::Engine,
+    plan::ModelPlan,
 };
 use seq2seq_core::{Format, reference::Reference};
 use std::{fmt, str::FromStr, sync::Arc};
@@ -50,8 +54,12 @@ impl FromStr for Device {
 pub struct LoadOptions {
     /// Where it runs.
     pub device: Device,
-    /// How linear layers are stored and multiplied. Embeddings stay as they are in the file.
+    /// How linear layers are stored and multiplied, as far as the format is meant for them
+    /// ([`layer_format`](crate::checkpoint::layer_format)). Embeddings stay as they are in the file.
     pub format: Format,
+    /// Layers that are stored in another format. One that matches no layer is an error; of two that match, the later
+    /// is taken.
+    pub module_formats: Vec<ModuleFormat>,
     /// Threads of the CPU backend; one for each physical core where absent.
     pub threads: Option<usize>,
     /// Instruction set of the CPU backend by its name: `scalar`, `avx2`, `avx512`, `neon`. Where absent, what
@@ -62,6 +70,13 @@ pub struct LoadOptions {
     pub architecture: Option<String>,
 }
 
+impl LoadOptions {
+    /// The formats of all layers.
+    pub(crate) fn formats(&self) -> Formats {
+        Formats { format: self.format, exceptions: self.module_formats.clone() }
+    }
+}
+
 /// Loads the model onto the device of the options; with a `recorder`, to be probed.
 pub(crate) fn load(
     checkpoint: &Checkpoint,
@@ -69,9 +84,10 @@ pub(crate) fn load(
     options: &LoadOptions,
     recorder: Option<&Arc<Recorder>>,
 ) -> Result<Engine> {
+    let formats = options.formats();
     match options.device {
-        Device::Cpu => load_cpu(checkpoint, plan, options, recorder),
-        Device::Reference => Engine::load(Reference, checkpoint, plan, options.format, recorder),
+        Device::Cpu => load_cpu(checkpoint, plan, options, &formats, recorder),
+        Device::Reference => Engine::load(Reference, checkpoint, plan, &formats, recorder),
     }
 }
 
@@ -80,12 +96,13 @@ fn load_cpu(
     checkpoint: &Checkpoint,
     plan: &ModelPlan,
     options: &LoadOptions,
+    formats: &Formats,
     recorder: Option<&Arc<Recorder>>,
 ) -> Result<Engine> {
     use seq2seq_cpu::{Cpu, CpuOptions, Isa};
     let isa = options.isa.as_deref().map(Isa::from_name).transpose()?;
     let cpu = Cpu::new(CpuOptions { threads: options.threads, isa })?;
-    Engine::load(cpu, checkpoint, plan, options.format, recorder)
+    Engine::load(cpu, checkpoint, plan, formats, recorder)
 }
 
 #[cfg(not(feature = "cpu"))]
@@ -93,6 +110,7 @@ fn load_cpu(
     _: &Checkpoint,
     _: &ModelPlan,
     _: &LoadOptions,
+    _: &Formats,
     _: Option<&Arc<Recorder>>,
 ) -> Result<Engine> {
     Err(seq2seq_core::Error::Unsupported {

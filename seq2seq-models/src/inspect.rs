@@ -4,7 +4,7 @@ pub(crate) mod blank;
 
 use crate::{
     Error, Result,
-    checkpoint::{Checkpoint, Files, Loader, Taken},
+    checkpoint::{Checkpoint, Files, Formats, Loader, ModuleFormat, Taken},
     families,
     generate::ConfigLayers,
     model::decoding,
@@ -27,6 +27,8 @@ pub struct Inspection {
     pub unused: Vec<String>,
     /// The format in which the weights are stored, of a converted folder.
     pub stored: Option<Format>,
+    /// Layers of a converted folder that are stored in another format.
+    pub stored_exceptions: Vec<ModuleFormat>,
     taken: Taken,
 }
 
@@ -36,9 +38,12 @@ impl Inspection {
         self.taken.parameters
     }
 
-    /// Bytes of the weights in memory when linear layers are packed in `format`.
+    /// Bytes of the weights in memory when the model is loaded in `format`.
     pub fn bytes(&self, format: Format) -> usize {
-        self.taken.bytes(format)
+        match self.stored == Some(format) {
+            true => self.taken.loaded_bytes(),
+            false => self.taken.bytes(format),
+        }
     }
 }
 
@@ -50,11 +55,12 @@ impl Inspection {
 pub fn inspect(files: Files, architecture: Option<&str>) -> Result<Inspection> {
     let checkpoint = Checkpoint::open(files, architecture)?;
     let plan = families::plan(&checkpoint)?;
-    let stored = checkpoint.stored();
-    let format = stored.unwrap_or_default();
-    let loader = Loader::new(&Blank, &checkpoint, plan.family.names(), format).collecting();
+    let (stored, formats) = (checkpoint.stored(), Formats::default());
+    let loader = Loader::new(&Blank, &checkpoint, plan.family.names(), &formats).collecting();
     Transformer::load(&plan, &loader)?;
     let unused = loader.unused();
     let (taken, problems) = loader.finish();
-    Ok(Inspection { decoding: decoding(&checkpoint)?, plan, problems, unused, stored, taken })
+    let stored_exceptions = checkpoint.stored_exceptions().to_vec();
+    let decoding = decoding(&checkpoint)?;
+    Ok(Inspection { decoding, plan, problems, unused, stored, stored_exceptions, taken })
 }

@@ -49,7 +49,7 @@ mod stacks;
 pub mod tasks;
 pub mod tokenizer;
 
-pub use checkpoint::Files;
+pub use checkpoint::{Files, ModuleFormat};
 pub use convert::convert;
 pub use device::{Device, LoadOptions};
 pub use error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Forward, ForwardOutput, Generated, Prompt, Result,
-    checkpoint::{Checkpoint, Files, Loader, Taken},
+    checkpoint::{Checkpoint, Files, Formats, Loader, Taken, TakenLinear},
     compare::probe::{Probe, Recorder},
     device::{self, LoadOptions},
     families::{self, Family},
@@ -80,14 +80,14 @@ impl Engine {
         backend: B,
         checkpoint: &Checkpoint,
         plan: &ModelPlan,
-        format: Format,
+        formats: &Formats,
         recorder: Option<&Arc<Recorder>>,
     ) -> Result<Self> {
         match recorder {
-            None => Self::load_onto(backend, checkpoint, plan, format),
+            None => Self::load_onto(backend, checkpoint, plan, formats),
             Some(recorder) => {
                 let probe = Probe::new(backend, recorder.clone());
-                Self::load_onto(probe, checkpoint, plan, format)
+                Self::load_onto(probe, checkpoint, plan, formats)
             }
         }
     }
@@ -96,10 +96,11 @@ impl Engine {
         backend: B,
         checkpoint: &Checkpoint,
         plan: &ModelPlan,
-        format: Format,
+        formats: &Formats,
     ) -> Result<Self> {
-        let loader = Loader::new(&backend, checkpoint, plan.family.names(), format);
+        let loader = Loader::new(&backend, checkpoint, plan.family.names(), formats);
         let compute = Box::new(Transformer::load(plan, &loader)?);
+        loader.check_exceptions()?;
         Ok(Self { compute, taken: loader.finish().0 })
     }
 }
@@ -137,7 +138,7 @@ impl Model {
 
     fn open(files: Files, options: &LoadOptions, recorder: Option<&Arc<Recorder>>) -> Result<Self> {
         let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
-        checkpoint.check_format(options.format)?;
+        checkpoint.check_formats(&options.formats())?;
         let plan = families::plan(&checkpoint)?;
         let decoding = decoding(&checkpoint)?;
         let engine = device::load(&checkpoint, &plan, options, recorder)?;
@@ -256,17 +257,18 @@ impl Model {
         self.shared.engine.taken.parameters
     }
 
-    /// Bytes of the weights in memory if linear layers were packed in `format`.
-    pub fn bytes(&self, format: Format) -> usize {
-        self.shared.engine.taken.bytes(format)
+    /// Bytes of the weights in memory.
+    pub fn bytes(&self) -> usize {
+        self.shared.engine.taken.loaded_bytes()
     }
 
-    /// The weights of each linear layer by their names in the checkpoint, in the order of loading.
-    pub(crate) fn linear_weights(&self) -> impl Iterator<Item = &[String]> {
-        self.shared.engine.taken.linears.iter().map(|linear| &linear.weights[..])
+    /// The linear layers, in the order of loading.
+    pub(crate) fn linears(&self) -> &[TakenLinear] {
+        &self.shared.engine.taken.linears
     }
 
-    /// How linear layers are packed.
+    /// The format that the model was loaded in; [`layer_format`](crate::checkpoint::layer_format) and the exceptions of
+    /// [`LoadOptions`] say which layers are packed in another.
     pub fn format(&self) -> Format {
         self.shared.format
     }

@@ -67,7 +67,7 @@ fn every_layer_is_named_and_int8_is_further_off_than_bf16() {
         for found in [bf16, int8] {
             let errors: Vec<f64> = found.modules.iter().map(|m| m.relative_error).collect();
             assert!(errors.is_sorted_by(|a, b| a >= b));
-            let names: Vec<&str> = found.modules.iter().map(|m| m.module.as_str()).collect();
+            let names: Vec<&str> = found.modules.iter().map(|m| m.weight.as_str()).collect();
             assert!(names.contains(&wanted), "{wanted} in {names:?}");
             let model = fixture.load(&LoadOptions::default());
             let stack = model.plan().last_stack().unwrap();

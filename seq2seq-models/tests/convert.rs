@@ -17,13 +17,17 @@ use support::{Fixture, backends, fixture, fixtures_with, label, with_format};
 use tempfile::TempDir;
 
 const WEIGHTS: &str = "model.safetensors";
-const STORED: [Format; 2] = [Format::Bf16, Format::Int8];
+const STORED: [Format; 3] = [Format::Bf16, Format::Int8, Format::Int4];
 
-fn converted(fixture: &Fixture, format: Format) -> (TempDir, PathBuf) {
+fn options(format: Format) -> LoadOptions {
+    LoadOptions { format, device: Device::Reference, ..LoadOptions::default() }
+}
+
+fn converted(fixture: &Fixture, options: &LoadOptions) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("out");
     let files = Files::folder(&fixture.folder).unwrap();
-    convert(&files, None, format, &output).unwrap_or_else(|e| panic!("{}: {e}", fixture.name));
+    convert(&files, options, &output).unwrap_or_else(|e| panic!("{}: {e}", fixture.name));
     (dir, output)
 }
 
@@ -58,7 +62,7 @@ fn every_fixture_gives_the_same_bits() {
     let mut families = std::collections::BTreeSet::new();
     for fixture in fixtures_with("forward.safetensors") {
         for format in STORED {
-            let (_dir, output) = converted(&fixture, format);
+            let (_dir, output) = converted(&fixture, &options(format));
             for options in backends() {
                 let options = with_format(&options, format);
                 let original = fixture.load(&options);
@@ -67,7 +71,7 @@ fn every_fixture_gives_the_same_bits() {
                 let what = format!("{} {}", fixture.name, label(&options));
                 assert!(results(&fixture, &model) == results(&fixture, &original), "{what}");
                 assert_eq!(model.parameters(), original.parameters(), "{what}");
-                assert_eq!(model.bytes(format), original.bytes(format), "{what}");
+                assert_eq!(model.bytes(), original.bytes(), "{what}");
             }
             let found = inspect(Files::folder(&output).unwrap(), None).unwrap();
             assert_eq!((found.stored, found.unused.len()), (Some(format), 0), "{}", fixture.name);
@@ -80,7 +84,7 @@ fn every_fixture_gives_the_same_bits() {
 #[test]
 fn weights_are_smaller_and_named_as_before() {
     let fixture = fixture("gpt2");
-    let (_dir, output) = converted(&fixture, Format::Int8);
+    let (_dir, output) = converted(&fixture, &options(Format::Int8));
     let bytes = fs::read(output.join(WEIGHTS)).unwrap();
     let original = fs::read(fixture.folder.join(WEIGHTS)).unwrap();
     assert!(bytes.len() < original.len());
@@ -118,12 +122,11 @@ fn a_table_that_is_bf16_already_is_stored_once() {
     }
     write(&source, &tensors, None);
     let output = dir.path().join("out");
-    convert(&Files::folder(&source).unwrap(), None, Format::Bf16, &output).unwrap();
+    convert(&Files::folder(&source).unwrap(), &options(Format::Bf16), &output).unwrap();
     assert!(read(&output).keys().all(|name| !name.ends_with(".linear")));
-    let options =
-        LoadOptions { device: Device::Reference, format: Format::Bf16, ..LoadOptions::default() };
     let fixture = fixture("gpt2");
-    let [a, b] = [&source, &output].map(|folder| Model::load(folder, &options).unwrap());
+    let [a, b] =
+        [&source, &output].map(|folder| Model::load(folder, &options(Format::Bf16)).unwrap());
     assert!(results(&fixture, &a) == results(&fixture, &b));
 }
 
@@ -131,11 +134,9 @@ fn a_table_that_is_bf16_already_is_stored_once() {
 fn another_format_is_refused() {
     let fixture = fixture("t5_v1_0");
     for stored in STORED {
-        let (_dir, output) = converted(&fixture, stored);
+        let (_dir, output) = converted(&fixture, &options(stored));
         for asked in Format::ALL.into_iter().filter(|&f| f != stored) {
-            let options =
-                LoadOptions { format: asked, device: Device::Reference, ..LoadOptions::default() };
-            let error = Model::load(&output, &options).unwrap_err();
+            let error = Model::load(&output, &options(asked)).unwrap_err();
             let Error::StoredFormat { stored: s, asked: a, .. } = &error else { panic!("{error}") };
             assert_eq!((*s, *a), (stored, asked));
         }
@@ -188,7 +189,7 @@ fn damaged_folders_are_typed_errors() {
             &GOOD,
             Box::new(move |t| t.get_mut(&scale()).unwrap().0 = Dtype::I32),
             file,
-            "scales are F32",
+            "where it is F32",
         ),
         (
             &GOOD,
@@ -244,10 +245,9 @@ fn damaged_folders_are_typed_errors() {
         // Without a word about them, I8 may be anything.
         (&[("format", "pt")], Box::new(|_| ()), kind, "I8"),
     ];
-    let (_dir, output) = converted(&fixture("t5_v1_0"), Format::Int8);
+    let (_dir, output) = converted(&fixture("t5_v1_0"), &options(Format::Int8));
     let whole = read(&output);
-    let options =
-        LoadOptions { format: Format::Int8, device: Device::Reference, ..LoadOptions::default() };
+    let options = options(Format::Int8);
     write(&output, &whole, Some(&GOOD));
     Model::load(&output, &options).unwrap();
     for (words, damage, is, says) in cases {
@@ -282,7 +282,7 @@ fn weights_that_are_no_numbers_leave_nothing_behind() {
         for format in STORED.into_iter().filter(|&f| !value.is_finite() || f == Format::Bf16) {
             let output = dir.path().join("out");
             let error =
-                convert(&Files::folder(&source).unwrap(), None, format, &output).unwrap_err();
+                convert(&Files::folder(&source).unwrap(), &options(format), &output).unwrap_err();
             let text = error.to_string();
             assert!(text.contains(says) && text.contains("h.1.mlp.c_proj.weight"), "{text}");
             let left: Vec<_> =
@@ -298,10 +298,10 @@ fn an_empty_folder_may_be_filled_and_keeps_common_permissions() {
     let output = dir.path().join("out");
     fs::create_dir(&output).unwrap();
     let files = Files::folder(fixture("bert").folder).unwrap();
-    let made = convert(&files, None, Format::Int8, &output).unwrap();
+    let made = convert(&files, &options(Format::Int8), &output).unwrap();
     assert_eq!(made.bytes, fs::metadata(output.join(WEIGHTS)).unwrap().len());
     assert!(made.files.contains(&"config.json".to_owned()));
-    assert!(matches!(convert(&files, None, Format::Int8, &output), Err(Error::File { .. })));
+    assert!(matches!(convert(&files, &options(Format::Int8), &output), Err(Error::File { .. })));
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -309,5 +309,77 @@ fn an_empty_folder_may_be_filled_and_keeps_common_permissions() {
         fs::create_dir(&plain).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&output), mode(&plain));
+    }
+}
+
+/// Exceptions are stored with the weights: the folder is loaded without naming them again, and with no others.
+#[test]
+fn layers_keep_their_formats() {
+    let fixture = fixture("t5_v1_0");
+    let exceptions = ["decoder.*.ffn.out=int8", "encoder.layers.0.*=f32", "*.cross.key=bf16"];
+    let parse = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect();
+    let mixed = LoadOptions { module_formats: parse(&exceptions), ..options(Format::Int4) };
+    let (_dir, output) = converted(&fixture, &mixed);
+    let dtype = |name: &str| read(&output)[name].0;
+    for (name, expected) in [
+        ("decoder.block.0.layer.2.DenseReluDense.wo.weight", Dtype::I8),
+        ("decoder.block.0.layer.2.DenseReluDense.wi.weight", Dtype::U8),
+        ("encoder.block.0.layer.1.DenseReluDense.wi.weight", Dtype::F32),
+        ("encoder.block.1.layer.1.DenseReluDense.wi.weight", Dtype::I8),
+        ("decoder.block.1.layer.1.EncDecAttention.v.weight", Dtype::BF16),
+    ] {
+        assert_eq!(dtype(name), expected, "{name}");
+    }
+    let original = fixture.load(&mixed);
+    for named in [vec![], parse(&exceptions)] {
+        let asked = LoadOptions { module_formats: named, ..options(Format::Int4) };
+        let model = Model::load(&output, &asked).unwrap();
+        assert!(results(&fixture, &model) == results(&fixture, &original));
+        assert_eq!(model.bytes(), original.bytes());
+    }
+    let found = inspect(Files::folder(&output).unwrap(), None).unwrap();
+    assert_eq!(found.stored_exceptions, mixed.module_formats);
+    assert_eq!(found.bytes(Format::Int4), original.bytes());
+    let other = LoadOptions { module_formats: parse(&["*.query=f32"]), ..options(Format::Int4) };
+    let error = Model::load(&output, &other).unwrap_err().to_string();
+    assert!(error.contains("*.query=f32") && error.contains("cannot be had"), "{error}");
+    let unused = LoadOptions { module_formats: parse(&["*.wo=f32"]), ..options(Format::Int4) };
+    let files = Files::folder(&fixture.folder).unwrap();
+    let error = convert(&files, &unused, &output.join("again")).unwrap_err().to_string();
+    assert!(error.contains("*.wo=f32") && error.contains("decoder.layers.*.ffn.out"), "{error}");
+}
+
+#[test]
+fn damaged_codes_are_typed_errors() {
+    const NAME: &str = "decoder.block.0.layer.2.DenseReluDense.wo.weight";
+    const WORDS: [(&str, &str); 3] = [("format", "seq2seq"), ("version", "1"), ("weights", "int4")];
+    let scale = format!("{NAME}.scale");
+    let (_dir, output) = converted(&fixture("t5_v1_0"), &options(Format::Int4));
+    let whole = read(&output);
+    let groups = whole[&scale].1[1];
+    type Damage<'a> = &'a dyn Fn(&mut Tensors);
+    let nan: Damage<'_> = &|t| {
+        let at = 2 * groups;
+        t.get_mut(&scale).unwrap().2[at..at + 2].copy_from_slice(&0x7fc0_u16.to_le_bytes());
+    };
+    let missing: Damage<'_> = &|t| drop(t.remove(&scale));
+    let narrow: Damage<'_> = &|t| {
+        let (_, shape, data) = t.get_mut(NAME).unwrap();
+        shape[1] -= 1;
+        data.truncate(shape[0] * shape[1]);
+    };
+    let wide: Damage<'_> = &|t| t.get_mut(NAME).unwrap().0 = Dtype::I8;
+    let cases = [
+        (nan, "output 1: a scale of NaN"),
+        (missing, ".scale"),
+        (narrow, "DenseReluDense.wo.weight"),
+        (wide, "said to be stored in int4, where it is U8"),
+    ];
+    for (damage, says) in cases {
+        let mut tensors = whole.clone();
+        damage(&mut tensors);
+        write(&output, &tensors, Some(&WORDS));
+        let error = Model::load(&output, &options(Format::Int4)).unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains(WEIGHTS), "{says}: {error}");
     }
 }

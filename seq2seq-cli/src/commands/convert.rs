@@ -13,8 +13,7 @@ pub(super) fn run(global: &Global, args: &ConvertArgs) -> Result<()> {
         .format
         .ok_or_else(|| Failure::input("--format is missing: say what to convert the weights to"))?;
     let files = load::files(global)?;
-    let done =
-        seq2seq_models::convert(&files, global.architecture.as_deref(), format, &args.output)?;
+    let done = seq2seq_models::convert(&files, &load::options(global, format), &args.output)?;
     let mut output = Output::open(None)?;
     let size = describe::bytes(usize::try_from(done.bytes).unwrap_or(usize::MAX));
     output.text(&format!(

@@ -130,8 +130,10 @@ impl Report<'_> {
         }
         table.row("parameters", describe::thousands(self.inspection.parameters()));
         if let Some(format) = self.inspection.stored {
-            table
-                .row("weights", format_args!("stored in {format}, the only format of this folder"));
+            let exceptions = self.inspection.stored_exceptions.iter();
+            let but: String = exceptions.map(|e| format!(", but for {e}")).collect();
+            let only = "the only format of this folder";
+            table.row("weights", format_args!("stored in {format}, {only}{but}"));
         }
         let memory = |f| format!("{f} {}", describe::bytes(self.inspection.bytes(f)));
         table.row("memory", self.formats().map(memory).collect::<Vec<_>>().join(", "));

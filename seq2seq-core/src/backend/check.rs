@@ -11,7 +11,8 @@ pub use choice::*;
 
 use super::{Epilogue, Lookup, Rows};
 use crate::{
-    DType, Error, Format, HostTensor, LinearSpec, NormKind, NormSpec, Ragged, Result, quant,
+    DType, Error, Format, HostTensor, LinearPart, LinearSpec, NormKind, NormSpec, Quantisation,
+    Ragged, Result, quant,
 };
 
 /// The sizes of a linear layer.
@@ -77,8 +78,8 @@ pub fn pack(spec: &LinearSpec, format: Format) -> Result<LinearShape> {
     const OP: &str = "pack";
     let mut shape = LinearShape { input: 0, product: 0, output: 0 };
     for (i, part) in spec.parts.iter().enumerate() {
-        let [rows, columns] = match part.weight.scales() {
-            Some((_, axis)) => quantised(&part.weight, axis, part.transposed, format)?,
+        let [rows, columns] = match part.weight.quantisation() {
+            Some(quantisation) => quantised(part, quantisation, format)?,
             None => float(OP, "weight", &part.weight)?,
         };
         let (output, input) = if part.transposed { (columns, rows) } else { (rows, columns) };
@@ -121,21 +122,20 @@ pub fn pack(spec: &LinearSpec, format: Format) -> Result<LinearShape> {
 }
 
 /// A weight that is quantised already gives the format that it was quantised for, and no other.
-fn quantised(
-    weight: &HostTensor,
-    axis: usize,
-    transposed: bool,
-    format: Format,
-) -> Result<[usize; 2]> {
+fn quantised(part: &LinearPart, quantisation: &Quantisation, format: Format) -> Result<[usize; 2]> {
     const OP: &str = "pack";
-    if format != Format::Int8 {
-        let reason = format!("weight is quantised to int8; {format} cannot be had from it");
+    let (its, outputs) = match quantisation {
+        Quantisation::Channels { axis, .. } => (Format::Int8, *axis),
+        Quantisation::Groups { .. } => (Format::Int4, 0),
+    };
+    if format != its {
+        let reason = format!("weight is quantised to {its}; {format} cannot be had from it");
         return Err(Error::invalid(OP, reason));
     }
-    if axis != usize::from(transposed) {
+    if outputs != usize::from(part.transposed) {
         return Err(Error::invalid(OP, "weight has its scales along the input, not the output"));
     }
-    Ok([weight.shape()[0], weight.shape()[1]])
+    Ok([part.weight.shape()[0], part.weight.shape()[1]])
 }
 
 /// For [`Backend::linear`](super::Backend::linear).

@@ -2,8 +2,9 @@
 
 use super::tolerance::{self, Approx, Product};
 use super::values::{Profile, Random, tensor, values};
-use super::{Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within};
-use crate::reference::Reference;
+use super::{Op, Outcome, Timed, bits, each, host, on_host, run_timed, width, within};
+use crate::quant::{group, row};
+use crate::reference::{Reference, linear::rows_of};
 use crate::{
     Activation, Backend, DType, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Result,
     SeqBackend,
@@ -139,7 +140,7 @@ impl Case {
         backend: &B,
         rows: std::ops::Range<usize>,
     ) -> Result<Prepared<B>> {
-        let upload = |x: HostTensor| backend.upload(&rows_of(&x, rows.clone()));
+        let upload = |x: HostTensor| backend.upload(&super::rows_of(&x, rows.clone()));
         Ok(Prepared {
             x: upload(self.x())?,
             layer: backend.pack(&self.spec(), self.format)?,
@@ -165,6 +166,38 @@ impl Case {
         Ok((0..self.rows * m).map(element).collect())
     }
 
+    /// What [`tolerance::linear`] asks for: |scale| · 510 row scales · Σ |level · group scale| + |b|.
+    fn int4_magnitude(&self) -> Result<Vec<f32>> {
+        let mut spec = self.spec_with(|v| v);
+        (spec.gated, spec.scale) = (false, spec.scale.abs());
+        for part in &mut spec.parts {
+            let mut w = rows_of(part);
+            let outputs = w.len() / self.input;
+            for channel in w.chunks_mut(self.input) {
+                let (mut codes, mut scales) =
+                    (vec![0; self.input], vec![0.0; group::groups(self.input)]);
+                group::quantise(channel, &mut codes, &mut scales);
+                for (k, (w, code)) in channel.iter_mut().zip(codes).enumerate() {
+                    let level = f32::from(group::LEVELS[usize::from(code)]);
+                    *w = (level * scales[k / group::GROUP]).abs();
+                }
+            }
+            part.weight = host(outputs, self.input, &w);
+            part.transposed = false;
+            let bias = part.bias.as_ref().map(|b| b.to_f32().into_iter().map(f32::abs).collect());
+            part.bias = bias.map(|b: Vec<f32>| tensor(DType::F32, vec![outputs], &b));
+        }
+        let layer = Reference.pack(&spec, Format::F32)?;
+        let mut x = self.x().to_f32();
+        for row in x.chunks_mut(self.input) {
+            let scale = row::Affine::of(row::extremes(row)).scale;
+            row.fill(510.0 * scale);
+        }
+        on_host(&Reference, &host(self.rows, self.input, &x), |x| {
+            Reference.linear(x, &layer, Epilogue::NONE)
+        })
+    }
+
     /// The bounds of scale · x Wᵀ + b, before the epilogue.
     fn products(&self) -> Result<Vec<Approx>> {
         let run = |map: fn(f32) -> f32| {
@@ -174,7 +207,11 @@ impl Case {
             let x = host(self.rows, self.input, &x);
             on_host(&Reference, &x, |x| Reference.linear(x, &layer, Epilogue::NONE))
         };
-        let (value, magnitude) = (run(|v| v)?, run(f32::abs)?);
+        let value = run(|v| v)?;
+        let magnitude = match self.format {
+            Format::Int4 => self.int4_magnitude()?,
+            _ => run(f32::abs)?,
+        };
         let (x, spec) = (self.x().to_f32(), self.spec());
         let bias: Vec<f32> = match self.bias {
             true => {
@@ -314,30 +351,70 @@ pub fn int8_sums_are_exact<B: SeqBackend>(backend: &B) -> Outcome {
             seed,
             ..Case::plain(rows, input, output)
         };
-        let (mut x, mut w) = (case.x().to_f32(), case.spec().parts[0].weight.to_f32());
-        let mut random = Random::new(seed);
-        for row in x.chunks_mut(input) {
-            // A single value is the end on one side of zero.
-            let zero = if input == 1 {
-                0.0
-            } else {
-                [0, 127, 254, random.below(255)][random.below(4)] as f32
-            };
-            row.iter_mut().for_each(|v| *v = (*v + 127.0) - zero);
-            row[0] = 254.0 - zero;
-            row[input - 1] = if input == 1 { 254.0 } else { -zero };
-        }
+        let (x, mut w) = (integers_with_a_zero(&case), case.spec().parts[0].weight.to_f32());
         w.chunks_mut(input).for_each(|channel| channel[0] = 127.0);
-        let weight = tensor(DType::F32, vec![output, input], &w);
-        let layer = backend.pack(&LinearSpec::single(weight, None), Format::Int8)?;
-        let got = on_host(backend, &host(rows, input, &x), |x| {
-            backend.linear(x, &layer, Epilogue::NONE)
-        })?;
-        let dot = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>();
-        let sums: Vec<f32> =
-            x.chunks(input).flat_map(|x| w.chunks(input).map(move |w| dot(x, w))).collect();
-        bits("int8 sums", &sums, &got)
+        sums_are_exact(backend, Format::Int8, &case, &x, &w)
     })
+}
+
+/// int4 on weights that are levels times a power of two, and rows as in [`int8_sums_are_exact`]: no sum of any order is
+/// rounded.
+pub fn int4_sums_are_exact<B: SeqBackend>(backend: &B) -> Outcome {
+    let shape = (1..=40usize, 1..=400usize, width(), 0..1000u64);
+    each(shape, |&(rows, input, output, seed)| {
+        let case = Case { x: Profile::Integers, seed, ..Case::plain(rows, input, output) };
+        let mut random = Random::new(seed + 1);
+        let mut w = vec![0.0; output * input];
+        for group in w.chunks_mut(input).flat_map(|channel| channel.chunks_mut(group::GROUP)) {
+            let scale = [1.0, 2.0, -1.0][random.below(3)];
+            group.iter_mut().for_each(|w| *w = scale * f32::from(group::LEVELS[random.below(16)]));
+            // Two levels of which one is a prime above the others fix the scale; a weight alone may be any level.
+            match group {
+                [] => {}
+                [alone] => *alone = 0.0,
+                [first, .., last] => {
+                    *first = scale * f32::from(group::LEVELS[0]);
+                    *last = scale * f32::from(group::LEVELS[1 + random.below(7)]);
+                }
+            }
+        }
+        sums_are_exact(backend, Format::Int4, &case, &integers_with_a_zero(&case), &w)
+    })
+}
+
+/// Rows of whole numbers over a range of 254, each with a zero point of its own.
+fn integers_with_a_zero(case: &Case) -> Vec<f32> {
+    let (mut x, input) = (case.x().to_f32(), case.input);
+    let mut random = Random::new(case.seed);
+    for row in x.chunks_mut(input) {
+        // A single value is the end on one side of zero.
+        let zero = [0, 127, 254, random.below(255)][random.below(4)];
+        let zero = if input == 1 { 0.0 } else { zero as f32 };
+        row.iter_mut().for_each(|v| *v = (*v + 127.0) - zero);
+        row[0] = -zero;
+        row[input - 1] = 254.0 - zero;
+    }
+    x
+}
+
+/// The layer of `w` gives what integers give, to the bit.
+fn sums_are_exact<B: Backend>(
+    backend: &B,
+    format: Format,
+    case: &Case,
+    x: &[f32],
+    w: &[f32],
+) -> Outcome {
+    let (input, output) = (case.input, case.output());
+    let weight = tensor(DType::F32, vec![output, input], w);
+    let layer = backend.pack(&LinearSpec::single(weight, None), format)?;
+    let got = on_host(backend, &host(case.rows, input, x), |x| {
+        backend.linear(x, &layer, Epilogue::NONE)
+    })?;
+    let dot = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>();
+    let sums: Vec<f32> =
+        x.chunks(input).flat_map(|x| w.chunks(input).map(move |w| dot(x, w))).collect();
+    bits(&format!("{format} sums"), &sums, &got)
 }
 
 /// Each activation on its own, at points where the product is exact: its stated error and nothing else.
@@ -375,7 +452,7 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
     })
 }
 
-/// A row that holds NaN gives NaN in every column (int8: infinity too), and leaves the other rows alone.
+/// A row that holds NaN gives NaN in every column (int8, int4: infinity too), and leaves the other rows alone.
 pub fn propagates_nan<B: SeqBackend>(backend: &B) -> Outcome {
     let place = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
     let bad = proptest::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..]);
@@ -390,7 +467,7 @@ pub fn propagates_nan<B: SeqBackend>(backend: &B) -> Outcome {
         let got = Prepared { x, ..Linear::prepare(backend, case)? }.run(backend)?;
         let got = backend.download(&got)?;
         let mut expected = Linear::run(backend, case)?;
-        if bad.is_nan() || case.format == Format::Int8 {
+        if bad.is_nan() || case.format.quantises_rows() {
             expected[row * m..][..m].fill(f32::NAN);
         } else {
             // An infinite sum may come out of an activation as NaN or as its limit. The other rows must not notice.

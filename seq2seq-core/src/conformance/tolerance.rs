@@ -17,12 +17,12 @@
 //! | GELU (both), SiLU, quick GELU | [`GATE`] (abs f(x) + min(abs x, 6) / 4) |
 //! | tanh | [`TANH`] relative |
 //!
-//! **Underflow.** f32 and int8 operations lose at most 2⁻¹⁴⁹ each. The bf16 dot product instructions of x86 and Arm take
+//! **Underflow.** f32, int8 and int4 operations lose at most 2⁻¹⁴⁹ each. The bf16 dot product instructions of x86 and Arm take
 //! subnormal operands as zero and flush subnormal results: in bf16 each may lose 2⁻¹²⁶.
 //!
 //! **Not judged.** Where a bound is infinite (a value that f32 cannot hold on the way) nothing is compared.
 
-use crate::{Activation, Format, reference};
+use crate::{Activation, Format, quant::group, reference};
 
 /// The rounding error of one f32 operation.
 pub const U: f64 = 1.0 / (1u64 << 24) as f64;
@@ -153,7 +153,8 @@ impl Approx {
 pub struct Product {
     /// scale · x Wᵀ + b of the reference, rounded to f32.
     pub value: f32,
-    /// |scale| · |x| |W|ᵀ + |b| of the reference.
+    /// |scale| · |x| |W|ᵀ + |b| of the reference. In int4 |x| is 510 row scales and |W| that of the levels: q less any
+    /// byte as the zero that is stored, and that zero itself, are at most 255 each.
     pub magnitude: f32,
     /// b
     pub bias: f32,
@@ -171,6 +172,11 @@ pub struct Product {
 /// int8: the integer sum is exact. Its conversion, the product of the scales, the product with it and the bias
 /// round: γ(4) (|product| + |bias|), whatever K is. The product of two small scales may be subnormal, off by 2⁻¹⁵⁰,
 /// times a sum below 2³¹.
+///
+/// int4: the sum of a group is an integer below 2²⁴, exact in f32; so is a level times a scale. The products with the
+/// scales of the groups and their sums round, and so do the product of the zero point and its factor, the two scales
+/// and the bias: γ(2 groups + 5) · magnitude. The zero point may leave in f32, once for all groups, and need not
+/// leave each group exactly; so the magnitude counts rows as they are stored.
 pub fn linear(format: Format, p: Product) -> Approx {
     let (value, bias) = (f64::from(p.value), f64::from(p.bias));
     let underflow = |smallest: f64| 3.0 * smallest * p.terms as f64 * f64::from(p.largest);
@@ -180,6 +186,10 @@ pub fn linear(format: Format, p: Product) -> Approx {
             gamma(p.terms + 2) * f64::from(p.magnitude) + underflow(f32::MIN_POSITIVE.into())
         }
         Format::Int8 => gamma(4) * (value.abs() + 2.0 * bias.abs()) + SUBNORMAL * 2f64.powi(31),
+        Format::Int4 => {
+            let roundings = 2 * group::groups(p.terms) + 5;
+            gamma(roundings) * f64::from(p.magnitude) + underflow(SUBNORMAL)
+        }
     };
     // The reference's own roundings, of value and magnitude.
     Approx { value, error: error * (1.0 + 2.0 * U) + U * value.abs() + SUBNORMAL }

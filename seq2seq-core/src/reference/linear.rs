@@ -5,10 +5,15 @@
 //!   Weights are rounded without `scale`; the sum is scaled.
 //! - int8: [`quant::channel`] for each output channel, [`quant::row`] for each row, exact integer sums Σ (q - z) w, then
 //!   sum · row scale · channel scale, where the channel scale is the f32 product of the quantiser's and `scale`.
+//! - int4: [`quant::group`] for each output channel, [`quant::row`] for each row; the exact integer sums of the groups
+//!   times their scales are summed in f64, then times the row scale and `scale`.
 
 use super::{Tensor, activation};
 use crate::backend::check::{self, LinearShape};
-use crate::{Epilogue, Format, LinearPart, LinearSpec, Result, Rows, quant};
+use crate::{
+    Epilogue, Format, LinearPart, LinearSpec, Quantisation, Result, Rows,
+    quant::{self, group},
+};
 use half::bf16;
 
 /// A layer in the layout of its definition: one run of `input` weights an output channel.
@@ -28,6 +33,8 @@ enum Weights {
     Bf16(Vec<f32>),
     /// Values, and a scale a channel.
     Int8(Vec<i8>, Vec<f32>),
+    /// Levels, and a scale for each group of a channel.
+    Int4(Vec<i8>, Vec<f32>),
 }
 
 /// `v` rounded to bf16.
@@ -35,8 +42,20 @@ fn round(v: f32) -> f32 {
     bf16::from_f32(v).to_f32()
 }
 
+/// The integers of a row of activations, less its zero point, and its scale.
+fn quantise(x: &[f32]) -> (Vec<i32>, f64) {
+    let mut q = vec![0; x.len()];
+    let row = quant::row::quantise(x, &mut q);
+    (q.into_iter().map(|q| i32::from(q) - row.zero).collect(), row.scale.into())
+}
+
+/// An exact sum of products.
+fn sum(x: &[i32], w: &[i8]) -> f64 {
+    x.iter().zip(w).map(|(&x, &w)| x * i32::from(w)).sum::<i32>().into()
+}
+
 /// `[out, in]` of a part, whichever way it lies.
-fn rows_of(part: &LinearPart) -> Vec<f32> {
+pub(crate) fn rows_of(part: &LinearPart) -> Vec<f32> {
     let values = part.weight.to_f32();
     if !part.transposed {
         return values;
@@ -46,6 +65,20 @@ fn rows_of(part: &LinearPart) -> Vec<f32> {
         .flat_map(|o| (0..input).map(move |i| (o, i)))
         .map(|(o, i)| values[i * output + o])
         .collect()
+}
+
+/// The codes of a part and the scales of their groups: those that it has, or those that its weights are quantised to.
+fn codes_of(part: &LinearPart, input: usize) -> (Vec<u8>, Vec<f32>) {
+    if let Some(Quantisation::Groups { scales }) = part.weight.quantisation() {
+        return (part.weight.bytes().to_vec(), scales.to_vec());
+    }
+    let (values, groups) = (rows_of(part), group::groups(input));
+    let (mut codes, mut scales) = (vec![0; values.len()], vec![0.0; values.len() / input * groups]);
+    let channels = values.chunks(input).zip(codes.chunks_mut(input));
+    for ((v, codes), scales) in channels.zip(scales.chunks_mut(groups)) {
+        group::quantise(v, codes, scales);
+    }
+    (codes, scales)
 }
 
 impl Linear {
@@ -62,8 +95,18 @@ impl Linear {
                     channels.map(|(v, q)| quant::channel::quantise(v, q) * spec.scale).collect();
                 Weights::Int8(quantised, scales)
             }
+            Format::Int4 => {
+                let parts = spec.parts.iter().map(|part| codes_of(part, shape.input));
+                let (codes, scales): (Vec<_>, Vec<_>) = parts.unzip();
+                let level = |code: u8| group::LEVELS[usize::from(code)];
+                let levels = codes.into_iter().flatten().map(level).collect();
+                Weights::Int4(levels, scales.into_iter().flatten().collect())
+            }
         };
-        let (Weights::F32(checked) | Weights::Bf16(checked) | Weights::Int8(_, checked)) = &weights;
+        let (Weights::F32(checked)
+        | Weights::Bf16(checked)
+        | Weights::Int8(_, checked)
+        | Weights::Int4(_, checked)) = &weights;
         check::finite("pack", "weight", checked)?;
         let bias = spec.parts.iter().flat_map(|p| match &p.bias {
             Some(bias) => bias.to_f32(),
@@ -86,14 +129,18 @@ impl Linear {
                 w.chunks(k).map(|w| dot(&x, w)).collect()
             }
             Weights::Int8(w, scales) => {
-                let mut q = vec![0; k];
-                let row = quant::row::quantise(x, &mut q);
-                let scale = f64::from(row.scale);
-                let sum = |w: &[i8]| -> i32 {
-                    q.iter().zip(w).map(|(&q, &w)| (i32::from(q) - row.zero) * i32::from(w)).sum()
-                };
+                let (x, scale) = quantise(x);
                 let channels = w.chunks(k).zip(scales);
-                channels.map(|(w, &c)| f64::from(sum(w)) * scale * f64::from(c)).collect()
+                channels.map(|(w, &c)| sum(&x, w) * scale * f64::from(c)).collect()
+            }
+            Weights::Int4(w, scales) => {
+                let (x, scale) = quantise(x);
+                let channel = |(w, scales): (&[i8], &[f32])| -> f64 {
+                    let groups = x.chunks(group::GROUP).zip(w.chunks(group::GROUP)).zip(scales);
+                    groups.map(|((x, w), &g)| sum(x, w) * f64::from(g)).sum()
+                };
+                let channels = w.chunks(k).zip(scales.chunks(group::groups(k)));
+                channels.map(|c| channel(c) * scale * f64::from(self.scale)).collect()
             }
         };
         sums.iter().zip(&self.bias).map(|(&s, &b)| s + f64::from(b)).collect()

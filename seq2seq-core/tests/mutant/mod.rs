@@ -15,6 +15,7 @@ pub(crate) enum Fault {
     Bf16AsF32,
     Int8AsBf16,
     Int8Symmetric,
+    Int4AsInt8,
     GateAndUpSwapped,
     ScaleForgotten,
     ScaleOnBias,
@@ -149,6 +150,7 @@ impl Backend for Mutant {
         let format = match (self.0, format) {
             (Fault::Bf16AsF32, Format::Bf16) => Format::F32,
             (Fault::Int8AsBf16, Format::Int8) => Format::Bf16,
+            (Fault::Int4AsInt8, Format::Int4) => Format::Int8,
             (_, format) => format,
         };
         Ok((format, Reference.pack(&spec, format)?))

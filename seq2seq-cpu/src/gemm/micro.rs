@@ -12,22 +12,30 @@
 //! **Each sum is one chain over rising k**, whatever the number of rows in the tile: a row has the same bits alone and
 //! in any batch. Nothing else may decide the order of a summation.
 //!
-//! All kernels share one body, [`tile`], generic over the instructions, [`Dot`]. A file per kernel holds its
-//! instructions, its layout, and the entry points that enable the instructions.
+//! All kernels share one body, [`chain::tile`], generic over the instructions, [`Dot`]; those of int4, whose sums are
+//! scaled group by group, have another, [`grouped::tile`]. A file per kernel holds its instructions, its layout, and the
+//! entry points that enable the instructions.
 
 use super::lhs::{Element, Tail};
-use crate::memory::{For, prefetch};
 use bytemuck::cast_slice;
+use chain::Dot;
+use seq2seq_core::quant::group::{GROUP, groups};
 
 /// Declares a [`MicroKernel`] and its entry points, one for each number of rows and each way to fetch ahead.
 macro_rules! micro_kernel {
+    ($(#[$feature:meta])? $name:literal: grouped $dot:ty, $($rest:tt)*) => {
+        micro_kernel! { @ grouped $(#[$feature])? $name: $dot, $($rest)* }
+    };
+    ($(#[$feature:meta])? $name:literal: $dot:ty, $($rest:tt)*) => {
+        micro_kernel! { @ chain $(#[$feature])? $name: $dot, $($rest)* }
+    };
     (
-        $(#[$target_feature:meta])?
+        @ $body:ident $(#[$target_feature:meta])?
         $name:literal: $dot:ty, $lhs:expr, $layout:expr, rows [$($rows:literal)*]
     ) => {
         /// What the name of this file says.
         pub(in crate::gemm) static KERNEL: $crate::gemm::micro::MicroKernel = {
-            use $crate::gemm::micro::{MicroKernel, RawTile, tile};
+            use $crate::gemm::micro::{$body::tile, MicroKernel, RawTile};
 
             $(#[$target_feature])?
             unsafe fn entry<const ROWS: usize, const SHARE: bool>(raw: &RawTile) {
@@ -51,7 +59,13 @@ mod f32f32_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
 mod f32f32_avx512_12x32;
 #[cfg(target_arch = "x86_64")]
+mod i16i4_avx2_4x16;
+#[cfg(target_arch = "x86_64")]
 mod i16i8_avx2_6x16;
+#[cfg(target_arch = "x86_64")]
+mod u8i4_avx2_4x16;
+#[cfg(target_arch = "x86_64")]
+mod u8i4_avx512_12x32;
 #[cfg(target_arch = "x86_64")]
 mod u8i8_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
@@ -62,14 +76,21 @@ mod f32bf16_neon_6x16;
 #[cfg(target_arch = "aarch64")]
 mod f32f32_neon_6x16;
 #[cfg(target_arch = "aarch64")]
+mod i8i4_neon_4x16;
+#[cfg(target_arch = "aarch64")]
+mod i8i4_neondot_4x16;
+#[cfg(target_arch = "aarch64")]
 mod i8i8_neon_6x16;
 #[cfg(target_arch = "aarch64")]
 mod i8i8_neondot_6x16;
 
 mod f32bf16_scalar_4x8;
 mod f32f32_scalar_4x8;
+mod i8i4_scalar_4x8;
 mod i8i8_scalar_4x8;
 
+mod chain;
+mod grouped;
 pub(super) mod output;
 mod select;
 #[cfg(test)]
@@ -83,12 +104,13 @@ pub(super) struct Layout {
     /// Consecutive k of one column that stand together; the last unit is filled up with zeros.
     pub(super) unit: usize,
     /// Columns that many apart stand side by side: with 16 the order is 0, 16, 1, 17, ..., so that one load holds
-    /// bf16 for two vectors of 16. With `columns` they stand one after the other.
+    /// bf16 for two vectors of 16. With `columns` they stand one after the other. In int4 this is said of the scales.
     pub(super) stride: usize,
     /// The type of the weights.
     pub(super) weight: Weight,
-    /// Whether the panel begins with the negated sum of each column's weights, as i32. Activations whose zero is stored
-    /// as some integer z make a sum too large by z times the sum of the weights, so it starts from z times this.
+    /// Whether the panel begins with the negated sum of each column's weights, as i32, in int4 as f32. Activations whose
+    /// zero is stored as some integer z make a sum too large by z times the sum of the weights, so it starts from z
+    /// times this.
     pub(super) sums: bool,
 }
 
@@ -98,17 +120,10 @@ pub(super) enum Weight {
     F32,
     Bf16,
     I8,
-}
-
-impl Weight {
-    /// Bytes of one weight.
-    pub(super) const fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 => 2,
-            Self::I8 => 1,
-        }
-    }
+    /// Codes of [`quant::group`](seq2seq_core::quant::group). Each group of k of a panel is its units and then a bf16
+    /// scale a column. A byte of a unit holds in its low half the code of a place in the first half of the columns, in
+    /// its high half the code of the same place in the second.
+    I4,
 }
 
 impl Layout {
@@ -122,14 +137,22 @@ impl Layout {
         Self { sums: true, ..Self::plain(columns, unit, weight) }
     }
 
+    /// Codes in groups, with the scales of columns `c` and `c + stride` side by side.
+    const fn grouped(columns: usize, unit: usize, stride: usize, sums: bool) -> Self {
+        Self { columns, unit, stride, weight: Weight::I4, sums }
+    }
+
     /// Columns `c` and `c + stride` side by side, one k a unit.
     const fn interleaved(columns: usize, stride: usize, weight: Weight) -> Self {
         Self { columns, unit: 1, stride, weight, sums: false }
     }
 
-    /// Units of a reduction over `input` columns.
+    /// Units of a reduction over `input` columns: of whole groups in int4.
     pub(super) fn units(&self, input: usize) -> usize {
-        input.div_ceil(self.unit)
+        match self.weight {
+            Weight::I4 => groups(input) * (GROUP / self.unit),
+            _ => input.div_ceil(self.unit),
+        }
     }
 
     /// Bytes of the sums at the head of a panel.
@@ -137,18 +160,38 @@ impl Layout {
         if self.sums { self.columns * size_of::<i32>() } else { 0 }
     }
 
-    /// Bytes of one unit of all columns.
-    pub(super) fn unit_bytes(&self) -> usize {
-        self.columns * self.unit * self.weight.size()
+    /// Bytes of `units` units of all columns, scales of groups included.
+    pub(super) fn unit_bytes(&self, units: usize) -> usize {
+        let weights = units * self.columns * self.unit;
+        match self.weight {
+            Weight::F32 => weights * 4,
+            Weight::Bf16 => weights * 2,
+            Weight::I8 => weights,
+            Weight::I4 => weights / 2 + units * self.unit / GROUP * self.columns * 2,
+        }
+    }
+
+    /// Bytes that a kernel passes in one step: a unit of all columns, in int4 a group.
+    pub(super) fn step_bytes(&self) -> usize {
+        self.unit_bytes(if self.weight == Weight::I4 { GROUP / self.unit } else { 1 })
     }
 
     /// Bytes of a panel with `units` units a column.
     pub(super) fn panel_bytes(&self, units: usize) -> usize {
-        self.header_bytes() + units * self.unit_bytes()
+        self.header_bytes() + self.unit_bytes(units)
     }
 
-    /// The column that stands at place `i` of each unit.
+    /// The column whose weights stand at place `i` of each unit.
     pub(super) fn column_at(&self, i: usize) -> usize {
+        if self.weight == Weight::I4 { i } else { self.side_by_side(i) }
+    }
+
+    /// The column whose scale stands at place `i` of each group.
+    pub(super) fn scale_at(&self, i: usize) -> usize {
+        self.side_by_side(i)
+    }
+
+    fn side_by_side(&self, i: usize) -> usize {
         let side_by_side = self.columns / self.stride;
         i % side_by_side * self.stride + i / side_by_side
     }
@@ -239,7 +282,7 @@ impl MicroKernel {
         fetch: Fetch,
         sums: &mut Sums,
     ) {
-        let unit_bytes = self.layout.unit_bytes();
+        let step_bytes = self.layout.step_bytes();
         let x_bytes = units * self.layout.unit * self.lhs.size();
         assert!(1 <= rows && rows <= self.tiles.len());
         assert_eq!(panel.len(), self.layout.panel_bytes(units));
@@ -249,10 +292,10 @@ impl MicroKernel {
         }
         let weights = panel[self.layout.header_bytes()..].as_ptr();
         let (share, ahead, ahead_step) = match fetch {
-            Fetch::Ahead(bytes) => (false, weights.wrapping_add(bytes), unit_bytes),
+            Fetch::Ahead(bytes) => (false, weights.wrapping_add(bytes), step_bytes),
             Fetch::Share { tile, tiles } => {
-                let begin = panel.len() + units * unit_bytes / tiles * tile;
-                (true, weights.wrapping_add(begin), unit_bytes / tiles)
+                let begin = panel.len() + self.layout.unit_bytes(units) / tiles * tile;
+                (true, weights.wrapping_add(begin), step_bytes / tiles)
             }
         };
         let raw = RawTile {
@@ -282,78 +325,7 @@ struct RawTile {
     header: *const u8,
     weights: *const u8,
     sums: *mut f32,
+    /// What is brought nearer in the first step, and how far on in the next.
     ahead: *const u8,
     ahead_step: usize,
-}
-
-/// The instructions of a kernel whose panels are `NV` vectors wide.
-///
-/// # Safety
-/// Callers of any method have the instructions, and pointers to as many bytes as the method reads or writes.
-/// All methods are `#[inline(always)]`, so that they are compiled with the instructions of the entry point.
-trait Dot<const NV: usize> {
-    /// A vector of sums.
-    type Sum: Copy;
-    /// A vector of weights.
-    type Weights: Copy;
-    /// A unit of a row in every lane.
-    type Lhs: Copy;
-    /// Lanes of a vector of sums.
-    const LANES: usize;
-    /// Bytes of a unit of a row.
-    const LHS_BYTES: usize;
-    /// Bytes of a unit of all columns.
-    const PANEL_BYTES: usize;
-
-    /// What the sums of a row start from; `header` is the beginning of the panel, `zero` the tail of the row. Kernels
-    /// whose panels have no sums read neither.
-    unsafe fn start(header: *const u8, zero: *const u8) -> [Self::Sum; NV];
-    /// A unit of every column.
-    unsafe fn weights(w: *const u8) -> [Self::Weights; NV];
-    /// A unit of a row.
-    unsafe fn lhs(x: *const u8) -> Self::Lhs;
-    /// sum + x · w
-    unsafe fn dot(sum: Self::Sum, x: Self::Lhs, w: Self::Weights) -> Self::Sum;
-    /// Writes `LANES` sums as f32.
-    unsafe fn store(sum: Self::Sum, to: *mut f32);
-}
-
-/// The body of every kernel: `ROWS` rows times one panel.
-///
-/// # Safety
-/// The caller has the instructions of `D`; the pointers of `t` are good for the sizes that `MicroKernel::multiply` checks.
-#[inline(always)]
-unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const SHARE: bool>(t: &RawTile) {
-    // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each.
-    unsafe {
-        let mut sums = [D::start(t.header, t.zeros); ROWS];
-        for (m, row) in sums.iter_mut().enumerate().skip(1) {
-            *row = D::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
-        }
-        let (mut x, mut w, mut ahead) = (t.x, t.weights, t.ahead);
-        for _ in 0..t.units {
-            let weights = D::weights(w);
-            if SHARE {
-                prefetch(ahead, For::ReadingLater);
-            } else {
-                for line in 0..D::PANEL_BYTES.div_ceil(64) {
-                    prefetch(ahead.wrapping_add(64 * line), For::Reading);
-                }
-            }
-            for (m, row) in sums.iter_mut().enumerate() {
-                let unit = D::lhs(x.add(m * t.x_stride));
-                for (sum, w) in row.iter_mut().zip(weights) {
-                    *sum = D::dot(*sum, unit, w);
-                }
-            }
-            x = x.add(D::LHS_BYTES);
-            w = w.add(D::PANEL_BYTES);
-            ahead = ahead.wrapping_add(t.ahead_step);
-        }
-        for (m, row) in sums.iter().enumerate() {
-            for (v, &sum) in row.iter().enumerate() {
-                D::store(sum, t.sums.add((m * NV + v) * D::LANES));
-            }
-        }
-    }
 }

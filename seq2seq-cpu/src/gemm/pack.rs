@@ -10,14 +10,18 @@ use super::{
 };
 use crate::{
     isa::Isa,
-    kernels::{quantise::quantise_channel, round::round},
+    kernels::{
+        quantise::{quantise_channel, quantise_groups, sum_of_groups},
+        round::round,
+    },
     memory::{Buffer, Chunks},
     threads::Threads,
 };
 use bytemuck::{Pod, cast_slice_mut};
 use seq2seq_core::{
-    Format, LinearPart, LinearSpec, Result,
+    Format, LinearPart, LinearSpec, Quantisation, Result,
     backend::check::{self, LinearShape},
+    quant::group::{GROUP, ZERO, groups},
 };
 use std::{
     ops::Range,
@@ -34,6 +38,14 @@ struct Run<'a> {
     outputs: Range<usize>,
     /// The first column in the panel.
     column: usize,
+}
+
+/// The codes of int4 that the part of `run` holds, and the scales of their groups; `None` where it holds weights.
+fn codes_of<'a>(run: &Run<'a>) -> Option<(&'a [u8], &'a [f32])> {
+    match run.part.weight.quantisation()? {
+        Quantisation::Groups { scales } => Some((run.part.weight.bytes(), scales)),
+        Quantisation::Channels { .. } => None,
+    }
 }
 
 /// Where the columns of panels come from.
@@ -137,7 +149,10 @@ impl Packer<'_> {
         let input = self.source.shape.input;
         let mut staging = Staging::new(self.layout.columns, input);
         for run in self.source.runs(panel) {
-            staging.read(&run, input);
+            // Codes are taken as they are, further down.
+            if self.layout.weight != Weight::I4 || codes_of(&run).is_none() {
+                staging.read(&run, input);
+            }
             if let Some(bias) = &run.part.bias {
                 let columns = run.column..run.column + run.outputs.len();
                 bias.read_f32(run.outputs.start, &mut target.bias[columns]);
@@ -147,9 +162,7 @@ impl Packer<'_> {
         target.scale.fill(self.source.spec.scale);
         match self.layout.weight {
             Weight::F32 => {
-                self.interleave(&staging, body, |x, out: &mut [f32]| {
-                    out[..x.len()].copy_from_slice(x);
-                });
+                self.interleave(&staging, body, |x, out: &mut [f32]| out.copy_from_slice(x));
                 finite_to(f32::MAX, &staging.values)
             }
             Weight::Bf16 => {
@@ -171,10 +184,70 @@ impl Packer<'_> {
                 }
                 target.scale.iter().all(|s| s.is_finite())
             }
+            Weight::I4 => {
+                let (columns, groups) = (self.layout.columns, groups(input));
+                let mut codes = Buffer::<u8>::zeroed(columns * groups * GROUP);
+                let mut scales = Buffer::<f32>::zeroed(columns * groups);
+                let mut scales_of = scales.chunks_exact_mut(groups).enumerate();
+                let mut stored = [None; MAX_COLUMNS];
+                for run in self.source.runs(panel) {
+                    let Some((codes, scales)) = codes_of(&run) else { continue };
+                    let channels = codes.chunks_exact(input).zip(scales.chunks_exact(groups));
+                    let channels = channels.skip(run.outputs.start).take(run.outputs.len());
+                    let places = stored[run.column..].iter_mut();
+                    places.zip(channels).for_each(|(place, channel)| *place = Some(channel));
+                }
+                let sums = self.interleave(&staging, &mut codes, |x, out: &mut [u8]| {
+                    let (x, out) = (x.as_chunks().0, out.as_chunks_mut().0);
+                    let (column, scales) = scales_of.next().unwrap_or_default();
+                    match stored[column] {
+                        None => quantise_groups(self.isa, x, out, scales),
+                        Some((codes, their)) => {
+                            out.as_flattened_mut()[..codes.len()].copy_from_slice(codes);
+                            out.as_flattened_mut()[codes.len()..].fill(ZERO);
+                            scales.copy_from_slice(their);
+                            sum_of_groups(out, scales)
+                        }
+                    }
+                });
+                if self.layout.sums {
+                    for (negated, sum) in cast_slice_mut::<_, f32>(header).iter_mut().zip(sums) {
+                        *negated = -sum as f32;
+                    }
+                }
+                self.join_halves(&codes, &scales, body);
+                scales.iter().all(|s| s.is_finite())
+            }
+        }
+    }
+
+    /// Writes a panel of int4 from its codes, a byte each and otherwise in the order of the panel, and the scales of each
+    /// column.
+    fn join_halves(&self, codes: &[u8], scales: &[f32], panel: &mut [u8]) {
+        let Layout { columns, unit, .. } = self.layout;
+        let groups = scales.len() / columns;
+        let group_codes = codes.chunks_exact(columns * GROUP);
+        for (g, (codes, out)) in
+            group_codes.zip(panel.chunks_exact_mut(self.layout.step_bytes())).enumerate()
+        {
+            let (joined, out_scales) = out.split_at_mut(columns * GROUP / 2);
+            let half = columns * unit / 2;
+            for (unit, out) in codes.chunks_exact(2 * half).zip(joined.chunks_exact_mut(half)) {
+                let (low, high) = unit.split_at(half);
+                for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+                    *out = low | high << 4;
+                }
+            }
+            for (place, out) in out_scales.chunks_exact_mut(2).enumerate() {
+                let scale = scales[self.layout.scale_at(place) * groups + g];
+                // A bf16: the lower half is zero.
+                out.copy_from_slice(&((scale.to_bits() >> 16) as u16).to_ne_bytes());
+            }
         }
     }
 
     /// Writes a panel: each column converted by `convert`, then unit by unit side by side. Gives what `convert` gave.
+    /// Columns are given with the zeros that fill up the last unit.
     fn interleave<T: Pod, R>(
         &self,
         staging: &Staging,
@@ -188,7 +261,7 @@ impl Packer<'_> {
         let results = columns
             .chunks_exact_mut(stride)
             .enumerate()
-            .map(|(c, out)| convert(staging.column(c, input), &mut out[..input]))
+            .map(|(c, out)| convert(staging.column(c, length), &mut out[..length]))
             .collect();
         let starts: Vec<usize> =
             (0..self.layout.columns).map(|i| self.layout.column_at(i) * stride).collect();

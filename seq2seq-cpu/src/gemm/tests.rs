@@ -5,7 +5,11 @@ use super::*;
 use crate::threads::Threads;
 use seq2seq_core::{
     Activation, DType, Format, HostTensor, LinearPart, LinearSpec,
-    quant::{self, row::Affine},
+    quant::{
+        self,
+        group::{GROUP, LEVELS, groups},
+        row::Affine,
+    },
 };
 use std::sync::Arc;
 
@@ -52,10 +56,17 @@ fn operand(format: Format, run: &[f32], row: bool) -> (Vec<f32>, f64) {
             crate::kernels::round::round(Isa::Scalar, run, &mut rounded);
             (rounded, 1.0)
         }
-        Format::Int8 if row => {
+        Format::Int8 | Format::Int4 if row => {
             let mut q = vec![0; run.len()];
             let Affine { scale, zero, .. } = quant::row::quantise(run, &mut q);
             (q.into_iter().map(|q| (i32::from(q) - zero) as f32).collect(), scale.into())
+        }
+        Format::Int4 => {
+            let (mut codes, mut scales) = (vec![0; run.len()], vec![0.0; groups(run.len())]);
+            quant::group::quantise(run, &mut codes, &mut scales);
+            let scales = scales.iter().flat_map(|&s| std::iter::repeat_n(s, GROUP));
+            let levels = codes.into_iter().map(|c| f32::from(LEVELS[usize::from(c)]));
+            (levels.zip(scales).map(|(l, s)| l * s).collect(), 1.0)
         }
         Format::Int8 => {
             let mut q = vec![0; run.len()];
@@ -76,7 +87,11 @@ fn expected(format: Format, spec: &LinearSpec, x: &[f32], input: usize) -> Vec<(
         .map(|((x, x_scale), ((w, w_scale), &bias))| {
             let scale = x_scale * w_scale * f64::from(spec.scale);
             let terms = x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w) * scale);
-            let (sum, size) = terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
+            let (sum, mut size) = terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
+            if format == Format::Int4 {
+                // The zero point leaves in f32: rows and zero point count as they may be stored.
+                size = w.iter().map(|&w| 510.0 * f64::from(w) * scale).map(f64::abs).sum();
+            }
             (sum + f64::from(bias), size + f64::from(bias.abs()))
         })
         .collect()
@@ -98,7 +113,11 @@ fn products_are_right_at_every_level() {
                     for (i, (&got, &(want, size))) in got.iter().zip(&want).enumerate() {
                         // Each of the `input` steps of a chain rounds once, by half a unit of at most `size`;
                         // an integer sum is exact, its three factors are not.
-                        let steps = if format == Format::Int8 { 4.0 } else { input as f64 + 4.0 };
+                        let steps = match format {
+                            Format::Int8 => 4.0,
+                            Format::Int4 => (2 * groups(input) + 5) as f64,
+                            _ => input as f64 + 4.0,
+                        };
                         let limit = steps * f64::from(f32::EPSILON) * size;
                         let error = (f64::from(got) - want).abs();
                         assert!(

@@ -5,6 +5,7 @@
 use crate::{isa::Isa, simd};
 use seq2seq_core::quant::{
     channel,
+    group::{self, GROUP},
     row::{Affine, SHIFT},
 };
 
@@ -124,6 +125,42 @@ pub(crate) fn quantise_channel(isa: Isa, x: &[f32], out: &mut [i8]) -> f32 {
     simd::dispatch(isa, Channel { x, out })
 }
 
+struct Groups<'a> {
+    x: &'a [[f32; GROUP]],
+    codes: &'a mut [[u8; GROUP]],
+    scales: &'a mut [f32],
+}
+
+impl simd::Kernel for Groups<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: simd::Simd>(self, _: S) -> f64 {
+        for ((x, codes), scale) in self.x.iter().zip(&mut *self.codes).zip(&mut *self.scales) {
+            (*scale, *codes) = group::quantise_group(x);
+        }
+        sum_of_groups(self.codes, self.scales)
+    }
+}
+
+/// The sum of a channel's weights: of levels times the scales of their groups.
+pub(crate) fn sum_of_groups(codes: &[[u8; GROUP]], scales: &[f32]) -> f64 {
+    let level = |&code: &u8| i32::from(group::LEVELS[usize::from(code)]);
+    let sum = |codes: &[u8; GROUP]| f64::from(codes.iter().map(level).sum::<i32>());
+    codes.iter().zip(scales).map(|(codes, &scale)| sum(codes) * f64::from(scale)).sum()
+}
+
+/// Quantises an output channel of a weight, filled up to whole groups with zeros, as [`group`] defines it. Gives the sum of
+/// levels times scales.
+pub(crate) fn quantise_groups(
+    isa: Isa,
+    x: &[[f32; GROUP]],
+    codes: &mut [[u8; GROUP]],
+    scales: &mut [f32],
+) -> f64 {
+    simd::dispatch(isa, Groups { x, codes, scales })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +208,28 @@ mod tests {
         }
         check(&[127.0, 0.5, 1.5, -2.5, -127.0, 126.5]);
         check(&[-1.0, 0.5, 1.5, 2.5, 253.0, 126.5]);
+    }
+
+    #[test]
+    fn groups_follow_the_definition_at_every_level() {
+        for size in [0.01, 1e30, 1e-36, 1e-44] {
+            let wave = |i: usize, k: usize| ((i * 37 + k * 61) % 101) as f32 - 43.0;
+            let x: Vec<[f32; GROUP]> =
+                (0..20).map(|i| std::array::from_fn(|k| wave(i, k).powi(3) * size)).collect();
+            let (mut want_codes, mut want_scales) = (vec![0; 20 * GROUP], vec![0.0; 20]);
+            group::quantise(x.as_flattened(), &mut want_codes, &mut want_scales);
+            let levels = want_codes.chunks(GROUP).zip(&want_scales).map(|(codes, &scale)| {
+                let sum = |c: &u8| f64::from(group::LEVELS[usize::from(*c)]) * f64::from(scale);
+                codes.iter().map(sum).sum::<f64>()
+            });
+            let want: f64 = levels.sum();
+            for isa in Isa::available() {
+                let (mut codes, mut scales) = (vec![[0; GROUP]; 20], vec![0.0; 20]);
+                let got = quantise_groups(isa, &x, &mut codes, &mut scales);
+                assert_eq!((codes.as_flattened(), &scales), (&want_codes[..], &want_scales));
+                assert!((got - want).abs() <= 1e-12 * want.abs(), "{isa}: {got} not {want}");
+            }
+        }
     }
 
     #[test]

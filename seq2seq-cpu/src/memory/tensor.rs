@@ -19,7 +19,7 @@ pub struct Tensor {
     width: usize,
     stride: usize,
     values: Buffer<f32>,
-    /// The rows as a linear layer in bf16 reads them, made by the first one; likewise in int8.
+    /// The rows as a linear layer in bf16 reads them, made by the first one; likewise in int8 or int4.
     rounded: OnceLock<Converted>,
     quantised: OnceLock<Converted>,
 }

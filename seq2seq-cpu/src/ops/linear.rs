@@ -20,7 +20,7 @@ pub(crate) fn pack(
 
 /// `[N, in]` to `[N, out]`.
 ///
-/// Rows in the element type of bf16 or int8 are kept in `x`, so that the next layer that reads it (a cross-attention in
+/// Rows in the element type of bf16, or of int8 and int4, are kept in `x`, so that the next layer that reads it (a cross-attention in
 /// each layer of a decoder, say) finds them made.
 pub(crate) fn linear(
     threads: &Threads,
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_second_layer_finds_the_rows_converted() {
         let threads = Threads::new(Some(2)).unwrap();
-        for format in [Format::Bf16, Format::Int8] {
+        for format in [Format::Bf16, Format::Int8, Format::Int4] {
             let layer = layer(&threads, Isa::detect(), format);
             let mut x = tensor(3, 30);
             let first = linear(&threads, &x, &layer, Epilogue::NONE).unwrap();

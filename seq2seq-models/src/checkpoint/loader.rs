@@ -1,10 +1,15 @@
 //! Tensors on their way from a checkpoint into a backend: found by our paths, held to the shapes of the plan.
 
 use super::{
-    finite::first_not_finite, names::NameTable, scope::Scope, stored, tensors::Checkpoint,
+    finite::first_not_finite,
+    formats::{self, Formats, layer_format},
+    names::NameTable,
+    scope::Scope,
+    stored,
+    tensors::Checkpoint,
 };
 use crate::{Error, Result};
-use seq2seq_core::{Backend, DType, Format, HostTensor};
+use seq2seq_core::{Backend, DType, Format, HostTensor, Quantisation};
 use std::{
     cell::{RefCell, RefMut},
     collections::BTreeSet,
@@ -15,7 +20,9 @@ pub(crate) struct Loader<'a, B: Backend> {
     pub(crate) backend: &'a B,
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) names: &'static NameTable,
-    pub(super) format: Format,
+    formats: &'a Formats,
+    /// Which exceptions of `formats` were for some layer.
+    used: RefCell<Vec<bool>>,
     taken: RefCell<Taken>,
     /// Problems are collected here in place of ending the load at the first.
     problems: Option<RefCell<Vec<Error>>>,
@@ -28,34 +35,61 @@ pub(crate) struct Taken {
     pub(crate) names: BTreeSet<String>,
     /// Elements of all tensors, shared ones once.
     pub(crate) parameters: usize,
-    /// Elements of packed weights; a table that also serves as the output layer is packed too.
-    pub(crate) packed: usize,
-    /// Output channels of packed weights.
-    pub(crate) channels: usize,
     /// Bytes of tables that stay as they are in the file.
     pub(crate) table_bytes: usize,
     /// Elements of norm weights and biases.
     pub(crate) vectors: usize,
     /// The names of tables that rows are looked up in.
     pub(crate) tables: BTreeSet<String>,
-    /// Linear layers, in the order in which they were packed.
+    /// Linear layers, in the order in which they were packed; a table that also serves as the output layer is one too.
     pub(crate) linears: Vec<TakenLinear>,
 }
 
-/// The matrices of a linear layer.
+/// A linear layer.
 #[derive(Debug)]
 pub(crate) struct TakenLinear {
-    /// The names of their tensors, in the order of the parts.
-    pub(crate) weights: Vec<String>,
-    /// Whether they are `[in, out]`.
+    /// What it is packed in.
+    pub(crate) format: Format,
+    /// Its matrices, side by side.
+    pub(crate) parts: Vec<Matrix>,
+    /// Whether their tensors are `[in, out]`.
     pub(crate) transposed: bool,
 }
 
+/// A matrix of a linear layer.
+#[derive(Debug)]
+pub(crate) struct Matrix {
+    /// Our path.
+    pub(crate) module: String,
+    /// The name of its tensor.
+    pub(crate) weight: String,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
+}
+
+impl TakenLinear {
+    fn bytes(&self, format: Format) -> usize {
+        self.parts.iter().map(|m| format.bytes(m.outputs, m.inputs)).sum()
+    }
+}
+
 impl Taken {
-    /// Bytes of the weights when linear layers are packed in `format`.
+    /// Bytes of the weights of the model as it is loaded.
+    pub(crate) fn loaded_bytes(&self) -> usize {
+        self.linears.iter().map(|l| l.bytes(l.format)).sum::<usize>() + self.other_bytes()
+    }
+
+    /// Bytes of the weights of a model that is loaded in `format`, without exceptions.
     pub(crate) fn bytes(&self, format: Format) -> usize {
-        let scales = if format == Format::Int8 { self.channels * 4 } else { 0 };
-        self.packed * format.weight_bytes() + scales + self.table_bytes + self.vectors * 4
+        let in_format = |l: &TakenLinear| match l.parts.first() {
+            Some(first) => l.bytes(layer_format(format, &first.module)),
+            None => 0,
+        };
+        self.linears.iter().map(in_format).sum::<usize>() + self.other_bytes()
+    }
+
+    fn other_bytes(&self) -> usize {
+        self.table_bytes + self.vectors * 4
     }
 }
 
@@ -67,6 +101,8 @@ pub(super) struct Found {
     pub(super) name: String,
     /// Whether nothing else of the model had taken it before.
     pub(super) first: bool,
+    /// Of a matrix, whether it lies `[in, out]`.
+    pub(super) transposed: bool,
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
@@ -74,9 +110,12 @@ impl<'a, B: Backend> Loader<'a, B> {
         backend: &'a B,
         checkpoint: &'a Checkpoint,
         names: &'static NameTable,
-        format: Format,
+        formats: &'a Formats,
     ) -> Self {
-        Self { backend, checkpoint, names, format, taken: RefCell::default(), problems: None }
+        let formats = checkpoint.stored_formats().unwrap_or(formats);
+        let used = RefCell::new(vec![false; formats.exceptions.len()]);
+        let taken = RefCell::default();
+        Self { backend, checkpoint, names, formats, used, taken, problems: None }
     }
 
     /// Collects problems in place of failing at the first; only for a backend that ignores its weights.
@@ -120,6 +159,24 @@ impl<'a, B: Backend> Loader<'a, B> {
         })
     }
 
+    /// The format of the layer that these modules make up.
+    pub(super) fn format_of(&self, modules: &[String]) -> Format {
+        self.formats.of(modules, &mut self.used.borrow_mut())
+    }
+
+    /// Fails where an exception from the format was for no layer.
+    pub(crate) fn check_exceptions(&self) -> Result<()> {
+        let used = self.used.borrow();
+        match self.formats.exceptions.iter().zip(used.iter()).find(|(_, used)| !**used) {
+            None => Ok(()),
+            Some((exception, _)) => {
+                let taken = self.taken.borrow();
+                let matrices = taken.linears.iter().flat_map(|l| &l.parts);
+                Err(formats::unused(exception, matrices.map(|m| m.module.clone())))
+            }
+        }
+    }
+
     /// Ends loading: what was taken, and the problems where they were collected.
     pub(crate) fn finish(self) -> (Taken, Vec<Error>) {
         (self.taken.into_inner(), self.problems.map(RefCell::into_inner).unwrap_or_default())
@@ -135,20 +192,32 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.or_missing(path, self.look_up(path, shape))
     }
 
-    /// The matrix of a linear layer at our path, `[in, out]` where `transposed`, which must be there.
-    pub(super) fn weight(&self, path: &str, shape: [usize; 2], transposed: bool) -> Result<Found> {
+    /// The matrix of a linear layer that is packed in `format`, at our path, which must be there. `shape` is that of
+    /// checkpoints, `[in, out]` where `transposed`.
+    pub(super) fn weight(
+        &self,
+        path: &str,
+        shape: [usize; 2],
+        transposed: bool,
+        format: Format,
+    ) -> Result<Found> {
         let found = match self.checkpoint.stored() {
             None => self.look_up(path, &shape),
-            Some(format) => self.look_up_stored(path, &shape, format, transposed),
+            Some(_) => self.look_up_stored(path, stored::Matrix { shape, transposed, format }),
         };
-        self.or_missing(path, found)
+        // What is stored in groups lies the other way round already.
+        let lies = |found: Found| {
+            let groups = matches!(found.tensor.quantisation(), Some(Quantisation::Groups { .. }));
+            Found { transposed: transposed && !groups, ..found }
+        };
+        self.or_missing(path, found).map(lies)
     }
 
     fn or_missing(&self, path: &str, found: Result<Option<Found>>) -> Result<Found> {
         let found = found.and_then(|t| t.ok_or_else(|| self.missing(path)));
         self.tolerate(found, || {
             let tensor = HostTensor::from_f32(vec![0], &[])?;
-            Ok(Found { tensor, name: path.into(), first: false })
+            Ok(Found { tensor, name: path.into(), first: false, transposed: false })
         })
     }
 
@@ -185,13 +254,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     }
 
     /// A weight that is in its format already.
-    fn look_up_stored(
-        &self,
-        path: &str,
-        shape: &[usize],
-        format: Format,
-        transposed: bool,
-    ) -> Result<Option<Found>> {
+    fn look_up_stored(&self, path: &str, matrix: stored::Matrix) -> Result<Option<Found>> {
         let names = self.names.candidates(path);
         let Some(own) = names.into_iter().find(|name| self.checkpoint.contains(name)) else {
             return Ok(None);
@@ -199,58 +262,67 @@ impl<'a, B: Backend> Loader<'a, B> {
         let linear = stored::linear_name(&own);
         let name = if self.checkpoint.contains(&linear) { linear } else { own.clone() };
         let Some(tensor) = self.checkpoint.tensor(&name)? else { return Ok(None) };
-        let file = || self.checkpoint.path_of(&name);
-        let dtype = stored::dtype(format)?;
-        if tensor.dtype() != dtype {
-            let reason = format!(
-                "tensor '{name}' holds {:?}, but weights are said to be stored in {format}, as {dtype:?}",
-                tensor.dtype()
-            );
-            return Err(Error::file(file(), reason));
-        }
-        if tensor.shape() != shape {
-            let (expected, found) = (shape.to_vec(), tensor.shape().to_vec());
-            return Err(Error::TensorShape { path: file(), tensor: name, expected, found });
-        }
+        self.check_type(&name, &tensor, matrix.dtype(), matrix.format)?;
+        self.check_shape(&name, &tensor, &matrix.stored_shape())?;
         let first = {
             let mut taken = self.taken();
             let first = taken.names.insert(own);
             taken.names.insert(name.clone());
             if first {
-                taken.parameters += tensor.len();
+                taken.parameters += matrix.shape.iter().product::<usize>();
             }
             first
         };
-        let tensor = match dtype {
-            DType::I8 => self.quantised(&name, tensor, usize::from(!transposed))?,
-            _ => tensor,
+        let tensor = match matrix.scales() {
+            None => tensor,
+            Some((dtype, shape)) => {
+                let scale_name = stored::scale_name(&name);
+                let Some(scales) = self.checkpoint.tensor(&scale_name)? else {
+                    let (path, tried) = (self.checkpoint.path_of(&name), scale_name.clone());
+                    return Err(Error::TensorMissing { path, tensor: scale_name, tried });
+                };
+                self.taken().names.insert(scale_name.clone());
+                self.check_type(&scale_name, &scales, Some(dtype), matrix.format)?;
+                self.check_shape(&scale_name, &scales, &shape)?;
+                matrix.quantised(tensor, &scales.to_f32()).map_err(|e| match e {
+                    stored::Damage::Channel(at, reason) => {
+                        let reason = format!("tensor '{name}', output {at}: {reason}");
+                        Error::file(self.checkpoint.path_of(&name), reason)
+                    }
+                    stored::Damage::Tensor(e) => e.into(),
+                })?
+            }
         };
-        Ok(Some(Found { tensor, name, first }))
+        Ok(Some(Found { tensor, name, first, transposed: false }))
     }
 
-    /// Quantised values with their scales; sums run along `inputs`.
-    fn quantised(&self, name: &str, values: HostTensor, inputs: usize) -> Result<HostTensor> {
+    /// Holds a stored tensor to the type of its format; without one, to any float type.
+    fn check_type(
+        &self,
+        name: &str,
+        tensor: &HostTensor,
+        dtype: Option<DType>,
+        format: Format,
+    ) -> Result<()> {
+        let found = tensor.dtype();
+        let float = matches!(found, DType::F32 | DType::F16 | DType::BF16);
+        if dtype.map_or(float, |dtype| dtype == found) {
+            return Ok(());
+        }
+        let expected = dtype.map_or("a float type".into(), |dtype| format!("{dtype:?}"));
+        let reason = format!(
+            "tensor '{name}' holds {found:?}, but weights are said to be stored in {format}, where it is {expected}"
+        );
+        Err(Error::file(self.checkpoint.path_of(name), reason))
+    }
+
+    fn check_shape(&self, name: &str, tensor: &HostTensor, shape: &[usize]) -> Result<()> {
+        if tensor.shape() == shape {
+            return Ok(());
+        }
+        let (expected, found) = (shape.to_vec(), tensor.shape().to_vec());
         let path = self.checkpoint.path_of(name);
-        let (outputs, scale_name) = (1 - inputs, stored::scale_name(name));
-        let Some(scales) = self.checkpoint.tensor(&scale_name)? else {
-            let tried = scale_name.clone();
-            return Err(Error::TensorMissing { path, tensor: scale_name, tried });
-        };
-        self.taken().names.insert(scale_name.clone());
-        if scales.dtype() != DType::F32 {
-            let reason =
-                format!("tensor '{scale_name}' holds {:?}, scales are F32", scales.dtype());
-            return Err(Error::file(path, reason));
-        }
-        if scales.shape() != [values.shape()[outputs]] {
-            let (expected, found) = (vec![values.shape()[outputs]], scales.shape().to_vec());
-            return Err(Error::TensorShape { path, tensor: scale_name, expected, found });
-        }
-        let scales = scales.to_f32();
-        stored::check_int8(&values, &scales, outputs).map_err(|(channel, reason)| {
-            Error::file(path, format!("tensor '{name}', output {channel}: {reason}"))
-        })?;
-        Ok(HostTensor::quantised(values, &scales, outputs)?)
+        Err(Error::TensorShape { path, tensor: name.to_owned(), expected, found })
     }
 
     /// Holds a tensor to its type and shape, and counts it.
@@ -267,14 +339,11 @@ impl<'a, B: Backend> Loader<'a, B> {
             Some(rest) if rest == shape => tensor.reshape(shape.to_vec())?,
             _ => tensor,
         };
-        if tensor.shape() != shape {
-            let (expected, found) = (shape.to_vec(), tensor.shape().to_vec());
-            return Err(Error::TensorShape { path: path(), tensor: name.clone(), expected, found });
-        }
+        self.check_shape(&name, &tensor, shape)?;
         if first {
             taken.parameters += tensor.len();
         }
-        Ok(Found { tensor, name, first })
+        Ok(Found { tensor, name, first, transposed: false })
     }
 
     fn missing(&self, path: &str) -> Error {

@@ -1,8 +1,8 @@
 //! What blocks load themselves from: a place in the tree of our paths.
 
-use super::loader::{Found, Loader, TakenLinear};
+use super::loader::{Found, Loader, Matrix, TakenLinear};
 use crate::{Result, plan::NormPlan};
-use seq2seq_core::{Backend, HostTensor, LinearPart, LinearSpec, NormKind, NormSpec};
+use seq2seq_core::{Backend, Format, HostTensor, LinearPart, LinearSpec, NormKind, NormSpec};
 use std::fmt::Display;
 
 /// A place in the tree of our paths (see [`NameTable`](super::NameTable)), such as `encoder.layers.3.attention`.
@@ -18,6 +18,13 @@ pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) outputs: usize,
     pub(crate) bias: bool,
+}
+
+/// A matrix that was found, and the module that it is the weight of.
+struct FoundPart {
+    module: String,
+    weight: Found,
+    bias: Option<Found>,
 }
 
 /// The shape of an output layer.
@@ -127,16 +134,18 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
 
     fn load_parts(&self, inputs: usize, parts: &[Part], gated: bool) -> Result<B::Linear> {
         let transposed = self.loader.names.transposed;
+        let modules: Vec<String> = parts.iter().map(|part| self.join(part.name)).collect();
+        let format = self.loader.format_of(&modules);
         let mut found = Vec::new();
-        for &Part { name, outputs, bias } in parts {
+        for (&Part { outputs, bias, .. }, module) in parts.iter().zip(modules) {
             let shape = if transposed { [inputs, outputs] } else { [outputs, inputs] };
-            let path = self.join(format_args!("{name}.weight"));
-            let weight = self.loader.weight(&path, shape, transposed)?;
-            let path = self.join(format_args!("{name}.bias"));
+            let weight =
+                self.loader.weight(&format!("{module}.weight"), shape, transposed, format)?;
+            let path = format!("{module}.bias");
             let bias = bias.then(|| self.loader.require(&path, &[outputs])).transpose()?;
-            found.push((weight, bias));
+            found.push(FoundPart { module, weight, bias });
         }
-        self.pack(&found, LinearSpec { parts: Vec::new(), gated, scale: 1.0 }, transposed)
+        self.pack(found, LinearSpec { parts: Vec::new(), gated, scale: 1.0 }, format)
     }
 
     /// An output layer: its own matrix where the checkpoint has one, else (where weights are tied) the table of the
@@ -146,7 +155,9 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             Some(tied) if !self.holds("out.weight") => tied.join("tokens.weight"),
             _ => self.join("out.weight"),
         };
-        let weight = self.loader.weight(&path, [shape.outputs, shape.inputs], false)?;
+        let module = self.join("out");
+        let format = self.loader.format_of(std::slice::from_ref(&module));
+        let weight = self.loader.weight(&path, [shape.outputs, shape.inputs], false, format)?;
         let path = self.join("out.bias");
         let bias = match shape.bias {
             Presence::Never => None,
@@ -154,37 +165,41 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             Presence::Always => Some(self.loader.require(&path, &[shape.outputs])?),
         };
         let spec = LinearSpec { parts: Vec::new(), gated: false, scale: shape.scale };
-        self.pack(&[(weight, bias)], spec, false)
+        self.pack(vec![FoundPart { module, weight, bias }], spec, format)
     }
 
     /// Fills `spec` with the parts and packs it.
     fn pack(
         &self,
-        parts: &[(Found, Option<Found>)],
+        parts: Vec<FoundPart>,
         mut spec: LinearSpec,
-        transposed: bool,
+        format: Format,
     ) -> Result<B::Linear> {
-        for (weight, bias) in parts {
+        let mut layer = TakenLinear { format, parts: Vec::new(), transposed: false };
+        for FoundPart { module, weight, bias } in &parts {
+            let transposed = weight.transposed;
+            if let [rows, columns] = *weight.tensor.shape() {
+                let (outputs, inputs) = if transposed { (columns, rows) } else { (rows, columns) };
+                let (module, weight) = (module.clone(), weight.name.clone());
+                layer.parts.push(Matrix { module, weight, outputs, inputs });
+                layer.transposed = transposed;
+            }
             let (weight, bias) = (weight.tensor.clone(), bias.as_ref().map(|b| b.tensor.clone()));
-            let mut taken = self.loader.taken();
-            taken.packed += weight.len();
-            taken.channels += weight.shape()[if transposed { weight.shape().len() - 1 } else { 0 }];
-            taken.vectors += bias.as_ref().map_or(0, HostTensor::len);
+            self.loader.taken().vectors += bias.as_ref().map_or(0, HostTensor::len);
             spec.parts.push(LinearPart { weight, bias, transposed });
         }
-        let weights = parts.iter().map(|(weight, _)| weight.name.clone()).collect();
-        self.loader.taken().linears.push(TakenLinear { weights, transposed });
-        let mut tensors = parts.iter().flat_map(|(weight, bias)| [Some(weight), bias.as_ref()]);
+        self.loader.taken().linears.push(layer);
+        let mut tensors = parts.iter().flat_map(|part| [Some(&part.weight), part.bias.as_ref()]);
         let mut check = || tensors.by_ref().flatten().try_for_each(|t| self.loader.check_finite(t));
         if self.loader.collects() {
             check()?;
         }
         // Packing reads every weight and finds what is no number; here that gets its name.
-        let packed = self.backend().pack(&spec, self.loader.format).or_else(|e| {
+        let packed = self.backend().pack(&spec, format).or_else(|e| {
             check()?;
             Err(e.into())
         });
-        parts.iter().for_each(|(weight, _)| self.loader.checkpoint.release(&weight.name));
+        parts.iter().for_each(|part| self.loader.checkpoint.release(&part.weight.name));
         packed
     }
 }

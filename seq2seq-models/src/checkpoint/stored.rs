@@ -1,35 +1,52 @@
 //! Weights that lie in a file as a format has them: what the file says of itself, and how it names and types them.
 //!
-//! The metadata of such a safetensors file are `format` = "seq2seq", `version` = "1" and `weights`, the name of the
-//! [`Format`]. A matrix of a linear layer keeps its name and shape; where the same tensor is a table of embeddings too,
-//! the table keeps the name and the matrix is called `<name>.linear`. All other tensors are as they were.
+//! The metadata of such a safetensors file are `format` = "seq2seq", `version` = "1", `weights`, the name of the
+//! [`Format`], and, where some layers are in another, `exceptions`: [`ModuleFormat`]s with spaces between them. Which layer
+//! is in which format then follows as it does for a model that is loaded so. A matrix of a linear layer keeps its name;
+//! where the same tensor is a table of embeddings too, the table keeps the name and the matrix is called
+//! `<name>.linear`. All other tensors are as they were.
 //!
-//! | weights | element type | beside it |
-//! |---|---|---|
-//! | bf16 | BF16 | |
-//! | int8 | I8, as [`quant`] defines it | `<name>.scale`: F32, one for each output |
+//! | layer in | element type | shape | `<name>.scale` |
+//! |---|---|---|---|
+//! | f32 | as it was | as it was | |
+//! | bf16 | BF16 | as it was | |
+//! | int8 | I8, as [`quant::channel`] defines it | as it was | F32, `[outputs]` |
+//! | int4 | U8: two codes of [`quant::group`], the first in the low half | `[outputs, inputs / 2]`, rounded up | BF16, `[outputs, groups]` |
 
+use super::{Formats, ModuleFormat};
 use crate::{Error, Result};
-use seq2seq_core::{DType, Error as OpError, Format, HostTensor, quant};
+use seq2seq_core::{
+    DType, Error as OpError, Format, HostTensor, Quantisation,
+    quant::{self, group},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
+    sync::Arc,
 };
 
 const KIND: &str = "seq2seq";
 const VERSION: &str = "1";
 
 /// The formats that weights can be stored in; f32 is what checkpoints are.
-pub(crate) const FORMATS: [(Format, DType); 2] =
-    [(Format::Bf16, DType::BF16), (Format::Int8, DType::I8)];
+const FORMATS: [Format; 3] = [Format::Bf16, Format::Int8, Format::Int4];
 
-/// What a file with weights in `format` says of itself.
-pub(crate) fn metadata(format: Format) -> BTreeMap<&'static str, &'static str> {
-    BTreeMap::from([("format", KIND), ("version", VERSION), ("weights", format.name())])
+/// What a file with weights in these formats says of itself.
+pub(crate) fn metadata(formats: &Formats) -> BTreeMap<&'static str, String> {
+    let mut words = BTreeMap::from([
+        ("format", KIND.to_owned()),
+        ("version", VERSION.to_owned()),
+        ("weights", formats.format.name().to_owned()),
+    ]);
+    if !formats.exceptions.is_empty() {
+        let exceptions: Vec<_> = formats.exceptions.iter().map(ToString::to_string).collect();
+        words.insert("exceptions", exceptions.join(" "));
+    }
+    words
 }
 
-/// The format that a file's metadata name; `None` where another program wrote it.
-pub(crate) fn format(path: &Path, metadata: &HashMap<String, String>) -> Result<Option<Format>> {
+/// The formats that a file's metadata name; `None` where another program wrote it.
+pub(crate) fn formats(path: &Path, metadata: &HashMap<String, String>) -> Result<Option<Formats>> {
     let word = |key: &str| metadata.get(key).map_or("", String::as_str);
     if word("format") != KIND {
         return Ok(None);
@@ -42,26 +59,134 @@ pub(crate) fn format(path: &Path, metadata: &HashMap<String, String>) -> Result<
         );
         return Err(Error::file(path, reason));
     }
-    let known = FORMATS.into_iter().find(|(f, _)| f.name() == word("weights"));
-    let unknown = || {
+    let Some(format) = FORMATS.into_iter().find(|f| f.name() == word("weights")) else {
         let reason =
             format!("says that its weights are '{}'; there is: {}", word("weights"), names());
-        Error::file(path, reason)
+        return Err(Error::file(path, reason));
     };
-    known.map(|(f, _)| Some(f)).ok_or_else(unknown)
+    let exceptions: Result<Vec<ModuleFormat>> =
+        word("exceptions").split_whitespace().map(str::parse).collect();
+    let exceptions = exceptions.map_err(|e| Error::file(path, e.to_string()))?;
+    Ok(Some(Formats { format, exceptions }))
 }
 
-/// The element type of weights in `format`. Fails for formats that are not stored.
-pub(crate) fn dtype(format: Format) -> Result<DType> {
-    let found = FORMATS.into_iter().find(|(f, _)| *f == format);
-    found.map(|(_, dtype)| dtype).ok_or_else(|| {
-        let what = format!("storing weights in {format}");
-        OpError::Unsupported { what, hint: format!("convert to {}", names()) }.into()
-    })
+/// Fails for formats that models are not stored in.
+pub(crate) fn check(format: Format) -> Result<()> {
+    match FORMATS.contains(&format) {
+        true => Ok(()),
+        false => {
+            let what = format!("storing weights in {format}");
+            Err(OpError::Unsupported { what, hint: format!("convert to {}", names()) }.into())
+        }
+    }
 }
 
 fn names() -> String {
-    FORMATS.map(|(f, _)| f.name()).join(", ")
+    FORMATS.map(Format::name).join(", ")
+}
+
+/// A matrix of a linear layer and the format that the layer is stored in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Matrix {
+    /// Its shape in the checkpoint that it is from.
+    pub(crate) shape: [usize; 2],
+    /// Whether that is `[in, out]`.
+    pub(crate) transposed: bool,
+    pub(crate) format: Format,
+}
+
+/// What is wrong with a stored matrix.
+#[derive(Debug)]
+pub(crate) enum Damage {
+    /// An output channel and what is wrong with it.
+    Channel(usize, String),
+    Tensor(OpError),
+}
+
+impl Matrix {
+    fn axis(&self) -> usize {
+        usize::from(self.transposed)
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.shape[self.axis()]
+    }
+
+    pub(crate) fn inputs(&self) -> usize {
+        self.shape[1 - self.axis()]
+    }
+
+    /// Its element type; `None` for that of the checkpoint.
+    pub(crate) fn dtype(&self) -> Option<DType> {
+        match self.format {
+            Format::F32 => None,
+            Format::Bf16 => Some(DType::BF16),
+            Format::Int8 => Some(DType::I8),
+            Format::Int4 => Some(DType::U8),
+        }
+    }
+
+    /// The shape of its tensor.
+    pub(crate) fn stored_shape(&self) -> [usize; 2] {
+        match self.format {
+            Format::Int4 => [self.outputs(), self.inputs().div_ceil(2)],
+            _ => self.shape,
+        }
+    }
+
+    /// Type and shape of its scales.
+    pub(crate) fn scales(&self) -> Option<(DType, Vec<usize>)> {
+        match self.format {
+            Format::F32 | Format::Bf16 => None,
+            Format::Int8 => Some((DType::F32, vec![self.outputs()])),
+            Format::Int4 => Some((DType::BF16, vec![self.outputs(), group::groups(self.inputs())])),
+        }
+    }
+
+    /// The matrix from integers and scales as they are stored.
+    pub(crate) fn quantised(
+        &self,
+        integers: HostTensor,
+        scales: &[f32],
+    ) -> Result<HostTensor, Damage> {
+        let (integers, quantisation) = match self.format {
+            Format::Int4 => {
+                let groups = group::groups(self.inputs());
+                if let Some(at) = scales.iter().position(|s| !s.is_finite()) {
+                    let reason = format!("a scale of {}; the file is damaged", scales[at]);
+                    return Err(Damage::Channel(at / groups, reason));
+                }
+                let codes = unpack_codes(integers.bytes(), self.inputs());
+                let range = 0..codes.len();
+                let shape = vec![self.outputs(), self.inputs()];
+                let codes = HostTensor::from_shared(DType::U8, shape, Arc::new(codes), range);
+                (codes.map_err(Damage::Tensor)?, Quantisation::Groups { scales: scales.into() })
+            }
+            _ => {
+                let axis = self.axis();
+                check_int8(&integers, scales, axis).map_err(|(at, r)| Damage::Channel(at, r))?;
+                (integers, Quantisation::Channels { scales: scales.into(), axis })
+            }
+        };
+        HostTensor::quantised(integers, quantisation).map_err(Damage::Tensor)
+    }
+}
+
+/// Codes of a channel, two in a byte.
+pub(crate) fn pack_codes(codes: &[u8]) -> impl Iterator<Item = u8> {
+    codes.chunks(2).map(|pair| pair[0] | pair.get(1).copied().unwrap_or(group::ZERO) << 4)
+}
+
+/// A byte for each code of channels of `inputs` codes.
+fn unpack_codes(bytes: &[u8], inputs: usize) -> Vec<u8> {
+    let mut codes = Vec::with_capacity(bytes.len() * 2);
+    for channel in bytes.chunks_exact(inputs.div_ceil(2).max(1)) {
+        codes.extend(channel.iter().flat_map(|&pair| [pair & 15, pair >> 4]));
+        if inputs % 2 == 1 {
+            codes.pop();
+        }
+    }
+    codes
 }
 
 /// The name of a matrix whose own name is that of a table.
@@ -76,11 +201,7 @@ pub(crate) fn scale_name(name: &str) -> String {
 
 /// Fails, naming the output channel, where values and scale are not what quantising any run of numbers gives:
 /// then packing would not give them back. Outputs lie along `axis`, and there are as many scales.
-pub(crate) fn check_int8(
-    values: &HostTensor,
-    scales: &[f32],
-    axis: usize,
-) -> Result<(), (usize, String)> {
+fn check_int8(values: &HostTensor, scales: &[f32], axis: usize) -> Result<(), (usize, String)> {
     let largest = largest(values, scales.len(), axis);
     let odd = |(scale, largest): (f32, u8)| match largest {
         // What is read is at most the largest f32. NaN and infinity equal no scale.
@@ -125,16 +246,22 @@ fn largest(values: &HostTensor, channels: usize, axis: usize) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn said(words: &[(&str, &str)]) -> Result<Option<Format>> {
+    fn said(words: &[(&str, &str)]) -> Result<Option<Formats>> {
         let words = words.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        format(Path::new("m.safetensors"), &words)
+        formats(Path::new("m.safetensors"), &words)
     }
 
     #[test]
     fn files_say_what_they_are() {
-        for (f, _) in FORMATS {
-            let words: Vec<_> = metadata(f).into_iter().collect();
-            assert_eq!(said(&words).unwrap(), Some(f));
+        for format in FORMATS {
+            for exceptions in
+                [vec![], vec!["*.out=f32".parse().unwrap(), "a.*=int8".parse().unwrap()]]
+            {
+                let formats = Formats { format, exceptions };
+                let words = metadata(&formats);
+                let words: Vec<_> = words.iter().map(|(k, v)| (*k, v.as_str())).collect();
+                assert_eq!(said(&words).unwrap(), Some(formats));
+            }
         }
         assert_eq!(said(&[("format", "pt")]).unwrap(), None);
         assert_eq!(said(&[]).unwrap(), None);
@@ -142,8 +269,21 @@ mod tests {
         let later = complaint(&[("format", KIND), ("version", "2"), ("weights", "int8")]);
         assert!(later.contains("another version") && later.contains("m.safetensors"), "{later}");
         let odd = complaint(&[("format", KIND), ("version", "1"), ("weights", "int3")]);
-        assert!(odd.contains("'int3'") && odd.contains("bf16, int8"), "{odd}");
+        assert!(odd.contains("'int3'") && odd.contains("bf16, int8, int4"), "{odd}");
+        let words =
+            [("format", KIND), ("version", "1"), ("weights", "int4"), ("exceptions", "a=b")];
+        let odd = complaint(&words);
+        assert!(odd.contains("'b'") && odd.contains("m.safetensors"), "{odd}");
         assert!(complaint(&[("format", KIND), ("version", "1")]).contains("''"));
+    }
+
+    #[test]
+    fn codes_lie_two_in_a_byte() {
+        let codes: Vec<u8> = (0..15).collect();
+        let bytes: Vec<u8> = codes.chunks(5).flat_map(pack_codes).collect();
+        assert_eq!(bytes[..3], [0x10, 0x32, 0x84]);
+        assert_eq!(unpack_codes(&bytes, 5), codes);
+        assert_eq!(unpack_codes(&[0x21, 0x43], 2), [1, 2, 3, 4]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{
     files::Files,
+    formats::{Formats, ModuleFormat},
     mapping::Mapped,
     safetensors::{Entry, read_header},
     stored,
@@ -30,7 +31,7 @@ pub struct Checkpoint {
     shards: Vec<Shard>,
     /// Tensor name to its shard.
     tensors: BTreeMap<String, (usize, Entry)>,
-    stored: Option<Format>,
+    stored: Option<Formats>,
 }
 
 struct Shard {
@@ -118,7 +119,7 @@ impl Checkpoint {
         };
         let shard = self.shards.len();
         let header = read_header(&path, (*file.bytes).as_ref())?;
-        let stored = stored::format(&path, &header.metadata)?;
+        let stored = stored::formats(&path, &header.metadata)?;
         if shard > 0 && stored != self.stored {
             return Err(Error::file(path, "stores its weights in another format than other files"));
         }
@@ -145,17 +146,36 @@ impl Checkpoint {
     /// The format in which [`convert`](crate::convert()) has stored the linear weights; `None` for a checkpoint as others
     /// write it, from which every format can be had.
     pub fn stored(&self) -> Option<Format> {
-        self.stored
+        self.stored.as_ref().map(|stored| stored.format)
     }
 
-    /// Fails where weights are stored in another format, from which `format` cannot be had.
-    pub(crate) fn check_format(&self, format: Format) -> Result<()> {
-        match self.stored {
-            Some(stored) if stored != format => {
-                let path = self.files.root().into();
-                Err(Error::StoredFormat { path, stored, asked: format })
+    /// The layers of a converted folder that are stored in another format than [`stored`](Self::stored) says.
+    pub fn stored_exceptions(&self) -> &[ModuleFormat] {
+        self.stored.as_ref().map_or(&[], |stored| &stored.exceptions)
+    }
+
+    /// As [`stored`](Self::stored), layer by layer.
+    pub(crate) fn stored_formats(&self) -> Option<&Formats> {
+        self.stored.as_ref()
+    }
+
+    /// Fails where weights are stored in other formats, from which these cannot be had.
+    pub(crate) fn check_formats(&self, asked: &Formats) -> Result<()> {
+        let Some(stored) = &self.stored else { return Ok(()) };
+        let path = || self.files.root().into();
+        if stored.format != asked.format {
+            let (stored, asked) = (stored.format, asked.format);
+            return Err(Error::StoredFormat { path: path(), stored, asked });
+        }
+        match asked.exceptions.iter().find(|asked| !stored.exceptions.contains(asked)) {
+            None => Ok(()),
+            Some(exception) => {
+                let reason = format!(
+                    "its layers are stored in their formats, from which '{exception}' cannot be had; convert the \
+                     model that it was converted from"
+                );
+                Err(Error::file(path(), reason))
             }
-            _ => Ok(()),
         }
     }
 

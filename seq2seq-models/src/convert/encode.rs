@@ -5,7 +5,12 @@ use crate::{
     checkpoint::{Checkpoint, stored},
 };
 use half::bf16;
-use seq2seq_core::{DType, Format, HostTensor, LinearPart, LinearSpec, backend::check, quant};
+use seq2seq_core::{
+    DType, Format, HostTensor, LinearPart, LinearSpec,
+    backend::check,
+    quant::{self, group},
+};
+use std::ops::Range;
 
 /// One tensor of the file to be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,10 +28,10 @@ pub(super) struct Entry {
 pub(super) enum Content {
     /// Its bytes.
     Same,
-    /// Its values, rounded or quantised; outputs lie along the axis.
-    Values { axis: usize },
+    /// Its values, rounded or quantised.
+    Values(stored::Matrix),
     /// The scales of its quantised values.
-    Scales { axis: usize },
+    Scales(stored::Matrix),
 }
 
 impl Entry {
@@ -40,25 +45,27 @@ impl Entry {
         checkpoint: &Checkpoint,
         source: &str,
         name: String,
-        transposed: bool,
-        format: Format,
+        matrix: stored::Matrix,
     ) -> Result<Vec<Self>> {
         let tensor = tensor(checkpoint, source)?;
-        let (dtype, axis) = (stored::dtype(format)?, usize::from(transposed));
         // What no backend would pack is not worth storing.
-        let part = LinearPart { weight: tensor.clone(), bias: None, transposed };
-        check::pack(&LinearSpec { parts: vec![part], gated: false, scale: 1.0 }, format)?;
-        let content =
-            if tensor.dtype() == dtype { Content::Same } else { Content::Values { axis } };
-        let shape = tensor.shape().to_vec();
-        let scales = (dtype == DType::I8).then(|| Self {
+        let part = LinearPart { weight: tensor.clone(), bias: None, transposed: matrix.transposed };
+        let spec = LinearSpec { parts: vec![part], gated: false, scale: 1.0 };
+        check::pack(&spec, matrix.format)?;
+        let dtype = matrix.dtype().unwrap_or(tensor.dtype());
+        let content = match tensor.dtype() == dtype {
+            true => Content::Same,
+            false => Content::Values(matrix),
+        };
+        let source = source.to_owned();
+        let scales = matrix.scales().map(|(dtype, shape)| Self {
             name: stored::scale_name(&name),
-            dtype: DType::F32,
-            shape: vec![shape[axis]],
-            content: Content::Scales { axis },
-            source: source.to_owned(),
+            dtype,
+            shape,
+            content: Content::Scales(matrix),
+            source: source.clone(),
         });
-        let values = Self { name, dtype, shape, content, source: source.to_owned() };
+        let values = Self { name, dtype, shape: matrix.stored_shape().to_vec(), content, source };
         Ok(std::iter::once(values).chain(scales).collect())
     }
 
@@ -77,16 +84,41 @@ impl Entry {
         mut write: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let tensor = tensor(checkpoint, &self.source)?;
-        match (self.content, self.dtype) {
-            (Content::Same, _) => write(tensor.bytes()),
-            (Content::Values { .. }, DType::BF16) => self.rounded(checkpoint, &tensor, write),
-            (Content::Values { axis }, _) => {
-                let (values, _) = self.quantised(checkpoint, &tensor, axis)?;
-                write(&values.iter().map(|&v| v as u8).collect::<Vec<_>>())
-            }
-            (Content::Scales { axis }, _) => {
-                let (_, scales) = self.quantised(checkpoint, &tensor, axis)?;
-                scales.iter().try_for_each(|s| write(&s.to_le_bytes()))
+        match self.content {
+            Content::Same => write(tensor.bytes()),
+            Content::Values(matrix) => match matrix.format {
+                Format::Int8 => {
+                    let mut values = vec![0; tensor.len()];
+                    let mut channel = vec![0; matrix.inputs()];
+                    self.channels(checkpoint, &tensor, matrix, |places, v| {
+                        quant::channel::quantise(v, &mut channel);
+                        places.zip(&channel).for_each(|(at, &q)| values[at] = q as u8);
+                        Ok(())
+                    })?;
+                    write(&values)
+                }
+                Format::Int4 => {
+                    let mut codes = vec![0; matrix.inputs()];
+                    let mut scales = vec![0.0; group::groups(matrix.inputs())];
+                    self.channels(checkpoint, &tensor, matrix, |_, v| {
+                        group::quantise(v, &mut codes, &mut scales);
+                        write(&stored::pack_codes(&codes).collect::<Vec<_>>())
+                    })
+                }
+                Format::F32 | Format::Bf16 => self.rounded(checkpoint, &tensor, write),
+            },
+            Content::Scales(matrix) => {
+                let mut values = vec![0; matrix.inputs()];
+                let mut codes = vec![0; matrix.inputs()];
+                let mut scales = vec![0.0; group::groups(matrix.inputs())];
+                self.channels(checkpoint, &tensor, matrix, |_, v| match matrix.format {
+                    Format::Int4 => {
+                        group::quantise(v, &mut codes, &mut scales);
+                        let bytes = scales.iter().flat_map(|&s| bf16::from_f32(s).to_le_bytes());
+                        write(&bytes.collect::<Vec<_>>())
+                    }
+                    _ => write(&quant::channel::quantise(v, &mut values).to_le_bytes()),
+                })
             }
         }
     }
@@ -114,33 +146,29 @@ impl Entry {
         Ok(())
     }
 
-    /// Values in their place, and a scale for each output along `axis`.
-    fn quantised(
+    /// Calls `each` with the weights of every output channel and their places in the tensor.
+    fn channels(
         &self,
         checkpoint: &Checkpoint,
         tensor: &HostTensor,
-        axis: usize,
-    ) -> Result<(Vec<i8>, Vec<f32>)> {
-        let (rows, columns) = (tensor.shape()[0], tensor.shape()[1]);
+        matrix: stored::Matrix,
+        mut each: impl FnMut(std::iter::StepBy<Range<usize>>, &[f32]) -> Result<()>,
+    ) -> Result<()> {
         let values = tensor.to_f32();
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             return Err(self.not_a_number(checkpoint, at, values[at]));
         }
-        let mut quantised = vec![0; values.len()];
-        if axis == 0 {
-            let channels = values.chunks(columns).zip(quantised.chunks_mut(columns));
-            let scales = channels.map(|(v, q)| quant::channel::quantise(v, q)).collect();
-            return Ok((quantised, scales));
-        }
-        let (mut channel, mut narrow) = (vec![0.0; rows], vec![0; rows]);
-        let mut scales = Vec::with_capacity(columns);
-        for column in 0..columns {
-            let places = (column..values.len()).step_by(columns);
+        let (outputs, inputs) = (matrix.outputs(), matrix.inputs());
+        let mut channel = vec![0.0; inputs];
+        for output in 0..outputs {
+            let places = match matrix.transposed {
+                true => (output..values.len()).step_by(outputs),
+                false => (output * inputs..(output + 1) * inputs).step_by(1),
+            };
             places.clone().zip(&mut channel).for_each(|(at, v)| *v = values[at]);
-            scales.push(quant::channel::quantise(&channel, &mut narrow));
-            places.zip(&narrow).for_each(|(at, &q)| quantised[at] = q);
+            each(places, &channel)?;
         }
-        Ok((quantised, scales))
+        Ok(())
     }
 
     fn not_a_number(&self, checkpoint: &Checkpoint, at: usize, value: f32) -> Error {

@@ -3,7 +3,7 @@
 use super::Transformer;
 use crate::{
     Forward,
-    checkpoint::{Checkpoint, Files, Loader},
+    checkpoint::{Checkpoint, Files, Formats, Loader},
     families,
     generate::DecodeSession,
     plan::ModelPlan,
@@ -23,7 +23,8 @@ fn load<B: SeqBackend>(
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(fixture);
     let checkpoint = Checkpoint::open(Files::folder(folder).ok()?, None).unwrap();
     let plan = families::plan(&checkpoint).unwrap();
-    let loader = Loader::new(backend, &checkpoint, plan.family.names(), format);
+    let formats = Formats { format, exceptions: Vec::new() };
+    let loader = Loader::new(backend, &checkpoint, plan.family.names(), &formats);
     Some((Transformer::load(&plan, &loader).unwrap(), plan))
 }
 

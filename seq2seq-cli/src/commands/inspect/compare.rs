@@ -53,12 +53,8 @@ pub(super) fn run(global: &Global, input: &Path, args: &CompareArgs, json: bool)
     };
     schedule::run(work, Limits { tokens: BATCH_TOKENS }, |p| p.cost, batch, done)?;
     let report = comparison.borrow().report().map_err(|e| Failure::from(e).at(input.display()))?;
-    let found = Found {
-        model: files.root().display().to_string(),
-        tokens,
-        report,
-        exact: model.bytes(Format::F32),
-    };
+    let found =
+        Found { model: files.root().display().to_string(), tokens, report, exact: model.bytes() };
     let mut output = Output::open(None)?;
     match json {
         true => output.json(&found)?,
@@ -101,9 +97,12 @@ impl Found {
         let longest = found.modules.iter().map(|m| m.module.len()).max().unwrap_or(0).max(12);
         let (size, whole) = (describe::bytes(found.bytes), describe::bytes(self.exact));
         let mut text = format!("\n{}: {size}, f32 {whole}\n", found.format);
-        text += &format!("  {:<longest$}  relative error\n", "module");
+        text += &format!("  {:<longest$}  relative error  packed in\n", "module");
         for module in &found.modules {
-            text += &format!("  {:<longest$}  {:.2e}\n", module.module, module.relative_error);
+            text += &format!(
+                "  {:<longest$}  {:<14.2e}  {}\n",
+                module.module, module.relative_error, module.packed
+            );
         }
         let whole = match (&found.next_token, &found.states) {
             (Some(next), _) => next_token(next),

@@ -6,7 +6,8 @@
 use super::{Dot, Element, Layout, Weight};
 use std::arch::x86_64::*;
 
-struct Pairs;
+/// Its instructions, which int4 uses too.
+pub(super) struct Pairs;
 
 impl Dot<2> for Pairs {
     type Sum = __m256i;

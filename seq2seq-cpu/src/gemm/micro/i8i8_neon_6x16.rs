@@ -4,7 +4,8 @@
 use super::{Dot, Element, Layout, Weight};
 use std::arch::aarch64::*;
 
-struct Pairs;
+/// Its instructions, which int4 uses too.
+pub(super) struct Pairs;
 
 impl Dot<4> for Pairs {
     type Sum = int32x4_t;

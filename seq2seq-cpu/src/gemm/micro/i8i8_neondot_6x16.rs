@@ -4,7 +4,8 @@
 use super::{Dot, Element, Layout, Weight};
 use std::arch::{aarch64::*, asm};
 
-struct Sdot;
+/// Its instructions, which int4 uses too.
+pub(super) struct Sdot;
 
 impl Dot<4> for Sdot {
     type Sum = int32x4_t;

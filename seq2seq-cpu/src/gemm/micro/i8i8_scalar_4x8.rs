@@ -4,7 +4,8 @@
 use super::{Dot, Element, Layout, Weight};
 use std::array::from_fn;
 
-struct Products;
+/// Its instructions, which int4 uses too.
+pub(super) struct Products;
 
 impl Dot<1> for Products {
     type Sum = [i32; 8];

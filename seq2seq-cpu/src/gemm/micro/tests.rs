@@ -3,7 +3,7 @@
 use super::*;
 use crate::{isa::Isa, kernels::round::round};
 use bytemuck::{cast_slice, cast_slice_mut};
-use seq2seq_core::Format;
+use seq2seq_core::{Format, quant::group::LEVELS};
 
 /// Every level, and the levels as machines without their optional instructions have them.
 pub(crate) fn levels() -> Vec<Isa> {
@@ -45,6 +45,11 @@ fn int8(x: &[f32]) -> Vec<f32> {
     x.iter().map(|v| (v * 127.0).round()).collect()
 }
 
+/// Weights that are levels.
+fn levels_near(x: &[f32]) -> Vec<f32> {
+    x.iter().map(|v| LEVELS[((v + 1.0) * 8.0) as usize & 15].into()).collect()
+}
+
 /// Rows of q - z, 0 <= q <= 255.
 fn int8_rows(x: &[f32], input: usize) -> Vec<f32> {
     let zeros = (0..).flat_map(|m| std::iter::repeat_n(zero_point(m) as f32, input));
@@ -56,13 +61,18 @@ fn zero_point(m: usize) -> i32 {
     (m * 53 % 255) as i32
 }
 
-/// Row `m` of operands, in the type of the kernel, with a unit of zeros or less behind it, and with its tail.
-fn lhs(element: Element, m: usize, x: &[f32], out: &mut [u8]) {
-    let zero = match element {
+/// The zero point of row `m` as it is stored.
+fn stored_zero(element: Element, m: usize) -> i32 {
+    match element {
         Element::U8 => zero_point(m),
         Element::I8 => zero_point(m) - 128,
         _ => 0,
-    };
+    }
+}
+
+/// Row `m` of operands, in the type of the kernel, with a unit of zeros or less behind it, and with its tail.
+fn lhs(element: Element, m: usize, x: &[f32], out: &mut [u8]) {
+    let zero = stored_zero(element, m);
     Tail { zero, scale: f32::NAN }.write(out);
     let stored = |v: f32| v as i32 + zero;
     match element {
@@ -79,10 +89,51 @@ fn lhs(element: Element, m: usize, x: &[f32], out: &mut [u8]) {
     }
 }
 
+/// The scale of group `g` of column `c` in int4: a bf16, of either sign.
+fn group_scale(c: usize, g: usize) -> f32 {
+    let bits = 0x3c80 + (c * 29 + g * 67) % 0x180;
+    f32::from_bits((bits as u32) << 16) * if (c + g) % 3 == 0 { -1.0 } else { 1.0 }
+}
+
+/// Minus the sum of level times scale over column `c`.
+fn negated_sum(c: usize, column: &[f32]) -> f32 {
+    let of = |(k, v): (usize, &f32)| f64::from(*v) * f64::from(group_scale(c, k / GROUP));
+    -column.iter().enumerate().map(of).sum::<f64>() as f32
+}
+
+/// A panel of int4 from columns of `input` levels, by the definition of the layout.
+fn grouped_panel(layout: &Layout, w: &[f32], input: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    if layout.sums {
+        let sums = w.chunks(input).enumerate().map(|(c, column)| negated_sum(c, column));
+        out.extend(sums.flat_map(f32::to_le_bytes));
+    }
+    let code = |column: usize, k: usize| {
+        let level = if k < input { w[column * input + k] } else { 25.0 };
+        LEVELS.iter().position(|&l| f32::from(l) == level).unwrap() as u8
+    };
+    for group in 0..groups(input) {
+        for unit in (group * GROUP..(group + 1) * GROUP).step_by(layout.unit) {
+            for column in 0..layout.columns / 2 {
+                let byte = |k| code(column, k) | code(column + layout.columns / 2, k) << 4;
+                out.extend((unit..unit + layout.unit).map(byte));
+            }
+        }
+        for place in 0..layout.columns {
+            let scale = group_scale(layout.scale_at(place), group);
+            out.extend(((scale.to_bits() >> 16) as u16).to_le_bytes());
+        }
+    }
+    out
+}
+
 /// A panel from columns of `input` weights, by the definition of the layout.
 fn panel(layout: &Layout, w: &[f32], input: usize) -> Vec<u8> {
     let units = layout.units(input);
     let mut out = Vec::new();
+    if layout.weight == Weight::I4 {
+        return grouped_panel(layout, w, input);
+    }
     if layout.sums {
         for column in w.chunks(input) {
             out.extend((-column.iter().map(|&v| v as i32).sum::<i32>()).to_le_bytes());
@@ -97,6 +148,7 @@ fn panel(layout: &Layout, w: &[f32], input: usize) -> Vec<u8> {
                     Weight::F32 => out.extend(v.to_le_bytes()),
                     Weight::Bf16 => out.extend(((v.to_bits() >> 16) as u16).to_le_bytes()),
                     Weight::I8 => out.push(v as i8 as u8),
+                    Weight::I4 => unreachable!("made by another function"),
                 }
             }
         }
@@ -122,6 +174,26 @@ fn chain(isa: Isa, element: Element, x: &[f32], w: &[f32]) -> f32 {
     }
 }
 
+/// The total of column `c` that a kernel of int4 promises for row `m`: what the stored zero takes away, then the groups.
+fn grouped_chain(
+    isa: Isa,
+    element: Element,
+    (m, x): (usize, &[f32]),
+    (c, w): (usize, &[f32]),
+) -> f32 {
+    let zero = stored_zero(element, m) as f32;
+    let start = if element == Element::I16 { 0.0 } else { zero * negated_sum(c, w) };
+    let groups = x.chunks(GROUP).zip(w.chunks(GROUP)).enumerate();
+    groups.fold(start, |total, (g, (x, w))| {
+        // Of integers, among which there is one zero.
+        let sum = x.iter().zip(w).map(|(x, w)| ((x + zero) * w) as i32).sum::<i32>() as f32;
+        match isa {
+            Isa::Scalar => total + sum * group_scale(c, g),
+            _ => sum.mul_add(group_scale(c, g), total),
+        }
+    })
+}
+
 #[test]
 fn every_kernel_is_its_chain() {
     for isa in levels() {
@@ -134,6 +206,7 @@ fn every_kernel_is_its_chain() {
                     Format::F32 => (x, w),
                     Format::Bf16 => (bf16(&x), bf16(&w)),
                     Format::Int8 => (int8_rows(&x, input), int8(&w)),
+                    Format::Int4 => (int8_rows(&x, input), levels_near(&w)),
                 };
                 check(isa, kernel, input, &x, &w);
             }
@@ -145,7 +218,7 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
     let (layout, rows) = (&kernel.layout, kernel.max_rows());
     let units = layout.units(input);
     // Buffers are f32, so that they are aligned for any element.
-    let stride = (input + 5) * 4;
+    let stride = (input + 40) * 4;
     let mut bytes = vec![0_f32; rows * stride / 4];
     let outs = cast_slice_mut(&mut bytes).chunks_mut(stride);
     for (m, (x, out)) in x.chunks(input).zip(outs).enumerate() {
@@ -159,8 +232,11 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
             kernel.multiply((count, units), x_rows, &panel, fetch, &mut sums);
             for (m, x) in x.chunks(input).take(count).enumerate() {
                 for (c, w) in w.chunks(input).enumerate() {
-                    let (got, want) =
-                        (sums.row(m, layout.columns)[c], chain(isa, kernel.lhs, x, w));
+                    let got = sums.row(m, layout.columns)[c];
+                    let want = match layout.weight {
+                        Weight::I4 => grouped_chain(isa, kernel.lhs, (m, x), (c, w)),
+                        _ => chain(isa, kernel.lhs, x, w),
+                    };
                     assert_eq!(
                         got.to_bits(),
                         want.to_bits(),
@@ -175,12 +251,14 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
 #[test]
 fn the_largest_integers_do_not_saturate() {
     for isa in levels() {
-        let kernel = MicroKernel::select(isa, Format::Int8);
-        let (rows, input) = (kernel.max_rows(), 65);
-        for w in [-127.0, 127.0] {
-            for end in [-1.0, 1.0] {
-                let x = int8_rows(&vec![end; rows * input], input);
-                check(isa, kernel, input, &x, &vec![w; kernel.layout.columns * input]);
+        for (format, ends) in [(Format::Int8, [-127.0, 127.0]), (Format::Int4, [-127.0, 104.0])] {
+            let kernel = MicroKernel::select(isa, format);
+            let (rows, input) = (kernel.max_rows(), 65);
+            for w in ends {
+                for end in [-1.0, 1.0] {
+                    let x = int8_rows(&vec![end; rows * input], input);
+                    check(isa, kernel, input, &x, &vec![w; kernel.layout.columns * input]);
+                }
             }
         }
     }

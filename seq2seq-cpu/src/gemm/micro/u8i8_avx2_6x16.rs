@@ -3,7 +3,8 @@
 use super::{Dot, Element, Layout, Weight};
 use std::arch::x86_64::*;
 
-struct Vnni;
+/// Its instructions, which int4 uses too.
+pub(super) struct Vnni;
 
 impl Dot<2> for Vnni {
     type Sum = __m256i;

@@ -1,0 +1,78 @@
+//! The body of the kernels of f32, bf16 and int8: each sum of a tile is one chain over all k, in one register.
+
+use super::RawTile;
+use crate::memory::{For, prefetch};
+
+/// The instructions of a kernel whose panels are `NV` vectors wide.
+///
+/// # Safety
+/// Callers of any method have the instructions, and pointers to as many bytes as the method reads or writes.
+/// All methods are `#[inline(always)]`, so that they are compiled with the instructions of the entry point.
+pub(super) trait Dot<const NV: usize> {
+    /// A vector of sums.
+    type Sum: Copy;
+    /// A vector of weights.
+    type Weights: Copy;
+    /// A unit of a row in every lane.
+    type Lhs: Copy;
+    /// Lanes of a vector of sums.
+    const LANES: usize;
+    /// Bytes of a unit of a row.
+    const LHS_BYTES: usize;
+    /// Bytes of a unit of all columns.
+    const PANEL_BYTES: usize;
+
+    /// What the sums of a row start from; `header` is the beginning of the panel, `zero` the tail of the row. Kernels
+    /// whose panels have no sums read neither.
+    unsafe fn start(header: *const u8, zero: *const u8) -> [Self::Sum; NV];
+    /// A unit of every column.
+    unsafe fn weights(w: *const u8) -> [Self::Weights; NV];
+    /// A unit of a row.
+    unsafe fn lhs(x: *const u8) -> Self::Lhs;
+    /// sum + x · w
+    unsafe fn dot(sum: Self::Sum, x: Self::Lhs, w: Self::Weights) -> Self::Sum;
+    /// Writes `LANES` sums as f32.
+    unsafe fn store(sum: Self::Sum, to: *mut f32);
+}
+
+/// The body of every kernel: `ROWS` rows times one panel.
+///
+/// # Safety
+/// The caller has the instructions of `D`; the pointers of `t` are good for the sizes that `MicroKernel::multiply` checks.
+#[inline(always)]
+pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const SHARE: bool>(
+    t: &RawTile,
+) {
+    // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each.
+    unsafe {
+        let mut sums = [D::start(t.header, t.zeros); ROWS];
+        for (m, row) in sums.iter_mut().enumerate().skip(1) {
+            *row = D::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
+        }
+        let (mut x, mut w, mut ahead) = (t.x, t.weights, t.ahead);
+        for _ in 0..t.units {
+            let weights = D::weights(w);
+            if SHARE {
+                prefetch(ahead, For::ReadingLater);
+            } else {
+                for line in 0..D::PANEL_BYTES.div_ceil(64) {
+                    prefetch(ahead.wrapping_add(64 * line), For::Reading);
+                }
+            }
+            for (m, row) in sums.iter_mut().enumerate() {
+                let unit = D::lhs(x.add(m * t.x_stride));
+                for (sum, w) in row.iter_mut().zip(weights) {
+                    *sum = D::dot(*sum, unit, w);
+                }
+            }
+            x = x.add(D::LHS_BYTES);
+            w = w.add(D::PANEL_BYTES);
+            ahead = ahead.wrapping_add(t.ahead_step);
+        }
+        for (m, row) in sums.iter().enumerate() {
+            for (v, &sum) in row.iter().enumerate() {
+                D::store(sum, t.sums.add((m * NV + v) * D::LANES));
+            }
+        }
+    }
+}

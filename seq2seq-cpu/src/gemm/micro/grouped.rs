@@ -1,0 +1,100 @@
+//! The body of the kernels of int4: the levels of a group are multiplied as int8 weights are, and the sum of the group times
+//! its scale is added to the total of the column.
+//!
+//! The sum of a group is an integer below 2²⁴ and exact as f32. Each total is one chain over rising groups, and starts from
+//! what the zero point of the row takes away in all groups together.
+
+use super::{Dot, RawTile};
+use crate::memory::{For, prefetch};
+use seq2seq_core::quant::group::GROUP;
+
+/// The instructions of a kernel whose panels are `NV` vectors wide.
+///
+/// # Safety
+/// As for [`Dot`].
+pub(super) trait Grouped<const NV: usize> {
+    /// Multiplies levels.
+    type Int8: Dot<NV>;
+    /// A vector of totals, as wide as one of sums.
+    type Total: Copy;
+    /// Consecutive k of a unit.
+    const UNIT: usize;
+    /// Bytes of the codes of a unit of all columns.
+    const CODE_BYTES: usize;
+
+    /// What the totals of a row start from; `header` is the beginning of the panel, `zero` the tail of the row. Kernels
+    /// whose panels have no sums read neither.
+    unsafe fn start(header: *const u8, zero: *const u8) -> [Self::Total; NV];
+    /// What the sums of a group start from.
+    unsafe fn zero() -> <Self::Int8 as Dot<NV>>::Sum;
+    /// The levels of a unit of every column.
+    unsafe fn levels(codes: *const u8) -> [<Self::Int8 as Dot<NV>>::Weights; NV];
+    /// The scales of a group.
+    unsafe fn scales(scales: *const u8) -> [Self::Total; NV];
+    /// total + sum · scale
+    unsafe fn add(
+        total: Self::Total,
+        sum: <Self::Int8 as Dot<NV>>::Sum,
+        scale: Self::Total,
+    ) -> Self::Total;
+    /// Writes as many totals as there are lanes.
+    unsafe fn store(total: Self::Total, to: *mut f32);
+}
+
+/// The body of every kernel: `ROWS` rows times one panel.
+///
+/// # Safety
+/// The caller has the instructions of `G`; the pointers of `t` are good for the sizes that `MicroKernel::multiply` checks.
+#[inline(always)]
+pub(super) unsafe fn tile<G, const NV: usize, const ROWS: usize, const SHARE: bool>(t: &RawTile)
+where
+    G: Grouped<NV>,
+{
+    // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each, which are
+    // whole groups.
+    unsafe {
+        let units = GROUP / G::UNIT;
+        let lanes = <G::Int8 as Dot<NV>>::LANES;
+        let group_bytes = units * G::CODE_BYTES + NV * lanes * 2;
+        let mut totals = [G::start(t.header, t.zeros); ROWS];
+        for (m, row) in totals.iter_mut().enumerate().skip(1) {
+            *row = G::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
+        }
+        let (mut x, mut w, mut ahead) = (t.x, t.weights, t.ahead);
+        for _ in 0..t.units / units {
+            if !SHARE {
+                for line in 0..group_bytes.div_ceil(64) {
+                    prefetch(ahead.wrapping_add(64 * line), For::Reading);
+                }
+            }
+            let mut sums = [[G::zero(); NV]; ROWS];
+            for unit in 0..units {
+                if SHARE {
+                    prefetch(ahead.wrapping_add(t.ahead_step / units * unit), For::ReadingLater);
+                }
+                let levels = G::levels(w);
+                for (m, row) in sums.iter_mut().enumerate() {
+                    let x = G::Int8::lhs(x.add(m * t.x_stride));
+                    for (sum, level) in row.iter_mut().zip(levels) {
+                        *sum = G::Int8::dot(*sum, x, level);
+                    }
+                }
+                x = x.add(G::Int8::LHS_BYTES);
+                w = w.add(G::CODE_BYTES);
+            }
+            let scales = G::scales(w);
+            for (totals, sums) in totals.iter_mut().zip(sums) {
+                for ((total, sum), scale) in totals.iter_mut().zip(sums).zip(scales) {
+                    *total = G::add(*total, sum, scale);
+                }
+            }
+            w = w.add(NV * lanes * 2);
+            ahead = ahead.wrapping_add(t.ahead_step);
+        }
+        for (m, row) in totals.iter().enumerate() {
+            for (v, &total) in row.iter().enumerate() {
+                G::store(total, t.sums.add((m * NV + v) * lanes));
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! int4 by `vpmaddwd`: codes become levels in a shuffle, which are widened and multiplied as in `i16i8_avx2_6x16`.
+
+use super::{Element, Layout, grouped::Grouped, i16i8_avx2_6x16::Pairs};
+use seq2seq_core::quant::group::LEVELS;
+use std::arch::x86_64::*;
+
+struct Codes;
+
+impl Grouped<2> for Codes {
+    type Int8 = Pairs;
+    type Total = __m256;
+    const UNIT: usize = 2;
+    const CODE_BYTES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn start(_: *const u8, _: *const u8) -> [__m256; 2] {
+        // SAFETY: the caller has the instructions.
+        unsafe { [_mm256_setzero_ps(); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn zero() -> __m256i {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn levels(codes: *const u8) -> [__m256i; 2] {
+        // SAFETY: the caller has the instructions and 16 bytes.
+        unsafe {
+            let table = _mm_loadu_si128(LEVELS.as_ptr().cast());
+            let (both, low) = (_mm_loadu_si128(codes.cast()), _mm_set1_epi8(15));
+            let high = _mm_and_si128(_mm_srli_epi16::<4>(both), low);
+            [
+                _mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, _mm_and_si128(both, low))),
+                _mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, high)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scales(scales: *const u8) -> [__m256; 2] {
+        // SAFETY: the caller has the instructions and 32 bytes.
+        unsafe {
+            let both = _mm256_loadu_si256(scales.cast());
+            let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)),
+                _mm256_castsi256_ps(_mm256_and_si256(both, upper)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add(total: __m256, sum: __m256i, scale: __m256) -> __m256 {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, total) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(total: __m256, to: *mut f32) {
+        // SAFETY: the caller has the instructions and room for 8 values.
+        unsafe { _mm256_storeu_ps(to, total) }
+    }
+}
+
+micro_kernel! {
+    #[target_feature(enable = "avx2,fma")]
+    "i16i4_avx2_4x16": grouped Codes, Element::I16, Layout::grouped(16, 2, 8, false),
+    rows [1 2 3 4]
+}
