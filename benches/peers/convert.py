@@ -1,6 +1,6 @@
 """Writes the files that other engines read in place of a Hugging Face folder; what exists is left as it is.
 
-usage: convert.py onnx|onnx-int8|ctranslate2|gguf|gguf-q8_0 CHECKPOINT OUTPUT
+usage: convert.py onnx|onnx-int8|ctranslate2|gguf|gguf-q8_0|gguf-q4_0 CHECKPOINT OUTPUT
 """
 
 import json
@@ -84,19 +84,27 @@ def gguf(checkpoint: pathlib.Path, output: pathlib.Path) -> None:
 
 
 def gguf_q8_0(checkpoint: pathlib.Path, output: pathlib.Path) -> None:
+    gguf_quantised("MOSTLY_Q8_0", output)
+
+
+def gguf_q4_0(checkpoint: pathlib.Path, output: pathlib.Path) -> None:
+    gguf_quantised("MOSTLY_Q4_0", output)
+
+
+def gguf_quantised(type: str, output: pathlib.Path) -> None:
     """From `f16.gguf` beside the output."""
     import ctypes
 
     import llama_cpp
 
     params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_{type}")
     source = str(output.parent / "f16.gguf").encode()
     if llama_cpp.llama_model_quantize(source, str(output).encode(), ctypes.byref(params)) != 0:
         raise RuntimeError("llama.cpp did not quantise the file")
 
 
-KINDS = {f.__name__.replace("gguf_", "gguf-").replace("onnx_", "onnx-"): f for f in (onnx, onnx_int8, ctranslate2, gguf, gguf_q8_0)}
+KINDS = {f.__name__.replace("gguf_", "gguf-").replace("onnx_", "onnx-"): f for f in (onnx, onnx_int8, ctranslate2, gguf, gguf_q8_0, gguf_q4_0)}
 
 
 def main() -> None:

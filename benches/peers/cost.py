@@ -10,7 +10,8 @@ import dataclasses
 
 from workloads import Workload
 
-BYTES = {"f32": 4, "bf16": 2, "int8": 1}
+BYTES = {"f32": 4, "bf16": 2, "int8": 1, "int4": 0.5 + 2 / 32}
+"""Of a weight; in int4 with its part of the scale of 32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +21,14 @@ class Pass:
     rows: int
     attention: int = 0
     """Operations."""
+    few_rows: bool = True
+    """Whether it reads its weights for a few rows at a time. The weights of all others are in int8 in place of int4."""
 
     def seconds(self, format: str, limits: dict[str, float]) -> float:
         """`limits`: operations a second by format, and `bandwidth` in bytes a second."""
+        if format == "int4":  # multiplied as int8 is
+            limits = limits | {"int4": limits.get("int8", limits["f32"])}
+            format = format if self.few_rows else "int8"
         peak = limits.get(format, limits["f32"])
         attention_peak = limits.get("f32" if format == "f32" else "bf16", limits["f32"])
         products = 2 * self.weights * self.rows / peak
@@ -82,11 +88,11 @@ def passes(config: dict, w: Workload) -> list[Pass]:
         prompt = [Pass(1, decoder, rows, seen), Pass(1, head, w.batch)]
         return [*prompt, Pass(w.new - 1, decoder + head, hypotheses)]
     seen = 4 * rows * w.source * s.heads_width * s.encoder_layers
-    encoder = Pass(1, s.encoder_layers * s.layer, rows, seen)
+    encoder = Pass(1, s.encoder_layers * s.layer, rows, seen, few_rows=False)
     if not s.decoder_layers:
         return [encoder]
     cross = s.decoder_layers * 2 * s.width * s.heads_width
-    return [encoder, Pass(1, cross, rows), Pass(w.new, decoder + cross + head, hypotheses)]
+    return [encoder, Pass(1, cross, rows, few_rows=False), Pass(w.new, decoder + cross + head, hypotheses)]
 
 
 def floor(passes: list[Pass], format: str, limits: dict[str, float]) -> float:

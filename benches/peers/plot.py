@@ -16,10 +16,10 @@ STYLE = """
   .small { font-size: 11px; fill: #59636e }
   .grid { stroke: #d1d9e0 }
   .one { stroke: #1f2328; stroke-width: 1.5 }
-  .f32 { fill: #4c78a8 } .bf16 { fill: #e0913f } .int8 { fill: #3f9c6d }
+  .f32 { fill: #4c78a8 } .bf16 { fill: #e0913f } .int8 { fill: #3f9c6d } .int4 { fill: #a05fa8 }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc } .small { fill: #9198a1 } .grid { stroke: #3d444d } .one { stroke: #f0f6fc }
-    .f32 { fill: #79a8d9 } .bf16 { fill: #f0b072 } .int8 { fill: #6cc799 }
+    .f32 { fill: #79a8d9 } .bf16 { fill: #f0b072 } .int8 { fill: #6cc799 } .int4 { fill: #c993d0 }
   }"""
 
 

@@ -1,4 +1,4 @@
-"""llama.cpp on a converted GGUF: f16 (set beside bf16: as many bytes) and q8_0 (beside int8)."""
+"""llama.cpp on a converted GGUF: f16 (set beside bf16: as many bytes), q8_0 (beside int8) and q4_0 (beside int4)."""
 
 import llama_cpp
 import numpy
@@ -6,12 +6,12 @@ import numpy
 from . import Job, Loaded, Unsupported, expect
 
 VERSION = f"llama-cpp-python {llama_cpp.__version__}"
-FILES = {"bf16": "f16.gguf", "int8": "q8_0.gguf"}
+FILES = {"bf16": "f16.gguf", "int8": "q8_0.gguf", "int4": "q4_0.gguf"}
 
 
 def load(job: Job) -> Loaded:
     if job.family != "llama" or job.format not in FILES:
-        raise Unsupported("LLaMA in f16 and q8_0 only is measured")
+        raise Unsupported("LLaMA in f16, q8_0 and q4_0 only is measured")
     threads = dict(n_threads=job.threads, n_threads_batch=job.threads)
     model = llama_cpp.Llama(str(job.converted / FILES[job.format]), n_ctx=256, verbose=False, **threads)
     (prompt,) = job.ids
