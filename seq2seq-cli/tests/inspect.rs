@@ -73,12 +73,9 @@ fn formats_are_compared() {
 
     // The model in the program, on texts; a line for each format says what it comes to.
     let text = compare(&["--max-new-tokens=8"], None, "{\"text\": \"speak: 12\"}\n").ok();
-    for part in [
-        "bf16: largest: ",
-        "int8: largest: ",
-        "decoder.layers.0.ffn.out  ",
-        "identical in 100.00%",
-    ] {
+    for part in
+        ["bf16: largest: ", "int8: largest: ", "decoder.layers.0.ffn.out  ", "identical in 100.00%"]
+    {
         assert!(text.contains(part), "{part} in {text}");
     }
 }

@@ -63,6 +63,26 @@ peak!(
     _mm512_set1_epi8(1),
     |sum, a, b| _mm512_dpbusd_epi32(sum, a, b)
 );
+peak!(
+    int8_avxvnni,
+    "avx2,avxvnni",
+    NARROW,
+    _mm256_setzero_si256(),
+    _mm256_set1_epi8(1),
+    _mm256_set1_epi8(1),
+    |sum, a, b| _mm256_dpbusd_avx_epi32(sum, a, b)
+);
+peak!(
+    // Of weights and activations that were widened to i16: products of bytes by `vpmaddubsw` saturate. The sum is a factor
+    // too, so that no product is the same in two turns and computed once.
+    int8_avx2,
+    "avx2",
+    NARROW,
+    _mm256_setzero_si256(),
+    _mm256_set1_epi16(1),
+    _mm256_set1_epi16(1),
+    |sum, _, b| _mm256_add_epi32(sum, _mm256_madd_epi16(sum, b))
+);
 
 /// Operations a second (a product and a sum are two) by format, and `bandwidth` in bytes a second.
 ///
@@ -72,7 +92,8 @@ pub(crate) fn measure(threads: usize) -> Result<Vec<(&'static str, f64)>, String
     if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
         return Err("limits: this processor has no AVX2 and FMA".to_owned());
     }
-    let wide = is_x86_feature_detected!("avx512f");
+    let forced = std::env::var("SEQ2SEQ_CPU_ISA").is_ok_and(|isa| isa == "avx2");
+    let wide = !forced && is_x86_feature_detected!("avx512f");
     // Operations of an accumulator and turn: two for each 32-bit lane, times the products that a lane sums.
     let f32 = match wide {
         true => rate(threads, 32 * WIDE, f32_avx512),
@@ -84,6 +105,10 @@ pub(crate) fn measure(threads: usize) -> Result<Vec<(&'static str, f64)>, String
     }
     if wide && is_x86_feature_detected!("avx512vnni") {
         rows.push(("int8", rate(threads, 128 * WIDE, int8_avx512)));
+    } else if is_x86_feature_detected!("avxvnni") {
+        rows.push(("int8", rate(threads, 64 * NARROW, int8_avxvnni)));
+    } else {
+        rows.push(("int8", rate(threads, 32 * NARROW, int8_avx2)));
     }
     rows.push(("bandwidth", bandwidth(threads)));
     Ok(rows)
