@@ -11,7 +11,7 @@ the levels and the relative error of groups that they were not fitted to.
 import numpy as np
 
 GROUP = 32
-EXTREMES = [97 + 6 * i for i in range(10)]
+ENDS = [-140, -127, -118, -108, 98, 104, 114, 126]
 
 
 def bf16(x):
@@ -31,7 +31,7 @@ def quantise(groups, levels):
     extreme = groups[np.arange(len(groups)), np.abs(groups).argmax(1)]
     units = groups * (127 / extreme)[:, None]
     best, scale = np.full(len(groups), -1.0), np.zeros(len(groups))
-    for end in [sign * m for sign in (-1, 1) for m in EXTREMES]:
+    for end in ENDS:
         q = levels[choose(units * (end / 127), levels)]
         product, square = (units * q).sum(1), (q * q).sum(1)
         better = product**2 / square > best

@@ -2,6 +2,9 @@
 //!
 //! Plain loops, which the compiler vectorises for each level.
 
+#[cfg(target_arch = "x86_64")]
+mod group_avx2;
+
 use crate::{isa::Isa, simd};
 use seq2seq_core::quant::{
     channel,
@@ -125,24 +128,6 @@ pub(crate) fn quantise_channel(isa: Isa, x: &[f32], out: &mut [i8]) -> f32 {
     simd::dispatch(isa, Channel { x, out })
 }
 
-struct Groups<'a> {
-    x: &'a [[f32; GROUP]],
-    codes: &'a mut [[u8; GROUP]],
-    scales: &'a mut [f32],
-}
-
-impl simd::Kernel for Groups<'_> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<S: simd::Simd>(self, _: S) -> f64 {
-        for ((x, codes), scale) in self.x.iter().zip(&mut *self.codes).zip(&mut *self.scales) {
-            (*scale, *codes) = group::quantise_group(x);
-        }
-        sum_of_groups(self.codes, self.scales)
-    }
-}
-
 /// The sum of a channel's weights: of levels times the scales of their groups.
 pub(crate) fn sum_of_groups(codes: &[[u8; GROUP]], scales: &[f32]) -> f64 {
     let level = |&code: &u8| i32::from(group::LEVELS[usize::from(code)]);
@@ -158,7 +143,15 @@ pub(crate) fn quantise_groups(
     codes: &mut [[u8; GROUP]],
     scales: &mut [f32],
 ) -> f64 {
-    simd::dispatch(isa, Groups { x, codes, scales })
+    for ((x, codes), scale) in x.iter().zip(&mut *codes).zip(&mut *scales) {
+        (*scale, *codes) = match isa {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: both levels have the instructions.
+            Isa::Avx2(_) | Isa::Avx512(_) => unsafe { group_avx2::quantise_group(x) },
+            _ => group::quantise_group(x),
+        };
+    }
+    sum_of_groups(codes, scales)
 }
 
 #[cfg(test)]
