@@ -92,7 +92,7 @@ fn lhs(element: Element, m: usize, x: &[f32], out: &mut [u8]) {
 /// The scale of group `g` of column `c` in int4: a bf16, of either sign.
 fn group_scale(c: usize, g: usize) -> f32 {
     let bits = 0x3c80 + (c * 29 + g * 67) % 0x180;
-    f32::from_bits((bits as u32) << 16) * if (c + g) % 3 == 0 { -1.0 } else { 1.0 }
+    f32::from_bits((bits as u32) << 16) * if (c + g).is_multiple_of(3) { -1.0 } else { 1.0 }
 }
 
 /// Minus the sum of level times scale over column `c`.
