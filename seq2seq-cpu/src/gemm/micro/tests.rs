@@ -109,7 +109,7 @@ fn grouped_panel(layout: &Layout, w: &[f32], input: usize) -> Vec<u8> {
         out.extend(sums.flat_map(f32::to_le_bytes));
     }
     let code = |column: usize, k: usize| {
-        let level = if k < input { w[column * input + k] } else { 25.0 };
+        let level = if k < input { w[column * input + k] } else { LEVELS[10].into() };
         LEVELS.iter().position(|&l| f32::from(l) == level).unwrap() as u8
     };
     for group in 0..groups(input) {
@@ -251,7 +251,10 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
 #[test]
 fn the_largest_integers_do_not_saturate() {
     for isa in levels() {
-        for (format, ends) in [(Format::Int8, [-127.0, 127.0]), (Format::Int4, [-127.0, 104.0])] {
+        for (format, ends) in [
+            (Format::Int8, [-127.0, 127.0]),
+            (Format::Int4, [LEVELS[0], LEVELS[15]].map(f32::from)),
+        ] {
             let kernel = MicroKernel::select(isa, format);
             let (rows, input) = (kernel.max_rows(), 65);
             for w in ends {
