@@ -17,7 +17,9 @@ impl Grouped<2> for Codes {
         // SAFETY: the caller has the instructions, a header of 16 f32, and an i32.
         unsafe {
             let zero = _mm256_cvtepi32_ps(Vnni::lhs(zero));
-            [0, 8].map(|at| _mm256_mul_ps(zero, _mm256_loadu_ps(header.cast::<f32>().add(at))))
+            let (a, b) =
+                (_mm256_loadu_ps(header.cast()), _mm256_loadu_ps(header.cast::<f32>().add(8)));
+            [_mm256_mul_ps(zero, a), _mm256_mul_ps(zero, b)]
         }
     }
 

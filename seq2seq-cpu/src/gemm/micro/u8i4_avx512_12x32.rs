@@ -17,7 +17,9 @@ impl Grouped<2> for Codes {
         // SAFETY: the caller has the instructions, a header of 32 f32, and an i32.
         unsafe {
             let zero = _mm512_cvtepi32_ps(Vnni::lhs(zero));
-            [0, 16].map(|at| _mm512_mul_ps(zero, _mm512_loadu_ps(header.cast::<f32>().add(at))))
+            let (a, b) =
+                (_mm512_loadu_ps(header.cast()), _mm512_loadu_ps(header.cast::<f32>().add(16)));
+            [_mm512_mul_ps(zero, a), _mm512_mul_ps(zero, b)]
         }
     }
 

@@ -16,8 +16,11 @@ type Values = [__m256; 4];
 /// The scale and the codes of a group.
 #[target_feature(enable = "avx2")]
 pub(super) fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
-    // SAFETY: the group has 32 values.
-    let v = [0, 8, 16, 24].map(|at| unsafe { _mm256_loadu_ps(values.as_ptr().add(at)) });
+    let mut v = [_mm256_setzero_ps(); 4];
+    for (i, v) in v.iter_mut().enumerate() {
+        // SAFETY: the group has 32 values.
+        *v = unsafe { _mm256_loadu_ps(values.as_ptr().add(8 * i)) };
+    }
     let extreme = extreme(values, v);
     if !extreme.is_finite() {
         return (f32::NAN, [ZERO; GROUP]);
@@ -46,7 +49,10 @@ pub(super) fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
 fn extreme(values: &[f32; GROUP], v: Values) -> f32 {
     // Magnitudes order as their bits do, with infinity and NaN above all numbers.
     let magnitude = _mm256_set1_epi32(i32::MAX);
-    let bits = v.map(|v| _mm256_and_si256(_mm256_castps_si256(v), magnitude));
+    let mut bits = [_mm256_setzero_si256(); 4];
+    for (bits, v) in bits.iter_mut().zip(v) {
+        *bits = _mm256_and_si256(_mm256_castps_si256(v), magnitude);
+    }
     let of_lanes =
         _mm256_max_epi32(_mm256_max_epi32(bits[0], bits[1]), _mm256_max_epi32(bits[2], bits[3]));
     let of_four =
@@ -67,16 +73,25 @@ fn extreme(values: &[f32; GROUP], v: Values) -> f32 {
 #[target_feature(enable = "avx2")]
 fn scaled(v: Values, factor: f32) -> Values {
     let factor = _mm256_set1_ps(factor);
-    v.map(|v| _mm256_mul_ps(v, factor))
+    let [a, b, c, d] = v;
+    [
+        _mm256_mul_ps(a, factor),
+        _mm256_mul_ps(b, factor),
+        _mm256_mul_ps(c, factor),
+        _mm256_mul_ps(d, factor),
+    ]
 }
 
 /// The code of the level nearest to each v · factor.
 #[target_feature(enable = "avx2")]
 fn codes_of(v: Values, factor: f32) -> __m256i {
     let (low, high) = (_mm256_set1_ps(-127.0), _mm256_set1_ps(127.0));
-    // Rounds to the nearest integer, ties to even.
-    let [a, b, c, d] =
-        scaled(v, factor).map(|v| _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, low), high)));
+    let mut rounded = [_mm256_setzero_si256(); 4];
+    for (rounded, v) in rounded.iter_mut().zip(scaled(v, factor)) {
+        // To the nearest integer, ties to even.
+        *rounded = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, low), high));
+    }
+    let [a, b, c, d] = rounded;
     // Packing works on halves of 16 bytes: fours of values come in the order 0, 2, 4, 6, 1, 3, 5, 7.
     let mixed = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
     let integers = _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -95,18 +110,15 @@ fn fit(t: Values, factor: f32) -> (f32, f32) {
     // SAFETY: there are 16 levels.
     let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(LEVELS.as_ptr().cast()) });
     let q = _mm256_shuffle_epi8(table, codes_of(t, factor));
-    let halves = [_mm256_castsi256_si128(q), _mm256_extracti128_si256::<1>(q)];
-    let [a, b] = halves;
+    let (a, b) = (_mm256_castsi256_si128(q), _mm256_extracti128_si256::<1>(q));
     let eights = [a, _mm_srli_si128::<8>(a), b, _mm_srli_si128::<8>(b)];
     let mut products = _mm256_setzero_ps();
     for i in 0..4 {
         let q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eights[i]));
         products = _mm256_add_ps(products, _mm256_mul_ps(t[i], q));
     }
-    let [a, b] = halves.map(|q| {
-        let q = _mm256_cvtepi8_epi16(q);
-        _mm256_madd_epi16(q, q)
-    });
+    let (a, b) = (_mm256_cvtepi8_epi16(a), _mm256_cvtepi8_epi16(b));
+    let (a, b) = (_mm256_madd_epi16(a, a), _mm256_madd_epi16(b, b));
     let squares = _mm256_cvtepi32_ps(_mm256_add_epi32(a, b));
     (sum(products), sum(squares))
 }
