@@ -4,7 +4,8 @@
 use super::{Dot, Element, Layout, Weight};
 use std::arch::x86_64::*;
 
-struct Widened;
+/// Its instructions, which int4 uses for its scales.
+pub(super) struct Widened;
 
 impl Dot<2> for Widened {
     type Sum = __m512;

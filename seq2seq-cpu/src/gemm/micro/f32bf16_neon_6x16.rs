@@ -4,7 +4,8 @@
 use super::{Dot, Element, Layout, Weight};
 use std::arch::aarch64::*;
 
-struct Widened;
+/// Its instructions, which int4 uses for its scales.
+pub(super) struct Widened;
 
 impl Dot<4> for Widened {
     type Sum = float32x4_t;

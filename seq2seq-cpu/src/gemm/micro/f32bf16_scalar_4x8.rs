@@ -3,12 +3,13 @@
 use super::{Dot, Element, Layout, Weight};
 use std::array::from_fn;
 
-struct Widened;
+/// Its instructions, which int4 uses for its scales.
+pub(super) struct Widened;
 
 impl Dot<1> for Widened {
     type Sum = [f32; 8];
     type Weights = [f32; 8];
-    type Lhs = f32;
+    type Lhs = [f32; 8];
     const LANES: usize = 8;
     const LHS_BYTES: usize = 4;
     const PANEL_BYTES: usize = 16;
@@ -26,14 +27,14 @@ impl Dot<1> for Widened {
     }
 
     #[inline(always)]
-    unsafe fn lhs(x: *const u8) -> f32 {
+    unsafe fn lhs(x: *const u8) -> [f32; 8] {
         // SAFETY: the caller has 4 bytes.
-        unsafe { x.cast::<f32>().read_unaligned() }
+        [unsafe { x.cast::<f32>().read_unaligned() }; 8]
     }
 
     #[inline(always)]
-    unsafe fn dot(sum: [f32; 8], x: f32, w: [f32; 8]) -> [f32; 8] {
-        from_fn(|i| sum[i] + x * w[i])
+    unsafe fn dot(sum: [f32; 8], x: [f32; 8], w: [f32; 8]) -> [f32; 8] {
+        from_fn(|i| sum[i] + x[i] * w[i])
     }
 
     #[inline(always)]

@@ -15,8 +15,8 @@ use seq2seq_core::quant::group::GROUP;
 pub(super) trait Grouped<const NV: usize> {
     /// Multiplies levels.
     type Int8: Dot<NV>;
-    /// A vector of totals, as wide as one of sums.
-    type Total: Copy;
+    /// Multiplies the sums of groups with their scales, which are bf16 widened to f32. Its vectors are as wide.
+    type Scaled: Dot<NV>;
     /// Consecutive k of a unit.
     const UNIT: usize;
     /// Bytes of the codes of a unit of all columns.
@@ -24,21 +24,13 @@ pub(super) trait Grouped<const NV: usize> {
 
     /// What the totals of a row start from; `header` is the beginning of the panel, `zero` the tail of the row. Kernels
     /// whose panels have no sums read neither.
-    unsafe fn start(header: *const u8, zero: *const u8) -> [Self::Total; NV];
+    unsafe fn start(header: *const u8, zero: *const u8) -> [<Self::Scaled as Dot<NV>>::Sum; NV];
     /// What the sums of a group start from.
     unsafe fn zero() -> <Self::Int8 as Dot<NV>>::Sum;
     /// The levels of a unit of every column.
     unsafe fn levels(codes: *const u8) -> [<Self::Int8 as Dot<NV>>::Weights; NV];
-    /// The scales of a group.
-    unsafe fn scales(scales: *const u8) -> [Self::Total; NV];
-    /// total + sum · scale
-    unsafe fn add(
-        total: Self::Total,
-        sum: <Self::Int8 as Dot<NV>>::Sum,
-        scale: Self::Total,
-    ) -> Self::Total;
-    /// Writes as many totals as there are lanes.
-    unsafe fn store(total: Self::Total, to: *mut f32);
+    /// The sums of a group as f32.
+    unsafe fn float(sum: <Self::Int8 as Dot<NV>>::Sum) -> <Self::Scaled as Dot<NV>>::Lhs;
 }
 
 /// The body of every kernel: `ROWS` rows times one panel.
@@ -53,9 +45,8 @@ where
     // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each, which are
     // whole groups.
     unsafe {
-        let units = GROUP / G::UNIT;
-        let lanes = <G::Int8 as Dot<NV>>::LANES;
-        let group_bytes = units * G::CODE_BYTES + NV * lanes * 2;
+        let (units, scale_bytes) = (GROUP / G::UNIT, G::Scaled::PANEL_BYTES);
+        let group_bytes = units * G::CODE_BYTES + scale_bytes;
         let mut totals = [G::start(t.header, t.zeros); ROWS];
         for (m, row) in totals.iter_mut().enumerate().skip(1) {
             *row = G::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
@@ -82,18 +73,18 @@ where
                 x = x.add(G::Int8::LHS_BYTES);
                 w = w.add(G::CODE_BYTES);
             }
-            let scales = G::scales(w);
+            let scales = G::Scaled::weights(w);
             for (totals, sums) in totals.iter_mut().zip(sums) {
                 for ((total, sum), scale) in totals.iter_mut().zip(sums).zip(scales) {
-                    *total = G::add(*total, sum, scale);
+                    *total = G::Scaled::dot(*total, G::float(sum), scale);
                 }
             }
-            w = w.add(NV * lanes * 2);
+            w = w.add(scale_bytes);
             ahead = ahead.wrapping_add(t.ahead_step);
         }
         for (m, row) in totals.iter().enumerate() {
             for (v, &total) in row.iter().enumerate() {
-                G::store(total, t.sums.add((m * NV + v) * lanes));
+                G::Scaled::store(total, t.sums.add((m * NV + v) * G::Scaled::LANES));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! int4 by `vpmaddwd`: codes become levels in a shuffle, which are widened and multiplied as in `i16i8_avx2_6x16`.
 
-use super::{Element, Layout, grouped::Grouped, i16i8_avx2_6x16::Pairs};
+use super::{
+    Dot, Element, Layout, f32bf16_avx2_6x16::Widened, grouped::Grouped, i16i8_avx2_6x16::Pairs,
+};
 use seq2seq_core::quant::group::LEVELS;
 use std::arch::x86_64::*;
 
@@ -8,14 +10,14 @@ struct Codes;
 
 impl Grouped<2> for Codes {
     type Int8 = Pairs;
-    type Total = __m256;
+    type Scaled = Widened;
     const UNIT: usize = 2;
     const CODE_BYTES: usize = 16;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8, _: *const u8) -> [__m256; 2] {
+    unsafe fn start(header: *const u8, zero: *const u8) -> [__m256; 2] {
         // SAFETY: the caller has the instructions.
-        unsafe { [_mm256_setzero_ps(); 2] }
+        unsafe { Widened::start(header, zero) }
     }
 
     #[inline(always)]
@@ -39,28 +41,9 @@ impl Grouped<2> for Codes {
     }
 
     #[inline(always)]
-    unsafe fn scales(scales: *const u8) -> [__m256; 2] {
-        // SAFETY: the caller has the instructions and 32 bytes.
-        unsafe {
-            let both = _mm256_loadu_si256(scales.cast());
-            let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-            [
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)),
-                _mm256_castsi256_ps(_mm256_and_si256(both, upper)),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn add(total: __m256, sum: __m256i, scale: __m256) -> __m256 {
+    unsafe fn float(sum: __m256i) -> __m256 {
         // SAFETY: the caller has the instructions.
-        unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, total) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(total: __m256, to: *mut f32) {
-        // SAFETY: the caller has the instructions and room for 8 values.
-        unsafe { _mm256_storeu_ps(to, total) }
+        unsafe { _mm256_cvtepi32_ps(sum) }
     }
 }
 

@@ -1,14 +1,15 @@
 //! int4 for the first Armv8: `tbl` makes levels of codes, which are multiplied as in `i8i8_neon_6x16`.
 
-use super::{Element, Layout, grouped::Grouped, i8i8_neon_6x16::Pairs};
+use super::{Element, Layout, f32bf16_neon_6x16::Widened, grouped::Grouped, i8i8_neon_6x16::Pairs};
 use seq2seq_core::quant::group::LEVELS;
 use std::arch::aarch64::*;
 
-struct Codes;
+/// Its instructions, some of which `i8i4_neondot_4x16` uses too.
+pub(super) struct Codes;
 
 impl Grouped<4> for Codes {
     type Int8 = Pairs;
-    type Total = float32x4_t;
+    type Scaled = Widened;
     const UNIT: usize = 2;
     const CODE_BYTES: usize = 16;
 
@@ -40,30 +41,9 @@ impl Grouped<4> for Codes {
     }
 
     #[inline(always)]
-    unsafe fn scales(scales: *const u8) -> [float32x4_t; 4] {
-        // SAFETY: the caller has the instructions and 32 bytes; the loads take any alignment as bytes.
-        unsafe {
-            let both = [0, 16].map(|at| vreinterpretq_u32_u8(vld1q_u8(scales.add(at))));
-            let upper = vdupq_n_u32(0xffff_0000);
-            [
-                vreinterpretq_f32_u32(vshlq_n_u32::<16>(both[0])),
-                vreinterpretq_f32_u32(vshlq_n_u32::<16>(both[1])),
-                vreinterpretq_f32_u32(vandq_u32(both[0], upper)),
-                vreinterpretq_f32_u32(vandq_u32(both[1], upper)),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn add(total: float32x4_t, sum: int32x4_t, scale: float32x4_t) -> float32x4_t {
+    unsafe fn float(sum: int32x4_t) -> float32x4_t {
         // SAFETY: the caller has the instructions.
-        unsafe { vfmaq_f32(total, vcvtq_f32_s32(sum), scale) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(total: float32x4_t, to: *mut f32) {
-        // SAFETY: the caller has the instructions and room for 4 values.
-        unsafe { vst1q_f32(to, total) }
+        unsafe { vcvtq_f32_s32(sum) }
     }
 }
 

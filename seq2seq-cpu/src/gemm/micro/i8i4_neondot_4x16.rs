@@ -1,6 +1,9 @@
 //! int4 by the dot product of Armv8.4: `tbl` makes levels of codes, which are multiplied as in `i8i8_neondot_6x16`.
 
-use super::{Element, Layout, grouped::Grouped, i8i8_neondot_6x16::Sdot};
+use super::{
+    Element, Layout, f32bf16_neon_6x16::Widened, grouped::Grouped, i8i4_neon_4x16,
+    i8i8_neondot_6x16::Sdot,
+};
 use seq2seq_core::quant::group::LEVELS;
 use std::arch::aarch64::*;
 
@@ -8,24 +11,20 @@ struct Codes;
 
 impl Grouped<4> for Codes {
     type Int8 = Sdot;
-    type Total = float32x4_t;
+    type Scaled = Widened;
     const UNIT: usize = 4;
     const CODE_BYTES: usize = 32;
 
     #[inline(always)]
     unsafe fn start(header: *const u8, zero: *const u8) -> [float32x4_t; 4] {
-        // SAFETY: the caller has the instructions, a header of 16 f32, and an i32; the loads take any alignment as bytes.
-        unsafe {
-            let zero = zero.cast::<i32>().read_unaligned() as f32;
-            [0, 16, 32, 48]
-                .map(|at| vmulq_n_f32(vreinterpretq_f32_u8(vld1q_u8(header.add(at))), zero))
-        }
+        // SAFETY: the caller has the instructions, a header of 16 f32, and an i32.
+        unsafe { i8i4_neon_4x16::Codes::start(header, zero) }
     }
 
     #[inline(always)]
     unsafe fn zero() -> int32x4_t {
         // SAFETY: the caller has the instructions.
-        unsafe { vdupq_n_s32(0) }
+        unsafe { i8i4_neon_4x16::Codes::zero() }
     }
 
     #[inline(always)]
@@ -44,30 +43,9 @@ impl Grouped<4> for Codes {
     }
 
     #[inline(always)]
-    unsafe fn scales(scales: *const u8) -> [float32x4_t; 4] {
-        // SAFETY: the caller has the instructions and 32 bytes; the loads take any alignment as bytes.
-        unsafe {
-            let both = [0, 16].map(|at| vreinterpretq_u32_u8(vld1q_u8(scales.add(at))));
-            let upper = vdupq_n_u32(0xffff_0000);
-            [
-                vreinterpretq_f32_u32(vshlq_n_u32::<16>(both[0])),
-                vreinterpretq_f32_u32(vshlq_n_u32::<16>(both[1])),
-                vreinterpretq_f32_u32(vandq_u32(both[0], upper)),
-                vreinterpretq_f32_u32(vandq_u32(both[1], upper)),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn add(total: float32x4_t, sum: int32x4_t, scale: float32x4_t) -> float32x4_t {
+    unsafe fn float(sum: int32x4_t) -> float32x4_t {
         // SAFETY: the caller has the instructions.
-        unsafe { vfmaq_f32(total, vcvtq_f32_s32(sum), scale) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(total: float32x4_t, to: *mut f32) {
-        // SAFETY: the caller has the instructions and room for 4 values.
-        unsafe { vst1q_f32(to, total) }
+        unsafe { i8i4_neon_4x16::Codes::float(sum) }
     }
 }
 

@@ -1,7 +1,9 @@
-//! int4 in plain Rust: levels from a table, multiplied as in `i8i8_scalar_4x8`; the product with a scale and the sum of the
-//! groups round on their own.
+//! int4 in plain Rust: levels from a table, multiplied as in `i8i8_scalar_4x8`, and sums of groups times scales
+//! as in `f32bf16_scalar_4x8`: the product and the sum round on their own.
 
-use super::{Element, Layout, grouped::Grouped, i8i8_scalar_4x8::Products};
+use super::{
+    Element, Layout, f32bf16_scalar_4x8::Widened, grouped::Grouped, i8i8_scalar_4x8::Products,
+};
 use seq2seq_core::quant::group::LEVELS;
 use std::array::from_fn;
 
@@ -9,7 +11,7 @@ struct Codes;
 
 impl Grouped<1> for Codes {
     type Int8 = Products;
-    type Total = [f32; 8];
+    type Scaled = Widened;
     const UNIT: usize = 1;
     const CODE_BYTES: usize = 4;
 
@@ -36,21 +38,8 @@ impl Grouped<1> for Codes {
     }
 
     #[inline(always)]
-    unsafe fn scales(scales: *const u8) -> [[f32; 8]; 1] {
-        // SAFETY: the caller has 16 bytes.
-        let bits = unsafe { scales.cast::<[u16; 8]>().read_unaligned() };
-        [bits.map(|b| f32::from_bits(u32::from(b) << 16))]
-    }
-
-    #[inline(always)]
-    unsafe fn add(total: [f32; 8], sum: [i32; 8], scale: [f32; 8]) -> [f32; 8] {
-        from_fn(|i| total[i] + sum[i] as f32 * scale[i])
-    }
-
-    #[inline(always)]
-    unsafe fn store(total: [f32; 8], to: *mut f32) {
-        // SAFETY: the caller has room for 8 values.
-        unsafe { to.cast::<[f32; 8]>().write_unaligned(total) }
+    unsafe fn float(sum: [i32; 8]) -> [f32; 8] {
+        sum.map(|v| v as f32)
     }
 }
 

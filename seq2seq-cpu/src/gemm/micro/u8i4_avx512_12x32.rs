@@ -1,6 +1,8 @@
 //! int4 by VNNI: codes become levels in a shuffle, `vpdpbusd` multiplies them with u8 as they were quantised.
 
-use super::{Dot, Element, Layout, grouped::Grouped, u8i8_avx512_12x32::Vnni};
+use super::{
+    Dot, Element, Layout, f32bf16_avx512_12x32::Widened, grouped::Grouped, u8i8_avx512_12x32::Vnni,
+};
 use seq2seq_core::quant::group::LEVELS;
 use std::arch::x86_64::*;
 
@@ -8,7 +10,7 @@ struct Codes;
 
 impl Grouped<2> for Codes {
     type Int8 = Vnni;
-    type Total = __m512;
+    type Scaled = Widened;
     const UNIT: usize = 4;
     const CODE_BYTES: usize = 64;
 
@@ -44,28 +46,9 @@ impl Grouped<2> for Codes {
     }
 
     #[inline(always)]
-    unsafe fn scales(scales: *const u8) -> [__m512; 2] {
-        // SAFETY: the caller has the instructions and 64 bytes.
-        unsafe {
-            let both = _mm512_loadu_si512(scales.cast());
-            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            [
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)),
-                _mm512_castsi512_ps(_mm512_and_si512(both, upper)),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn add(total: __m512, sum: __m512i, scale: __m512) -> __m512 {
+    unsafe fn float(sum: __m512i) -> __m512 {
         // SAFETY: the caller has the instructions.
-        unsafe { _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, total) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(total: __m512, to: *mut f32) {
-        // SAFETY: the caller has the instructions and room for 16 values.
-        unsafe { _mm512_storeu_ps(to, total) }
+        unsafe { _mm512_cvtepi32_ps(sum) }
     }
 }
 
