@@ -2,9 +2,9 @@
 
 use super::tolerance::{self, Approx, Product};
 use super::values::{Profile, Random, tensor, values};
-use super::{Op, Outcome, Timed, bits, each, host, on_host, run_timed, width, within};
+use super::{Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within};
 use crate::quant::{group, row};
-use crate::reference::{Reference, linear::rows_of};
+use crate::reference::{Reference, linear::codes_of};
 use crate::{
     Activation, Backend, DType, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Result,
     SeqBackend,
@@ -140,7 +140,7 @@ impl Case {
         backend: &B,
         rows: std::ops::Range<usize>,
     ) -> Result<Prepared<B>> {
-        let upload = |x: HostTensor| backend.upload(&super::rows_of(&x, rows.clone()));
+        let upload = |x: HostTensor| backend.upload(&rows_of(&x, rows.clone()));
         Ok(Prepared {
             x: upload(self.x())?,
             layer: backend.pack(&self.spec(), self.format)?,
@@ -171,17 +171,16 @@ impl Case {
         let mut spec = self.spec_with(|v| v);
         (spec.gated, spec.scale) = (false, spec.scale.abs());
         for part in &mut spec.parts {
-            let mut w = rows_of(part);
+            let (codes, scales) = codes_of(part, self.input);
+            let groups = codes.chunks(self.input).flat_map(|channel| channel.chunks(group::GROUP));
+            let weight = |code: &u8, scale: f32| {
+                (f32::from(group::LEVELS[usize::from(*code)]) * scale).abs()
+            };
+            let w: Vec<f32> = groups
+                .zip(scales)
+                .flat_map(|(codes, scale)| codes.iter().map(move |code| weight(code, scale)))
+                .collect();
             let outputs = w.len() / self.input;
-            for channel in w.chunks_mut(self.input) {
-                let (mut codes, mut scales) =
-                    (vec![0; self.input], vec![0.0; group::groups(self.input)]);
-                group::quantise(channel, &mut codes, &mut scales);
-                for (k, (w, code)) in channel.iter_mut().zip(codes).enumerate() {
-                    let level = f32::from(group::LEVELS[usize::from(code)]);
-                    *w = (level * scales[k / group::GROUP]).abs();
-                }
-            }
             part.weight = host(outputs, self.input, &w);
             part.transposed = false;
             let bias = part.bias.as_ref().map(|b| b.to_f32().into_iter().map(f32::abs).collect());

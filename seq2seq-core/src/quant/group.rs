@@ -59,18 +59,6 @@ fn integers(v: &[f32; GROUP], factor: f32) -> [i8; GROUP] {
     out
 }
 
-/// The nearest level to each.
-fn levels(k: &[i8; GROUP]) -> [i8; GROUP] {
-    let mut out = [LEVELS[0]; GROUP];
-    for (i, border) in BORDERS.into_iter().enumerate() {
-        let step = (i32::from(LEVELS[i + 1]) - i32::from(LEVELS[i])) as i8;
-        for (out, &k) in out.iter_mut().zip(k) {
-            *out += if k > border { step } else { 0 };
-        }
-    }
-    out
-}
-
 /// The code of the nearest level to each.
 fn codes_of(k: &[i8; GROUP]) -> [u8; GROUP] {
     let mut out = [0; GROUP];
@@ -84,7 +72,7 @@ fn codes_of(k: &[i8; GROUP]) -> [u8; GROUP] {
 
 /// Σtq and Σq² for the levels that t · `factor` is nearest to.
 fn fit(t: &[f32; GROUP], factor: f32) -> (f32, f32) {
-    let q = levels(&integers(t, factor));
+    let q = codes_of(&integers(t, factor)).map(|code| LEVELS[usize::from(code)]);
     let (mut products, mut squares) = ([0.0; LANES], 0);
     for (t, q) in t.chunks_exact(LANES).zip(q.chunks_exact(LANES)) {
         for i in 0..LANES {
@@ -109,10 +97,11 @@ pub fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
         finite &= v.is_finite();
         extreme = if v.abs() > extreme.abs() { v } else { extreme };
     }
-    match () {
-        () if !finite => return (f32::NAN, [ZERO; GROUP]),
-        () if extreme.abs() < TINY => return (0.0, [ZERO; GROUP]),
-        () => {}
+    if !finite {
+        return (f32::NAN, [ZERO; GROUP]);
+    }
+    if extreme.abs() < TINY {
+        return (0.0, [ZERO; GROUP]);
     }
     let unit = 127.0 / extreme;
     let t = values.map(|v| v * unit);
@@ -187,8 +176,8 @@ mod tests {
             LEVELS.into_iter().min_by_key(|&l| (distance(l), l)).unwrap()
         };
         for k in -127..=127 {
-            let (level, code) = (levels(&[k; GROUP])[0], codes_of(&[k; GROUP])[0]);
-            assert_eq!((level, LEVELS[usize::from(code)]), (nearest(k), level), "{k}");
+            let code = codes_of(&[k; GROUP])[0];
+            assert_eq!(LEVELS[usize::from(code)], nearest(k), "{k}");
         }
     }
 
