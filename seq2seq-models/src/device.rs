@@ -84,10 +84,11 @@ pub(crate) fn load(
     options: &LoadOptions,
     recorder: Option<&Arc<Recorder>>,
 ) -> Result<Engine> {
-    let formats = options.formats();
     match options.device {
-        Device::Cpu => load_cpu(checkpoint, plan, options, &formats, recorder),
-        Device::Reference => Engine::load(Reference, checkpoint, plan, &formats, recorder),
+        Device::Cpu => load_cpu(checkpoint, plan, options, recorder),
+        Device::Reference => {
+            Engine::load(Reference, checkpoint, plan, &options.formats(), recorder)
+        }
     }
 }
 
@@ -96,13 +97,12 @@ fn load_cpu(
     checkpoint: &Checkpoint,
     plan: &ModelPlan,
     options: &LoadOptions,
-    formats: &Formats,
     recorder: Option<&Arc<Recorder>>,
 ) -> Result<Engine> {
     use seq2seq_cpu::{Cpu, CpuOptions, Isa};
     let isa = options.isa.as_deref().map(Isa::from_name).transpose()?;
     let cpu = Cpu::new(CpuOptions { threads: options.threads, isa })?;
-    Engine::load(cpu, checkpoint, plan, formats, recorder)
+    Engine::load(cpu, checkpoint, plan, &options.formats(), recorder)
 }
 
 #[cfg(not(feature = "cpu"))]
@@ -110,7 +110,6 @@ fn load_cpu(
     _: &Checkpoint,
     _: &ModelPlan,
     _: &LoadOptions,
-    _: &Formats,
     _: Option<&Arc<Recorder>>,
 ) -> Result<Engine> {
     Err(seq2seq_core::Error::Unsupported {

@@ -132,8 +132,8 @@ impl Report<'_> {
         if let Some(format) = self.inspection.stored {
             let exceptions = self.inspection.stored_exceptions.iter();
             let but: String = exceptions.map(|e| format!(", but for {e}")).collect();
-            let only = "the only format of this folder";
-            table.row("weights", format_args!("stored in {format}, {only}{but}"));
+            let text = format!("stored in {format}, the only format of this folder{but}");
+            table.row("weights", text);
         }
         let memory = |f| format!("{f} {}", describe::bytes(self.inspection.bytes(f)));
         table.row("memory", self.formats().map(memory).collect::<Vec<_>>().join(", "));

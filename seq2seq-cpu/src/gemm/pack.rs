@@ -149,8 +149,8 @@ impl Packer<'_> {
         let input = self.source.shape.input;
         let mut staging = Staging::new(self.layout.columns, input);
         for run in self.source.runs(panel) {
-            // Codes are taken as they are, further down.
-            if self.layout.weight != Weight::I4 || codes_of(&run).is_none() {
+            // Codes are no numbers to be read; `pack_groups` takes them as they are.
+            if codes_of(&run).is_none() {
                 staging.read(&run, input);
             }
             if let Some(bias) = &run.part.bias {
@@ -184,41 +184,55 @@ impl Packer<'_> {
                 }
                 target.scale.iter().all(|s| s.is_finite())
             }
-            Weight::I4 => {
-                let (columns, groups) = (self.layout.columns, groups(input));
-                let mut codes = Buffer::<u8>::zeroed(columns * groups * GROUP);
-                let mut scales = Buffer::<f32>::zeroed(columns * groups);
-                let mut scales_of = scales.chunks_exact_mut(groups).enumerate();
-                let mut stored = [None; MAX_COLUMNS];
-                for run in self.source.runs(panel) {
-                    let Some((codes, scales)) = codes_of(&run) else { continue };
-                    let channels = codes.chunks_exact(input).zip(scales.chunks_exact(groups));
-                    let channels = channels.skip(run.outputs.start).take(run.outputs.len());
-                    let places = stored[run.column..].iter_mut();
-                    places.zip(channels).for_each(|(place, channel)| *place = Some(channel));
-                }
-                let sums = self.interleave(&staging, &mut codes, |x, out: &mut [u8]| {
-                    let (x, out) = (x.as_chunks().0, out.as_chunks_mut().0);
-                    let (column, scales) = scales_of.next().unwrap_or_default();
-                    match stored[column] {
-                        None => quantise_groups(self.isa, x, out, scales),
-                        Some((codes, their)) => {
-                            out.as_flattened_mut()[..codes.len()].copy_from_slice(codes);
-                            out.as_flattened_mut()[codes.len()..].fill(ZERO);
-                            scales.copy_from_slice(their);
-                            sum_of_groups(out, scales)
-                        }
-                    }
-                });
-                if self.layout.sums {
-                    for (negated, sum) in cast_slice_mut::<_, f32>(header).iter_mut().zip(sums) {
-                        *negated = -sum as f32;
-                    }
-                }
-                self.join_halves(&codes, &scales, body);
-                scales.iter().all(|s| s.is_finite())
+            Weight::I4 => self.pack_groups(panel, &staging, header, body),
+        }
+    }
+
+    /// Fills a panel of int4. False where a scale is not finite.
+    fn pack_groups(
+        &self,
+        panel: usize,
+        staging: &Staging,
+        header: &mut [u8],
+        body: &mut [u8],
+    ) -> bool {
+        let input = self.source.shape.input;
+        let (columns, groups) = (self.layout.columns, groups(input));
+        let mut codes = Buffer::<u8>::zeroed(columns * groups * GROUP);
+        let mut scales = Buffer::<f32>::zeroed(columns * groups);
+        let stored = self.stored_channels(panel);
+        let mut channels = stored.iter().zip(scales.chunks_exact_mut(groups));
+        let sums = self.interleave(staging, &mut codes, |x, out: &mut [u8]| {
+            let Some((stored, scales)) = channels.next() else { return 0.0 };
+            let Some((codes, their)) = stored else {
+                let (x, out) = (x.as_chunks().0, out.as_chunks_mut().0);
+                return quantise_groups(self.isa, x, out, scales);
+            };
+            out[..input].copy_from_slice(codes);
+            out[input..].fill(ZERO);
+            scales.copy_from_slice(their);
+            sum_of_groups(out.as_chunks().0, scales)
+        });
+        if self.layout.sums {
+            for (negated, sum) in cast_slice_mut::<_, f32>(header).iter_mut().zip(sums) {
+                *negated = -sum as f32;
             }
         }
+        self.join_halves(&codes, &scales, body);
+        scales.iter().all(|s| s.is_finite())
+    }
+
+    /// For each column of a panel of int4 the codes and scales that its part holds, where it does.
+    fn stored_channels(&self, panel: usize) -> [Option<(&[u8], &[f32])>; MAX_COLUMNS] {
+        let input = self.source.shape.input;
+        let mut stored = [None; MAX_COLUMNS];
+        for run in self.source.runs(panel) {
+            let Some((codes, scales)) = codes_of(&run) else { continue };
+            let channels = codes.chunks_exact(input).zip(scales.chunks_exact(groups(input)));
+            let channels = channels.skip(run.outputs.start).take(run.outputs.len());
+            stored[run.column..].iter_mut().zip(channels).for_each(|(s, c)| *s = Some(c));
+        }
+        stored
     }
 
     /// Writes a panel of int4 from its codes, a byte each and otherwise in the order of the panel, and the scales of each
