@@ -17,6 +17,6 @@ pub use scope::Presence;
 pub use tensors::Checkpoint;
 
 pub(crate) use formats::Formats;
-pub(crate) use loader::{Loader, Matrix, Taken, TakenLinear};
+pub(crate) use loader::{Loader, Taken, TakenLinear};
 pub(crate) use names::NameTable;
 pub(crate) use scope::{OutputShape, Part, Scope};

@@ -7,7 +7,7 @@ mod encode;
 
 use crate::{
     Error, Files, LoadOptions, Result,
-    checkpoint::{Checkpoint, Formats, Loader, Matrix, stored},
+    checkpoint::{Checkpoint, Formats, Loader, TakenLinear, stored},
     families,
     inspect::blank::Blank,
     stacks::Transformer,
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{BufWriter, ErrorKind, Write},
+    io::{BufWriter, ErrorKind, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
@@ -121,16 +121,13 @@ fn entries(checkpoint: &Checkpoint, formats: &Formats) -> Result<Vec<Entry>> {
     Transformer::load(&plan, &loader)?;
     loader.check_exceptions()?;
     let (taken, _) = loader.finish();
-    let matrices = taken.linears.iter().flat_map(|layer| {
-        let matrix = |m: &Matrix| {
-            let (shape, transposed) = match layer.transposed {
-                true => ([m.inputs, m.outputs], true),
-                false => ([m.outputs, m.inputs], false),
-            };
-            (m.weight.clone(), stored::Matrix { shape, transposed, format: layer.format })
-        };
-        layer.parts.iter().map(matrix)
-    });
+    let matrices =
+        taken.linears.iter().flat_map(|&TakenLinear { format, ref parts, transposed }| {
+            parts.iter().map(move |m| {
+                let shape = if transposed { [m.inputs, m.outputs] } else { [m.outputs, m.inputs] };
+                (m.weight.clone(), stored::Matrix { shape, transposed, format })
+            })
+        });
     let linear: BTreeMap<String, stored::Matrix> = matrices.collect();
     let mut entries = Vec::new();
     for name in &taken.names {
@@ -168,26 +165,49 @@ fn write(
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
     file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
     file.write_all(header.as_bytes()).map_err(failed)?;
+    let begin = 8 + header.len();
+    let starts: BTreeMap<&str, usize> = entries
+        .iter()
+        .zip(starts(entries))
+        .map(|(e, start)| (&e.name[..], begin + start))
+        .collect();
     for entry in entries {
-        entry.write(checkpoint, |bytes| file.write_all(bytes).map_err(failed))?;
+        if entry.content == encode::Content::Scales {
+            continue;
+        }
+        file.seek(SeekFrom::Start(starts[&entry.name[..]] as u64)).map_err(failed)?;
+        let scales = entry.write(checkpoint, |bytes| file.write_all(bytes).map_err(failed))?;
+        // They lie among wider entries, elsewhere.
+        if !scales.is_empty() {
+            let start = starts[&stored::scale_name(&entry.name)[..]];
+            file.seek(SeekFrom::Start(start as u64)).map_err(failed)?;
+            file.write_all(&scales).map_err(failed)?;
+        }
     }
     let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
     file.sync_all().map_err(failed)?;
     Ok((8 + header.len() + data) as u64)
 }
 
+/// Where the data of each entry begin behind the header.
+fn starts(entries: &[Entry]) -> impl Iterator<Item = usize> {
+    entries.iter().scan(0, |end, entry| {
+        let start = *end;
+        *end += entry.bytes();
+        Some(start)
+    })
+}
+
 /// The header of a safetensors file: what each tensor is and where it lies, filled up to a multiple of 8 bytes.
 fn header(formats: &Formats, entries: &[Entry]) -> String {
     let mut fields = Map::new();
     fields.insert("__metadata__".into(), json!(stored::metadata(formats)));
-    let mut start = 0;
-    for entry in entries {
-        let end = start + entry.bytes();
+    for (entry, start) in entries.iter().zip(starts(entries)) {
         let value = json!({
-            "dtype": type_name(entry.dtype), "shape": entry.shape, "data_offsets": [start, end],
+            "dtype": type_name(entry.dtype), "shape": entry.shape,
+            "data_offsets": [start, start + entry.bytes()],
         });
         fields.insert(entry.name.clone(), value);
-        start = end;
     }
     let mut header = Value::Object(fields).to_string();
     header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));

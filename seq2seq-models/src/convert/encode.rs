@@ -10,7 +10,7 @@ use seq2seq_core::{
     backend::check,
     quant::{self, group},
 };
-use std::ops::Range;
+use std::{iter::StepBy, ops::Range};
 
 /// One tensor of the file to be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,10 +28,12 @@ pub(super) struct Entry {
 pub(super) enum Content {
     /// Its bytes.
     Same,
-    /// Its values, rounded or quantised.
-    Values(stored::Matrix),
-    /// The scales of its quantised values.
-    Scales(stored::Matrix),
+    /// Its values in bf16.
+    Rounded,
+    /// Its values in integers.
+    Quantised(stored::Matrix),
+    /// The scales of its integers, which are written with them.
+    Scales,
 }
 
 impl Entry {
@@ -53,16 +55,17 @@ impl Entry {
         let spec = LinearSpec { parts: vec![part], gated: false, scale: 1.0 };
         check::pack(&spec, matrix.format)?;
         let dtype = matrix.dtype().unwrap_or(tensor.dtype());
-        let content = match tensor.dtype() == dtype {
-            true => Content::Same,
-            false => Content::Values(matrix),
+        let content = match dtype {
+            _ if tensor.dtype() == dtype => Content::Same,
+            DType::BF16 => Content::Rounded,
+            _ => Content::Quantised(matrix),
         };
         let source = source.to_owned();
         let scales = matrix.scales().map(|(dtype, shape)| Self {
             name: stored::scale_name(&name),
             dtype,
             shape,
-            content: Content::Scales(matrix),
+            content: Content::Scales,
             source: source.clone(),
         });
         let values = Self { name, dtype, shape: matrix.stored_shape().to_vec(), content, source };
@@ -77,49 +80,20 @@ impl Entry {
         Ok(Self { name, dtype, shape, content: Content::Same, source })
     }
 
-    /// The bytes that stand in the file, handed to `write` bit by bit.
+    /// Hands the bytes that stand in the file to `write`, bit by bit. Gives those of the scales that belong to them, which
+    /// are none where the entry is no integers.
     pub(super) fn write(
         &self,
         checkpoint: &Checkpoint,
         mut write: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Vec<u8>> {
         let tensor = tensor(checkpoint, &self.source)?;
         match self.content {
-            Content::Same => write(tensor.bytes()),
-            Content::Values(matrix) => match matrix.format {
-                Format::Int8 => {
-                    let mut values = vec![0; tensor.len()];
-                    let mut channel = vec![0; matrix.inputs()];
-                    self.channels(checkpoint, &tensor, matrix, |places, v| {
-                        quant::channel::quantise(v, &mut channel);
-                        places.zip(&channel).for_each(|(at, &q)| values[at] = q as u8);
-                        Ok(())
-                    })?;
-                    write(&values)
-                }
-                Format::Int4 => {
-                    let mut codes = vec![0; matrix.inputs()];
-                    let mut scales = vec![0.0; group::groups(matrix.inputs())];
-                    self.channels(checkpoint, &tensor, matrix, |_, v| {
-                        group::quantise(v, &mut codes, &mut scales);
-                        write(&stored::pack_codes(&codes).collect::<Vec<_>>())
-                    })
-                }
-                Format::F32 | Format::Bf16 => self.rounded(checkpoint, &tensor, write),
-            },
-            Content::Scales(matrix) => {
-                let mut values = vec![0; matrix.inputs()];
-                let mut codes = vec![0; matrix.inputs()];
-                let mut scales = vec![0.0; group::groups(matrix.inputs())];
-                self.channels(checkpoint, &tensor, matrix, |_, v| match matrix.format {
-                    Format::Int4 => {
-                        group::quantise(v, &mut codes, &mut scales);
-                        let bytes = scales.iter().flat_map(|&s| bf16::from_f32(s).to_le_bytes());
-                        write(&bytes.collect::<Vec<_>>())
-                    }
-                    _ => write(&quant::channel::quantise(v, &mut values).to_le_bytes()),
-                })
-            }
+            Content::Same => write(tensor.bytes()).map(|()| Vec::new()),
+            Content::Rounded => self.rounded(checkpoint, &tensor, write).map(|()| Vec::new()),
+            Content::Quantised(matrix) => self.quantised(checkpoint, &tensor, matrix, write),
+            // Its matrix gives them.
+            Content::Scales => Ok(Vec::new()),
         }
     }
 
@@ -146,29 +120,36 @@ impl Entry {
         Ok(())
     }
 
-    /// Calls `each` with the weights of every output channel and their places in the tensor.
-    fn channels(
+    /// Integers, and the bytes of their scales.
+    fn quantised(
         &self,
         checkpoint: &Checkpoint,
         tensor: &HostTensor,
         matrix: stored::Matrix,
-        mut each: impl FnMut(std::iter::StepBy<Range<usize>>, &[f32]) -> Result<()>,
-    ) -> Result<()> {
+        mut write: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Vec<u8>> {
         let values = tensor.to_f32();
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             return Err(self.not_a_number(checkpoint, at, values[at]));
         }
-        let (outputs, inputs) = (matrix.outputs(), matrix.inputs());
-        let mut channel = vec![0.0; inputs];
-        for output in 0..outputs {
-            let places = match matrix.transposed {
-                true => (output..values.len()).step_by(outputs),
-                false => (output * inputs..(output + 1) * inputs).step_by(1),
-            };
-            places.clone().zip(&mut channel).for_each(|(at, v)| *v = values[at]);
-            each(places, &channel)?;
+        let (inputs, mut of_all) = (matrix.inputs(), Vec::new());
+        if matrix.format == Format::Int4 {
+            let (mut codes, mut scales) = (vec![0; inputs], vec![0.0; group::groups(inputs)]);
+            channels(&values, matrix, |_, channel| {
+                group::quantise(channel, &mut codes, &mut scales);
+                of_all.extend(scales.iter().flat_map(|&s| bf16::from_f32(s).to_le_bytes()));
+                write(&stored::pack_codes(&codes).collect::<Vec<_>>())
+            })?;
+        } else {
+            let (mut integers, mut narrow) = (vec![0; values.len()], vec![0; inputs]);
+            channels(&values, matrix, |places, channel| {
+                of_all.extend(quant::channel::quantise(channel, &mut narrow).to_le_bytes());
+                places.zip(&narrow).for_each(|(at, &q)| integers[at] = q as u8);
+                Ok(())
+            })?;
+            write(&integers)?;
         }
-        Ok(())
+        Ok(of_all)
     }
 
     fn not_a_number(&self, checkpoint: &Checkpoint, at: usize, value: f32) -> Error {
@@ -181,6 +162,25 @@ impl Entry {
             }
         }
     }
+}
+
+/// Calls `each` with the places of every output channel in the tensor and the weights there.
+fn channels(
+    values: &[f32],
+    matrix: stored::Matrix,
+    mut each: impl FnMut(StepBy<Range<usize>>, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let (outputs, inputs) = (matrix.outputs(), matrix.inputs());
+    let mut channel = vec![0.0; inputs];
+    for output in 0..outputs {
+        let places = match matrix.transposed {
+            true => (output..values.len()).step_by(outputs),
+            false => (output * inputs..(output + 1) * inputs).step_by(1),
+        };
+        places.clone().zip(&mut channel).for_each(|(at, v)| *v = values[at]);
+        each(places, &channel)?;
+    }
+    Ok(())
 }
 
 /// The name of an element type in safetensors.
