@@ -31,7 +31,7 @@ install() { # COMMAND-OR-FILE PACKAGE ...: each package whose command or file is
   [ ${#missing[@]} -eq 0 ] && return
   { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >&2
 }
-install /usr/share/bochs/BIOS-bochs-latest bochsbios /usr/share/bochs/VGABIOS-lgpl-latest vgabios /bin/busybox busybox-static \
+install /usr/share/bochs/BIOS-bochs-latest bochsbios /usr/share/vgabios/vgabios.bin vgabios /bin/busybox busybox-static \
   grub-mkrescue grub-common /usr/lib/grub/i386-pc grub-pc-bin xorriso xorriso mformat mtools cpio cpio
 
 # The emulator. Only what it compiles is checked out.
@@ -106,7 +106,7 @@ config_interface: textconfig
 display_library: nogui
 memory: guest=1024, host=1024
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+vgaromimage: file=/usr/share/vgabios/vgabios.bin
 cpu: model=sapphire_rapids, count=1, ips=50000000, reset_on_triple_fault=0, exclude_features="amx amx_int8 amx_bf16 ${EMULATE_WITHOUT:-}"
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path=$work/image.iso, status=inserted

@@ -7,6 +7,7 @@ of decode steps, sampling.
 """
 
 import dataclasses
+import statistics
 
 from workloads import Workload
 
@@ -98,3 +99,9 @@ def passes(config: dict, w: Workload) -> list[Pass]:
 def floor(passes: list[Pass], format: str, limits: dict[str, float]) -> float:
     """Seconds."""
     return sum(p.seconds(format, limits) for p in passes)
+
+
+def over_rounds(limits: list[dict[str, float]]) -> dict[str, float]:
+    """What holds for a whole row: a peak is the largest that was seen, for it can only be missed; a bandwidth moves."""
+    most = {k: max(seen[k] for seen in limits) for k in limits[0]}
+    return most | {"bandwidth": statistics.median(seen["bandwidth"] for seen in limits)}

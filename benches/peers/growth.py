@@ -17,8 +17,8 @@ import sys
 
 import cost
 import machine
+from drawing import Drawing
 from peers import Ours, Task
-from plot import STYLE
 from run import limits
 from workloads import FORMATS, Workload
 
@@ -29,10 +29,6 @@ SERIES = {
     "beams": [(n, f"beam{n} 1x32->{{new}}" if n > 1 else "greedy 1x32->{new}") for n in POWERS if n <= 8],
 }
 WIDTH, HEIGHT, LEFT, TOP, GAP = 270, 230, 50, 64, 20
-LINES = "\n  polyline { fill: none; stroke-width: 2 }" + "".join(
-    f"\n  polyline.{f} {{ fill: none; stroke: {c} }}"
-    for f, c in (("f32", "#4c78a8"), ("bf16", "#e0913f"), ("int8", "#3f9c6d"), ("int4", "#a05fa8"))
-)
 
 
 @dataclasses.dataclass
@@ -68,9 +64,7 @@ def read(path: pathlib.Path) -> tuple[dict, dict[str, dict[str, list[Point]]]]:
     head, *rows = [json.loads(line) for line in path.read_text().splitlines()]
     series: dict[str, dict[str, list[Point]]] = {}
     for row in rows:
-        seen = {k: max(s[k] for s in row["limits"]) for k in row["limits"][0]}
-        seen["bandwidth"] = statistics.median(s["bandwidth"] for s in row["limits"])
-        floor = cost.floor([cost.Pass(**p) for p in row["passes"]], row["format"], seen)
+        floor = cost.floor([cost.Pass(**p) for p in row["passes"]], row["format"], cost.over_rounds(row["limits"]))
         point = Point(row["x"], floor / statistics.median(row["seconds"]))
         series.setdefault(row["series"], {}).setdefault(row["format"], []).append(point)
     return head, series
@@ -78,38 +72,38 @@ def read(path: pathlib.Path) -> tuple[dict, dict[str, dict[str, list[Point]]]]:
 
 def svg(head: dict, series: dict[str, dict[str, list[Point]]]) -> str:
     most = max(1.0, max(p.share for lines in series.values() for points in lines.values() for p in points))
-    body: list[str] = []
-
-    def text(x: float, y: float, words: str, style: str = "", anchor: str = "start") -> None:
-        body.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{style}" text-anchor="{anchor}">{words}</text>')
-
+    d = Drawing(LEFT + len(series) * (WIDTH + GAP), TOP + HEIGHT + 62)
     m = head["machine"]
-    text(12, 24, f"{head['model']}: share of the floor as the work grows", "title")
-    text(12, 44, f"{m['cpu']}, {m['cores']} cores; level is cost in proportion to the work", "small")
-    height = TOP + HEIGHT + 62
+    d.text(12, 24, f"{head['model']}: share of the floor as the work grows", "title")
+    d.text(12, 44, f"{m['cpu']}, {m['cores']} cores; level is cost in proportion to the work", "small")
     for i, (name, lines) in enumerate(series.items()):
-        left, bottom = LEFT + i * (WIDTH + GAP), TOP + HEIGHT
-        xs = [p.x for p in next(iter(lines.values()))]
-        x_of = lambda x: left + 8 + math.log2(x / xs[0]) / math.log2(xs[-1] / xs[0]) * (WIDTH - 24)
-        y_of = lambda share: bottom - share / most * HEIGHT
-        for percent in range(0, int(most * 100) + 1, 20):
-            y = y_of(percent / 100)
-            body.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + WIDTH}" y2="{y:.1f}" class="grid"/>')
-            if i == 0:
-                text(left - 6, y + 4, f"{percent}%", "small", "end")
-        for x in xs:
-            text(x_of(x), bottom + 16, str(x), "small", "middle")
-        text(left + WIDTH / 2, bottom + 34, name, anchor="middle")
-        for format, points in lines.items():
-            path = " ".join(f"{x_of(p.x):.1f},{y_of(p.share):.1f}" for p in points)
-            body.append(f'<polyline points="{path}" class="{format}"/>')
+        panel(d, LEFT + i * (WIDTH + GAP), most, name, lines)
+    for percent in range(0, int(most * 100) + 1, 20):
+        d.text(LEFT - 6, TOP + HEIGHT * (1 - percent / 100 / most) + 4, f"{percent}%", "small", "end")
     for i, format in enumerate(next(iter(series.values()))):
-        body.append(f'<rect x="{LEFT + 90 * i}" y="{height - 16}" width="12" height="12" rx="2" class="{format}"/>')
-        text(LEFT + 90 * i + 18, height - 5, format, "small")
-    width = LEFT + len(series) * (WIDTH + GAP)
-    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-    head_line = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
-    return "\n".join([head_line, f"<style>{STYLE}{LINES}\n</style>", *body, "</svg>"]) + "\n"
+        d.bar(LEFT + 90 * i, d.height - 16, 12, 12, format)
+        d.text(LEFT + 90 * i + 18, d.height - 5, format, "small")
+    return d.svg()
+
+
+def panel(d: Drawing, left: float, most: float, name: str, lines: dict[str, list[Point]]) -> None:
+    """One series; x is logarithmic."""
+    bottom = TOP + HEIGHT
+    first, *_, last = [p.x for p in next(iter(lines.values()))]
+
+    def x_of(x: int) -> float:
+        return left + 8 + math.log2(x / first) / math.log2(last / first) * (WIDTH - 24)
+
+    def y_of(share: float) -> float:
+        return bottom - share / most * HEIGHT
+
+    for percent in range(0, int(most * 100) + 1, 20):
+        d.line((left, y_of(percent / 100)), (left + WIDTH, y_of(percent / 100)), "grid")
+    for p in next(iter(lines.values())):
+        d.text(x_of(p.x), bottom + 16, str(p.x), "small", "middle")
+    d.text(left + WIDTH / 2, bottom + 34, name, anchor="middle")
+    for format, points in lines.items():
+        d.curve([(x_of(p.x), y_of(p.share)) for p in points], format)
 
 
 def main() -> None:

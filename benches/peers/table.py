@@ -6,7 +6,7 @@ import pathlib
 import statistics
 import sys
 
-from cost import Pass, floor
+from cost import Pass, floor, over_rounds
 
 OURS = "seq2seq"
 
@@ -67,8 +67,7 @@ def read(path: pathlib.Path) -> Record:
 
 def cell(workload: str, format: str, rows: dict[str, dict]) -> Cell:
     row = next(iter(rows.values()))
-    limits = {k: max(seen[k] for seen in row["limits"]) for k in row["limits"][0]}
-    limits["bandwidth"] = statistics.median(seen["bandwidth"] for seen in row["limits"])
+    limits = over_rounds(row["limits"])
     passes = [Pass(**p) for p in row["passes"]]
     return Cell(workload, format, floor(passes, format, limits), limits["bandwidth"], rows)
 
