@@ -56,7 +56,8 @@ impl Linear {
         let layout = &self.kernel.layout;
         let units = layout.units(self.shape.input);
         let panel_bytes = layout.panel_bytes(units);
-        let tiles = plan::tiles(rows.len(), self.kernel.max_rows());
+        let max_rows = self.kernel.max_rows();
+        let tiles = plan::tiles(rows.len(), max_rows);
         let mut sums = Sums::new();
         for panel in block.panels.clone() {
             let weights = &self.data[panel * panel_bytes..][..panel_bytes];
@@ -70,7 +71,7 @@ impl Linear {
                 let share = plan::share(rows.len(), tiles, tile);
                 let tile_rows = rows.start + share.start..rows.start + share.end;
                 let tile_x = LhsRows { bytes: &x.bytes[tile_rows.start * x.stride..], ..x };
-                let fetch = plan::fetch(tile, tiles, rows.len());
+                let fetch = plan::fetch(tile, tiles, rows.len(), max_rows);
                 let size = (tile_rows.len(), units);
                 // What the epilogue reads and writes comes while the tile computes.
                 block.prefetch(tile_rows.clone(), panel);

@@ -13,6 +13,36 @@ use std::arch::x86_64::*;
 /// The values of a group.
 type Values = [__m256; 4];
 
+/// Integers fall into cells by their upper four bits. No cell has more than two borders, so that the code of an integer is
+/// the first code of its cell and how many of two borders it is above: a third of the work of comparing with all 15.
+struct Cells {
+    /// The code of the smallest integer.
+    first: [i8; 16],
+    /// The borders within, rising; 127, which nothing is above, where there are fewer.
+    borders: [[i8; 16]; 2],
+}
+
+const CELLS: Cells = {
+    let mut cells = Cells { first: [0; 16], borders: [[i8::MAX; 16]; 2] };
+    let mut i = 0;
+    while i < 16 {
+        // As two's complement has it, the second half is negative.
+        let smallest = (i as i8) << 4;
+        let (mut border, mut found) = (0, 0);
+        while border < BORDERS.len() {
+            if BORDERS[border] < smallest {
+                cells.first[i] += 1;
+            } else if BORDERS[border] < smallest + 15 {
+                cells.borders[found][i] = BORDERS[border];
+                found += 1;
+            }
+            border += 1;
+        }
+        i += 1;
+    }
+    cells
+};
+
 /// The scale and the codes of a group.
 #[target_feature(enable = "avx2")]
 pub(super) fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
@@ -28,15 +58,7 @@ pub(super) fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
     if extreme.abs() < TINY {
         return (0.0, [ZERO; GROUP]);
     }
-    let t = scaled(v, 127.0 / extreme);
-    let (mut best, mut scale) = (-1.0, 0.0);
-    for end in ENDS {
-        let (product, square) = fit(t, end / 127.0);
-        let gain = product * product / square;
-        if gain > best {
-            (best, scale) = (gain, product / square);
-        }
-    }
+    let scale = best_scale(scaled(v, 127.0 / extreme));
     let scale = stored_scale(scale, extreme);
     let mut codes = [0; GROUP];
     // SAFETY: there is room for 32 codes.
@@ -82,34 +104,61 @@ fn scaled(v: Values, factor: f32) -> Values {
     ]
 }
 
-/// The code of the level nearest to each v · factor.
+/// The code of the level nearest to each v · factor, which are less than 2³¹.
 #[target_feature(enable = "avx2")]
 fn codes_of(v: Values, factor: f32) -> __m256i {
-    let (low, high) = (_mm256_set1_ps(-127.0), _mm256_set1_ps(127.0));
     let mut rounded = [_mm256_setzero_si256(); 4];
     for (rounded, v) in rounded.iter_mut().zip(scaled(v, factor)) {
         // To the nearest integer, ties to even.
-        *rounded = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, low), high));
+        *rounded = _mm256_cvtps_epi32(v);
     }
     let [a, b, c, d] = rounded;
-    // Packing works on halves of 16 bytes: fours of values come in the order 0, 2, 4, 6, 1, 3, 5, 7.
+    // Packing cuts to -128..=127, and -128 has the code of -127. It works on halves of 16 bytes: fours of values come in
+    // the order 0, 2, 4, 6, 1, 3, 5, 7.
     let mixed = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
     let integers = _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    // Two chains, as each waits for its own sum.
-    let mut codes = [_mm256_setzero_si256(); 2];
-    for (i, border) in BORDERS.into_iter().enumerate() {
-        let above = _mm256_cmpgt_epi8(integers, _mm256_set1_epi8(border));
-        codes[i % 2] = _mm256_sub_epi8(codes[i % 2], above);
+    let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(integers), _mm256_set1_epi8(15));
+    let mut codes = _mm256_shuffle_epi8(table(&CELLS.first), upper);
+    for borders in &CELLS.borders {
+        let border = _mm256_shuffle_epi8(table(borders), upper);
+        codes = _mm256_sub_epi8(codes, _mm256_cmpgt_epi8(integers, border));
     }
-    _mm256_add_epi8(codes[0], codes[1])
+    codes
 }
 
-/// Σtq and Σq² for the levels that t · factor is nearest to.
+/// A table for each half of a vector.
 #[target_feature(enable = "avx2")]
-fn fit(t: Values, factor: f32) -> (f32, f32) {
-    // SAFETY: there are 16 levels.
-    let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(LEVELS.as_ptr().cast()) });
-    let q = _mm256_shuffle_epi8(table, codes_of(t, factor));
+fn table(values: &[i8; 16]) -> __m256i {
+    // SAFETY: there are 16 bytes.
+    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(values.as_ptr().cast()) })
+}
+
+/// The scale for units that takes most from the squared error, of those that [`ENDS`] lead to.
+///
+/// All ends are summed and divided side by side, as the time of a single one is that of its horizontal sums.
+#[target_feature(enable = "avx2")]
+fn best_scale(t: Values) -> f32 {
+    let mut products = [_mm256_setzero_ps(); ENDS.len()];
+    let mut squares = [_mm256_setzero_ps(); ENDS.len()];
+    for (i, end) in ENDS.into_iter().enumerate() {
+        (products[i], squares[i]) = fit(t, end / 127.0);
+    }
+    let (products, squares) = (sums(products), sums(squares));
+    let gains = _mm256_div_ps(_mm256_mul_ps(products, products), squares);
+    let halves = _mm_max_ps(_mm256_castps256_ps128(gains), _mm256_extractf128_ps::<1>(gains));
+    let two = _mm_max_ps(halves, _mm_movehl_ps(halves, halves));
+    let most = _mm256_broadcastss_ps(_mm_max_ss(two, _mm_movehdup_ps(two)));
+    let best = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(gains, most)).trailing_zeros();
+    let mut scales = [0.0; ENDS.len()];
+    // SAFETY: there is room for a scale of each of eight ends.
+    unsafe { _mm256_storeu_ps(scales.as_mut_ptr(), _mm256_div_ps(products, squares)) };
+    scales[best as usize]
+}
+
+/// The partial sums of tq and of q² for the levels that t · factor is nearest to.
+#[target_feature(enable = "avx2")]
+fn fit(t: Values, factor: f32) -> (__m256, __m256) {
+    let q = _mm256_shuffle_epi8(table(&LEVELS), codes_of(t, factor));
     let (a, b) = (_mm256_castsi256_si128(q), _mm256_extracti128_si256::<1>(q));
     let eights = [a, _mm_srli_si128::<8>(a), b, _mm_srli_si128::<8>(b)];
     let mut products = _mm256_setzero_ps();
@@ -119,14 +168,26 @@ fn fit(t: Values, factor: f32) -> (f32, f32) {
     }
     let (a, b) = (_mm256_cvtepi8_epi16(a), _mm256_cvtepi8_epi16(b));
     let (a, b) = (_mm256_madd_epi16(a, a), _mm256_madd_epi16(b, b));
-    let squares = _mm256_cvtepi32_ps(_mm256_add_epi32(a, b));
-    (sum(products), sum(squares))
+    (products, _mm256_cvtepi32_ps(_mm256_add_epi32(a, b)))
 }
 
-/// The halves added until one sum is left.
+/// Of each the halves added until one sum is left.
 #[target_feature(enable = "avx2")]
-fn sum(lanes: __m256) -> f32 {
-    let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
-    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+fn sums(of: [__m256; 8]) -> __m256 {
+    // Vectors i and i + 4 become a half each of one.
+    let mut four = [_mm256_setzero_ps(); 4];
+    for i in 0..4 {
+        let low = _mm256_permute2f128_ps::<0x20>(of[i], of[i + 4]);
+        let high = _mm256_permute2f128_ps::<0x31>(of[i], of[i + 4]);
+        four[i] = _mm256_add_ps(low, high);
+    }
+    let mut two = [_mm256_setzero_ps(); 2];
+    for i in 0..2 {
+        let low = _mm256_shuffle_ps::<0b01_00_01_00>(four[2 * i], four[2 * i + 1]);
+        let high = _mm256_shuffle_ps::<0b11_10_11_10>(four[2 * i], four[2 * i + 1]);
+        two[i] = _mm256_add_ps(low, high);
+    }
+    let even = _mm256_shuffle_ps::<0b10_00_10_00>(two[0], two[1]);
+    let odd = _mm256_shuffle_ps::<0b11_01_11_01>(two[0], two[1]);
+    _mm256_add_ps(even, odd)
 }
