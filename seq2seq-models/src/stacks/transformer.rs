@@ -35,11 +35,13 @@ impl<B: SeqBackend> Transformer<B> {
         let stack = |plan: &Option<_>, name: &str| {
             plan.as_ref().map(|plan| Stack::load(plan, &root.at(name))).transpose()
         };
+        // First, as it is the largest matrix by far, and a matrix lies in memory twice while it is packed.
+        let head = Head::load(plan, &root)?;
         Ok(Self {
             backend: loader.backend.clone(),
             encoder: stack(&plan.encoder, "encoder")?,
             decoder: stack(&plan.decoder, "decoder")?,
-            head: Head::load(plan, &root)?,
+            head,
             plan: plan.clone(),
         })
     }
