@@ -35,6 +35,10 @@ pub(super) trait Dot<const NV: usize> {
     unsafe fn store(sum: Self::Sum, to: *mut f32);
 }
 
+/// Units that pass between two moves of the pointers. Where another guest of the host shares the core, what limits a tile is
+/// how many instructions are decoded: finding each row anew for each unit costs a tenth (see the kernel notes).
+const BLOCK: usize = 4;
+
 /// The body of every kernel: `ROWS` rows times one panel.
 ///
 /// # Safety
@@ -50,21 +54,19 @@ pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const 
             *row = D::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
         }
         let (mut x, mut w, mut ahead) = (t.x, t.weights, t.ahead);
-        for _ in 0..t.units {
-            let weights = D::weights(w);
-            if SHARE {
-                prefetch(ahead, For::ReadingLater);
-            } else {
-                for line in 0..D::PANEL_BYTES.div_ceil(64) {
-                    prefetch(ahead.wrapping_add(64 * line), For::Reading);
-                }
+        for _ in 0..t.units / BLOCK {
+            fetch::<SHARE>(ahead, BLOCK * D::PANEL_BYTES);
+            for unit in 0..BLOCK {
+                let (x, w) = (x.add(unit * D::LHS_BYTES), w.add(unit * D::PANEL_BYTES));
+                step::<D, NV, ROWS>(&mut sums, x, t.x_stride, w);
             }
-            for (m, row) in sums.iter_mut().enumerate() {
-                let unit = D::lhs(x.add(m * t.x_stride));
-                for (sum, w) in row.iter_mut().zip(weights) {
-                    *sum = D::dot(*sum, unit, w);
-                }
-            }
+            x = x.add(BLOCK * D::LHS_BYTES);
+            w = w.add(BLOCK * D::PANEL_BYTES);
+            ahead = ahead.wrapping_add(BLOCK * t.ahead_step);
+        }
+        for _ in 0..t.units % BLOCK {
+            fetch::<SHARE>(ahead, D::PANEL_BYTES);
+            step::<D, NV, ROWS>(&mut sums, x, t.x_stride, w);
             x = x.add(D::LHS_BYTES);
             w = w.add(D::PANEL_BYTES);
             ahead = ahead.wrapping_add(t.ahead_step);
@@ -72,6 +74,39 @@ pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const 
         for (m, row) in sums.iter().enumerate() {
             for (v, &sum) in row.iter().enumerate() {
                 D::store(sum, t.sums.add((m * NV + v) * D::LANES));
+            }
+        }
+    }
+}
+
+/// Brings nearer what is to come while `bytes` of the panel pass: as much, or as one of two tiles or more its share.
+#[inline(always)]
+fn fetch<const SHARE: bool>(ahead: *const u8, bytes: usize) {
+    let (bytes, purpose) =
+        if SHARE { (bytes / 2, For::ReadingLater) } else { (bytes, For::Reading) };
+    for line in 0..bytes.div_ceil(64) {
+        prefetch(ahead.wrapping_add(64 * line), purpose);
+    }
+}
+
+/// Adds one unit to the sums.
+///
+/// # Safety
+/// As for [`tile`]; `x` is the unit of the first row, `w` that of the panel.
+#[inline(always)]
+unsafe fn step<D: Dot<NV>, const NV: usize, const ROWS: usize>(
+    sums: &mut [[D::Sum; NV]; ROWS],
+    x: *const u8,
+    x_stride: usize,
+    w: *const u8,
+) {
+    // SAFETY: the caller vouches for the instructions and the pointers.
+    unsafe {
+        let weights = D::weights(w);
+        for (m, row) in sums.iter_mut().enumerate() {
+            let unit = D::lhs(x.add(m * x_stride));
+            for (sum, w) in row.iter_mut().zip(weights) {
+                *sum = D::dot(*sum, unit, w);
             }
         }
     }

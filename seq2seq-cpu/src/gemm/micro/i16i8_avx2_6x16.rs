@@ -4,7 +4,24 @@
 //! as i16, less the zero point; weights stay bytes in memory and are widened as they are loaded.
 
 use super::{Dot, Element, Layout, Weight};
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
+
+/// sum + product. The compiler knows that integers may be added in any order: left to itself it adds the products of four
+/// units first, which takes more registers than there are, and a fifth of the time.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add(mut sum: __m256i, product: __m256i) -> __m256i {
+    // SAFETY: one instruction of AVX2 on registers.
+    unsafe {
+        asm!(
+            "vpaddd {sum}, {sum}, {product}",
+            sum = inout(ymm_reg) sum,
+            product = in(ymm_reg) product,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}
 
 /// Its instructions, which int4 uses too.
 pub(super) struct Pairs;
@@ -43,7 +60,7 @@ impl Dot<2> for Pairs {
     #[inline(always)]
     unsafe fn dot(sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: the caller has the instructions.
-        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(x, w)) }
+        unsafe { add(sum, _mm256_madd_epi16(x, w)) }
     }
 
     #[inline(always)]
