@@ -24,6 +24,7 @@
 //! | [`mod@inspect`] | a folder on paper |
 //! | [`compare`] | how far each format is from f32 |
 //! | [`mod@convert`] | folders whose weights are in a format already |
+//! | [`train`] | what training is made of: metrics of generated text |
 //! | `hub` | models by their id on the Hugging Face hub (feature `hub`) |
 //! | [`device`] | the choice of a backend; the only file that names one |
 //!
@@ -48,6 +49,7 @@ pub mod request;
 mod stacks;
 pub mod tasks;
 pub mod tokenizer;
+pub mod train;
 
 pub use checkpoint::{Files, ModuleFormat};
 pub use convert::convert;
