@@ -2,6 +2,8 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`schedule`] | the learning rate from step to step |
 //! | [`metrics`] | how good generated text is against references |
 
 pub mod metrics;
+pub mod schedule;

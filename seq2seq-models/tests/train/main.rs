@@ -1,6 +1,7 @@
 //! What training is made of, against what other libraries compute (`fixtures/README.md`).
 
 mod metrics;
+mod schedule;
 
 use serde::de::DeserializeOwned;
 use std::path::Path;
