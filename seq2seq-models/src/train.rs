@@ -2,8 +2,12 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`data`] | rows from files, in ragged batches |
 //! | [`schedule`] | the learning rate from step to step |
 //! | [`metrics`] | how good generated text is against references |
+//! | [`random`] | numbers that can be taken up again at any point |
 
+pub mod data;
 pub mod metrics;
+pub mod random;
 pub mod schedule;

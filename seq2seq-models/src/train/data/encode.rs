@@ -1,0 +1,140 @@
+//! Rows as ids.
+
+use super::Row;
+use crate::{Error, Result, Tokenizer};
+use serde::{Deserialize, Serialize};
+
+/// A row as ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Example {
+    /// What is read; empty for [`Row::Text`].
+    pub source: Vec<u32>,
+    /// What is to be written, or the text.
+    pub target: Vec<u32>,
+}
+
+/// What becomes of rows that are longer than they may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlong {
+    /// They lose tokens at their end, but not the special ones.
+    #[default]
+    Truncate,
+    /// They are errors.
+    Refuse,
+}
+
+/// Turns rows into ids.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    tokenizer: Tokenizer,
+    /// The most ids of a source, special tokens included; `None` for any number.
+    pub max_source: Option<usize>,
+    /// The most ids of a target or text.
+    pub max_target: Option<usize>,
+    /// What becomes of longer ones.
+    pub overlong: Overlong,
+    /// What targets and texts must end with; it is appended where the tokenizer does not. `None` leaves them as they
+    /// are.
+    pub eos: Option<u32>,
+}
+
+impl Encoder {
+    /// Without limits, and without another end than that of the tokenizer.
+    pub fn new(tokenizer: Tokenizer) -> Self {
+        let overlong = Overlong::default();
+        Self { tokenizer, max_source: None, max_target: None, overlong, eos: None }
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The ids of a row.
+    ///
+    /// # Errors
+    /// Rows that come to no ids or are longer than allowed where that is refused, limits that leave no room, and text
+    /// that the tokenizer cannot encode. The message leaves it to the caller to name the row.
+    pub fn encode(&self, row: &Row) -> Result<Example> {
+        Ok(match row {
+            Row::Text(text) => {
+                let target = self.ids("text", text, self.max_target, self.eos)?;
+                Example { source: Vec::new(), target }
+            }
+            Row::Pair { source, target } => Example {
+                source: self.ids("source", source, self.max_source, None)?,
+                target: self.ids("target", target, self.max_target, self.eos)?,
+            },
+        })
+    }
+
+    fn ids(
+        &self,
+        what: &str,
+        text: &str,
+        limit: Option<usize>,
+        eos: Option<u32>,
+    ) -> Result<Vec<u32>> {
+        let mut ids = self.tokenizer.encode(text)?.ids().to_vec();
+        let appended = eos.filter(|&eos| ids.last() != Some(&eos));
+        if let Some(limit) = limit.filter(|&limit| ids.len() + appended.iter().len() > limit) {
+            if self.overlong == Overlong::Refuse {
+                let tokens = ids.len() + appended.iter().len();
+                let reason = format!("the {what} has {tokens} tokens, more than {limit}");
+                return Err(Error::Input(reason));
+            }
+            let room = limit.saturating_sub(appended.iter().len());
+            ids = self.tokenizer.encode_truncated(text, room)?.ids().to_vec();
+        }
+        ids.extend(appended);
+        match ids.is_empty() {
+            true => Err(Error::input(format!("the {what} is empty"))),
+            false => Ok(ids),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::test_tokenizers::{byte_level, word_piece};
+
+    fn pair(source: &str, target: &str) -> Row {
+        Row::Pair { source: source.into(), target: target.into() }
+    }
+
+    #[test]
+    fn special_tokens_survive_truncation() {
+        let mut encoder = Encoder::new(word_piece(false));
+        let whole = encoder.encode(&pair("the cat sat", "cats")).unwrap();
+        assert_eq!(whole, Example { source: vec![2, 5, 6, 8, 3], target: vec![2, 6, 7, 3] });
+        encoder.max_source = Some(4);
+        encoder.max_target = Some(3);
+        let cut = encoder.encode(&pair("the cat sat", "cats")).unwrap();
+        assert_eq!(cut, Example { source: vec![2, 5, 6, 3], target: vec![2, 6, 3] });
+        encoder.max_target = Some(2);
+        let error = encoder.encode(&pair("the", "cat")).unwrap_err().to_string();
+        assert!(error.contains("no room"), "{error}");
+    }
+
+    #[test]
+    fn targets_end_where_the_tokenizer_does_not_end_them() {
+        let mut encoder = Encoder::new(byte_level());
+        encoder.eos = Some(257);
+        let ab = [u32::from(b'a'), u32::from(b'b')];
+        let encode = |e: &Encoder, text: &str| e.encode(&Row::Text(text.into())).map(|e| e.target);
+        assert_eq!(encode(&encoder, "ab").unwrap(), [ab[0], ab[1], 257]);
+        assert_eq!(encode(&encoder, "").unwrap(), [257]);
+        assert_eq!(encoder.encode(&pair("ab", "a")).unwrap().source, ab);
+        encoder.max_target = Some(2);
+        assert_eq!(encode(&encoder, "ab").unwrap(), [ab[0], 257]);
+        assert_eq!(encode(&encoder, "b").unwrap(), [ab[1], 257]);
+        encoder.overlong = Overlong::Refuse;
+        let error = encode(&encoder, "ab").unwrap_err().to_string();
+        assert!(error.contains("the text has 3 tokens, more than 2"), "{error}");
+        assert!(
+            encoder.encode(&pair("", "a")).unwrap_err().to_string().contains("source is empty")
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! What stands on one line.
+
+use super::{Row, RowKind};
+use serde::Deserialize;
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// `source<TAB>target`, without quotes or escapes.
+    Tsv,
+    /// Objects of JSON.
+    JsonLines,
+}
+
+impl Format {
+    /// By the end of the file's name, and where that says nothing by its first line.
+    pub(super) fn of(extension: Option<&str>, first: &[u8]) -> Self {
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("tsv" | "tab") => Self::Tsv,
+            Some("jsonl" | "ndjson" | "json") => Self::JsonLines,
+            _ if first.trim_ascii_start().starts_with(b"{") => Self::JsonLines,
+            _ => Self::Tsv,
+        }
+    }
+
+    /// The row of a line; otherwise what is wrong with it.
+    pub(super) fn parse(self, line: &[u8]) -> Result<Row, String> {
+        let text = std::str::from_utf8(line)
+            .map_err(|e| format!("byte {} is not UTF-8", e.valid_up_to() + 1))?;
+        match self {
+            Self::Tsv => tsv(text),
+            Self::JsonLines => json(text),
+        }
+    }
+}
+
+fn tsv(line: &str) -> Result<Row, String> {
+    let mut fields = line.split('\t');
+    match (fields.next(), fields.next(), fields.count()) {
+        (Some(source), Some(target), 0) => {
+            Ok(Row::Pair { source: source.into(), target: target.into() })
+        }
+        (_, None, _) => Err("there is no tab between source and target".into()),
+        (_, _, more) => {
+            Err(format!("there are {} tabs; a row is source, one tab, target", more + 1))
+        }
+    }
+}
+
+/// Other fields are passed over.
+#[derive(Deserialize)]
+struct Fields {
+    source: Option<String>,
+    target: Option<String>,
+    text: Option<String>,
+}
+
+fn json(line: &str) -> Result<Row, String> {
+    let fields: Fields = serde_json::from_str(line).map_err(|e| {
+        // There is only one line, which the caller names.
+        let message = e.to_string();
+        let end = message.rfind(" at line ").unwrap_or(message.len());
+        format!("column {}: {}", e.column(), &message[..end])
+    })?;
+    match fields {
+        Fields { source: Some(source), target: Some(target), text: None } => {
+            Ok(Row::Pair { source, target })
+        }
+        Fields { source: None, target: None, text: Some(text) } => Ok(Row::Text(text)),
+        _ => Err("a row holds either \"source\" and \"target\", or \"text\"".into()),
+    }
+}
+
+impl Row {
+    /// Which of the two it is.
+    pub fn kind(&self) -> RowKind {
+        match self {
+            Self::Pair { .. } => RowKind::Pair,
+            Self::Text(_) => RowKind::Text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(source: &str, target: &str) -> Row {
+        Row::Pair { source: source.into(), target: target.into() }
+    }
+
+    #[test]
+    fn rows_of_both_formats() {
+        assert_eq!(Format::Tsv.parse(b" a \t\"b\" ").unwrap(), pair(" a ", "\"b\" "));
+        assert_eq!(Format::Tsv.parse(b"\t").unwrap(), pair("", ""));
+        let json = |line: &str| Format::JsonLines.parse(line.as_bytes());
+        assert_eq!(
+            json(r#"{"target": "b\tc", "id": 7, "source": "\u00e9"}"#),
+            Ok(pair("é", "b\tc"))
+        );
+        assert_eq!(json(r#"{"text": ""}"#), Ok(Row::Text(String::new())));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (format, line, reason) in [
+            (Format::Tsv, &b"no tab"[..], "no tab"),
+            (Format::Tsv, b"a\tb\tc\t", "3 tabs"),
+            (Format::Tsv, b"a\t\xFF", "byte 3 is not UTF-8"),
+            (Format::JsonLines, b"{\"source\": \"a\"}", "either \"source\" and \"target\""),
+            (
+                Format::JsonLines,
+                b"{\"source\": \"a\", \"target\": \"b\", \"text\": \"c\"}",
+                "either",
+            ),
+            (Format::JsonLines, b"{\"text\": 5}", "column 10: invalid type"),
+            (Format::JsonLines, b"hello", "column 1: expected value"),
+        ] {
+            let error = format.parse(line).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn formats_are_recognised() {
+        assert_eq!(Format::of(Some("TSV"), b"{"), Format::Tsv);
+        assert_eq!(Format::of(Some("jsonl"), b"a\tb"), Format::JsonLines);
+        assert_eq!(Format::of(Some("txt"), b" {\"text\""), Format::JsonLines);
+        assert_eq!(Format::of(None, b"a\tb"), Format::Tsv);
+    }
+}
