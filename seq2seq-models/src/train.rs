@@ -3,11 +3,13 @@
 //! | module | holds |
 //! |---|---|
 //! | [`data`] | rows from files, in ragged batches |
+//! | [`denoise`] | corrupted texts to be restored |
 //! | [`schedule`] | the learning rate from step to step |
 //! | [`metrics`] | how good generated text is against references |
 //! | [`random`] | numbers that can be taken up again at any point |
 
 pub mod data;
+pub mod denoise;
 pub mod metrics;
 pub mod random;
 pub mod schedule;

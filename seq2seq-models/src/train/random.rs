@@ -13,6 +13,8 @@ pub enum Purpose {
     Rows = 1,
     /// The order of batches.
     Batches = 2,
+    /// What is masked, deleted or permuted ([`denoise`](super::denoise)).
+    Corruption = 3,
 }
 
 /// The key under which an epoch draws for a purpose.
