@@ -11,6 +11,9 @@
 //! Wrong shapes and indices are errors, never panics. NaN and infinity propagate as IEEE 754 has it.
 
 pub mod check;
+mod recurrent;
+
+pub use recurrent::{Part, RecurrentOps};
 
 use crate::{
     Activation, AttentionSpec, BucketSpec, CacheSpec, Format, HostTensor, LinearSpec, LogitRule,
@@ -233,5 +236,5 @@ pub trait CrossAttentionOps: EncoderOps {
 }
 
 /// Everything an encoder-decoder needs.
-pub trait SeqBackend: DecoderOps + CrossAttentionOps {}
-impl<B: DecoderOps + CrossAttentionOps> SeqBackend for B {}
+pub trait SeqBackend: DecoderOps + CrossAttentionOps + RecurrentOps {}
+impl<B: DecoderOps + CrossAttentionOps + RecurrentOps> SeqBackend for B {}

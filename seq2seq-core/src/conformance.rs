@@ -13,14 +13,17 @@
 //! Each check runs an eighth of `PROPTEST_CASES` cases (256 where unset), the same ones every time unless
 //! `PROPTEST_RNG_SEED` is set.
 
+pub mod additive;
 pub mod attention;
 pub mod cache;
+pub mod columns;
 pub mod cross;
 pub mod embed;
 pub mod errors;
 pub mod linear;
 pub mod norm;
 pub mod pool;
+pub mod recurrent;
 pub mod sample;
 pub mod sample_k;
 pub mod threads;
@@ -247,6 +250,15 @@ macro_rules! conformance_suite {
             cross_attend_matches_reference: cross::matches_reference,
             cross_attend_is_batch_invariant: cross::is_batch_invariant,
             cross_attend_weights_sum_to_one: cross::weights_sum_to_one,
+            recur_matches_reference: recurrent::matches_reference,
+            recur_in_pieces_gives_the_bits_of_the_whole: recurrent::pieces_give_the_bits_of_the_whole,
+            recur_runs_directions_apart: recurrent::runs_directions_apart,
+            recur_is_batch_invariant: recurrent::is_batch_invariant,
+            recur_keeps_nan_in_its_sequence: recurrent::keeps_nan_in_its_sequence,
+            additive_attend_matches_reference: additive::matches_reference,
+            additive_attend_is_batch_invariant: additive::is_batch_invariant,
+            columns_copies: columns::columns_copies,
+            stack_rows_copies: columns::stack_rows_copies,
             top_k_matches_reference: top_k::matches_reference,
             top_k_is_batch_invariant: top_k::is_batch_invariant,
             top_k_bears_nan: top_k::bears_nan,

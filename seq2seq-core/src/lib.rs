@@ -23,13 +23,14 @@ pub mod rules;
 pub mod spec;
 
 pub use backend::{
-    Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Lookup, Rows, SeqBackend,
+    Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Lookup, Part, RecurrentOps, Rows,
+    SeqBackend,
 };
 pub use error::{Error, Result};
 pub use host::{DType, HostTensor, Quantisation};
 pub use ragged::Ragged;
 pub use rules::{LogitRule, Sampled, ScoreOrder, TopK, Warp};
 pub use spec::{
-    Activation, AttentionSpec, BucketSpec, CacheSpec, Format, LinearPart, LinearSpec, NormKind,
-    NormSpec, Pool, Rotary,
+    Activation, AttentionSpec, BucketSpec, CacheSpec, Cell, Format, LinearPart, LinearSpec,
+    NormKind, NormSpec, Pool, RecurrentSpec, Rotary,
 };

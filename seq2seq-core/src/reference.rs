@@ -7,13 +7,16 @@
 //! Nothing here is fast. Each row or head is computed by itself, so the results cannot depend on the batch.
 
 pub mod activation;
+pub mod additive;
 pub mod attention;
 pub mod cache;
+pub mod columns;
 pub mod cross;
 pub mod embed;
 pub mod linear;
 pub mod norm;
 pub mod pool;
+pub mod recurrent;
 pub mod rope;
 pub mod rules;
 pub mod sample;
@@ -23,8 +26,8 @@ pub mod top_k;
 use crate::backend::check;
 use crate::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool, Ragged, Result,
-    Rows, Sampled, ScoreOrder, TopK, Warp,
+    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pool, Ragged,
+    RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
 };
 
 /// The reference backend. It holds nothing.
@@ -43,6 +46,11 @@ impl Tensor {
     fn new(rows: usize, width: usize, values: Vec<f32>) -> Self {
         debug_assert_eq!(values.len(), rows * width);
         Self { rows, width, values }
+    }
+
+    /// Its values.
+    fn copy(&self) -> Vec<f32> {
+        self.values.clone()
     }
 
     /// Row `i`.
@@ -82,7 +90,7 @@ impl Backend for Reference {
     }
 
     fn download(&self, x: &Tensor) -> Result<Vec<f32>> {
-        Ok(x.values.clone())
+        Ok(x.copy())
     }
 
     fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Self::Linear> {
@@ -218,5 +226,58 @@ impl CrossAttentionOps for Reference {
         weights: Option<&mut Vec<f32>>,
     ) -> Result<Tensor> {
         cross::cross_attend(q, rows, memory, sources, spec, weights)
+    }
+}
+
+impl RecurrentOps for Reference {
+    type Recurrent = recurrent::Recurrent;
+    type Additive = additive::Additive;
+    type AdditiveMemory = additive::AdditiveMemory;
+
+    fn recurrent(&self, spec: &RecurrentSpec, format: Format) -> Result<Self::Recurrent> {
+        recurrent::Recurrent::pack(spec, format)
+    }
+
+    fn recur(
+        &self,
+        x: &Tensor,
+        rows: &Ragged,
+        layer: &Self::Recurrent,
+        state: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor)> {
+        recurrent::recur(x, rows, layer, state)
+    }
+
+    fn columns(&self, parts: &[Part<'_, Tensor>]) -> Result<Tensor> {
+        columns::columns(parts)
+    }
+
+    fn stack_rows(&self, parts: &[&Tensor]) -> Result<Tensor> {
+        columns::stack_rows(parts)
+    }
+
+    fn additive(&self, v: &HostTensor) -> Result<Self::Additive> {
+        additive::Additive::new(v)
+    }
+
+    fn additive_memory(
+        &self,
+        keys: &Tensor,
+        values: &Tensor,
+        rows: &Ragged,
+    ) -> Result<Self::AdditiveMemory> {
+        additive::AdditiveMemory::new(keys, values, rows)
+    }
+
+    fn additive_attend(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        v: &Self::Additive,
+        memory: &Self::AdditiveMemory,
+        sources: &[usize],
+        weights: Option<&mut Vec<f32>>,
+    ) -> Result<Tensor> {
+        additive::attend(q, rows, v, memory, sources, weights)
     }
 }

@@ -1,5 +1,9 @@
 //! What an operation is asked to do, as plain data.
 
+mod recurrent;
+
+pub use recurrent::{Cell, RecurrentSpec};
+
 use crate::{HostTensor, quant::group};
 use std::{fmt, str::FromStr, sync::Arc};
 

@@ -4,7 +4,8 @@ mod mutant;
 
 use mutant::{Fault, Mutant};
 use seq2seq_core::conformance::{
-    attention, cache, cross, embed, errors, linear, norm, pool, same_bits, sample, sample_k, top_k,
+    additive, attention, cache, columns, cross, embed, errors, linear, norm, pool, recurrent,
+    same_bits, sample, sample_k, top_k,
 };
 use seq2seq_core::reference::Reference;
 
@@ -62,6 +63,22 @@ faults! {
     cross_attend_depends_on_the_batch: CrossUlpInBatches => cross::is_batch_invariant;
     weights_off: WeightsOff => cross::weights_sum_to_one;
     weights_replaced: WeightsReplaced => cross::weights_sum_to_one;
+    recurrent_bias_forgotten: RecurrentBiasForgotten => recurrent::matches_reference;
+    gates_swapped: GatesSwapped => recurrent::matches_reference;
+    recurrent_input_off: RecurrentTenThousandth => recurrent::matches_reference;
+    state_of_c_forgotten: CellStateForgotten => recurrent::pieces_give_the_bits_of_the_whole;
+    state_forgotten: StateForgotten => recurrent::matches_reference;
+    state_forgotten_between_pieces: StateForgotten => recurrent::pieces_give_the_bits_of_the_whole;
+    second_direction_forwards: SecondDirectionForwards => recurrent::runs_directions_apart;
+    recur_depends_on_the_batch: RecurUlpInBatches => recurrent::is_batch_invariant;
+    recur_hides_nan: RecurHidesNan => recurrent::keeps_nan_in_its_sequence;
+    additive_scale_off: AdditiveScaleOff => additive::matches_reference;
+    additive_first_source_for_all: FirstSourceForAll => additive::matches_reference;
+    additive_weights_off: WeightsOff => additive::matches_reference;
+    additive_weights_replaced: WeightsReplaced => additive::matches_reference;
+    additive_depends_on_the_batch: CrossUlpInBatches => additive::is_batch_invariant;
+    columns_from_the_first: ColumnsFromTheFirst => columns::columns_copies;
+    rows_stacked_backwards: RowsStackedBackwards => columns::stack_rows_copies;
     high_ids_first: HighIdsFirst => top_k::matches_reference;
     rules_forgotten_in_choice: RulesForgotten => top_k::matches_reference;
     rules_before_normalising: RulesBeforeNormalising => top_k::matches_reference;
@@ -87,7 +104,7 @@ faults! {
 #[test]
 fn instances_that_differ_by_an_ulp() {
     for fault in
-        [Fault::LinearOneUlp, Fault::NormUlpInBatches, Fault::StepOneUlp, Fault::CrossUlpInBatches]
+        [Fault::LinearOneUlp, Fault::NormUlpInBatches, Fault::StepOneUlp, Fault::RecurUlpInBatches]
     {
         assert!(same_bits(&Reference, &Mutant(fault)).is_err(), "{fault:?} went unnoticed");
     }

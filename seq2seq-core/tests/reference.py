@@ -82,6 +82,29 @@ def t5_attention():
         show("T5_ENCODER" if bidirectional else "T5_DECODER", merge(out))
 
 
+def recurrent():
+    """Two directions with a first state; the end of each is h and c, directions side by side."""
+    for name, kind, gates in [("LSTM", torch.nn.LSTM, 4), ("GRU", torch.nn.GRU, 3)]:
+        width, size = 3, 5
+        layer = kind(size, width, bidirectional=True)
+        for d, end in enumerate(["", "_reverse"]):
+            getattr(layer, f"weight_ih_l0{end}").data = wave(2 + 10 * d, gates * width, size) / 4
+            getattr(layer, f"weight_hh_l0{end}").data = wave(3 + 10 * d, gates * width, width) / 4
+            getattr(layer, f"bias_ih_l0{end}").data = wave(4 + 10 * d, gates * width)
+            getattr(layer, f"bias_hh_l0{end}").data = wave(5 + 10 * d, gates * width)
+        h, c = wave(6, 2, width), wave(7, 2, width)
+        out, end = layer(wave(1, 4, size), (h, c) if kind is torch.nn.LSTM else h)
+        show(name, out)
+        show(f"{name}_END", torch.cat([e.flatten() for e in end]))
+
+
+def additive():
+    q, keys, values, v = wave(1, 2, 4), wave(2, 5, 4), wave(3, 5, 3), wave(4, 4)
+    weights = torch.tanh(q[:, None] + keys[None]).matmul(v).softmax(-1)
+    show("ADDITIVE", weights @ values)
+    show("ADDITIVE_WEIGHTS", weights)
+
+
 def warps():
     scores = torch.cat([wave(1, 1, 12), wave(2, 1, 12).round()])
     for name, warpers in {
@@ -116,5 +139,7 @@ with torch.no_grad():
     linear()
     llama_attention()
     t5_attention()
+    recurrent()
+    additive()
     warps()
     rules()

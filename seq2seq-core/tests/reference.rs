@@ -130,6 +130,51 @@ fn relative_positions_in_encoder_and_decoder() {
     }
 }
 
+#[test]
+fn recurrent_layers_of_two_directions() {
+    for (cell, want, want_end) in
+        [(Cell::Lstm, values::LSTM, values::LSTM_END), (Cell::Gru, values::GRU, values::GRU_END)]
+    {
+        let (width, size, rows) = (3, 5, cell.gates() * 3);
+        let quarter = |shape: &[usize], seed| {
+            let values: Vec<f32> = host(shape, seed).to_f32().iter().map(|v| v / 4.0).collect();
+            HostTensor::from_f32(shape.to_vec(), &values).unwrap()
+        };
+        let part = |seed, columns| LinearPart {
+            weight: quarter(&[rows, columns], seed),
+            bias: Some(host(&[rows], seed + 2)),
+            transposed: false,
+        };
+        let input =
+            LinearSpec { parts: vec![part(2, size), part(12, size)], gated: false, scale: 1.0 };
+        let input = Reference.pack(&input, Format::F32).unwrap();
+        let x = Reference.linear(&tensor(4, size, 1), &input, Epilogue::NONE).unwrap();
+        let spec = RecurrentSpec { cell, directions: vec![part(3, width), part(13, width)] };
+        let layer = Reference.recurrent(&spec, Format::F32).unwrap();
+        let begin = [host(&[6], 6).to_f32(), host(&[6], 7).to_f32()];
+        let begin = begin[..cell.vectors()].concat();
+        let begin = HostTensor::from_f32(vec![1, begin.len()], &begin).unwrap();
+        let begin = Reference.upload(&begin).unwrap();
+        let rows = Ragged::from_lengths([4]);
+        let (out, end) = Reference.recur(&x, &rows, &layer, Some(&begin)).unwrap();
+        downloaded(want, &out);
+        downloaded(want_end, &end);
+    }
+}
+
+#[test]
+fn additive_attention() {
+    let sources = Ragged::from_lengths([5]);
+    let (keys, held) = (tensor(5, 4, 2), tensor(5, 3, 3));
+    let memory = Reference.additive_memory(&keys, &held, &sources).unwrap();
+    let v = Reference.additive(&host(&[4], 4)).unwrap();
+    let (q, rows) = (tensor(2, 4, 1), Ragged::single_rows(2));
+    let mut weights = Vec::new();
+    let y = Reference.additive_attend(&q, &rows, &v, &memory, &[0, 0], Some(&mut weights));
+    downloaded(values::ADDITIVE, &y.unwrap());
+    close(values::ADDITIVE_WEIGHTS, &weights);
+}
+
 /// The second row of logits is rounded to whole numbers: ties.
 fn warped(warp: Warp) -> Vec<f32> {
     let mut rows = [wave(1, 12), wave(2, 12).iter().map(|v| v.round()).collect()];

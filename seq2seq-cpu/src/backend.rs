@@ -1,11 +1,17 @@
 //! The traits of `seq2seq-core`, each method one function of `ops`.
 
-use crate::ops::{attention, cache, cross, embed, linear, norm, pool, sample, sample_k, top_k};
-use crate::{Cpu, Embedding, KvCache, Linear, Memory, Norm, RelativeBias, Tensor};
+use crate::ops::{
+    additive, attention, cache, columns, cross, embed, linear, norm, pool, recurrent, sample,
+    sample_k, top_k,
+};
+use crate::{
+    Additive, AdditiveMemory, Cpu, Embedding, KvCache, Linear, Memory, Norm, Recurrent,
+    RelativeBias, Tensor,
+};
 use seq2seq_core::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool, Ragged, Result,
-    Sampled, ScoreOrder, TopK, Warp,
+    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pool, Ragged,
+    RecurrentOps, RecurrentSpec, Result, Sampled, ScoreOrder, TopK, Warp,
 };
 
 impl Backend for Cpu {
@@ -156,5 +162,58 @@ impl CrossAttentionOps for Cpu {
         weights: Option<&mut Vec<f32>>,
     ) -> Result<Tensor> {
         cross::cross_attend(self, q, (rows, sources), memory, spec, weights)
+    }
+}
+
+impl RecurrentOps for Cpu {
+    type Recurrent = Recurrent;
+    type Additive = Additive;
+    type AdditiveMemory = AdditiveMemory;
+
+    fn recurrent(&self, spec: &RecurrentSpec, format: Format) -> Result<Recurrent> {
+        Recurrent::pack(self.threads(), self.isa(), spec, format)
+    }
+
+    fn recur(
+        &self,
+        x: &Tensor,
+        rows: &Ragged,
+        layer: &Recurrent,
+        state: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor)> {
+        recurrent::recur(self, x, rows, layer, state)
+    }
+
+    fn columns(&self, parts: &[Part<'_, Tensor>]) -> Result<Tensor> {
+        columns::columns(self, parts)
+    }
+
+    fn stack_rows(&self, parts: &[&Tensor]) -> Result<Tensor> {
+        columns::stack_rows(parts)
+    }
+
+    fn additive(&self, v: &HostTensor) -> Result<Additive> {
+        additive::additive(v)
+    }
+
+    fn additive_memory(
+        &self,
+        keys: &Tensor,
+        values: &Tensor,
+        rows: &Ragged,
+    ) -> Result<AdditiveMemory> {
+        additive::memory(keys, values, rows)
+    }
+
+    fn additive_attend(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        v: &Additive,
+        memory: &AdditiveMemory,
+        sources: &[usize],
+        weights: Option<&mut Vec<f32>>,
+    ) -> Result<Tensor> {
+        additive::attend(self, q, (rows, sources), v, memory, weights)
     }
 }

@@ -8,13 +8,17 @@
 //! | `plan.rs` | how a product is cut among workers and tiles |
 //! | `drive.rs` | the loops over blocks, panels and tiles |
 //! | `epilogue.rs` | scale, bias, activation or gate, residual, behind each tile |
+//! | `recurrent.rs` | steps of recurrent layers: the product of the state, and |
+//! | `cell.rs` | the cell behind each tile |
 
+mod cell;
 mod drive;
 mod epilogue;
 mod lhs;
 mod micro;
 mod pack;
 mod plan;
+mod recurrent;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -23,6 +27,8 @@ pub(crate) use micro::tests::levels as test_levels;
 pub(crate) use epilogue::{Epilogue, Residual};
 pub(crate) use lhs::{Converted, Element};
 pub(crate) use micro::LhsRows;
+pub use recurrent::Recurrent;
+pub(crate) use recurrent::Step;
 
 use crate::{isa::Isa, memory::Buffer};
 use micro::MicroKernel;

@@ -1,5 +1,6 @@
 //! The loops of the operations other than products, each written once over [`Simd`](crate::simd::Simd).
 
+pub(crate) mod additive;
 pub(crate) mod attention;
 pub(crate) mod choose;
 pub(crate) mod log_softmax;

@@ -24,12 +24,14 @@ mod ops;
 mod simd;
 mod threads;
 
-pub use gemm::Linear;
+pub use gemm::{Linear, Recurrent};
 pub use isa::Isa;
 pub use kernels::attention::RelativeBias;
 pub use kernels::norm::Norm;
 pub use memory::Tensor;
-pub use ops::{cache::KvCache, cross::Memory, embed::Embedding};
+pub use ops::{
+    additive::Additive, additive::AdditiveMemory, cache::KvCache, cross::Memory, embed::Embedding,
+};
 
 use seq2seq_core::Result;
 use std::sync::Arc;

@@ -5,9 +5,11 @@
 
 mod attention;
 mod choice;
+mod recurrent;
 
 pub use attention::*;
 pub use choice::*;
+pub use recurrent::*;
 
 use super::{Epilogue, Lookup, Rows};
 use crate::{

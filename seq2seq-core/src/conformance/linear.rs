@@ -106,23 +106,18 @@ impl Case {
         self.parts.iter().enumerate().map(part).collect()
     }
 
-    fn spec_with(&self, map: impl Fn(f32) -> f32) -> LinearSpec {
-        let mapped = |v: &[f32]| v.iter().map(|&v| map(v)).collect::<Vec<_>>();
+    /// The layer.
+    pub fn spec(&self) -> LinearSpec {
         let part = |(i, (w, b)): (usize, (Vec<f32>, Vec<f32>))| {
             let output = self.parts[i];
             let transposed = (i as u64 + self.seed) % 2 == 1;
             let shape =
                 if transposed { vec![self.input, output] } else { vec![output, self.input] };
-            let bias = self.bias.then(|| tensor(self.dtype, vec![output], &mapped(&b)));
-            LinearPart { weight: tensor(self.dtype, shape, &mapped(&w)), bias, transposed }
+            let bias = self.bias.then(|| tensor(self.dtype, vec![output], &b));
+            LinearPart { weight: tensor(self.dtype, shape, &w), bias, transposed }
         };
         let parts = self.part_values().into_iter().enumerate().map(part).collect();
-        LinearSpec { parts, gated: self.gated, scale: map(self.scale) }
-    }
-
-    /// The layer.
-    pub fn spec(&self) -> LinearSpec {
-        self.spec_with(|v| v)
+        LinearSpec { parts, gated: self.gated, scale: self.scale }
     }
 
     /// `[N, in]`
@@ -166,71 +161,88 @@ impl Case {
         Ok((0..self.rows * m).map(element).collect())
     }
 
-    /// What [`tolerance::linear`] asks for: |scale| · 510 row scales · Σ |level · group scale| + |b|.
-    fn int4_magnitude(&self) -> Result<Vec<f32>> {
-        let mut spec = self.spec_with(|v| v);
-        (spec.gated, spec.scale) = (false, spec.scale.abs());
-        for part in &mut spec.parts {
-            let (codes, scales) = codes_of(part, self.input);
-            let groups = codes.chunks(self.input).flat_map(|channel| channel.chunks(group::GROUP));
-            let weight = |code: &u8, scale: f32| {
-                (f32::from(group::LEVELS[usize::from(*code)]) * scale).abs()
-            };
-            let w: Vec<f32> = groups
-                .zip(scales)
-                .flat_map(|(codes, scale)| codes.iter().map(move |code| weight(code, scale)))
-                .collect();
-            let outputs = w.len() / self.input;
-            part.weight = host(outputs, self.input, &w);
-            part.transposed = false;
-            let bias = part.bias.as_ref().map(|b| b.to_f32().into_iter().map(f32::abs).collect());
-            part.bias = bias.map(|b: Vec<f32>| tensor(DType::F32, vec![outputs], &b));
-        }
-        let layer = Reference.pack(&spec, Format::F32)?;
-        let mut x = self.x().to_f32();
-        for row in x.chunks_mut(self.input) {
-            let scale = row::Affine::of(row::extremes(row)).scale;
-            row.fill(510.0 * scale);
-        }
-        on_host(&Reference, &host(self.rows, self.input, &x), |x| {
-            Reference.linear(x, &layer, Epilogue::NONE)
-        })
-    }
-
     /// The bounds of scale · x Wᵀ + b, before the epilogue.
     fn products(&self) -> Result<Vec<Approx>> {
-        let run = |map: fn(f32) -> f32| {
-            let spec = LinearSpec { gated: false, ..self.spec_with(map) };
-            let layer = Reference.pack(&spec, self.format)?;
-            let x: Vec<f32> = self.x().to_f32().into_iter().map(map).collect();
-            let x = host(self.rows, self.input, &x);
-            on_host(&Reference, &x, |x| Reference.linear(x, &layer, Epilogue::NONE))
-        };
-        let value = run(|v| v)?;
-        let magnitude = match self.format {
-            Format::Int4 => self.int4_magnitude()?,
-            _ => run(f32::abs)?,
-        };
-        let (x, spec) = (self.x().to_f32(), self.spec());
-        let bias: Vec<f32> = match self.bias {
-            true => {
-                spec.parts.iter().flat_map(|p| p.bias.as_ref().expect("biased").to_f32()).collect()
-            }
-            false => vec![0.0; self.parts.iter().sum()],
-        };
-        let largest = |v: &[f32]| v.iter().fold(1.0f32, |m, v| m.max(v.abs()));
-        let w = spec.parts.iter().map(|p| largest(&p.weight.to_f32())).fold(1.0, f32::max);
-        let bound = |(i, (&value, &magnitude)): (usize, (&f32, &f32))| {
-            let row = &x[i / bias.len() * self.input..][..self.input];
-            let largest = largest(row).max(w) * self.scale.abs().max(1.0);
-            let bias = bias[i % bias.len()];
-            tolerance::linear(
-                self.format,
-                Product { value, magnitude, bias, terms: self.input, largest },
-            )
-        };
-        Ok(value.iter().zip(&magnitude).enumerate().map(bound).collect())
+        products(&LinearSpec { gated: false, ..self.spec() }, self.format, &self.x())
     }
+}
+
+/// The bounds of scale · x Wᵀ + b for each row of `x` (`[N, in]`) and each output of a layer that is not gated.
+pub(super) fn products(spec: &LinearSpec, format: Format, x: &HostTensor) -> Result<Vec<Approx>> {
+    let value = run(spec, format, x)?;
+    let magnitude = match format {
+        Format::Int4 => int4_magnitude(spec, x)?,
+        _ => run(&magnitudes(spec)?, format, &map(x, f32::abs)?)?,
+    };
+    let [rows, input] = [x.shape()[0], x.shape()[1]];
+    let x = x.to_f32();
+    let outputs = value.len() / rows.max(1);
+    let bias = biases(spec);
+    let largest = |v: &[f32]| v.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+    let w = spec.parts.iter().map(|p| largest(&p.weight.to_f32())).fold(1.0, f32::max);
+    let bound = |(i, (&value, &magnitude)): (usize, (&f32, &f32))| {
+        let row = &x[i / outputs * input..][..input];
+        let largest = largest(row).max(w) * spec.scale.abs().max(1.0);
+        let bias = bias[i % outputs];
+        tolerance::linear(format, Product { value, magnitude, bias, terms: input, largest })
+    };
+    Ok(value.iter().zip(&magnitude).enumerate().map(bound).collect())
+}
+
+fn run(spec: &LinearSpec, format: Format, x: &HostTensor) -> Result<Vec<f32>> {
+    let layer = Reference.pack(spec, format)?;
+    on_host(&Reference, x, |x| Reference.linear(x, &layer, Epilogue::NONE))
+}
+
+fn map(x: &HostTensor, f: impl Fn(f32) -> f32) -> Result<HostTensor> {
+    let values: Vec<f32> = x.to_f32().into_iter().map(f).collect();
+    HostTensor::from_f32(x.shape().to_vec(), &values)
+}
+
+/// The layer of the magnitudes of all weights.
+fn magnitudes(spec: &LinearSpec) -> Result<LinearSpec> {
+    let part = |part: &LinearPart| {
+        Ok(LinearPart {
+            weight: map(&part.weight, f32::abs)?,
+            bias: part.bias.as_ref().map(|b| map(b, f32::abs)).transpose()?,
+            transposed: part.transposed,
+        })
+    };
+    let parts = spec.parts.iter().map(part).collect::<Result<_>>()?;
+    Ok(LinearSpec { parts, scale: spec.scale.abs(), ..*spec })
+}
+
+/// The bias of each output; zeros where there is none.
+fn biases(spec: &LinearSpec) -> Vec<f32> {
+    let of = |part: &LinearPart| match &part.bias {
+        Some(bias) => bias.to_f32(),
+        None => vec![0.0; part.weight.shape()[usize::from(part.transposed)]],
+    };
+    spec.parts.iter().flat_map(of).collect()
+}
+
+/// What [`tolerance::linear`] asks for: |scale| · 510 row scales · Σ |level · group scale| + |b|.
+fn int4_magnitude(spec: &LinearSpec, x: &HostTensor) -> Result<Vec<f32>> {
+    let [rows, input] = [x.shape()[0], x.shape()[1]];
+    let mut magnitudes = magnitudes(spec)?;
+    for (part, given) in magnitudes.parts.iter_mut().zip(&spec.parts) {
+        let (codes, scales) = codes_of(given, input);
+        let groups = codes.chunks(input).flat_map(|channel| channel.chunks(group::GROUP));
+        let weight =
+            |code: &u8, scale: f32| (f32::from(group::LEVELS[usize::from(*code)]) * scale).abs();
+        let w: Vec<f32> = groups
+            .zip(scales)
+            .flat_map(|(codes, scale)| codes.iter().map(move |code| weight(code, scale)))
+            .collect();
+        part.weight = host(w.len() / input, input, &w);
+        part.transposed = false;
+    }
+    let mut x = x.to_f32();
+    for row in x.chunks_mut(input) {
+        let scale = row::Affine::of(row::extremes(row)).scale;
+        row.fill(510.0 * scale);
+    }
+    run(&magnitudes, Format::F32, &host(rows, input, &x))
 }
 
 /// [`Backend::linear`].

@@ -1,8 +1,8 @@
 //! Two instances of a backend, such as one with one thread and one with two.
 
 use super::{
-    Op, Outcome, Timed, attention, bits, cache, cross, each, embed, linear, norm, pool, sample,
-    sample_k, top_k,
+    Op, Outcome, Timed, additive, attention, bits, cache, cross, each, embed, linear, norm, pool,
+    recurrent, sample, sample_k, top_k,
 };
 use crate::{BucketSpec, Format, Pool, SeqBackend, Warp};
 
@@ -55,6 +55,25 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
         seed: 1,
     };
     compare::<cross::CrossAttend>(a, b, vec![step])?;
+
+    let (_, recur) = recurrent::Recur::real().swap_remove(0);
+    let recur = |format| recurrent::Case {
+        lengths: vec![9, 3, 5],
+        width: 300,
+        directions: 2,
+        format,
+        ..recur.clone()
+    };
+    compare::<recurrent::Recur>(a, b, Format::ALL.map(recur).into())?;
+    let step = additive::Case {
+        lengths: vec![200, 90],
+        groups: vec![1; 12],
+        keys: 200,
+        width: 300,
+        sharpness: 1.0,
+        seed: 1,
+    };
+    compare::<additive::AdditiveAttend>(a, b, vec![step])?;
 
     let logits = top_k::Logits::Model;
     let choice =

@@ -16,6 +16,7 @@
 //! | cos, sin of the f32 angle | [`TRIG`] absolute |
 //! | GELU (both), SiLU, quick GELU | [`GATE`] (abs f(x) + min(abs x, 6) / 4) |
 //! | tanh | [`TANH`] relative |
+//! | σ(x) = 1 / (1 + e⁻ˣ) | [`SIGMOID`] relative, 0 below 2⁻¹²⁵ |
 //!
 //! **Underflow.** f32, int8 and int4 operations lose at most 2⁻¹⁴⁹ each. The bf16 dot product instructions of x86 and Arm take
 //! subnormal operands as zero and flush subnormal results: in bf16 each may lose 2⁻¹²⁶.
@@ -38,6 +39,8 @@ pub const TRIG: f64 = 2.0 * U;
 pub const GATE: f64 = 16.0 * U;
 /// Relative error of the hyperbolic tangent.
 pub const TANH: f64 = 12.0 * U;
+/// Relative error of the logistic function.
+pub const SIGMOID: f64 = 12.0 * U;
 /// The smallest subnormal f32.
 pub const SUBNORMAL: f64 = f32::from_bits(1) as f64;
 /// What a flushed weight of a softmax may have been.
@@ -132,6 +135,19 @@ impl Approx {
             false => f64::INFINITY,
         };
         Self { value, error: error + RSQRT * (value + error) }
+    }
+
+    /// 1 / (1 + e⁻ˣ) of self.
+    pub fn sigmoid(self) -> Self {
+        let value = reference::recurrent::sigmoid(self.value);
+        // The slope is at most 1/4; below 0 the relative error is at most that of eˣ.
+        let moved = (0.25 * self.error).min(value * self.error.exp_m1());
+        Self { value, error: moved + SIGMOID * (value + moved) + FLUSHED }
+    }
+
+    /// tanh of self.
+    pub fn tanh(self) -> Self {
+        self.activated(Activation::Tanh)
     }
 
     /// An activation of self.

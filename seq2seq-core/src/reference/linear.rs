@@ -116,7 +116,7 @@ impl Linear {
     }
 
     /// scale · x Wᵀ + b of one row, for every channel.
-    fn products(&self, x: &[f32]) -> Vec<f64> {
+    pub(super) fn products(&self, x: &[f32]) -> Vec<f64> {
         let dot = |x: &[f32], w: &[f32]| -> f64 {
             let sum: f64 = x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum();
             sum * f64::from(self.scale)

@@ -31,7 +31,7 @@ impl Columns<'_> {
     /// The vector from column `at` on, before the activation.
     // A closure would be compiled once, apart, without the instructions, as it is called twice.
     #[inline(always)]
-    fn linear<S: Simd>(&self, s: S, sums: &[f32], row_scale: S::V, at: usize) -> S::V {
+    pub(super) fn linear<S: Simd>(&self, s: S, sums: &[f32], row_scale: S::V, at: usize) -> S::V {
         let scaled = s.mul(s.load(&sums[at..]), s.load(&self.scale[at..]));
         s.fma(scaled, row_scale, s.load(&self.bias[at..]))
     }

@@ -35,6 +35,7 @@ mod values;
 pub use bias::RelativeBias;
 pub(crate) use layout::{BLOCK, Held, MIXED, Paged, Store, padded};
 pub(crate) use rotary::Angles;
+pub(crate) use softmax::row as softmax_row;
 
 use crate::memory::{Buffer, Tensor, Tile};
 use crate::simd::{Kernel, Simd};

@@ -149,6 +149,41 @@ unsafe impl<'a> Split for Tiles<'a> {
     }
 }
 
+/// A tensor cut into runs of columns: part i is columns `bounds[i]..bounds[i + 1]` of every row.
+pub(crate) struct Columns<'a> {
+    start: Start<'a, f32>,
+    stride: usize,
+    rows: usize,
+    bounds: &'a [usize],
+}
+
+impl<'a> Columns<'a> {
+    /// # Panics
+    /// When `bounds` fall or lead out of `x`.
+    pub(crate) fn new(x: &'a mut Tensor, bounds: &'a [usize]) -> Self {
+        assert!(bounds.is_sorted() && bounds.last().is_none_or(|&end| end <= x.width()));
+        let (stride, rows) = (x.stride(), x.rows());
+        Self { start: Start(x.values_mut().as_mut_ptr(), PhantomData), stride, rows, bounds }
+    }
+}
+
+// SAFETY: the bounds do not fall, so different parts share no column.
+unsafe impl<'a> Split for Columns<'a> {
+    type Part = Tile<'a>;
+
+    fn count(&self) -> usize {
+        self.bounds.len().saturating_sub(1)
+    }
+
+    unsafe fn part(&self, i: usize) -> Tile<'a> {
+        let (from, to) = (self.bounds[i], self.bounds[i + 1]);
+        // SAFETY: `new` saw that the columns lie in each row. (Without rows there may be no values.)
+        let start = unsafe { self.start.0.add(if self.rows == 0 { 0 } else { from }) };
+        let start = Start(start, PhantomData);
+        Tile { start, stride: self.stride, rows: self.rows, width: to - from }
+    }
+}
+
 /// Some columns of some rows.
 pub(crate) struct Tile<'a> {
     start: Start<'a, f32>,

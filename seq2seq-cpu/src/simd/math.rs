@@ -35,6 +35,13 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.scale(e, n)
 }
 
+/// 1 / (1 + e⁻ˣ) to 3 units; 0 where e⁻ˣ is infinite.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.zero(), x))))
+}
+
 /// tanh x to 1.5 units.
 ///
 /// Below 0.625 an odd polynomial, as 1 - 2 / (e²ˣ + 1) would cancel there.

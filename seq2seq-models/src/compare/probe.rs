@@ -1,9 +1,12 @@
 //! A backend that computes each linear layer in other formats too, on the same input, and notes how far they are off.
+//! So it does with the product of the state in a recurrent layer (`recurrent.rs`).
+
+mod recurrent;
 
 use seq2seq_core::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool, Ragged, Result,
-    Rows, Sampled, ScoreOrder, SeqBackend, TopK, Warp,
+    Epilogue, Format, HostTensor, LinearPart, LinearSpec, LogitRule, Lookup, NormSpec, Pool,
+    Ragged, Result, Rows, Sampled, ScoreOrder, SeqBackend, TopK, Warp,
 };
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -98,17 +101,43 @@ struct Versions<B: Backend> {
 impl<B: Backend> Probe<B> {
     /// Measures every part of a layer on `x`.
     fn measure(&self, x: &B::Tensor, layer: &Probed<B>) -> Result<()> {
-        for (part, versions) in layer.parts.iter().enumerate() {
-            let run = |layer: &B::Linear| {
-                self.inner.download(&self.inner.linear(x, layer, Epilogue::NONE)?)
-            };
-            let expected = run(&versions.exact)?;
-            for (format, other) in versions.others.iter().enumerate() {
-                let got = run(other)?;
-                self.recorder.layers()[layer.layer][part][format].add(&expected, &got);
-            }
+        let mut parts = layer.parts.iter().enumerate();
+        parts.try_for_each(|(part, versions)| self.measure_part(x, versions, layer.layer, part))
+    }
+
+    fn measure_part(
+        &self,
+        x: &B::Tensor,
+        versions: &Versions<B>,
+        layer: usize,
+        part: usize,
+    ) -> Result<()> {
+        let run = |layer: &B::Linear| {
+            self.inner.download(&self.inner.linear(x, layer, Epilogue::NONE)?)
+        };
+        let expected = run(&versions.exact)?;
+        for (format, other) in versions.others.iter().enumerate() {
+            let got = run(other)?;
+            self.recorder.layers()[layer][part][format].add(&expected, &got);
         }
         Ok(())
+    }
+
+    /// A matrix in each format.
+    fn versions(&self, part: LinearPart, scale: f32, format: Format) -> Result<Versions<B>> {
+        let alone = LinearSpec { parts: vec![part], gated: false, scale };
+        let pack = |&format: &Format| self.inner.pack(&alone, format);
+        Ok(Versions {
+            exact: pack(&format)?,
+            others: self.recorder.formats.iter().map(pack).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Makes room for the deviations of a layer of that many parts, and gives its place.
+    fn place(&self, parts: usize) -> usize {
+        let mut layers = self.recorder.layers();
+        layers.push(vec![vec![Deviation::default(); self.recorder.formats.len()]; parts]);
+        layers.len() - 1
     }
 }
 
@@ -132,18 +161,9 @@ impl<B: Backend> Backend for Probe<B> {
 
     fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Probed<B>> {
         let inner = self.inner.pack(spec, format)?;
-        let versions = |part| {
-            let alone = LinearSpec { parts: vec![part], gated: false, scale: spec.scale };
-            let pack = |&format: &Format| self.inner.pack(&alone, format);
-            Ok(Versions {
-                exact: pack(&format)?,
-                others: self.recorder.formats.iter().map(pack).collect::<Result<_>>()?,
-            })
-        };
+        let versions = |part| self.versions(part, spec.scale, format);
         let parts = spec.parts.iter().cloned().map(versions).collect::<Result<Vec<_>>>()?;
-        let mut layers = self.recorder.layers();
-        layers.push(vec![vec![Deviation::default(); self.recorder.formats.len()]; parts.len()]);
-        Ok(Probed { inner, layer: layers.len() - 1, parts })
+        Ok(Probed { inner, layer: self.place(parts.len()), parts })
     }
 
     fn linear(

@@ -2,8 +2,8 @@
 
 use seq2seq_core::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool, Ragged,
-    Result, Rows, Sampled, ScoreOrder, TopK, Warp,
+    Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pool,
+    Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
 };
 
 /// Loading onto it finds everything that the model needs and leaves it where it is.
@@ -143,6 +143,48 @@ impl CrossAttentionOps for Blank {
         _: &(),
         _: &[usize],
         _: &AttentionSpec,
+        _: Option<&mut Vec<f32>>,
+    ) -> Result<Nothing> {
+        refuse()
+    }
+}
+
+impl RecurrentOps for Blank {
+    type Recurrent = ();
+    type Additive = ();
+    type AdditiveMemory = ();
+
+    fn recurrent(&self, _: &RecurrentSpec, _: Format) -> Result<()> {
+        Ok(())
+    }
+    fn recur(
+        &self,
+        _: &Nothing,
+        _: &Ragged,
+        _: &(),
+        _: Option<&Nothing>,
+    ) -> Result<(Nothing, Nothing)> {
+        refuse()
+    }
+    fn columns(&self, _: &[Part<'_, Nothing>]) -> Result<Nothing> {
+        refuse()
+    }
+    fn stack_rows(&self, _: &[&Nothing]) -> Result<Nothing> {
+        refuse()
+    }
+    fn additive(&self, _: &HostTensor) -> Result<()> {
+        Ok(())
+    }
+    fn additive_memory(&self, _: &Nothing, _: &Nothing, _: &Ragged) -> Result<()> {
+        refuse()
+    }
+    fn additive_attend(
+        &self,
+        _: &Nothing,
+        _: &Ragged,
+        _: &(),
+        _: &(),
+        _: &[usize],
         _: Option<&mut Vec<f32>>,
     ) -> Result<Nothing> {
         refuse()

@@ -51,7 +51,7 @@ impl RelativeBias {
 
 /// The bias of one head for a query at one position.
 #[derive(Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     values: &'a [f32],
     max: usize,
     position: usize,

@@ -9,7 +9,7 @@ use crate::simd::{Simd, math};
 ///
 /// Lane i of the sum is that of positions i, i + lanes, …: how many blocks follow the limit does not matter.
 #[inline(always)]
-pub(super) fn row<S: Simd>(
+pub(crate) fn row<S: Simd>(
     s: S,
     scores: &mut [f32],
     limit: usize,

@@ -1,0 +1,216 @@
+//! Additive attention.
+
+use super::tolerance::{self, Approx};
+use super::values::{Profile, values};
+use super::{Op, Outcome, Timed, bits, each, host, length, rows_of, width, within};
+use crate::{DType, HostTensor, Ragged, Result, SeqBackend};
+use proptest::prelude::*;
+
+/// Groups of query rows that attend to source sequences.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Length of each source; there is at least one.
+    pub lengths: Vec<usize>,
+    /// Rows of each group; group i attends to source i·7 mod their number.
+    pub groups: Vec<usize>,
+    /// A
+    pub keys: usize,
+    /// M
+    pub width: usize,
+    /// Multiplies v: 1 for soft weights, more for sharp ones.
+    pub sharpness: f32,
+    /// Of all values.
+    pub seed: u64,
+}
+
+/// A case on a backend.
+pub struct Prepared<B: SeqBackend> {
+    q: B::Tensor,
+    rows: Ragged,
+    v: B::Additive,
+    memory: B::AdditiveMemory,
+    sources: Vec<usize>,
+}
+
+impl<B: SeqBackend> Prepared<B> {
+    fn run(&self, backend: &B, weights: Option<&mut Vec<f32>>) -> Result<B::Tensor> {
+        backend.additive_attend(&self.q, &self.rows, &self.v, &self.memory, &self.sources, weights)
+    }
+}
+
+impl Case {
+    fn sources(&self) -> Vec<usize> {
+        (0..self.groups.len()).map(|i| i * 7 % self.lengths.len()).collect()
+    }
+
+    fn normal(&self, seed: u64, n: usize, width: usize) -> HostTensor {
+        host(n, width, &values(Profile::Normal, self.seed + seed, n * width))
+    }
+
+    fn keys(&self) -> HostTensor {
+        self.normal(1, self.lengths.iter().sum(), self.keys)
+    }
+
+    fn values(&self) -> HostTensor {
+        self.normal(2, self.lengths.iter().sum(), self.width)
+    }
+
+    fn q(&self) -> HostTensor {
+        self.normal(3, self.groups.iter().sum(), self.keys)
+    }
+
+    fn v(&self) -> HostTensor {
+        let mut v = values(Profile::Normal, self.seed + 4, self.keys);
+        v.iter_mut().for_each(|v| *v *= self.sharpness);
+        super::values::tensor(DType::F32, vec![self.keys], &v)
+    }
+
+    fn source_rows(&self) -> Ragged {
+        Ragged::from_lengths(self.lengths.iter().copied())
+    }
+
+    fn group_rows(&self) -> Ragged {
+        Ragged::from_lengths(self.groups.iter().copied())
+    }
+
+    /// The bounds of results and of weights.
+    fn bounds(&self) -> (Vec<Approx>, Vec<Approx>) {
+        let (q, keys) = (self.q().to_f32(), self.keys().to_f32());
+        let (v, values) = (self.v().to_f32(), self.values().to_f32());
+        let (mut out, mut all_weights) = (Vec::new(), Vec::new());
+        let row = |x: &[f32], n: usize, width: usize| x[n * width..(n + 1) * width].to_vec();
+        for (range, source) in self.group_rows().ranges().zip(self.sources()) {
+            let positions = self.source_rows().range(source);
+            for n in range {
+                let q = row(&q, n, self.keys);
+                let score = |j| {
+                    let key = row(&keys, j, self.keys);
+                    let term = |a: usize| {
+                        let sum = Approx::exact(q[a]).plus(Approx::exact(key[a]));
+                        sum.tanh().times(Approx::exact(v[a]))
+                    };
+                    Approx::sum(&(0..self.keys).map(term).collect::<Vec<_>>())
+                };
+                let scores: Vec<Approx> = positions.clone().map(score).collect();
+                let weights = tolerance::softmax(&scores);
+                out.extend((0..self.width).map(|i| {
+                    let column = positions.clone().map(|j| f64::from(values[j * self.width + i]));
+                    tolerance::weighted_sum(&weights, column)
+                }));
+                all_weights.extend(weights);
+            }
+        }
+        (out, all_weights)
+    }
+}
+
+/// [`RecurrentOps::additive_attend`](crate::RecurrentOps::additive_attend), with weights.
+pub struct AdditiveAttend;
+
+impl AdditiveAttend {
+    fn both<B: SeqBackend>(backend: &B, case: &Case) -> Result<(Vec<f32>, Vec<f32>)> {
+        let mut weights = vec![7.0];
+        let out = Self::prepare(backend, case)?.run(backend, Some(&mut weights))?;
+        Ok((backend.download(&out)?, weights))
+    }
+}
+
+impl Op for AdditiveAttend {
+    type Case = Case;
+
+    fn cases() -> BoxedStrategy<Case> {
+        let lengths = proptest::collection::vec(length(), 1..=4);
+        let group = prop_oneof![1 => Just(0usize), 4 => Just(1usize), 2 => 2..=9usize];
+        let groups = proptest::collection::vec(group, 0..=5);
+        let sharpness = proptest::sample::select(&[1.0f32, 1.0, 0.0, 300.0][..]);
+        let width = width().prop_map(|w| w.min(100));
+        (lengths, groups, width.clone(), width, sharpness, 0..1000u64)
+            .prop_map(|(lengths, groups, keys, width, sharpness, seed)| Case {
+                lengths,
+                groups,
+                keys,
+                width,
+                sharpness,
+                seed,
+            })
+            .boxed()
+    }
+
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let (mut out, weights) = Self::both(backend, case)?;
+        out.extend(weights);
+        Ok(out)
+    }
+}
+
+impl Timed for AdditiveAttend {
+    const NAME: &'static str = "additive_attend";
+    type Prepared<B: SeqBackend> = Prepared<B>;
+    type Output<B: SeqBackend> = B::Tensor;
+
+    /// One step of decoding, one sentence and 32.
+    fn real() -> Vec<(String, Case)> {
+        let case = |batch: usize| Case {
+            lengths: vec![32; batch],
+            groups: vec![1; batch],
+            keys: 512,
+            width: 512,
+            sharpness: 1.0,
+            seed: 1,
+        };
+        [1, 32].map(|batch| (format!("512 wide, {batch} x 32 positions"), case(batch))).into()
+    }
+
+    fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Prepared<B>> {
+        let (keys, values) = (backend.upload(&case.keys())?, backend.upload(&case.values())?);
+        Ok(Prepared {
+            q: backend.upload(&case.q())?,
+            rows: case.group_rows(),
+            v: backend.additive(&case.v())?,
+            memory: backend.additive_memory(&keys, &values, &case.source_rows())?,
+            sources: case.sources(),
+        })
+    }
+
+    fn call<B: SeqBackend>(backend: &B, prepared: &mut Prepared<B>) -> Result<B::Tensor> {
+        prepared.run(backend, None)
+    }
+}
+
+/// Results and weights lie within their bounds; weights are appended; asking for them changes nothing.
+pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
+    each(AdditiveAttend::cases(), |case| {
+        let (out, weights) = AdditiveAttend::both(backend, case)?;
+        let (out_bounds, mut weight_bounds) = case.bounds();
+        weight_bounds.insert(0, Approx::exact(7.0));
+        within("additive_attend", &out_bounds, &out)?;
+        within("weights of additive_attend", &weight_bounds, &weights)?;
+        let without = AdditiveAttend::prepare(backend, case)?.run(backend, None)?;
+        bits("without weights", &out, &backend.download(&without)?)
+    })
+}
+
+/// A row alone, with its source alone, gives the bits that it gives among the others.
+pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
+    each(AdditiveAttend::cases(), |case| {
+        let (whole, whole_weights) = AdditiveAttend::both(backend, case)?;
+        let v = backend.additive(&case.v())?;
+        let mut weights = vec![7.0];
+        for (range, source) in case.group_rows().ranges().zip(case.sources()) {
+            let positions = case.source_rows().range(source);
+            let one = Ragged::from_lengths([positions.len()]);
+            let keys = backend.upload(&rows_of(&case.keys(), positions.clone()))?;
+            let values = backend.upload(&rows_of(&case.values(), positions))?;
+            let memory = backend.additive_memory(&keys, &values, &one)?;
+            for n in range {
+                let q = backend.upload(&rows_of(&case.q(), [n]))?;
+                let row = Ragged::single_rows(1);
+                let got =
+                    backend.additive_attend(&q, &row, &v, &memory, &[0], Some(&mut weights))?;
+                let expected = &whole[n * case.width..(n + 1) * case.width];
+                bits(&format!("row {n} alone"), expected, &backend.download(&got)?)?;
+            }
+        }
+        bits("weights of rows alone", &whole_weights, &weights)
+    })
+}

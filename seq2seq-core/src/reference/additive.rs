@@ -1,0 +1,71 @@
+//! Additive attention: Σ softmax(vᵀ tanh(q + key)) value (Bahdanau et al. 2015).
+
+use super::{Tensor, attention::softmax};
+use crate::backend::check;
+use crate::{HostTensor, Ragged, Result, Rows};
+
+/// The vector that scores are taken with.
+#[derive(Debug)]
+pub struct Additive {
+    v: Vec<f32>,
+}
+
+/// Keys and values of the source sequences.
+#[derive(Debug)]
+pub struct AdditiveMemory {
+    rows: Ragged,
+    keys: Tensor,
+    values: Tensor,
+}
+
+impl Additive {
+    pub(super) fn new(v: &HostTensor) -> Result<Self> {
+        check::additive(v)?;
+        Ok(Self { v: v.to_f32() })
+    }
+}
+
+impl AdditiveMemory {
+    pub(super) fn new(keys: &Tensor, values: &Tensor, rows: &Ragged) -> Result<Self> {
+        check::additive_memory(keys, values, rows)?;
+        Ok(Self { rows: rows.clone(), keys: keys.clone(), values: values.clone() })
+    }
+}
+
+/// vᵀ tanh(q + key)
+fn score(v: &[f32], q: &[f32], key: &[f32]) -> f64 {
+    let term =
+        |((&v, &q), &k): ((&f32, &f32), &f32)| f64::from(v) * (f64::from(q) + f64::from(k)).tanh();
+    v.iter().zip(q).zip(key).map(term).sum()
+}
+
+pub(super) fn attend(
+    q: &Tensor,
+    rows: &Ragged,
+    v: &Additive,
+    memory: &AdditiveMemory,
+    sources: &[usize],
+    mut weights: Option<&mut Vec<f32>>,
+) -> Result<Tensor> {
+    let held = (memory.rows.sequences(), memory.keys.width());
+    check::additive_attend(q, rows, v.v.len(), sources, held)?;
+    let width = memory.values.width();
+    let mut out = Vec::with_capacity(q.rows() * width);
+    for (range, &source) in rows.ranges().zip(sources) {
+        let positions = memory.rows.range(source);
+        for n in range {
+            let score = |j| score(&v.v, q.row(n), memory.keys.row(j));
+            let p = softmax(&positions.clone().map(score).collect::<Vec<_>>());
+            let mut sums = vec![0.0; width];
+            for (j, p) in positions.clone().zip(&p) {
+                let value = memory.values.row(j);
+                sums.iter_mut().zip(value).for_each(|(sum, &v)| *sum += p * f64::from(v));
+            }
+            out.extend(sums.iter().map(|&sum| sum as f32));
+            if let Some(weights) = weights.as_deref_mut() {
+                weights.extend(p.iter().map(|&p| p as f32));
+            }
+        }
+    }
+    Ok(Tensor::new(q.rows(), width, out))
+}

@@ -1,0 +1,69 @@
+//! Additive attention.
+
+use super::columns::stack_rows;
+use crate::kernels::additive::Row;
+use crate::memory::{Buffer, Chunks, Tensor};
+use crate::{Cpu, simd::dispatch};
+use seq2seq_core::{HostTensor, Ragged, Result, Rows, backend::check};
+
+/// The vector that scores are taken with.
+#[derive(Debug)]
+pub struct Additive {
+    v: Vec<f32>,
+}
+
+/// Keys and values of the source sequences.
+#[derive(Debug)]
+pub struct AdditiveMemory {
+    rows: Ragged,
+    keys: Tensor,
+    values: Tensor,
+}
+
+pub(crate) fn additive(v: &HostTensor) -> Result<Additive> {
+    check::additive(v)?;
+    Ok(Additive { v: v.to_f32() })
+}
+
+pub(crate) fn memory(keys: &Tensor, values: &Tensor, rows: &Ragged) -> Result<AdditiveMemory> {
+    check::additive_memory(keys, values, rows)?;
+    let (keys, values) = (stack_rows(&[keys])?, stack_rows(&[values])?);
+    Ok(AdditiveMemory { rows: rows.clone(), keys, values })
+}
+
+pub(crate) fn attend(
+    cpu: &Cpu,
+    q: &Tensor,
+    (rows, sources): (&Ragged, &[usize]),
+    v: &Additive,
+    memory: &AdditiveMemory,
+    weights: Option<&mut Vec<f32>>,
+) -> Result<Tensor> {
+    let held = (memory.rows.sequences(), memory.keys.width());
+    check::additive_attend(q, rows, v.v.len(), sources, held)?;
+    let mut source_of = Buffer::<usize>::scratch(q.rows());
+    for (range, &source) in rows.ranges().zip(sources) {
+        source_of[range].fill(source);
+    }
+    let longest = sources.iter().map(|&i| memory.rows.length(i)).max().unwrap_or(0);
+    let width = memory.values.width();
+    let mut out = Tensor::scratch(q.rows(), width);
+    let mut padded = weights.is_some().then(|| Tensor::scratch(q.rows(), longest));
+    let targets = (Chunks::<f32>::rows(&mut out), padded.as_mut().map(Chunks::<f32>::rows));
+    // A tanh takes as long as some twenty simple steps.
+    let cost = longest * (20 * v.v.len() + width);
+    cpu.threads().each_part(targets, cost, |n, (out, weights)| {
+        let source = memory.rows.range(source_of[n]);
+        let weights = weights.map(|w| &mut w[..source.len()]);
+        let (keys, values) = (&memory.keys, &memory.values);
+        let row =
+            Row { q: q.row(n), v: &v.v, keys, values, source, out: &mut out[..width], weights };
+        dispatch(cpu.isa(), row);
+    });
+    if let (Some(weights), Some(padded)) = (weights, padded) {
+        for (n, &source) in source_of.iter().enumerate() {
+            weights.extend_from_slice(&padded.row(n)[..memory.rows.length(source)]);
+        }
+    }
+    Ok(out)
+}
