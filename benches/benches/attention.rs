@@ -12,6 +12,7 @@ const SPEC: AttentionSpec = AttentionSpec {
     scale: 0.125,
     causal: true,
     rotary: None,
+    dropout: 0.0,
 };
 
 fn qkv(cpu: &Cpu, rows: usize) -> <Cpu as Backend>::Tensor {

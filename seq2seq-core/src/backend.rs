@@ -33,24 +33,32 @@ pub trait Rows {
 pub struct Epilogue<'a, T> {
     /// Applied after the bias; to the gate half of a gated layer.
     pub activation: Option<Activation>,
+    /// The rate at which elements are dropped before the residual in a pass that is trained on
+    /// ([`autodiff`](crate::autodiff)); 0 for none. Otherwise nothing is dropped.
+    pub dropout: f32,
     /// `[N, out]`, added last.
     pub residual: Option<&'a T>,
 }
 
 impl<T> Epilogue<'_, T> {
     /// Bias only.
-    pub const NONE: Self = Self { activation: None, residual: None };
+    pub const NONE: Self = Self { activation: None, dropout: 0.0, residual: None };
+
+    /// The same with dropout at a rate.
+    pub fn with_dropout(self, rate: f32) -> Self {
+        Self { dropout: rate, ..self }
+    }
 }
 
 impl<'a, T> Epilogue<'a, T> {
     /// Adds `residual`.
     pub fn residual(residual: &'a T) -> Self {
-        Self { activation: None, residual: Some(residual) }
+        Self { residual: Some(residual), ..Self::NONE }
     }
 
     /// Applies `activation`.
     pub fn activation(activation: Activation) -> Self {
-        Self { activation: Some(activation), residual: None }
+        Self { activation: Some(activation), ..Self::NONE }
     }
 }
 
@@ -116,6 +124,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// One row a sequence: `[B, width]`. Fails on an empty sequence.
     fn pool(&self, x: &Self::Tensor, rows: &Ragged, pool: Pool) -> Result<Self::Tensor>;
+
+    /// Elements are dropped at a rate in a pass that is trained on ([`autodiff`](crate::autodiff)); otherwise, and so in a
+    /// backend that computes, x is as it was.
+    fn dropout(&self, x: Self::Tensor, rate: f32) -> Result<Self::Tensor> {
+        let _ = rate;
+        Ok(x)
+    }
 }
 
 /// Attention within whole sequences.

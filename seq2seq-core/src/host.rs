@@ -40,6 +40,7 @@ pub struct HostTensor {
     bytes: SharedBytes,
     range: Range<usize>,
     quantisation: Option<Quantisation>,
+    name: Option<Arc<str>>,
 }
 
 /// What the integers of a [`quantised`](HostTensor::quantised) matrix stand for.
@@ -88,7 +89,7 @@ impl HostTensor {
             ));
         }
         Error::expect(OP, "byte length", needed, range.len())?;
-        Ok(Self { dtype, shape, bytes, range, quantisation: None })
+        Ok(Self { dtype, shape, bytes, range, quantisation: None, name: None })
     }
 
     /// An owned f32 tensor. Fails when `values` is not `shape` elements long.
@@ -137,6 +138,22 @@ impl HostTensor {
     /// What the integers of a [`quantised`](Self::quantised) matrix stand for.
     pub fn quantisation(&self) -> Option<&Quantisation> {
         self.quantisation.as_ref()
+    }
+
+    /// The same tensor under the name that its checkpoint has for it. The name is its identity in training: tensors of
+    /// one name, such as a table that is also the output layer, are one parameter. Those without a name are not trained.
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// The same tensor without a name.
+    pub fn unnamed(self) -> Self {
+        Self { name: None, ..self }
+    }
+
+    /// Its [`name`](Self::named); views of a part or of another shape have none.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
     }
 
     /// The element type.

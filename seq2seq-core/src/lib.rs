@@ -10,6 +10,7 @@
 //! F feed-forward width, V vocabulary, L layers.
 #![forbid(unsafe_code)]
 
+pub mod autodiff;
 pub mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -21,6 +22,7 @@ pub mod ragged;
 pub mod reference;
 pub mod rules;
 pub mod spec;
+pub mod train;
 
 pub use backend::{
     Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Lookup, Part, RecurrentOps, Rows,

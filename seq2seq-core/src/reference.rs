@@ -9,6 +9,7 @@
 pub mod activation;
 pub mod additive;
 pub mod attention;
+pub mod backward;
 pub mod cache;
 pub mod columns;
 pub mod cross;
@@ -16,6 +17,7 @@ pub mod embed;
 pub mod linear;
 pub mod norm;
 pub mod pool;
+pub(crate) mod real;
 pub mod recurrent;
 pub mod rope;
 pub mod rules;

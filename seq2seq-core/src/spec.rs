@@ -172,6 +172,9 @@ pub struct AttentionSpec {
     pub causal: bool,
     /// Rotates queries and keys.
     pub rotary: Option<Rotary>,
+    /// The rate at which probabilities are dropped in a pass that is trained on
+    /// ([`autodiff`](crate::autodiff)); 0 for none. Otherwise nothing is dropped.
+    pub dropout: f32,
 }
 
 impl AttentionSpec {

@@ -55,7 +55,8 @@ fn a_gated_layer_with_residual() {
     let spec = LinearSpec { parts, gated: true, scale: 1.0 };
     let layer = Reference.pack(&spec, Format::F32).unwrap();
     let residual = tensor(2, 3, 5);
-    let epilogue = Epilogue { activation: Some(Activation::GeluTanh), residual: Some(&residual) };
+    let epilogue = Epilogue::residual(&residual);
+    let epilogue = Epilogue { activation: Some(Activation::GeluTanh), ..epilogue };
     downloaded(values::GATED, &Reference.linear(&tensor(2, 6, 1), &layer, epilogue).unwrap());
 }
 
@@ -105,6 +106,7 @@ fn grouped_heads_with_rotary_positions() {
         scale: 6f32.sqrt().recip(),
         causal: true,
         rotary: Some(Rotary { inv_freq, scale: 1.0 }),
+        dropout: 0.0,
     };
     let x = tensor(5, spec.qkv_width(), 1);
     let y = Reference.attend(&x, &Ragged::from_lengths([5]), &spec, None).unwrap();
@@ -121,6 +123,7 @@ fn relative_positions_in_encoder_and_decoder() {
             scale: 1.0,
             causal: !bidirectional,
             rotary: None,
+            dropout: 0.0,
         };
         let buckets = BucketSpec { buckets: 8, max_distance: 12, bidirectional };
         let bias = Reference.relative_bias(&host(&[8, 2], 7), buckets).unwrap();

@@ -62,6 +62,7 @@ impl Decoder {
             scale: 0.3,
             causal: true,
             rotary: None,
+            dropout: 0.0,
         };
         let pack = |output: usize| {
             cpu.pack(&LinearSpec::single(tensor(&[output, M]), Some(tensor(&[output]))), format)

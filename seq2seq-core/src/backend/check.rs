@@ -6,10 +6,12 @@
 mod attention;
 mod choice;
 mod recurrent;
+mod train;
 
 pub use attention::*;
 pub use choice::*;
 pub use recurrent::*;
+pub use train::*;
 
 use super::{Epilogue, Lookup, Rows};
 use crate::{

@@ -91,6 +91,7 @@ impl Case {
             scale: (self.head_dim as f32).sqrt().recip(),
             causal: self.causal,
             rotary,
+            dropout: 0.0,
         }
     }
 

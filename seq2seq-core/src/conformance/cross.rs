@@ -51,6 +51,7 @@ impl Case {
             scale: (self.head_dim as f32).sqrt().recip(),
             causal: false,
             rotary: None,
+            dropout: 0.0,
         }
     }
 

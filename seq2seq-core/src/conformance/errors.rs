@@ -182,8 +182,15 @@ fn biases<B: SeqBackend>(backend: &B, calls: &mut Calls) {
 }
 
 /// Two heads of 4 columns.
-const SPEC: AttentionSpec =
-    AttentionSpec { heads: 2, kv_heads: 2, head_dim: 4, scale: 0.5, causal: true, rotary: None };
+const SPEC: AttentionSpec = AttentionSpec {
+    heads: 2,
+    kv_heads: 2,
+    head_dim: 4,
+    scale: 0.5,
+    causal: true,
+    rotary: None,
+    dropout: 0.0,
+};
 
 /// Specs that describe no attention.
 fn wrong_specs() -> [(&'static str, AttentionSpec); 5] {

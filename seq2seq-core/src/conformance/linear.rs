@@ -62,7 +62,11 @@ pub struct Prepared<B: Backend> {
 
 impl<B: Backend> Prepared<B> {
     fn run(&self, backend: &B) -> Result<B::Tensor> {
-        let epilogue = Epilogue { activation: self.activation, residual: self.residual.as_ref() };
+        let epilogue = Epilogue {
+            activation: self.activation,
+            residual: self.residual.as_ref(),
+            ..Epilogue::NONE
+        };
         backend.linear(&self.x, &self.layer, epilogue)
     }
 }
@@ -87,7 +91,7 @@ impl Case {
         }
     }
 
-    fn output(&self) -> usize {
+    pub(super) fn output(&self) -> usize {
         let product: usize = self.parts.iter().sum();
         if self.gated { product / 2 } else { product }
     }
@@ -125,7 +129,7 @@ impl Case {
         host(self.rows, self.input, &values(self.x, self.seed, self.rows * self.input))
     }
 
-    fn residual(&self) -> Option<HostTensor> {
+    pub(super) fn residual(&self) -> Option<HostTensor> {
         let (n, m) = (self.rows, self.output());
         self.residual.then(|| host(n, m, &values(Profile::Normal, self.seed + 3, n * m)))
     }
@@ -162,7 +166,7 @@ impl Case {
     }
 
     /// The bounds of scale · x Wᵀ + b, before the epilogue.
-    fn products(&self) -> Result<Vec<Approx>> {
+    pub(super) fn products(&self) -> Result<Vec<Approx>> {
         products(&LinearSpec { gated: false, ..self.spec() }, self.format, &self.x())
     }
 }

@@ -23,6 +23,33 @@ pub fn apply(activation: Activation, x: f64) -> f64 {
     }
 }
 
+/// The slope of `activation` at `x`; that of ReLU at 0 is 0, as PyTorch has it.
+pub fn slope(activation: Activation, x: f64) -> f64 {
+    // σ(z) and x dσ(z)/dx, whose limits are 0 on both sides.
+    let gated = |z: f64, dz: f64| {
+        let s = 1.0 / (1.0 + (-z).exp());
+        let rest = s * (1.0 - s);
+        s + if rest == 0.0 { 0.0 } else { x * rest * dz }
+    };
+    match activation {
+        // Not a comparison alone, which would drop a NaN.
+        Activation::Relu if x.is_nan() => x,
+        Activation::Relu => f64::from(x > 0.0),
+        Activation::Gelu => {
+            let density = (-0.5 * x * x).exp() / (2.0 * PI).sqrt();
+            let tail = if density == 0.0 { 0.0 } else { x * density };
+            0.5 * erfc(-x * FRAC_1_SQRT_2) + tail
+        }
+        Activation::GeluTanh => {
+            let c = 2.0 * (2.0 / PI).sqrt();
+            gated(c * (x + 0.044_715 * x * x * x), c * (1.0 + 3.0 * 0.044_715 * x * x))
+        }
+        Activation::QuickGelu => gated(1.702 * x, 1.702),
+        Activation::Silu => gated(x, 1.0),
+        Activation::Tanh => 1.0 - x.tanh().powi(2),
+    }
+}
+
 /// 1 - erf(x), with a relative error of about 1e-14 (Abramowitz and Stegun 7.1.6 and 7.1.14).
 pub fn erfc(x: f64) -> f64 {
     if x.is_nan() {
@@ -84,6 +111,27 @@ mod tests {
             let got = apply(activation, x);
             assert!((got - want).abs() < 1e-11, "{activation:?}({x}) = {got}, not {want}");
         }
+    }
+
+    /// Central differences, but at the corner of ReLU; and the limits.
+    #[test]
+    fn slopes_are_those_of_the_values() {
+        use Activation::*;
+        for activation in [Relu, Gelu, GeluTanh, QuickGelu, Silu, Tanh] {
+            for i in -60..60 {
+                let (x, h) = (f64::from(i) * 0.137 + 0.05, 1e-5);
+                let rise = apply(activation, x + h) - apply(activation, x - h);
+                let (want, got) = (rise / (2.0 * h), slope(activation, x));
+                assert!((got - want).abs() < 1e-9, "{activation:?}'({x}) = {got}, not {want}");
+            }
+            let above = if activation == Tanh { 0.0 } else { 1.0 };
+            for far in [1e4, 1e30, f64::INFINITY] {
+                assert_eq!(slope(activation, far), above, "{activation:?}'({far})");
+                assert_eq!(slope(activation, -far), 0.0, "{activation:?}'(-{far})");
+            }
+            assert!(slope(activation, f64::NAN).is_nan(), "{activation:?}");
+        }
+        assert_eq!(slope(Relu, 0.0), 0.0);
     }
 
     #[test]

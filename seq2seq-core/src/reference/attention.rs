@@ -24,8 +24,25 @@ impl RelativeBias {
         self.heads
     }
 
-    fn at(&self, head: usize, query: usize, key: usize) -> f32 {
-        self.table[self.spec.bucket(key as isize - query as isize) * self.heads + head]
+    /// buckets, H
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.spec.buckets, self.heads]
+    }
+
+    /// Takes over another table of this shape.
+    pub(super) fn renew(&mut self, table: &Tensor) -> Result<()> {
+        check::renew_relative_bias(table, self.shape())?;
+        self.table.clone_from(&table.values);
+        Ok(())
+    }
+
+    /// Where the table has the bias of a head for a query and a key.
+    pub(crate) fn place(&self, head: usize, query: usize, key: usize) -> usize {
+        self.spec.bucket(key as isize - query as isize) * self.heads + head
+    }
+
+    pub(crate) fn at(&self, head: usize, query: usize, key: usize) -> f32 {
+        self.table[self.place(head, query, key)]
     }
 }
 

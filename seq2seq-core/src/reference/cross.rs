@@ -28,6 +28,31 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// Holds the operands of an attention to it to each other.
+    pub(super) fn check(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        sources: &[usize],
+        spec: &AttentionSpec,
+    ) -> Result<()> {
+        let held = (self.rows.sequences(), self.kv_heads, self.head_dim);
+        check::cross_attend(q, rows, sources, spec, held)
+    }
+
+    /// The keys and values of a source.
+    pub(super) fn seen(&self, source: usize, spec: &AttentionSpec) -> Seen<'_> {
+        let (width, positions) = (spec.kv_width(), self.rows.range(source));
+        let columns = positions.start * width..positions.end * width;
+        Seen {
+            keys: &self.keys[columns.clone()],
+            values: &self.values[columns],
+            len: positions.len(),
+        }
+    }
+}
+
 pub(super) fn cross_attend(
     q: &Tensor,
     rows: &Ragged,
@@ -36,18 +61,10 @@ pub(super) fn cross_attend(
     spec: &AttentionSpec,
     mut weights: Option<&mut Vec<f32>>,
 ) -> Result<Tensor> {
-    let held = (memory.rows.sequences(), memory.kv_heads, memory.head_dim);
-    check::cross_attend(q, rows, sources, spec, held)?;
-    let width = spec.kv_width();
+    memory.check(q, rows, sources, spec)?;
     let mut out = Vec::with_capacity(q.rows() * spec.inner());
     for (range, &source) in rows.ranges().zip(sources) {
-        let positions = memory.rows.range(source);
-        let columns = positions.start * width..positions.end * width;
-        let seen = Seen {
-            keys: &memory.keys[columns.clone()],
-            values: &memory.values[columns],
-            len: positions.len(),
-        };
+        let seen = memory.seen(source, spec);
         for n in range {
             attention::row((q.row(n), 0), &seen, spec, None, &mut out, weights.as_deref_mut());
         }

@@ -115,6 +115,26 @@ impl Linear {
         Ok(Self { shape, gated: spec.gated, scale: spec.scale, bias: bias.collect(), weights })
     }
 
+    pub(super) fn shape(&self) -> LinearShape {
+        self.shape
+    }
+
+    pub(super) fn gated(&self) -> bool {
+        self.gated
+    }
+
+    pub(super) fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// The weights of f32 and bf16, `[product, in]`; none of a quantised layer.
+    pub(super) fn floats(&self) -> &[f32] {
+        match &self.weights {
+            Weights::F32(w) | Weights::Bf16(w) => w,
+            Weights::Int8(..) | Weights::Int4(..) => &[],
+        }
+    }
+
     /// scale · x Wᵀ + b of one row, for every channel.
     pub(super) fn products(&self, x: &[f32]) -> Vec<f64> {
         let dot = |x: &[f32], w: &[f32]| -> f64 {

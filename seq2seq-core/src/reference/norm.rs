@@ -20,6 +20,23 @@ impl Norm {
         Ok(Self { kind: spec.kind, eps: spec.eps, weight: spec.weight.to_f32(), bias })
     }
 
+    /// Takes over other weights.
+    pub(super) fn renew(&mut self, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+        check::renew_norm(self.weight.len(), weight, (self.bias.is_some(), bias))?;
+        self.weight.clone_from(&weight.values);
+        self.bias = bias.map(|b| b.values.clone());
+        Ok(())
+    }
+
+    /// Which, and its eps.
+    pub(super) fn kind(&self) -> (NormKind, f32) {
+        (self.kind, self.eps)
+    }
+
+    pub(super) fn weight(&self) -> &[f32] {
+        &self.weight
+    }
+
     fn row(&self, x: &[f32]) -> impl Iterator<Item = f32> {
         let m = x.len() as f64;
         let mean = match self.kind {

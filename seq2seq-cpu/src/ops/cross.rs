@@ -94,6 +94,7 @@ mod tests {
             scale: 1.0,
             causal: false,
             rotary: None,
+            dropout: 0.0,
         };
         let kv = HostTensor::from_f32(vec![5, 2], &[1.0; 10]).unwrap();
         let kv = crate::ops::embed::upload(&cpu, &kv).unwrap();

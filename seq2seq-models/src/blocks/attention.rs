@@ -129,5 +129,6 @@ fn spec(plan: &StackPlan) -> AttentionSpec {
         scale: a.scale,
         causal: a.causal,
         rotary: None,
+        dropout: 0.0,
     }
 }

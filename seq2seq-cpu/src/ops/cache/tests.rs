@@ -2,8 +2,15 @@ use super::*;
 use crate::CpuOptions;
 use seq2seq_core::HostTensor;
 
-const SPEC: AttentionSpec =
-    AttentionSpec { heads: 2, kv_heads: 1, head_dim: 5, scale: 0.5, causal: true, rotary: None };
+const SPEC: AttentionSpec = AttentionSpec {
+    heads: 2,
+    kv_heads: 1,
+    head_dim: 5,
+    scale: 0.5,
+    causal: true,
+    rotary: None,
+    dropout: 0.0,
+};
 
 /// Rows that tell of the hypothesis' history: the same ids give the same rows.
 fn rows(cpu: &Cpu, ids: impl IntoIterator<Item = usize>) -> Tensor {

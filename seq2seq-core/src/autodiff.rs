@@ -1,0 +1,187 @@
+//! Gradients of whole models: a backend over a backend, which notes what is computed and walks it back.
+//!
+//! [`Autodiff`] implements the traits that models are written over. A model that is loaded through it has the checkpoint's
+//! tensors as [`Parameter`]s, f32 masters under their names, from which its layers are packed. Between
+//! [`begin`](Autodiff::begin) and [`backward`](Autodiff::backward) every operation adds a record to a tape; otherwise
+//! operations pass to the backend below, so that a model under training also generates.
+//!
+//! ```
+//! use seq2seq_core::{autodiff::Autodiff, reference::Reference, train::Smoothing, *};
+//!
+//! let b = Autodiff::new(Reference);
+//! let weight = HostTensor::from_f32(vec![2, 3], &[0.5, -1.0, 0.25, 1.0, 0.0, -0.5])?.named("out.weight");
+//! let layer = b.pack(&LinearSpec::single(weight, None), Format::F32)?;
+//! b.begin(1, 0)?;
+//! let x = b.upload(&HostTensor::from_f32(vec![1, 3], &[1.0, 2.0, 3.0])?)?;
+//! let logits = b.linear(&x, &layer, Epilogue::NONE)?;
+//! let loss = b.cross_entropy(&logits, &[Some(1)], Smoothing::None)?;
+//! b.backward()?;
+//! assert_eq!(loss.tokens, 1);
+//! let gradient = b.parameters().iter().next().and_then(|p| p.gradient()).map(|g| Reference.download(g));
+//! assert_eq!(gradient.transpose()?.map(|g| g.len()), Some(6));
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `tape.rs` | the records and how each is walked back |
+//! | `parameters.rs` | masters, gradients, steps of optimisers |
+//! | `layers.rs` | what is packed from masters |
+//! | `ops.rs`, `recurrent.rs` | the traits |
+
+mod layers;
+mod ops;
+mod parameters;
+mod recurrent;
+mod tape;
+#[cfg(test)]
+mod tests;
+
+pub use layers::{Embedding, Linear, Memory, Norm, RelativeBias};
+pub use parameters::{Optimiser, Parameter, Parameters};
+pub use tape::Tensor;
+
+use crate::train::{Dropout, Loss, Smoothing, TrainBackend};
+use crate::{Error, Result};
+use parameters::Packed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tape::Tape;
+
+/// A backend that is trained on. Cloning shares parameters and tape: one pass at a time.
+pub struct Autodiff<B: TrainBackend> {
+    inner: B,
+    shared: Arc<Shared<B>>,
+}
+
+struct Shared<B: TrainBackend> {
+    parameters: Mutex<Parameters<B>>,
+    tape: Mutex<Tape<B>>,
+    /// What is to be packed again when parameters have changed.
+    packed: Mutex<Vec<Weak<dyn Packed<B>>>>,
+}
+
+impl<B: TrainBackend> Clone for Autodiff<B> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: self.shared.clone() }
+    }
+}
+
+/// A lock that a panic elsewhere does not poison: what it guards is whole between operations.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B: TrainBackend> Autodiff<B> {
+    /// Over `inner`, without parameters yet.
+    pub fn new(inner: B) -> Self {
+        let shared = Shared {
+            parameters: Mutex::new(Parameters::default()),
+            tape: Mutex::new(Tape::default()),
+            packed: Mutex::default(),
+        };
+        Self { inner, shared: Arc::new(shared) }
+    }
+
+    /// The backend below.
+    pub fn inner(&self) -> &B {
+        &self.inner
+    }
+
+    /// The parameters of everything that was loaded. They are locked while the guard lives: operations wait for it.
+    pub fn parameters(&self) -> MutexGuard<'_, Parameters<B>> {
+        lock(&self.shared.parameters)
+    }
+
+    /// Begins a pass that is recorded. What an earlier one left behind is forgotten.
+    ///
+    /// `seed` and `step` decide what dropout drops; no two passes of a training have the same `step`.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn begin(&self, seed: u64, step: u32) -> Result<()> {
+        *lock(&self.shared.tape) = Tape::recording(Dropout { rate: 0.0, seed, step, place: 0 });
+        Ok(())
+    }
+
+    /// Forgets what was recorded, and records no more.
+    pub fn stop(&self) {
+        *lock(&self.shared.tape) = Tape::default();
+    }
+
+    /// Whether operations are recorded.
+    pub fn is_recording(&self) -> bool {
+        lock(&self.shared.tape).is_recording()
+    }
+
+    /// The cross-entropy of `[N, V]` logits ([`TrainBackend::cross_entropy`]). While recording, its gradient is where
+    /// [`backward`](Self::backward) starts; several losses add up.
+    ///
+    /// # Errors
+    /// As [`TrainBackend::cross_entropy`].
+    pub fn cross_entropy(
+        &self,
+        logits: &Tensor<B>,
+        targets: &[Option<u32>],
+        smoothing: Smoothing,
+    ) -> Result<Loss> {
+        let (loss, gradient) = self.inner.cross_entropy(logits.value(), targets, smoothing)?;
+        self.seed(logits, gradient)?;
+        Ok(loss)
+    }
+
+    /// Adds to the gradient of `y` from which [`backward`](Self::backward) starts; nothing where `y` depends on no
+    /// parameter.
+    ///
+    /// # Errors
+    /// Where the shapes differ, and for a tensor of another pass.
+    pub fn seed(&self, y: &Tensor<B>, gradient: B::Tensor) -> Result<()> {
+        lock(&self.shared.tape).seed(&self.inner, y, gradient)
+    }
+
+    /// Walks the tape back from what was seeded and adds to the gradients of the parameters. Recording ends.
+    ///
+    /// # Errors
+    /// Where nothing is recorded, and those of the backwards.
+    pub fn backward(&self) -> Result<()> {
+        let tape = std::mem::take(&mut *lock(&self.shared.tape));
+        if !tape.is_recording() {
+            return Err(Error::invalid(
+                "backward",
+                "nothing is recorded; call begin before the pass",
+            ));
+        }
+        tape.backward(&self.inner, &mut self.parameters())
+    }
+
+    /// Changes each parameter that has a gradient and is not frozen by one step of `optimiser`, drops the gradients, and
+    /// packs anew what is made of parameters.
+    ///
+    /// # Errors
+    /// Those of the steps, and of packing: an update may have made a weight infinite.
+    pub fn step(&self, optimiser: &Optimiser) -> Result<()> {
+        self.parameters().step(&self.inner, optimiser)?;
+        self.refresh()
+    }
+
+    /// Packs anew what is made of parameters, which somebody has changed.
+    ///
+    /// # Errors
+    /// Those of packing.
+    pub fn refresh(&self) -> Result<()> {
+        let parameters = self.parameters();
+        let mut packed = lock(&self.shared.packed);
+        packed.retain(|item| item.strong_count() > 0);
+        packed
+            .iter()
+            .filter_map(Weak::upgrade)
+            .try_for_each(|item| item.refresh(&self.inner, &parameters))
+    }
+
+    /// Keeps an eye on something that is packed from parameters.
+    fn watch<P: Packed<B> + 'static>(&self, item: P) -> Arc<P> {
+        let item = Arc::new(item);
+        let watched: Weak<P> = Arc::downgrade(&item);
+        lock(&self.shared.packed).push(watched);
+        item
+    }
+}

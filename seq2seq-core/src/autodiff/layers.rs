@@ -1,0 +1,123 @@
+//! What is packed from masters.
+
+use super::parameters::{Id, Packed, Parameters};
+use super::tape::Tensor;
+use crate::train::{MasterPart, Masters, TrainBackend};
+use crate::{AttentionSpec, Ragged, Result};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+/// A linear layer and the parameters that it is packed from.
+pub struct Linear<B: TrainBackend> {
+    pub(super) shared: Arc<LinearShared<B>>,
+}
+
+pub(super) struct LinearShared<B: TrainBackend> {
+    pub(super) layer: RwLock<B::TrainLinear>,
+    pub(super) parts: Vec<PartIds>,
+    pub(super) gated: bool,
+    pub(super) scale: f32,
+}
+
+/// The parameters of a part.
+#[derive(Clone, Copy)]
+pub(super) struct PartIds {
+    pub(super) weight: Id,
+    pub(super) bias: Option<Id>,
+    pub(super) transposed: bool,
+}
+
+impl PartIds {
+    pub(super) fn trained<B: TrainBackend>(&self, parameters: &Parameters<B>) -> bool {
+        [Some(self.weight), self.bias].into_iter().flatten().any(|id| parameters.trained(id))
+    }
+}
+
+/// The masters of a layer.
+pub(super) fn masters<'a, B: TrainBackend>(
+    parameters: &'a Parameters<B>,
+    parts: &[PartIds],
+    gated: bool,
+    scale: f32,
+) -> Masters<'a, B::Tensor> {
+    let part = |p: &PartIds| MasterPart {
+        weight: parameters.value(p.weight),
+        bias: p.bias.map(|id| parameters.value(id)),
+        transposed: p.transposed,
+    };
+    Masters { parts: parts.iter().map(part).collect(), gated, scale }
+}
+
+/// What is packed, to be read. Nobody panics while writing it, but for a bug below, whose message comes first.
+pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B: TrainBackend> Packed<B> for LinearShared<B> {
+    fn refresh(&self, inner: &B, parameters: &Parameters<B>) -> Result<()> {
+        if !self.parts.iter().any(|part| part.trained(parameters)) {
+            return Ok(());
+        }
+        let masters = masters(parameters, &self.parts, self.gated, self.scale);
+        inner.repack(&mut self.layer.write().unwrap_or_else(PoisonError::into_inner), &masters)
+    }
+}
+
+/// The weights of a normalisation and their parameters.
+pub struct Norm<B: TrainBackend> {
+    pub(super) shared: Arc<NormShared<B>>,
+}
+
+pub(super) struct NormShared<B: TrainBackend> {
+    pub(super) norm: RwLock<B::Norm>,
+    pub(super) weight: Id,
+    pub(super) bias: Option<Id>,
+}
+
+impl<B: TrainBackend> Packed<B> for NormShared<B> {
+    fn refresh(&self, inner: &B, parameters: &Parameters<B>) -> Result<()> {
+        let mut norm = self.norm.write().unwrap_or_else(PoisonError::into_inner);
+        let bias = self.bias.map(|id| parameters.value(id));
+        inner.renew_norm(&mut norm, parameters.value(self.weight), bias)
+    }
+}
+
+/// A table that rows are looked up in: the master itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Embedding {
+    pub(super) table: Id,
+}
+
+/// A relative bias and its parameter.
+pub struct RelativeBias<B: TrainBackend> {
+    pub(super) shared: Arc<BiasShared<B>>,
+}
+
+pub(super) struct BiasShared<B: TrainBackend> {
+    pub(super) bias: RwLock<B::RelativeBias>,
+    pub(super) table: Id,
+}
+
+impl<B: TrainBackend> Packed<B> for BiasShared<B> {
+    fn refresh(&self, inner: &B, parameters: &Parameters<B>) -> Result<()> {
+        let mut bias = self.bias.write().unwrap_or_else(PoisonError::into_inner);
+        inner.renew_relative_bias(&mut bias, parameters.value(self.table))
+    }
+}
+
+/// Keys and values of an encoder's output, and what they were made from.
+pub struct Memory<B: TrainBackend> {
+    pub(super) shared: Arc<MemoryShared<B>>,
+}
+
+pub(super) struct MemoryShared<B: TrainBackend> {
+    pub(super) memory: B::Memory,
+    pub(super) kv: Tensor<B>,
+    pub(super) rows: Ragged,
+}
+
+/// An attention as a record keeps it.
+#[derive(Clone)]
+pub(super) struct Attention {
+    pub(super) spec: AttentionSpec,
+    pub(super) rows: Ragged,
+}

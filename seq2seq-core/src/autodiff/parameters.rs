@@ -1,0 +1,294 @@
+//! Masters, their gradients, and the state of optimisers.
+
+use crate::train::{Adafactor, AdamW, Factors, Gradient, Second, Sgd, TrainBackend};
+use crate::{DType, Error, HostTensor, Result, Rows};
+use std::{collections::HashMap, sync::Arc};
+
+/// A tensor of a checkpoint that is trained.
+#[derive(Debug)]
+pub struct Parameter<B: TrainBackend> {
+    name: Option<Arc<str>>,
+    shape: Vec<usize>,
+    value: B::Tensor,
+    gradient: Gradient<B::Tensor>,
+    state: State<B::Tensor>,
+    frozen: bool,
+    decays: bool,
+}
+
+/// What an optimiser keeps of a parameter.
+#[derive(Debug)]
+enum State<T> {
+    None,
+    AdamW([T; 2]),
+    Sgd(Option<T>),
+    Adafactor(Second<T>),
+}
+
+/// One step of an optimiser.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs)]
+pub enum Optimiser {
+    AdamW(AdamW),
+    Sgd(Sgd),
+    Adafactor(Adafactor),
+}
+
+/// Which parameter.
+pub(super) type Id = usize;
+
+/// All parameters, in the order in which they were first loaded.
+pub struct Parameters<B: TrainBackend> {
+    all: Vec<Parameter<B>>,
+    by_name: HashMap<Arc<str>, Id>,
+}
+
+impl<B: TrainBackend> Default for Parameters<B> {
+    fn default() -> Self {
+        Self { all: Vec::new(), by_name: HashMap::new() }
+    }
+}
+
+/// Something that is packed from parameters.
+pub(super) trait Packed<B: TrainBackend>: Send + Sync {
+    /// Packs it again.
+    fn refresh(&self, inner: &B, parameters: &Parameters<B>) -> Result<()>;
+}
+
+impl<B: TrainBackend> Parameter<B> {
+    /// The name of the tensor in its checkpoint.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// The sizes that its checkpoint has.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The master: `[rows, columns]`, a vector as one row.
+    pub fn value(&self) -> &B::Tensor {
+        &self.value
+    }
+
+    /// The master, to be changed; [`Autodiff::refresh`](super::Autodiff::refresh) must follow.
+    pub fn value_mut(&mut self) -> &mut B::Tensor {
+        &mut self.value
+    }
+
+    /// The sum of gradients since the last step, of the master's shape. `None` is zero.
+    pub fn gradient(&self) -> Option<&B::Tensor> {
+        self.gradient.as_ref()
+    }
+
+    /// Whether it has no gradient and does not change.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Keeps it as it is, or no longer.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+        if frozen {
+            self.gradient = None;
+        }
+    }
+
+    /// Whether optimisers shrink it: at first, whether it is a matrix.
+    pub fn decays(&self) -> bool {
+        self.decays
+    }
+
+    /// Has optimisers shrink it or not.
+    pub fn set_decays(&mut self, decays: bool) {
+        self.decays = decays;
+    }
+
+    /// One step; the gradient is gone.
+    fn step(&mut self, inner: &B, optimiser: &Optimiser) -> Result<()> {
+        let Some(gradient) = self.gradient.take() else { return Ok(()) };
+        let [rows, columns] = [self.value.rows(), self.value.width()];
+        let decay = |decay| if self.decays { decay } else { 0.0 };
+        match optimiser {
+            Optimiser::AdamW(settings) => {
+                if !matches!(self.state, State::AdamW(_)) {
+                    self.state =
+                        State::AdamW([inner.zeros(rows, columns)?, inner.zeros(rows, columns)?]);
+                }
+                let State::AdamW(moments) = &mut self.state else { return Ok(()) };
+                let settings = AdamW { decay: decay(settings.decay), ..*settings };
+                inner.adamw(&settings, &mut self.value, &gradient, moments)
+            }
+            Optimiser::Sgd(settings) => {
+                if !matches!(self.state, State::Sgd(_)) {
+                    self.state = State::Sgd(None);
+                }
+                let State::Sgd(velocity) = &mut self.state else { return Ok(()) };
+                let settings = Sgd { decay: decay(settings.decay), ..*settings };
+                inner.sgd(&settings, &mut self.value, &gradient, velocity)
+            }
+            Optimiser::Adafactor(settings) => {
+                if !matches!(self.state, State::Adafactor(_)) {
+                    self.state = State::Adafactor(match self.shape.len() {
+                        0 | 1 => Second::Full(inner.zeros(rows, columns)?),
+                        _ => Second::Factored(Factors {
+                            rows: inner.zeros(1, rows)?,
+                            columns: inner.zeros(1, columns)?,
+                        }),
+                    });
+                }
+                let State::Adafactor(second) = &mut self.state else { return Ok(()) };
+                let settings = Adafactor { decay: decay(settings.decay), ..*settings };
+                inner.adafactor(&settings, &mut self.value, &gradient, second)
+            }
+        }
+    }
+
+    /// The state of its optimiser, for a checkpoint of a training: each tensor with a name of its own.
+    pub fn state(&self) -> Vec<(&'static str, &B::Tensor)> {
+        match &self.state {
+            State::None | State::Sgd(None) => Vec::new(),
+            State::AdamW([first, second]) => vec![("first", first), ("second", second)],
+            State::Sgd(Some(velocity)) => vec![("velocity", velocity)],
+            State::Adafactor(Second::Full(second)) => vec![("second", second)],
+            State::Adafactor(Second::Factored(f)) => {
+                vec![("rows", &f.rows), ("columns", &f.columns)]
+            }
+        }
+    }
+
+    /// Takes back what [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    /// For tensors that no optimiser keeps.
+    pub fn restore(&mut self, state: Vec<(String, B::Tensor)>) -> Result<()> {
+        let mut names: Vec<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        let found = names.join(", ");
+        let mut tensors: HashMap<String, B::Tensor> = state.into_iter().collect();
+        let mut take = |name: &str| tensors.remove(name);
+        self.state = match found.as_str() {
+            "" => State::None,
+            "first, second" => match (take("first"), take("second")) {
+                (Some(first), Some(second)) => State::AdamW([first, second]),
+                _ => State::None,
+            },
+            "velocity" => State::Sgd(take("velocity")),
+            "second" => take("second").map_or(State::None, |s| State::Adafactor(Second::Full(s))),
+            "columns, rows" => match (take("rows"), take("columns")) {
+                (Some(rows), Some(columns)) => {
+                    State::Adafactor(Second::Factored(Factors { rows, columns }))
+                }
+                _ => State::None,
+            },
+            _ => {
+                let reason = format!("'{}': no optimiser keeps {found}", self.name());
+                return Err(Error::invalid("restore", reason));
+            }
+        };
+        Ok(())
+    }
+}
+
+impl<B: TrainBackend> Parameters<B> {
+    /// Those that have a name.
+    pub fn iter(&self) -> impl Iterator<Item = &Parameter<B>> {
+        self.all.iter().filter(|p| p.name.is_some())
+    }
+
+    /// Those that have a name.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Parameter<B>> {
+        self.all.iter_mut().filter(|p| p.name.is_some())
+    }
+
+    /// The parameter of this name.
+    pub fn get(&self, name: &str) -> Option<&Parameter<B>> {
+        self.by_name.get(name).map(|&id| &self.all[id])
+    }
+
+    /// The root of the sum of the squares of all gradients; NaN or infinite where one of them is.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn gradient_norm(&self, inner: &B) -> Result<f64> {
+        let squares = self.all.iter().filter_map(Parameter::gradient);
+        let sum = squares.map(|g| inner.sum_of_squares(g)).sum::<Result<f64>>()?;
+        Ok(sum.sqrt())
+    }
+
+    /// Drops all gradients.
+    pub fn clear_gradients(&mut self) {
+        self.all.iter_mut().for_each(|p| p.gradient = None);
+    }
+
+    pub(super) fn step(&mut self, inner: &B, optimiser: &Optimiser) -> Result<()> {
+        self.all.iter_mut().try_for_each(|p| p.step(inner, optimiser))
+    }
+
+    /// The parameter of a tensor; one without a name is a constant of its own.
+    pub(super) fn enter(&mut self, op: &'static str, inner: &B, tensor: &HostTensor) -> Result<Id> {
+        if tensor.quantisation().is_some()
+            || !matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::BF16)
+        {
+            let reason = format!("{tensor:?} is quantised; train from floating-point weights");
+            return Err(Error::invalid(op, reason));
+        }
+        if let Some(&id) = tensor.name().and_then(|name| self.by_name.get(name)) {
+            let held = &self.all[id];
+            if held.shape != tensor.shape() {
+                let (name, first, second) = (held.name(), &held.shape, tensor.shape());
+                let reason = format!("'{name}' is {first:?} in one place, {second:?} in another");
+                return Err(Error::invalid(op, reason));
+            }
+            return Ok(id);
+        }
+        let [rows, columns] = match *tensor.shape() {
+            [n] => [1, n],
+            [rows, columns] => [rows, columns],
+            _ => return Err(Error::invalid(op, format!("{tensor:?} is no vector and no matrix"))),
+        };
+        let flat = tensor.reshape(vec![rows, columns])?;
+        let id = self.all.len();
+        self.all.push(Parameter {
+            name: tensor.name().cloned(),
+            shape: tensor.shape().to_vec(),
+            value: inner.upload(&flat)?,
+            gradient: None,
+            state: State::None,
+            frozen: tensor.name().is_none(),
+            decays: tensor.shape().len() > 1,
+        });
+        if let Some(name) = tensor.name() {
+            self.by_name.insert(name.clone(), id);
+        }
+        Ok(id)
+    }
+
+    pub(super) fn value(&self, id: Id) -> &B::Tensor {
+        &self.all[id].value
+    }
+
+    pub(super) fn trained(&self, id: Id) -> bool {
+        !self.all[id].frozen
+    }
+
+    /// The gradient to be added to, where it is wanted; [`put`](Self::put) brings it back.
+    pub(super) fn take(&mut self, id: Id) -> Option<Gradient<B::Tensor>> {
+        let parameter = &mut self.all[id];
+        (!parameter.frozen).then(|| parameter.gradient.take())
+    }
+
+    /// Brings back what was taken.
+    pub(super) fn put(
+        &mut self,
+        inner: &B,
+        id: Id,
+        taken: Option<Gradient<B::Tensor>>,
+    ) -> Result<()> {
+        match taken.flatten() {
+            // A tensor that is two parts of one layer was taken twice.
+            Some(gradient) => inner.add(gradient, &mut self.all[id].gradient),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! What was computed, in order, and the way back.
+
+use super::layers::{Attention, BiasShared, LinearShared, MemoryShared, NormShared, read};
+use super::parameters::{Id, Parameters};
+use crate::train::{
+    AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,
+    NormGradients, TrainBackend,
+};
+use crate::{Activation, Error, Pool, Ragged, Result, Rows};
+use std::sync::Arc;
+
+/// Activations, and where on the tape they came from.
+pub struct Tensor<B: TrainBackend> {
+    value: Arc<B::Tensor>,
+    /// `None` for what depends on no parameter.
+    node: Option<Node>,
+}
+
+/// A record of a pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Node {
+    pass: u64,
+    index: usize,
+}
+
+impl<B: TrainBackend> Tensor<B> {
+    /// What depends on no parameter.
+    pub(super) fn constant(value: B::Tensor) -> Self {
+        Self { value: Arc::new(value), node: None }
+    }
+
+    /// The tensor of the backend below.
+    pub fn value(&self) -> &B::Tensor {
+        &self.value
+    }
+
+    /// Whether it depends on a parameter.
+    pub(super) fn depends(&self) -> bool {
+        self.node.is_some()
+    }
+}
+
+impl<B: TrainBackend> Clone for Tensor<B> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), node: self.node }
+    }
+}
+
+impl<B: TrainBackend> Rows for Tensor<B> {
+    fn rows(&self) -> usize {
+        self.value.rows()
+    }
+
+    fn width(&self) -> usize {
+        self.value.width()
+    }
+}
+
+/// An operation and what its backward needs.
+pub(super) enum Record<B: TrainBackend> {
+    Linear {
+        layer: Arc<LinearShared<B>>,
+        x: Tensor<B>,
+        sums: Option<B::Tensor>,
+        activation: Option<Activation>,
+        dropout: Option<Dropout>,
+        residual: Option<Node>,
+    },
+    Embed(Vec<Lookup>),
+    Norm {
+        norm: Arc<NormShared<B>>,
+        x: Tensor<B>,
+    },
+    GatherRows {
+        x: Node,
+        rows: Vec<usize>,
+        count: usize,
+    },
+    Pool {
+        x: Node,
+        rows: Ragged,
+        pool: Pool,
+    },
+    Dropout {
+        x: Node,
+        dropout: Dropout,
+    },
+    Attend {
+        qkv: Tensor<B>,
+        y: Arc<B::Tensor>,
+        log_sums: B::Tensor,
+        attention: Attention,
+        bias: Option<Arc<BiasShared<B>>>,
+        dropout: Option<Dropout>,
+    },
+    CrossAttend {
+        q: Tensor<B>,
+        y: Arc<B::Tensor>,
+        log_sums: B::Tensor,
+        attention: Attention,
+        memory: Arc<MemoryShared<B>>,
+        sources: Vec<usize>,
+        dropout: Option<Dropout>,
+    },
+}
+
+/// Rows that were looked up in a parameter.
+pub(super) struct Lookup {
+    pub(super) table: Id,
+    pub(super) ids: Vec<u32>,
+    pub(super) scale: f32,
+}
+
+/// The records of one pass.
+pub(super) struct Tape<B: TrainBackend> {
+    /// What dropout is decided by, with the next place; `None` where nothing is recorded.
+    dropout: Option<Dropout>,
+    /// A number that no other pass of this process has.
+    pass: u64,
+    records: Vec<Record<B>>,
+    /// One for each record.
+    gradients: Vec<Gradient<B::Tensor>>,
+}
+
+impl<B: TrainBackend> Default for Tape<B> {
+    fn default() -> Self {
+        Self { dropout: None, pass: 0, records: Vec::new(), gradients: Vec::new() }
+    }
+}
+
+impl<B: TrainBackend> Tape<B> {
+    pub(super) fn recording(dropout: Dropout) -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static PASSES: AtomicU64 = AtomicU64::new(1);
+        let pass = PASSES.fetch_add(1, Ordering::Relaxed);
+        Self { dropout: Some(dropout), pass, ..Self::default() }
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        self.dropout.is_some()
+    }
+
+    /// The next use of dropout, where there is one at this rate.
+    pub(super) fn dropout(&mut self, rate: f32) -> Option<Dropout> {
+        let next = self.dropout.as_mut().filter(|_| rate > 0.0)?;
+        let this = Dropout { rate, ..*next };
+        next.place += 1;
+        Some(this)
+    }
+
+    /// The record that gave `x`, where it depends on parameters.
+    ///
+    /// # Errors
+    /// For a tensor of another pass, whose record is gone.
+    pub(super) fn node(&self, x: &Tensor<B>) -> Result<Option<Node>> {
+        match x.node {
+            Some(node) if node.pass != self.pass => Err(Error::invalid(
+                "autodiff",
+                "a tensor of another pass; compute it again after begin",
+            )),
+            node => Ok(node),
+        }
+    }
+
+    /// The result of an operation.
+    pub(super) fn push(&mut self, value: Arc<B::Tensor>, record: Record<B>) -> Tensor<B> {
+        let node = Node { pass: self.pass, index: self.records.len() };
+        self.records.push(record);
+        self.gradients.push(None);
+        Tensor { value, node: Some(node) }
+    }
+
+    pub(super) fn seed(&mut self, inner: &B, y: &Tensor<B>, gradient: B::Tensor) -> Result<()> {
+        const OP: &str = "seed";
+        if !self.is_recording() {
+            return Ok(());
+        }
+        Error::expect(OP, "rows of the gradient", y.rows(), gradient.rows())?;
+        Error::expect(OP, "width of the gradient", y.width(), gradient.width())?;
+        match self.node(y)? {
+            Some(node) => inner.add(gradient, &mut self.gradients[node.index]),
+            None => Ok(()),
+        }
+    }
+
+    /// From the last record to the first; each is gone once it has been passed.
+    pub(super) fn backward(mut self, inner: &B, parameters: &mut Parameters<B>) -> Result<()> {
+        while let (Some(record), Some(gradient)) = (self.records.pop(), self.gradients.pop()) {
+            if let Some(dy) = gradient {
+                self.step(inner, parameters, record, dy)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient of a tensor, to be added to.
+    fn of(&mut self, x: &Tensor<B>) -> Option<&mut Gradient<B::Tensor>> {
+        x.node.map(|node| &mut self.gradients[node.index])
+    }
+
+    fn step(
+        &mut self,
+        inner: &B,
+        parameters: &mut Parameters<B>,
+        record: Record<B>,
+        dy: B::Tensor,
+    ) -> Result<()> {
+        match record {
+            Record::Linear { layer, x, sums, activation, dropout, residual } => {
+                let of = LinearBackward {
+                    x: x.value(),
+                    sums: sums.as_ref(),
+                    activation,
+                    dropout,
+                    dy: &dy,
+                };
+                let ids: Vec<[Option<Id>; 2]> =
+                    layer.parts.iter().map(|p| [Some(p.weight), p.bias]).collect();
+                let mut taken: Vec<_> = ids
+                    .iter()
+                    .map(|ids| ids.map(|id| id.and_then(|id| parameters.take(id))))
+                    .collect();
+                let parts = taken.iter_mut().map(|t| t.each_mut().map(Option::as_mut)).collect();
+                let gradients = LinearGradients { x: self.of(&x), parts };
+                inner.linear_backward(&read(&layer.layer), &of, gradients)?;
+                for (ids, taken) in ids.into_iter().zip(taken) {
+                    for (id, taken) in ids.into_iter().zip(taken) {
+                        id.map_or(Ok(()), |id| parameters.put(inner, id, taken))?;
+                    }
+                }
+                match residual {
+                    Some(node) => inner.add(dy, &mut self.gradients[node.index]),
+                    None => Ok(()),
+                }
+            }
+            Record::Embed(lookups) => {
+                lookups.iter().try_for_each(|Lookup { table, ids, scale }| {
+                    let table_rows = parameters.value(*table).rows();
+                    let mut taken = parameters.take(*table);
+                    if let Some(gradient) = &mut taken {
+                        let looked = Looked { ids, scale: *scale, table_rows };
+                        inner.embed_backward(looked, &dy, gradient)?;
+                    }
+                    parameters.put(inner, *table, taken)
+                })
+            }
+            Record::Norm { norm, x } => {
+                let mut weight = parameters.take(norm.weight);
+                let mut bias = norm.bias.and_then(|id| parameters.take(id));
+                let gradients =
+                    NormGradients { x: self.of(&x), weight: weight.as_mut(), bias: bias.as_mut() };
+                inner.norm_backward(x.value(), &read(&norm.norm), &dy, gradients)?;
+                parameters.put(inner, norm.weight, weight)?;
+                norm.bias.map_or(Ok(()), |id| parameters.put(inner, id, bias))
+            }
+            Record::GatherRows { x, rows, count } => {
+                inner.gather_rows_backward(&dy, &rows, count, &mut self.gradients[x.index])
+            }
+            Record::Pool { x, rows, pool } => {
+                inner.pool_backward(&dy, &rows, pool, &mut self.gradients[x.index])
+            }
+            Record::Dropout { x, dropout } => {
+                inner.add(inner.apply_dropout(&dy, dropout)?, &mut self.gradients[x.index])
+            }
+            Record::Attend { qkv, y, log_sums, attention, bias, dropout } => {
+                let mut table = bias.as_ref().and_then(|b| parameters.take(b.table));
+                {
+                    let bias = bias.as_ref().map(|b| read(&b.bias));
+                    let of = AttendBackward {
+                        qkv: qkv.value(),
+                        y: &y,
+                        log_sums: &log_sums,
+                        rows: &attention.rows,
+                        spec: &attention.spec,
+                        bias: bias.as_deref(),
+                        dropout,
+                        dy: &dy,
+                    };
+                    inner.attend_backward(&of, self.of(&qkv), table.as_mut())?;
+                }
+                bias.map_or(Ok(()), |b| parameters.put(inner, b.table, table))
+            }
+            Record::CrossAttend { q, y, log_sums, attention, memory, sources, dropout } => {
+                let of = CrossBackward {
+                    q: q.value(),
+                    y: &y,
+                    log_sums: &log_sums,
+                    rows: &attention.rows,
+                    kv: memory.kv.value(),
+                    source_rows: &memory.rows,
+                    memory: &memory.memory,
+                    sources: &sources,
+                    spec: &attention.spec,
+                    dropout,
+                    dy: &dy,
+                };
+                // Queries and keys come from two records: their gradients are taken apart for the call.
+                let mut kv = self.of(&memory.kv).map(Option::take);
+                inner.cross_attend_backward(&of, self.of(&q), kv.as_mut())?;
+                match (kv.flatten(), self.of(&memory.kv)) {
+                    (Some(kv), Some(gradient)) => inner.add(kv, gradient),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}

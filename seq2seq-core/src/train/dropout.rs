@@ -1,0 +1,80 @@
+//! Which elements are dropped: a function of the seed, the step, the place in the model and the element.
+
+use crate::noise::philox;
+
+/// One use of dropout (Srivastava et al. 2014): an element is dropped with probability `rate`, others are multiplied by
+/// 1 / (1 - rate).
+///
+/// Nothing is drawn in an order, so the result does not depend on threads, and the backward has the same elements again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// The probability that an element is dropped, in [0, 1).
+    pub rate: f32,
+    /// Of the whole training.
+    pub seed: u64,
+    /// The pass over the model; no two passes share one.
+    pub step: u32,
+    /// The use within the pass; no two uses share one.
+    pub place: u32,
+}
+
+impl Dropout {
+    /// Elements with random bits below this are dropped.
+    pub fn threshold(&self) -> u32 {
+        // At most 2³² - 2⁸, as `rate` is at most the f32 below 1.
+        (f64::from(self.rate) * 4_294_967_296.0) as u32
+    }
+
+    /// What is kept is multiplied by this: 1 / (1 - rate), an f32 quotient.
+    pub fn scale(&self) -> f32 {
+        1.0 / (1.0 - self.rate)
+    }
+
+    /// The random bits of columns 4 `block` to 4 `block` + 3 of `row`.
+    pub fn bits(&self, row: u32, block: u32) -> [u32; 4] {
+        philox([block, row, self.place, self.step], self.seed)
+    }
+
+    /// 0 where the element is dropped, [`scale`](Self::scale) where it is not.
+    pub fn factor(&self, row: usize, column: usize) -> f32 {
+        let bits = self.bits(row as u32, (column / 4) as u32)[column % 4];
+        if bits < self.threshold() { 0.0 } else { self.scale() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DROPOUT: Dropout = Dropout { rate: 0.3, seed: 7, step: 2, place: 5 };
+
+    fn dropped(d: Dropout) -> Vec<bool> {
+        (0..200).flat_map(|r| (0..50).map(move |c| d.factor(r, c) == 0.0)).collect()
+    }
+
+    #[test]
+    fn as_many_are_dropped_as_the_rate_says() {
+        for rate in [0.0, 0.1, 0.5, 0.9] {
+            let n = dropped(Dropout { rate, ..DROPOUT }).iter().filter(|d| **d).count() as f64;
+            let (mean, deviation) =
+                (1e4 * f64::from(rate), (1e4 * f64::from(rate * (1.0 - rate))).sqrt());
+            assert!((n - mean).abs() <= 4.0 * deviation, "{n} of 10000 at a rate of {rate}");
+        }
+        let most = Dropout { rate: 1.0f32.next_down(), ..DROPOUT };
+        assert!(most.scale().is_finite() && most.threshold() > u32::MAX - 257);
+    }
+
+    /// Any two masks agree in rate² + (1 - rate)² of their elements, give or take four deviations.
+    #[test]
+    fn seeds_steps_and_places_have_masks_of_their_own() {
+        let first = dropped(DROPOUT);
+        for other in [
+            Dropout { seed: 8, ..DROPOUT },
+            Dropout { step: 3, ..DROPOUT },
+            Dropout { place: 6, ..DROPOUT },
+        ] {
+            let agree = first.iter().zip(dropped(other)).filter(|(a, b)| **a == *b).count();
+            assert!((agree as f64 - 5800.0).abs() < 4.0 * 49.4, "{agree} of 10000");
+        }
+    }
+}
