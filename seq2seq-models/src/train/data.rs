@@ -1,7 +1,7 @@
 //! Rows of text from files, in batches.
 //!
 //! - [`Corpus`]: files of rows, of which only the places are in memory.
-//! - [`Encoder`]: a row as ids.
+//! - [`RowEncoder`]: a row as ids.
 //! - [`Batcher`]: rows in the order of a seed, as ragged batches bounded by a count of tokens, from a position that can
 //!   be saved.
 
@@ -13,4 +13,4 @@ mod permutation;
 
 pub use batcher::{Batch, BatchOptions, Batcher, Order, Position};
 pub use corpus::{Corpus, Row, RowKind};
-pub use encode::{Encoder, Example, Overlong};
+pub use encode::{Example, Overlong, RowEncoder};

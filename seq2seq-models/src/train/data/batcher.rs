@@ -4,7 +4,7 @@
 //! are sorted by length and cut into batches, and the batches of the window are put in a random order. So a batch holds
 //! rows of like lengths, memory is bounded by the window, and a [`Position`] of a few numbers suffices to go on.
 
-use super::{Corpus, Encoder, Example, corpus::fnv, permutation::Permutation};
+use super::{Corpus, Example, RowEncoder, corpus::fnv, permutation::Permutation};
 use crate::{
     Error, Result,
     train::random::{Draws, Purpose},
@@ -84,7 +84,7 @@ pub struct Position {
 #[derive(Debug)]
 pub struct Batcher {
     corpus: Corpus,
-    encoder: Encoder,
+    encoder: RowEncoder,
     options: BatchOptions,
     epoch: u64,
     /// Places in the order of the epoch; the rows that lie here are those of `batches`.
@@ -98,7 +98,7 @@ impl Batcher {
     ///
     /// # Errors
     /// When a batch or a window has no room for anything.
-    pub fn new(corpus: Corpus, encoder: Encoder, options: BatchOptions) -> Result<Self> {
+    pub fn new(corpus: Corpus, encoder: RowEncoder, options: BatchOptions) -> Result<Self> {
         if options.tokens == 0 || options.window == 0 {
             return Err(Error::input("batches and windows must have room for at least one token"));
         }
@@ -126,7 +126,7 @@ impl Batcher {
     /// A row that cannot be read or encoded, or that has more tokens than a batch may have: with its file and line.
     pub fn next_batch(&mut self) -> Result<Batch> {
         if self.batches.is_empty() {
-            self.batches = self.read()?;
+            self.batches = self.read(self.epoch, self.window.clone())?;
         }
         let examples = std::mem::take(&mut self.batches[self.taken]);
         self.taken += 1;
@@ -157,7 +157,7 @@ impl Batcher {
     /// Goes to a position, from which the same batches follow as did where it was taken.
     ///
     /// # Errors
-    /// When it was taken among other rows or with other settings, or a row cannot be read.
+    /// When it was taken among other rows or with other settings, or a row cannot be read; then it stays where it was.
     pub fn resume(&mut self, position: Position) -> Result<()> {
         if position.fingerprint != self.fingerprint() {
             return Err(Error::input(
@@ -166,18 +166,19 @@ impl Batcher {
             ));
         }
         let outside = || Error::input("the position lies outside of the data; it is damaged");
-        let start = usize::try_from(position.window).map_err(|_| outside())?;
+        let index = |number| usize::try_from(number).map_err(|_| outside());
+        let (start, taken) = (index(position.window)?, index(position.taken)?);
         if start >= self.corpus.rows() || start % self.options.window != 0 {
             return Err(outside());
         }
-        self.epoch = position.epoch;
-        self.window = self.window_from(start);
-        self.batches = self.read()?;
-        self.taken = usize::try_from(position.taken).map_err(|_| outside())?;
-        match self.taken < self.batches.len() {
-            true => Ok(()),
-            false => Err(outside()),
+        let window = self.window_from(start);
+        let batches = self.read(position.epoch, window.clone())?;
+        if taken >= batches.len() {
+            return Err(outside());
         }
+        (self.epoch, self.window, self.batches, self.taken) =
+            (position.epoch, window, batches, taken);
+        Ok(())
     }
 
     fn window_from(&self, start: usize) -> Range<usize> {
@@ -186,30 +187,29 @@ impl Batcher {
 
     fn fingerprint(&self) -> u64 {
         let BatchOptions { tokens, window, order } = self.options;
-        let Encoder { max_source, max_target, overlong, eos, .. } = &self.encoder;
+        let RowEncoder { max_source, max_target, overlong, eos, .. } = &self.encoder;
         let settings = format!(
             "{tokens} {window} {order:?} {max_source:?} {max_target:?} {overlong:?} {eos:?}"
         );
         fnv(self.corpus.fingerprint(), settings.as_bytes())
     }
 
-    /// The batches of the window.
-    fn read(&mut self) -> Result<Vec<Vec<(usize, Example)>>> {
+    /// The batches of a window.
+    fn read(&mut self, epoch: u64, window: Range<usize>) -> Result<Vec<Vec<(usize, Example)>>> {
+        let start = window.start as u64;
         let order = match self.options.order {
             Order::InFiles => None,
             Order::Shuffled { seed } => {
-                Some(Permutation::new(self.corpus.rows() as u64, seed, self.epoch))
+                Some(Permutation::new(self.corpus.rows() as u64, seed, epoch))
             }
         };
-        let rows =
-            self.window.clone().map(|at| order.as_ref().map_or(at, |o| o.at(at as u64) as usize));
+        let rows = window.map(|at| order.as_ref().map_or(at, |o| o.at(at as u64) as usize));
         let mut examples = rows.map(|row| self.example(row)).collect::<Result<Vec<_>>>()?;
         // Stable: rows of one length stay in the order of the epoch.
         examples.sort_by_key(|(_, e)| (e.source.len(), e.target.len()));
         let mut batches = cut(examples, self.options.tokens);
         if let Order::Shuffled { seed } = self.options.order {
-            let start = self.window.start as u64;
-            Draws::new(seed, Purpose::Batches, self.epoch, start).shuffle(&mut batches);
+            Draws::new(seed, Purpose::Batches, epoch, start).shuffle(&mut batches);
         }
         Ok(batches)
     }

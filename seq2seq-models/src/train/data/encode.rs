@@ -26,7 +26,7 @@ pub enum Overlong {
 
 /// Turns rows into ids.
 #[derive(Debug, Clone)]
-pub struct Encoder {
+pub struct RowEncoder {
     tokenizer: Tokenizer,
     /// The most ids of a source, special tokens included; `None` for any number.
     pub max_source: Option<usize>,
@@ -39,7 +39,7 @@ pub struct Encoder {
     pub eos: Option<u32>,
 }
 
-impl Encoder {
+impl RowEncoder {
     /// Without limits, and without another end than that of the tokenizer.
     pub fn new(tokenizer: Tokenizer) -> Self {
         let overlong = Overlong::default();
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn special_tokens_survive_truncation() {
-        let mut encoder = Encoder::new(word_piece(false));
+        let mut encoder = RowEncoder::new(word_piece(false));
         let whole = encoder.encode(&pair("the cat sat", "cats")).unwrap();
         assert_eq!(whole, Example { source: vec![2, 5, 6, 8, 3], target: vec![2, 6, 7, 3] });
         encoder.max_source = Some(4);
@@ -120,10 +120,11 @@ mod tests {
 
     #[test]
     fn targets_end_where_the_tokenizer_does_not_end_them() {
-        let mut encoder = Encoder::new(byte_level());
+        let mut encoder = RowEncoder::new(byte_level());
         encoder.eos = Some(257);
         let ab = [u32::from(b'a'), u32::from(b'b')];
-        let encode = |e: &Encoder, text: &str| e.encode(&Row::Text(text.into())).map(|e| e.target);
+        let encode =
+            |e: &RowEncoder, text: &str| e.encode(&Row::Text(text.into())).map(|e| e.target);
         assert_eq!(encode(&encoder, "ab").unwrap(), [ab[0], ab[1], 257]);
         assert_eq!(encode(&encoder, "").unwrap(), [257]);
         assert_eq!(encoder.encode(&pair("ab", "a")).unwrap().source, ab);

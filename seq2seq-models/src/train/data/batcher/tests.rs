@@ -18,7 +18,7 @@ fn options(seed: u64) -> BatchOptions {
 }
 
 fn batcher(corpus: Corpus, options: BatchOptions) -> Batcher {
-    Batcher::new(corpus, Encoder::new(byte_level()), options).unwrap()
+    Batcher::new(corpus, RowEncoder::new(byte_level()), options).unwrap()
 }
 
 fn epoch(batcher: &mut Batcher) -> Vec<Batch> {
@@ -137,7 +137,7 @@ fn foreign_and_damaged_positions_are_refused() {
         let error = batcher(open(), other).resume(position).unwrap_err().to_string();
         assert!(error.contains("have changed"), "{error}");
     }
-    let mut encoder = Encoder::new(byte_level());
+    let mut encoder = RowEncoder::new(byte_level());
     encoder.max_target = Some(10);
     assert!(Batcher::new(open(), encoder, options(9)).unwrap().resume(position).is_err());
     let mut same = batcher(open(), options(9));
@@ -150,7 +150,9 @@ fn foreign_and_damaged_positions_are_refused() {
     ] {
         let error = same.resume(damaged).unwrap_err().to_string();
         assert!(error.contains("damaged"), "{error}");
+        assert_eq!(same.position(), position);
     }
+    assert_eq!(same.next_batch().unwrap(), batcher(open(), options(9)).next_batch().unwrap());
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replacen("0007", "0070", 1)).unwrap();
     assert!(batcher(open(), options(9)).resume(position).is_err());
@@ -164,7 +166,7 @@ fn rows_that_do_not_fit_are_named() {
     let error = narrow.next_batch().unwrap_err().to_string();
     assert!(error.contains("rows.tsv: line ") && error.contains("more than the 20"), "{error}");
     let (_folder, first) = corpus(20);
-    let mut encoder = Encoder::new(byte_level());
+    let mut encoder = RowEncoder::new(byte_level());
     (encoder.max_source, encoder.overlong) = (Some(20), Overlong::Refuse);
     // Row i has 4 + 7i mod 17 bytes: 4, 11, 18, and never more than 20.
     let order = BatchOptions { order: Order::InFiles, ..options(0) };
@@ -176,7 +178,7 @@ fn rows_that_do_not_fit_are_named() {
     assert!(error.contains("rows.tsv: line 3: the source has 18 tokens, more than 17"), "{error}");
     let (_folder, first) = corpus(1);
     let none = BatchOptions { tokens: 0, ..options(0) };
-    assert!(Batcher::new(first, Encoder::new(byte_level()), none).is_err());
+    assert!(Batcher::new(first, RowEncoder::new(byte_level()), none).is_err());
 }
 
 #[test]
