@@ -10,17 +10,17 @@ use crate::{
     checkpoint::{Checkpoint, Formats, Loader, TakenLinear, stored},
     families,
     inspect::blank::Blank,
+    new_folder::NewFolder,
     stacks::Transformer,
 };
 use encode::{Entry, type_name};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io::{BufWriter, ErrorKind, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
-use tempfile::TempDir;
 
 const WEIGHTS: &str = "model.safetensors";
 
@@ -49,56 +49,16 @@ pub fn convert(files: &Files, options: &LoadOptions, output: &Path) -> Result<Co
         let (path, asked) = (files.root().into(), formats.format);
         return Err(Error::StoredFormat { path, stored, asked });
     }
-    let target = target(output)?;
+    let folder = NewFolder::at(output)?;
     let entries = entries(&checkpoint, &formats)?;
-    let folder = temporary(&target)?;
     let carried = carried(files)?;
     for name in &carried {
-        let path = folder.path().join(name);
         let gone = || Error::io(files.path(name), ErrorKind::NotFound.into());
-        let bytes = files.read(name)?.ok_or_else(gone)?;
-        let parent = path.parent().unwrap_or(folder.path());
-        let write = || fs::create_dir_all(parent).and_then(|()| fs::write(&path, bytes));
-        write().map_err(|e| Error::io(output.join(name), e))?;
+        folder.write(name, files.read(name)?.ok_or_else(gone)?)?;
     }
     let bytes = write(&checkpoint, &formats, &entries, &folder.path().join(WEIGHTS), output)?;
-    fs::rename(folder.path(), &target).map_err(|e| Error::io(output, e))?;
-    // It has another name now: there is nothing to be removed.
-    let _ = folder.keep();
+    folder.finish()?;
     Ok(Converted { bytes, files: carried })
-}
-
-/// The folder that is to appear, links followed. Fails where there is something in its place.
-fn target(output: &Path) -> Result<PathBuf> {
-    let failed = |e| Error::io(output, e);
-    match fs::read_dir(output) {
-        Ok(mut entries) => match entries.next() {
-            None => fs::canonicalize(output).map_err(failed),
-            Some(_) => {
-                let reason = "is a folder that holds something; name a new one or an empty one";
-                Err(Error::file(output, reason))
-            }
-        },
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(output.into()),
-        Err(e) if e.kind() == ErrorKind::NotADirectory => {
-            Err(Error::file(output, "is not a folder; name a new one or an empty one"))
-        }
-        Err(e) => Err(failed(e)),
-    }
-}
-
-/// A folder beside `target`, which is removed again unless it takes that name.
-fn temporary(target: &Path) -> Result<TempDir> {
-    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".seq2seq-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary folders are private otherwise; the process' mask still holds.
-        builder.permissions(fs::Permissions::from_mode(0o777));
-    }
-    builder.tempdir_in(parent).map_err(|e| Error::io(parent, e))
 }
 
 /// The files beside the weights that belong to a model: configuration, tokenizer, and the modules of

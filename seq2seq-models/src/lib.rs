@@ -24,7 +24,7 @@
 //! | [`mod@inspect`] | a folder on paper |
 //! | [`compare`] | how far each format is from f32 |
 //! | [`mod@convert`] | folders whose weights are in a format already |
-//! | [`train`] | what training is made of: metrics of generated text |
+//! | [`train`] | what training is made of besides gradients: data, tokenizers, corruptions, schedules, metrics |
 //! | `hub` | models by their id on the Hugging Face hub (feature `hub`) |
 //! | [`device`] | the choice of a backend; the only file that names one |
 //!
@@ -44,6 +44,7 @@ pub mod generate;
 pub mod hub;
 pub mod inspect;
 pub mod model;
+mod new_folder;
 pub mod plan;
 pub mod request;
 mod stacks;

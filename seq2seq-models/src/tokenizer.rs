@@ -10,7 +10,7 @@ mod encoding;
 mod stream;
 #[cfg(test)]
 pub(crate) mod test_tokenizers;
-mod token_bytes;
+pub(crate) mod token_bytes;
 
 pub use encoding::Encoding;
 pub use stream::TextStream;

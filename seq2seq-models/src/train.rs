@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`data`] | rows from files, in ragged batches |
+//! | [`tokenizers`] | tokenizers made anew |
 //! | [`denoise`] | corrupted texts to be restored |
 //! | [`schedule`] | the learning rate from step to step |
 //! | [`metrics`] | how good generated text is against references |
@@ -13,3 +14,4 @@ pub mod denoise;
 pub mod metrics;
 pub mod random;
 pub mod schedule;
+pub mod tokenizers;

@@ -62,7 +62,7 @@ pub(super) fn named_byte(token: &str) -> Option<u8> {
 
 /// The byte that a character of a GPT-2 token stands for: itself where it can be printed, or one of the others, which
 /// are numbered from U+0100 on.
-fn byte_of(c: char) -> Option<u8> {
+pub(crate) fn byte_of(c: char) -> Option<u8> {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     match u32::from(c) {
         c @ 0..256 => Some(c as u8).filter(|&b| printable(b)),
