@@ -1,8 +1,10 @@
 //! The arguments of the program.
 
 mod decoding;
+mod training;
 
 pub(crate) use decoding::DecodingArgs;
+pub(crate) use training::{ScoreArgs, TokenizerCommand, TokenizerTrainArgs};
 
 use clap::{Args, Parser, Subcommand};
 use seq2seq_core::Format;
@@ -17,6 +19,8 @@ Examples:
   seq2seq embed --model sentence-transformers/all-MiniLM-L6-v2 'a sentence' 'another'
   seq2seq inspect --model DIR
   seq2seq convert --model DIR --output DIR --format int8
+  seq2seq tokenizer train --input rows.tsv --kind bpe --vocab-size 8000 --output DIR
+  seq2seq score --hypotheses out.jsonl --references rows.tsv
 
 A model is a folder as Hugging Face's transformers writes it (config.json, model.safetensors, tokenizer.json), or the \
 id of one on the hub, which is downloaded once. Without --model, `generate` uses a small one inside the program that \
@@ -77,6 +81,9 @@ pub(crate) enum Command {
     FillMask(FillMaskArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
+    Score(ScoreArgs),
     Bench(BenchArgs),
 }
 
@@ -346,7 +353,8 @@ mod tests {
     fn everything_is_explained() {
         let mut root = Cli::command();
         root.build();
-        for command in root.get_subcommands() {
+        let inner = root.get_subcommands().flat_map(|c| c.get_subcommands());
+        for command in root.get_subcommands().chain(inner) {
             assert!(
                 command.get_about().is_some() || command.get_name() == "help",
                 "{}",

@@ -6,10 +6,12 @@ mod forward;
 mod generate;
 mod inspect;
 mod progress;
+mod score;
 mod tasks;
+mod tokenizer;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, TokenizerCommand},
     failure::Result,
 };
 
@@ -26,6 +28,8 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::FillMask(args) => tasks::fill_mask(&global, args),
         Command::Inspect(args) => inspect::run(&global, &args),
         Command::Convert(args) => convert::run(&global, &args),
+        Command::Tokenizer(TokenizerCommand::Train(args)) => tokenizer::train(&args),
+        Command::Score(args) => score::run(&args),
         Command::Bench(args) => bench::run(&global, &args),
     }
 }

@@ -2,12 +2,16 @@
 
 mod metrics;
 mod schedule;
+mod tokenizers;
 
 use serde::de::DeserializeOwned;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// A file of `fixtures/`.
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)
+}
+
+/// A JSON file of `fixtures/`.
 fn fixture<T: DeserializeOwned>(name: &str) -> T {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name);
-    serde_json::from_slice(&std::fs::read(path).expect(name)).expect(name)
+    serde_json::from_slice(&std::fs::read(path(name)).expect(name)).expect(name)
 }

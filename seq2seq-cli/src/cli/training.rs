@@ -1,0 +1,70 @@
+//! The arguments of the commands around training.
+
+use clap::{Args, Subcommand};
+use seq2seq_models::train::{metrics::Metric, tokenizers::Kind};
+use std::path::PathBuf;
+
+/// Makes tokenizers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenizerCommand {
+    Train(TokenizerTrainArgs),
+}
+
+/// Trains a tokenizer on rows of text and writes tokenizer.json and tokenizer_config.json.
+///
+/// All kinds begin with <pad>, </s> and <unk> (0, 1, 2) and put </s> behind a text, as T5 does. bpe merges bytes that are
+/// frequent neighbours; unigram finds the pieces under which words are likeliest, and takes bytes for characters that
+/// the rows do not have; bytes needs no rows: byte b is token b + 3, as in ByT5. The same rows give the same files.
+///
+/// Rows are `source<TAB>target`, or JSON lines with "source" and "target" or with "text"; all of it is trained on. The
+/// folder appears when all is written; one that holds something already is refused. transformers reads it too.
+#[derive(Debug, Args)]
+pub(crate) struct TokenizerTrainArgs {
+    /// Files of rows; several after one another, or --input for each.
+    #[arg(long, short, value_name = "FILE", num_args = 1..)]
+    pub(crate) input: Vec<PathBuf>,
+    /// What tokens are.
+    #[arg(long, value_name = "bpe|unigram|bytes")]
+    pub(crate) kind: Kind,
+    /// The most tokens, special ones included [default: 8000; bytes have 259 and those of --extra-ids and --mask].
+    #[arg(long, value_name = "N")]
+    pub(crate) vocab_size: Option<usize>,
+    /// Sentinels for span corruption: <extra_id_0> to <extra_id_N-1>.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) extra_ids: usize,
+    /// Has a token <mask>, for denoising and masked language models.
+    #[arg(long)]
+    pub(crate) mask: bool,
+    /// The folder to be written.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+/// Compares texts with references: BLEU, chrF, ROUGE and others, from 0 to 100.
+///
+/// bleu, chrf and chrf++ are those of sacrebleu with its defaults; rouge1, rouge2 and rougeL the mean F1 of the
+/// rouge-score package without a stemmer; exact_match is the share of texts that equal a reference to the byte.
+///
+/// Files hold a text on each line; those called *.tsv have it behind the first tab, and those called *.jsonl (*.ndjson)
+/// in "text" or "target": so what `generate --output` wrote is compared with the rows of a data set. Of rows with several
+/// sequences the first counts.
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// What a model wrote.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hypotheses: PathBuf,
+    /// What it should have written; several files for several references of each line.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub(crate) references: Vec<PathBuf>,
+    /// Which scores to give.
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "exact_match,bleu,chrf,chrf++,rouge1,rouge2,rougeL"
+    )]
+    pub(crate) metrics: Vec<Metric>,
+    /// Writes one JSON object: {"rows": …, "bleu": …, …}.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
