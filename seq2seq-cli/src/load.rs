@@ -81,8 +81,7 @@ pub(crate) fn required<'a>(
 
 /// The most tokens that the model can read at once; `None` where any number works.
 pub(crate) fn max_input(model: &Model) -> Option<usize> {
-    let plan = model.plan();
-    plan.encoder.as_ref().or(plan.decoder.as_ref()).and_then(|stack| stack.max_positions())
+    model.plan().first_stack().and_then(|stack| stack.max_positions())
 }
 
 /// Fails on more tokens than the model can read.

@@ -31,6 +31,15 @@ fn inspect_tells_what_a_model_is() {
         (&facts["family"], &facts["output"], &facts["encoder"]),
         (&json!("gpt2"), &json!("text"), &Value::Null)
     );
+    let text = run(arguments(&["inspect"], "rnn_lstm_bahdanau")).ok();
+    for part in [
+        "rnn_seq2seq: text",
+        "2 LSTM layers of width 9 in each direction, vocabulary 47",
+        "2 LSTM layers of width 21, vocabulary 53",
+        "attention: bahdanau, fed with the context",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
     assert_eq!(facts["decoding"]["top_k"], json!({"value": 50, "from": "default"}));
     assert!(facts["tokenizer"]["missing"].is_string() && facts["parameters"].as_u64() > Some(1000));
     assert!(run(["inspect"]).ok().contains("default model"));

@@ -1,11 +1,14 @@
 //! A steady decode step allocates nothing but what it returns to the host.
 
 use seq2seq_core::{
-    Activation, AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps,
-    EncoderOps, Epilogue, Format, HostTensor, LinearSpec, Lookup, NormKind, NormSpec, Ragged,
-    Result, Rotary, ScoreOrder, Warp,
+    Activation, AttentionSpec, Backend, BucketSpec, CacheSpec, Cell, CrossAttentionOps, DecoderOps,
+    EncoderOps, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Lookup, NormKind, NormSpec,
+    Part, Ragged, RecurrentOps, RecurrentSpec, Result, Rotary, ScoreOrder, Warp,
 };
-use seq2seq_cpu::{Cpu, CpuOptions, Embedding, KvCache, Linear, Memory, Norm, RelativeBias};
+use seq2seq_cpu::{
+    Additive, AdditiveMemory, Cpu, CpuOptions, Embedding, KvCache, Linear, Memory, Norm, Recurrent,
+    RelativeBias, Tensor,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -145,6 +148,78 @@ impl Decoder {
     }
 }
 
+/// A decoder of one recurrent layer that reads the context which its state asks for.
+struct RecurrentDecoder {
+    cpu: Cpu,
+    table: Embedding,
+    input: Linear,
+    recurrent: Recurrent,
+    output: Linear,
+    logits: Linear,
+    v: Additive,
+    memory: AdditiveMemory,
+}
+
+impl RecurrentDecoder {
+    fn new(cell: Cell, format: Format) -> Result<Self> {
+        let cpu = Cpu::new(CpuOptions { threads: Some(1), isa: None })?;
+        let part = |outputs: usize, inputs: usize| LinearPart {
+            weight: tensor(&[outputs, inputs]),
+            bias: Some(tensor(&[outputs])),
+            transposed: false,
+        };
+        let pack = |outputs, inputs| {
+            let parts = vec![part(outputs, inputs)];
+            cpu.pack(&LinearSpec { parts, gated: false, scale: 1.0 }, format)
+        };
+        let gates = cell.gates() * M;
+        let spec = RecurrentSpec { cell, directions: vec![part(gates, M)] };
+        let source = cpu.upload(&tensor(&[20, M]))?;
+        Ok(Self {
+            table: cpu.embedding(&tensor(&[VOCAB, M]))?,
+            input: pack(gates, 2 * M)?,
+            recurrent: cpu.recurrent(&spec, format)?,
+            output: pack(M, 2 * M)?,
+            logits: pack(VOCAB, M)?,
+            v: cpu.additive(&tensor(&[M]))?,
+            memory: cpu.additive_memory(&source, &source, &Ragged::from_lengths([20]))?,
+            cpu,
+        })
+    }
+
+    /// Feeds `ids` and gives the state behind them.
+    fn step(&self, state: &Tensor, rows: &Ragged, ids: &mut [u32]) -> Result<Tensor> {
+        let cpu = &self.cpu;
+        let x = cpu.embed(&[Lookup { table: &self.table, ids, scale: 1.0 }])?;
+        let before = cpu.columns(&[Part { tensor: state, columns: 0..M }])?;
+        let sources = &[0; BEAMS];
+        let context = cpu.additive_attend(&before, rows, &self.v, &self.memory, sources, None)?;
+        let x = cpu.columns(&[Part::all(&x), Part::all(&context)])?;
+        let x = cpu.linear(&x, &self.input, Epilogue::NONE)?;
+        let (x, state) = cpu.recur(&x, rows, &self.recurrent, Some(state))?;
+        let x = cpu.columns(&[Part::all(&context), Part::all(&x)])?;
+        let x = cpu.linear(&x, &self.output, Epilogue::activation(Activation::Tanh))?;
+        let logits = cpu.linear(&x, &self.logits, Epilogue::NONE)?;
+        let best = cpu.top_k(&logits, 1, ScoreOrder::NormaliseThenRules, &[])?;
+        ids.copy_from_slice(&best.ids);
+        Ok(state)
+    }
+
+    /// What each step allocates, the hypotheses being exchanged behind it.
+    fn decode(&self, cell: Cell) -> Result<Vec<usize>> {
+        let (rows, mut ids) = (Ragged::single_rows(BEAMS), [1; BEAMS]);
+        let mut state = self.cpu.upload(&tensor(&[BEAMS, cell.vectors() * M]))?;
+        let mut counts = Vec::with_capacity(STEPS);
+        for step in 0..STEPS {
+            let before = COUNT.load(Relaxed);
+            state = self.step(&state, &rows, &mut ids)?;
+            state = self.cpu.gather_rows(&state, &[[1, 0, 0], [2, 1, 0]][step % 2])?;
+            counts.push(COUNT.load(Relaxed) - before);
+        }
+        Ok(counts)
+    }
+}
+
 /// The first decoding of a thread may allocate, a little at a time as its context grows; the next finds all it needs.
 /// (One thread: how much of the work the others get, and need memory for, is chance. One test: counts are global.)
 #[test]
@@ -163,6 +238,15 @@ fn steady_steps_allocate_only_their_results() -> Result<()> {
         let counts = decoder.decode(&mut second)?;
         // The ids and scores of the best, and of what is drawn twice.
         assert!(counts.iter().all(|&n| n == 6), "{format}: {counts:?}");
+    }
+    for cell in Cell::ALL {
+        for format in Format::ALL {
+            let decoder = RecurrentDecoder::new(cell, format)?;
+            decoder.decode(cell)?;
+            let counts = decoder.decode(cell)?;
+            // The ids and scores of the best.
+            assert!(counts.iter().all(|&n| n == 2), "{cell:?} {format}: {counts:?}");
+        }
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::{
     families,
     inspect::blank::Blank,
     new_folder::NewFolder,
-    stacks::Transformer,
+    stacks,
 };
 use encode::{Entry, type_name};
 use serde_json::{Map, Value, json};
@@ -78,7 +78,7 @@ fn carried(files: &Files) -> Result<Vec<String>> {
 fn entries(checkpoint: &Checkpoint, formats: &Formats) -> Result<Vec<Entry>> {
     let plan = families::plan(checkpoint)?;
     let loader = Loader::new(&Blank, checkpoint, plan.family.names(), formats);
-    Transformer::load(&plan, &loader)?;
+    stacks::load(&plan, &loader)?;
     loader.check_exceptions()?;
     let (taken, _) = loader.finish();
     let matrices =

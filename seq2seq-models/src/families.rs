@@ -8,6 +8,7 @@ mod gpt2;
 mod heads;
 mod llama;
 mod marian;
+mod rnn;
 mod roberta;
 mod rope;
 mod t5;
@@ -32,13 +33,14 @@ pub enum Family {
     Marian,
     Mbart,
     Mt5,
+    RnnSeq2Seq,
     Roberta,
     T5,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Bart,
         Self::Bert,
         Self::DistilBert,
@@ -47,6 +49,7 @@ impl Family {
         Self::Marian,
         Self::Mbart,
         Self::Mt5,
+        Self::RnnSeq2Seq,
         Self::Roberta,
         Self::T5,
     ];
@@ -62,6 +65,7 @@ impl Family {
             Self::Marian => "marian",
             Self::Mbart => "mbart",
             Self::Mt5 => "mt5",
+            Self::RnnSeq2Seq => "rnn_seq2seq",
             Self::Roberta => "roberta",
             Self::T5 => "t5",
         }
@@ -77,6 +81,7 @@ impl Family {
             Self::Llama => &llama::NAMES,
             Self::Marian => &marian::NAMES,
             Self::Mt5 | Self::T5 => &t5::NAMES,
+            Self::RnnSeq2Seq => &rnn::NAMES,
             Self::Roberta => &roberta::NAMES,
         }
     }
@@ -90,6 +95,7 @@ impl Family {
             Self::Llama => llama::plan(config),
             Self::Marian => marian::plan(config),
             Self::Mt5 | Self::T5 => t5::plan(self, config),
+            Self::RnnSeq2Seq => rnn::plan(config),
             Self::Roberta => roberta::plan(config),
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     generate::ConfigLayers,
     model::decoding,
     plan::ModelPlan,
-    stacks::Transformer,
+    stacks,
 };
 use blank::Blank;
 use seq2seq_core::Format;
@@ -57,7 +57,7 @@ pub fn inspect(files: Files, architecture: Option<&str>) -> Result<Inspection> {
     let plan = families::plan(&checkpoint)?;
     let (stored, formats) = (checkpoint.stored(), Formats::default());
     let loader = Loader::new(&Blank, &checkpoint, plan.family.names(), &formats).collecting();
-    Transformer::load(&plan, &loader)?;
+    stacks::load(&plan, &loader)?;
     let unused = loader.unused();
     let (taken, problems) = loader.finish();
     let stored_exceptions = checkpoint.stored_exceptions().to_vec();

@@ -8,7 +8,7 @@ use crate::{
     families::{self, Family},
     generate::{self, ConfigLayers, Context, GenerationConfig, Sink},
     plan::ModelPlan,
-    stacks::{Transformer, check_ids},
+    stacks::{self, RecurrentModel, Stacks, Transformer, check_ids},
 };
 use seq2seq_core::{Format, SeqBackend};
 use serde_json::{Map, Value};
@@ -74,6 +74,29 @@ impl<B: SeqBackend> Compute for Transformer<B> {
     }
 }
 
+impl<B: SeqBackend> Compute for RecurrentModel<B> {
+    fn describe(&self) -> String {
+        self.backend().describe()
+    }
+
+    fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.forward(request)
+    }
+
+    fn forward_with_hidden(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.forward_with_hidden(request)
+    }
+
+    fn generate(
+        &self,
+        plan: &generate::Plan<'_>,
+        sources: &[Vec<u32>],
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>> {
+        generate::run(plan, &mut self.session(sources)?, sink)
+    }
+}
+
 impl Engine {
     /// With a `recorder`, every linear layer is probed.
     pub(crate) fn load<B: SeqBackend>(
@@ -99,7 +122,10 @@ impl Engine {
         formats: &Formats,
     ) -> Result<Self> {
         let loader = Loader::new(&backend, checkpoint, plan.family.names(), formats);
-        let compute = Box::new(Transformer::load(plan, &loader)?);
+        let compute: Box<dyn Compute> = match stacks::load(plan, &loader)? {
+            Stacks::Transformer(model) => Box::new(model),
+            Stacks::Recurrent(model) => Box::new(model),
+        };
         loader.check_exceptions()?;
         Ok(Self { compute, taken: loader.finish().0 })
     }
@@ -204,16 +230,14 @@ impl Model {
     /// What planning a generation must know of this model. Fails for models that do not write.
     pub fn context(&self) -> Result<Context<'static>> {
         let plan = self.plan();
-        let decoder = plan.decoder.as_ref().filter(|_| plan.generates());
-        let decoder = decoder.ok_or_else(|| {
-            Error::Input(format!(
-                "this {} model has no head for writing; it cannot generate",
-                plan.family
-            ))
-        })?;
+        if !plan.generates() {
+            let family = plan.family;
+            let reason = format!("this {family} model has no head for writing; it cannot generate");
+            return Err(Error::Input(reason));
+        }
         Ok(Context {
             encoder_decoder: plan.is_encoder_decoder(),
-            vocab: decoder.embedding.vocab,
+            vocab: plan.output_vocab(),
             max_position_embeddings: self.max_positions(),
             token_bytes: None,
         })

@@ -5,7 +5,10 @@
 use crate::{Error, Result, families::Family};
 use seq2seq_core::{Activation, BucketSpec, NormKind};
 
+mod recurrent;
+
 pub use crate::checkpoint::Presence;
+pub use recurrent::{Bridge, RecurrentAttention, RecurrentPlan};
 
 /// A whole model.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +19,8 @@ pub struct ModelPlan {
     pub encoder: Option<StackPlan>,
     /// Writes the output; absent in encoder-only models.
     pub decoder: Option<StackPlan>,
+    /// A recurrent encoder and decoder, in place of both of the above.
+    pub recurrent: Option<RecurrentPlan>,
     /// What is made of the last stack's rows.
     pub head: HeadPlan,
     /// The decoder's input where a request gives none.
@@ -355,18 +360,48 @@ impl ModelPlan {
         self.decoder.as_ref().or(self.encoder.as_ref())
     }
 
+    /// The stack that reads the input.
+    pub fn first_stack(&self) -> Option<&StackPlan> {
+        self.encoder.as_ref().or(self.decoder.as_ref())
+    }
+
     /// Whether there is both an encoder and a decoder.
     pub fn is_encoder_decoder(&self) -> bool {
-        self.encoder.is_some() && self.decoder.is_some()
+        self.recurrent.is_some() || self.has_encoder() && self.decoder.is_some()
+    }
+
+    /// Whether an encoder reads the input.
+    pub fn has_encoder(&self) -> bool {
+        self.recurrent.is_some() || self.encoder.is_some()
     }
 
     /// Whether the model writes text.
     pub fn generates(&self) -> bool {
-        self.decoder.is_some() && self.head.kind == HeadKind::Language
+        let decodes = self.recurrent.is_some() || self.decoder.is_some();
+        decodes && self.head.kind == HeadKind::Language
+    }
+
+    /// Ids that the input may hold.
+    pub fn input_vocab(&self) -> usize {
+        match &self.recurrent {
+            Some(recurrent) => recurrent.source_vocab,
+            None => self.first_stack().map_or(0, |stack| stack.embedding.vocab),
+        }
+    }
+
+    /// Ids that the last stack reads, and that a model which writes chooses from.
+    pub fn output_vocab(&self) -> usize {
+        match &self.recurrent {
+            Some(recurrent) => recurrent.target_vocab,
+            None => self.last_stack().map_or(0, |stack| stack.embedding.vocab),
+        }
     }
 
     /// Why no such model can be built, if so.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if let Some(recurrent) = &self.recurrent {
+            return recurrent.check();
+        }
         if self.last_stack().is_none() {
             return Err("a model needs an encoder or a decoder".into());
         }

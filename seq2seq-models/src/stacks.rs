@@ -1,7 +1,11 @@
 //! Blocks in a row, and whole models made of stacks and a head.
 
+use crate::{Result, checkpoint::Loader, plan::ModelPlan};
+use seq2seq_core::SeqBackend;
+
 mod head;
 mod input;
+mod recurrent;
 mod session;
 mod stack;
 #[cfg(test)]
@@ -9,4 +13,21 @@ mod tests;
 mod transformer;
 
 pub(crate) use input::check_ids;
+pub(crate) use recurrent::RecurrentModel;
 pub(crate) use transformer::Transformer;
+
+/// A model of either kind.
+pub(crate) enum Stacks<B: SeqBackend> {
+    Transformer(Transformer<B>),
+    Recurrent(RecurrentModel<B>),
+}
+
+/// The model that `plan` describes.
+pub(crate) fn load<B: SeqBackend>(plan: &ModelPlan, loader: &Loader<'_, B>) -> Result<Stacks<B>> {
+    match &plan.recurrent {
+        Some(recurrent) => {
+            RecurrentModel::load(recurrent, &plan.head, loader).map(Stacks::Recurrent)
+        }
+        None => Transformer::load(plan, loader).map(Stacks::Transformer),
+    }
+}

@@ -119,9 +119,7 @@ fn forward(model: &Model, ids: &[Vec<u32>]) -> Result<Duration> {
 
 /// Ids that are no special tokens: those would end texts or be passed over.
 fn random_ids(model: &Model, args: &BenchArgs) -> Result<Vec<Vec<u32>>> {
-    let plan = model.plan();
-    let stack = plan.encoder.as_ref().or(plan.decoder.as_ref());
-    let vocab = stack.map_or(0, |s| s.embedding.vocab);
+    let vocab = model.plan().input_vocab();
     let special = special_ids(model);
     let usable: Vec<u32> =
         (4..u32::try_from(vocab).unwrap_or(u32::MAX)).filter(|id| !special.contains(id)).collect();

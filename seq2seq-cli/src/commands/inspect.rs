@@ -54,6 +54,9 @@ struct Facts<'a> {
     output: &'static str,
     encoder: Option<describe::Shape>,
     decoder: Option<describe::Shape>,
+    /// In place of both, of a recurrent model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recurrent: Option<describe::RecurrentShape>,
     parameters: usize,
     /// The format that the weights are stored in; null where every format can be had.
     stored: Option<&'static str>,
@@ -104,6 +107,7 @@ impl Report<'_> {
             output: describe::output(plan),
             encoder: plan.encoder.as_ref().map(describe::shape),
             decoder: plan.decoder.as_ref().map(describe::shape),
+            recurrent: plan.recurrent.as_ref().map(describe::recurrent_shape),
             parameters: self.inspection.parameters(),
             stored: self.inspection.stored.map(Format::name),
             bytes: self.formats().map(|f| (f.name(), self.inspection.bytes(f))).collect(),
@@ -127,6 +131,11 @@ impl Report<'_> {
             if let Some(stack) = stack {
                 table.rows(name, describe::stack(stack));
             }
+        }
+        if let Some(recurrent) = &plan.recurrent {
+            describe::recurrent(recurrent)
+                .into_iter()
+                .for_each(|(name, lines)| table.rows(name, lines));
         }
         table.row("parameters", describe::thousands(self.inspection.parameters()));
         if let Some(format) = self.inspection.stored {

@@ -12,7 +12,8 @@ use std::{fmt, str::FromStr};
 /// int4 is for layers that read their weights for a few rows at a time, where memory is what takes time: the self-attention,
 /// the feed-forward and the output layer of a decoder, and of its cross-attention the query and the output. All others,
 /// encoders and the keys and values of a cross-attention, meet whole sequences: there int4 is slower than int8, as codes
-/// have to be unpacked, and less exact. They are packed in int8.
+/// have to be unpacked, and less exact. They are packed in int8. So are the products of the state in recurrent layers
+/// (`.hidden`), whose errors go from step to step.
 ///
 /// `module` is a path of the kind that is the same in every family, such as `decoder.layers.3.ffn.out`.
 pub fn layer_format(format: Format, module: &str) -> Format {
@@ -23,6 +24,9 @@ pub fn layer_format(format: Format, module: &str) -> Format {
 }
 
 fn meets_few_rows(module: &str) -> bool {
+    if module.ends_with(".hidden") {
+        return false;
+    }
     let keys_and_values = module.ends_with(".cross.key") || module.ends_with(".cross.value");
     module.starts_with("head.language.") || module.starts_with("decoder.") && !keys_and_values
 }
@@ -132,6 +136,8 @@ mod tests {
             ("head.language.out", Format::Int4),
             ("head.masked.out", Format::Int8),
             ("encoder.layers.0.ffn.out", Format::Int8),
+            ("decoder.layers.0.forward.input", Format::Int4),
+            ("decoder.layers.0.forward.hidden", Format::Int8),
         ] {
             assert_eq!(layer_format(Format::Int4, module), format, "{module}");
             for other in [Format::F32, Format::Bf16, Format::Int8] {

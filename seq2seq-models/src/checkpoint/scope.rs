@@ -2,7 +2,10 @@
 
 use super::loader::{Found, Loader, Matrix, TakenLinear};
 use crate::{Result, plan::NormPlan};
-use seq2seq_core::{Backend, Format, HostTensor, LinearPart, LinearSpec, NormKind, NormSpec};
+use seq2seq_core::{
+    Backend, Cell, Format, HostTensor, LinearPart, LinearSpec, NormKind, NormSpec, RecurrentOps,
+    RecurrentSpec,
+};
 use std::fmt::Display;
 
 /// A place in the tree of our paths (see [`NameTable`](super::NameTable)), such as `encoder.layers.3.attention`.
@@ -132,7 +135,36 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
         self.load_parts(inputs, &[gate, up], true)
     }
 
+    /// The recurrent half of a layer from the matrices of its directions, with `width` columns each.
+    pub(crate) fn recurrent(&self, cell: Cell, width: usize, parts: &[Part]) -> Result<B::Recurrent>
+    where
+        B: RecurrentOps,
+    {
+        let (found, format) = self.find_parts(width, parts)?;
+        self.pack_with(found, format, |parts| {
+            let spec = RecurrentSpec { cell, directions: parts };
+            Ok(self.backend().recurrent(&spec, format)?)
+        })
+    }
+
+    /// A vector for the scores of additive attention.
+    pub(crate) fn additive(&self, tensor: &str, width: usize) -> Result<B::Additive>
+    where
+        B: RecurrentOps,
+    {
+        let found = self.loader.require(&self.join(tensor), &[width])?;
+        self.loader.check_finite(&found)?;
+        self.loader.taken().vectors += width;
+        Ok(self.backend().additive(&found.tensor)?)
+    }
+
     fn load_parts(&self, inputs: usize, parts: &[Part], gated: bool) -> Result<B::Linear> {
+        let (found, format) = self.find_parts(inputs, parts)?;
+        self.pack(found, LinearSpec { parts: Vec::new(), gated, scale: 1.0 }, format)
+    }
+
+    /// The parts of one layer, and the format that it is packed in.
+    fn find_parts(&self, inputs: usize, parts: &[Part]) -> Result<(Vec<FoundPart>, Format)> {
         let transposed = self.loader.names.transposed;
         let modules: Vec<String> = parts.iter().map(|part| self.join(part.name)).collect();
         let format = self.loader.format_of(&modules);
@@ -145,7 +177,7 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             let bias = bias.then(|| self.loader.require(&path, &[outputs])).transpose()?;
             found.push(FoundPart { module, weight, bias });
         }
-        self.pack(found, LinearSpec { parts: Vec::new(), gated, scale: 1.0 }, format)
+        Ok((found, format))
     }
 
     /// An output layer: its own matrix where the checkpoint has one, else (where weights are tied) the table of the
@@ -175,7 +207,21 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
         mut spec: LinearSpec,
         format: Format,
     ) -> Result<B::Linear> {
+        self.pack_with(parts, format, |parts| {
+            spec.parts = parts;
+            Ok(self.backend().pack(&spec, format)?)
+        })
+    }
+
+    /// Takes note of the parts and has them packed.
+    fn pack_with<T>(
+        &self,
+        parts: Vec<FoundPart>,
+        format: Format,
+        pack: impl FnOnce(Vec<LinearPart>) -> Result<T>,
+    ) -> Result<T> {
         let mut layer = TakenLinear { format, parts: Vec::new(), transposed: false };
+        let mut linear_parts = Vec::new();
         for FoundPart { module, weight, bias } in &parts {
             let transposed = weight.transposed;
             if let [rows, columns] = *weight.tensor.shape() {
@@ -186,7 +232,7 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             }
             let (weight, bias) = (weight.tensor.clone(), bias.as_ref().map(|b| b.tensor.clone()));
             self.loader.taken().vectors += bias.as_ref().map_or(0, HostTensor::len);
-            spec.parts.push(LinearPart { weight, bias, transposed });
+            linear_parts.push(LinearPart { weight, bias, transposed });
         }
         self.loader.taken().linears.push(layer);
         let mut tensors = parts.iter().flat_map(|part| [Some(&part.weight), part.bias.as_ref()]);
@@ -195,9 +241,9 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             check()?;
         }
         // Packing reads every weight and finds what is no number; here that gets its name.
-        let packed = self.backend().pack(&spec, format).or_else(|e| {
+        let packed = pack(linear_parts).or_else(|e| {
             check()?;
-            Err(e.into())
+            Err(e)
         });
         parts.iter().for_each(|part| self.loader.checkpoint.release(&part.weight.name));
         packed

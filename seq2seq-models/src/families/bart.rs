@@ -132,6 +132,7 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
         family,
         encoder: Some(c.stack(false, embedding.clone(), place)?),
         decoder: Some(c.stack(true, embedding, place)?),
+        recurrent: None,
         head,
         decoder_input: if family == Family::Mbart { DecoderInput::Wrapped } else { start },
     })

@@ -101,6 +101,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         family: Family::Bert,
         encoder: Some(c.encoder(Position::Learned { rows, offset: 0, padding: None })?),
         decoder: None,
+        recurrent: None,
         head,
         decoder_input: DecoderInput::Given,
     })

@@ -59,6 +59,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         family: Family::DistilBert,
         encoder: Some(encoder(&c)?),
         decoder: None,
+        recurrent: None,
         head,
         decoder_input: DecoderInput::Given,
     })

@@ -64,6 +64,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         family: Family::Gpt2,
         encoder: None,
         decoder: Some(decoder(&c)?),
+        recurrent: None,
         head,
         decoder_input: DecoderInput::Given,
     })

@@ -68,6 +68,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         family: Family::Llama,
         encoder: None,
         decoder: Some(decoder(&c)?),
+        recurrent: None,
         head,
         decoder_input: DecoderInput::Given,
     })

@@ -50,6 +50,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         family: Family::Marian,
         encoder: Some(c.stack(false, embedding(v.vocab_size), NormPlace::Post)?), // PARITY trap 14
         decoder: Some(c.stack(true, embedding(target), NormPlace::Post)?),
+        recurrent: None,
         head,
         decoder_input: DecoderInput::Given,
     })

@@ -35,6 +35,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         family: Family::Roberta,
         encoder: Some(c.encoder(position)?),
         decoder: None,
+        recurrent: None,
         head,
         decoder_input: DecoderInput::Given,
     })

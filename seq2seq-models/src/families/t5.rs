@@ -76,7 +76,14 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
             );
         }
     };
-    Ok(ModelPlan { family, encoder, decoder, head, decoder_input: DecoderInput::Given })
+    Ok(ModelPlan {
+        family,
+        encoder,
+        decoder,
+        recurrent: None,
+        head,
+        decoder_input: DecoderInput::Given,
+    })
 }
 
 fn stack(family: Family, c: &Config, layers: usize, decoder: bool) -> Result<StackPlan, Unplanned> {

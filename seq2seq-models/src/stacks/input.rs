@@ -21,6 +21,21 @@ impl Packed {
     /// Fails, naming sequence and position, for an empty batch, an empty sequence, more tokens than positions, and
     /// ids outside the vocabulary.
     pub(crate) fn new(name: &str, sequences: &[Vec<u32>], plan: &StackPlan) -> Result<Self> {
+        let held = |i, length| plan.check_positions(name, i, length);
+        Self::checked(name, sequences, plan.embedding.vocab, held)
+    }
+
+    /// The same for a stack of `vocab` ids that reads any number of tokens.
+    pub(crate) fn unbounded(name: &str, sequences: &[Vec<u32>], vocab: usize) -> Result<Self> {
+        Self::checked(name, sequences, vocab, |_, _| Ok(()))
+    }
+
+    fn checked(
+        name: &str,
+        sequences: &[Vec<u32>],
+        vocab: usize,
+        held: impl Fn(usize, usize) -> Result<()>,
+    ) -> Result<Self> {
         if sequences.is_empty() {
             return Err(Error::Input(format!("{name}: there are no sequences")));
         }
@@ -30,8 +45,8 @@ impl Packed {
                     "{name}: sequence {i} is empty; give it at least one token"
                 )));
             }
-            plan.check_positions(name, i, ids.len())?;
-            check_ids(name, i, ids, plan.embedding.vocab, "the vocabulary")?;
+            held(i, ids.len())?;
+            check_ids(name, i, ids, vocab, "the vocabulary")?;
         }
         Ok(Self {
             ids: sequences.concat(),

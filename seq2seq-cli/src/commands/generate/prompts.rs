@@ -72,11 +72,10 @@ impl Reader<'_> {
     /// Ids within the vocabulary that they are read by, some for an encoder, and no more than there are positions.
     fn check(&self, ids: &[u32]) -> Result<()> {
         let plan = self.model.plan();
-        let Some(stack) = plan.encoder.as_ref().or(plan.decoder.as_ref()) else { return Ok(()) };
-        if ids.is_empty() && plan.encoder.is_some() {
+        if ids.is_empty() && plan.has_encoder() {
             return Err(Failure::input("there are no tokens for the encoder to read"));
         }
-        let vocab = stack.embedding.vocab;
+        let vocab = plan.input_vocab();
         if let Some((at, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab) {
             return Err(Failure::input(format!(
                 "id {id} at position {at} is outside the vocabulary of {vocab}"

@@ -1,8 +1,9 @@
 //! Plans in words and numbers.
 
-use seq2seq_core::NormKind;
+use seq2seq_core::{Cell, NormKind};
 use seq2seq_models::plan::{
-    Ffn, HeadKind, ModelPlan, NormPlace, Position, RotaryScaling, StackPlan,
+    Bridge, Ffn, HeadKind, ModelPlan, NormPlace, Position, RecurrentAttention, RecurrentPlan,
+    RotaryScaling, StackPlan,
 };
 use serde::Serialize;
 
@@ -76,6 +77,67 @@ pub(super) struct Shape {
     vocabulary: usize,
     positions: String,
     max_positions: Option<usize>,
+}
+
+/// A recurrent encoder and decoder in a few lines each.
+pub(super) fn recurrent(plan: &RecurrentPlan) -> [(&'static str, Vec<String>); 2] {
+    let RecurrentPlan { layers, width, encoder_width, source_vocab, target_vocab, .. } = plan;
+    let cell = cell(plan.cell);
+    let directions = if plan.bidirectional { " in each direction" } else { "" };
+    let encoder = format!(
+        "{layers} {cell} layers of width {encoder_width}{directions}, vocabulary {source_vocab}"
+    );
+    let decoder = format!("{layers} {cell} layers of width {width}, vocabulary {target_vocab}");
+    let bridge = match plan.bridge {
+        Bridge::Copy => "begins with the encoder's last states",
+        Bridge::Dense => "begins with a dense layer of the encoder's last states",
+    };
+    let fed = match (plan.attention, plan.input_feeding) {
+        (_, false) => "",
+        (RecurrentAttention::None, true) => ", fed with the encoder's last state",
+        (RecurrentAttention::Bahdanau { .. }, true) => ", fed with the context",
+        (_, true) => ", fed with its last output",
+    };
+    let attention = format!("attention: {}{fed}", plan.attention.name());
+    [("encoder", vec![encoder]), ("decoder", vec![decoder, bridge.into(), attention])]
+}
+
+/// A recurrent model as fields.
+pub(super) fn recurrent_shape(plan: &RecurrentPlan) -> RecurrentShape {
+    RecurrentShape {
+        cell: cell(plan.cell),
+        layers: plan.layers,
+        bidirectional: plan.bidirectional,
+        encoder_width: plan.encoder_width,
+        width: plan.width,
+        embedding: plan.embedding,
+        source_vocabulary: plan.source_vocab,
+        target_vocabulary: plan.target_vocab,
+        attention: plan.attention.name(),
+        input_feeding: plan.input_feeding,
+    }
+}
+
+/// The shape of a recurrent model.
+#[derive(Debug, Serialize)]
+pub(super) struct RecurrentShape {
+    cell: &'static str,
+    layers: usize,
+    bidirectional: bool,
+    encoder_width: usize,
+    width: usize,
+    embedding: usize,
+    source_vocabulary: usize,
+    target_vocabulary: usize,
+    attention: &'static str,
+    input_feeding: bool,
+}
+
+fn cell(cell: Cell) -> &'static str {
+    match cell {
+        Cell::Lstm => "LSTM",
+        Cell::Gru => "GRU",
+    }
 }
 
 fn feed_forward(kind: Ffn) -> String {

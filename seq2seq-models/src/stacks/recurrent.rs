@@ -1,0 +1,128 @@
+//! Recurrent encoder-decoders: an encoder of LSTM or GRU layers, a decoder of as many, attention or none between them.
+
+mod attention;
+mod decoder;
+mod encoder;
+mod layer;
+mod session;
+mod state;
+mod steps;
+
+use super::input::Packed;
+use crate::{
+    Error, Forward, ForwardOutput, Result,
+    checkpoint::{Loader, OutputShape},
+    plan::{HeadPlan, RecurrentPlan},
+};
+use decoder::Decoder;
+use encoder::Encoder;
+use seq2seq_core::{Epilogue, Ragged, Rows, SeqBackend};
+use session::Session;
+use state::State;
+
+/// The weights of a model on a backend.
+pub(crate) struct RecurrentModel<B: SeqBackend> {
+    backend: B,
+    plan: RecurrentPlan,
+    encoder: Encoder<B>,
+    decoder: Decoder<B>,
+    /// Scores for the next token.
+    output: B::Linear,
+}
+
+/// The sources, read, and the decoder before its first step.
+struct Encoded<B: SeqBackend> {
+    x: B::Tensor,
+    rows: Ragged,
+    state: State<B>,
+}
+
+impl<B: SeqBackend> RecurrentModel<B> {
+    pub(crate) fn load(
+        plan: &RecurrentPlan,
+        head: &HeadPlan,
+        loader: &Loader<'_, B>,
+    ) -> Result<Self> {
+        let root = loader.root();
+        let head = head.output.ok_or_else(|| Error::input("a recurrent model writes"))?;
+        let (encoder, decoder) = (root.at("encoder"), root.at("decoder"));
+        let shape = OutputShape {
+            inputs: plan.width,
+            outputs: head.width,
+            bias: head.bias,
+            scale: head.scale,
+        };
+        let tied = decoder.at("embed");
+        Ok(Self {
+            backend: loader.backend.clone(),
+            encoder: Encoder::load(plan, &encoder)?,
+            decoder: Decoder::load(plan, &decoder)?,
+            output: root.at("head").at("language").output(shape, head.tied.then_some(&tied))?,
+            plan: plan.clone(),
+        })
+    }
+
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Every row of every sequence through the whole model.
+    pub(crate) fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.compute(request, false)
+    }
+
+    /// As `forward`, with what the scores are made of.
+    pub(crate) fn forward_with_hidden(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.compute(request, true)
+    }
+
+    fn compute(&self, request: &Forward, with_hidden: bool) -> Result<Vec<ForwardOutput>> {
+        if request.token_type_ids.is_some() {
+            let reason = "token_type_ids: this model tells no segments apart; leave them out";
+            return Err(Error::input(reason));
+        }
+        let ids = request.decoder_input_ids.as_ref().ok_or_else(|| {
+            Error::input("decoder_input_ids are missing; this model's decoder needs them")
+        })?;
+        let (found, expected) = (ids.len(), request.input_ids.len());
+        if found != expected {
+            return Err(Error::Input(format!(
+                "decoder_input_ids: {found} sequences for {expected} of input_ids"
+            )));
+        }
+        let target = Packed::unbounded("decoder_input_ids", ids, self.plan.target_vocab)?;
+        let Encoded { x: memory, rows, mut state } = self.encode(&request.input_ids)?;
+        let (b, decoder) = (&self.backend, &self.decoder);
+        let x = decoder.forward(b, &target.ids, &target.rows, &mut state, None)?;
+        let logits = b.linear(&x, &self.output, Epilogue::NONE)?;
+        let mut results = vec![self.rows_of("logits", &logits, &target.rows)?];
+        if with_hidden {
+            results.push(self.rows_of("last_hidden_state", &x, &target.rows)?);
+        }
+        results.push(self.rows_of("encoder_last_hidden_state", &memory, &rows)?);
+        Ok(results)
+    }
+
+    fn rows_of(&self, name: &'static str, x: &B::Tensor, rows: &Ragged) -> Result<ForwardOutput> {
+        Ok(ForwardOutput {
+            name,
+            rows: rows.lengths().collect(),
+            per_position: true,
+            width: x.width(),
+            values: self.backend.download(x)?,
+        })
+    }
+
+    /// Reads the sources.
+    fn encode(&self, sources: &[Vec<u32>]) -> Result<Encoded<B>> {
+        let input = Packed::unbounded("input_ids", sources, self.plan.source_vocab)?;
+        let (x, states) = self.encoder.forward(&self.backend, &input.ids, &input.rows)?;
+        let state = self.decoder.begin(&self.backend, &x, &input.rows, states)?;
+        Ok(Encoded { x, rows: input.rows, state })
+    }
+
+    /// Begins a decoding.
+    pub(crate) fn session(&self, sources: &[Vec<u32>]) -> Result<Session<'_, B>> {
+        Ok(Session::new(self, self.encode(sources)?.state))
+    }
+}
