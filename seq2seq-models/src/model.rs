@@ -123,8 +123,8 @@ impl Engine {
     ) -> Result<Self> {
         let loader = Loader::new(&backend, checkpoint, plan.family.names(), formats);
         let compute: Box<dyn Compute> = match stacks::load(plan, &loader)? {
-            Stacks::Transformer(model) => Box::new(model),
-            Stacks::Recurrent(model) => Box::new(model),
+            Stacks::Transformer(model) => model,
+            Stacks::Recurrent(model) => model,
         };
         loader.check_exceptions()?;
         Ok(Self { compute, taken: loader.finish().0 })

@@ -18,16 +18,17 @@ pub(crate) use transformer::Transformer;
 
 /// A model of either kind.
 pub(crate) enum Stacks<B: SeqBackend> {
-    Transformer(Transformer<B>),
-    Recurrent(RecurrentModel<B>),
+    Transformer(Box<Transformer<B>>),
+    Recurrent(Box<RecurrentModel<B>>),
 }
 
 /// The model that `plan` describes.
 pub(crate) fn load<B: SeqBackend>(plan: &ModelPlan, loader: &Loader<'_, B>) -> Result<Stacks<B>> {
-    match &plan.recurrent {
+    Ok(match &plan.recurrent {
         Some(recurrent) => {
-            RecurrentModel::load(recurrent, &plan.head, loader).map(Stacks::Recurrent)
+            let model = RecurrentModel::load(recurrent, &plan.head, loader)?;
+            Stacks::Recurrent(Box::new(model))
         }
-        None => Transformer::load(plan, loader).map(Stacks::Transformer),
-    }
+        None => Stacks::Transformer(Box::new(Transformer::load(plan, loader)?)),
+    })
 }
