@@ -11,7 +11,7 @@
 //! let b = Autodiff::new(Reference);
 //! let weight = HostTensor::from_f32(vec![2, 3], &[0.5, -1.0, 0.25, 1.0, 0.0, -0.5])?.named("out.weight");
 //! let layer = b.pack(&LinearSpec::single(weight, None), Format::F32)?;
-//! b.begin(1, 0)?;
+//! b.begin(None);
 //! let x = b.upload(&HostTensor::from_f32(vec![1, 3], &[1.0, 2.0, 3.0])?)?;
 //! let logits = b.linear(&x, &layer, Epilogue::NONE)?;
 //! let loss = b.cross_entropy(&logits, &[Some(1)], Smoothing::None)?;
@@ -94,13 +94,11 @@ impl<B: TrainBackend> Autodiff<B> {
 
     /// Begins a pass that is recorded. What an earlier one left behind is forgotten.
     ///
-    /// `seed` and `step` decide what dropout drops; no two passes of a training have the same `step`.
-    ///
-    /// # Errors
-    /// None at present.
-    pub fn begin(&self, seed: u64, step: u32) -> Result<()> {
-        *lock(&self.shared.tape) = Tape::recording(Dropout { rate: 0.0, seed, step, place: 0 });
-        Ok(())
+    /// With a seed of the training and the number of the pass, which no other pass has, elements are dropped at the rates
+    /// that operations are given; without, none are.
+    pub fn begin(&self, dropout: Option<(u64, u32)>) {
+        let dropout = dropout.map(|(seed, step)| Dropout { rate: 0.0, seed, step, place: 0 });
+        *lock(&self.shared.tape) = Tape::recording(dropout);
     }
 
     /// Forgets what was recorded, and records no more.

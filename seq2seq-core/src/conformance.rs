@@ -29,6 +29,7 @@ pub mod sample_k;
 pub mod threads;
 pub mod tolerance;
 pub mod top_k;
+pub mod train;
 pub mod values;
 
 pub use threads::same_bits;

@@ -20,6 +20,7 @@ from transformers.generation.logits_process import (
 )
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 from transformers.models.t5.modeling_t5 import T5Attention, T5LayerNorm
+from transformers.optimization import Adafactor
 
 
 def wave(seed, *shape):
@@ -132,6 +133,24 @@ def rules():
     show("GROWN", decay(ids, wave(1, 1, 8)))
 
 
+def optimisers():
+    """Three steps from wave(1), with the gradients wave(2), wave(3), wave(4)."""
+    adafactor = {"eps": (1e-30, 1e-3), "clip_threshold": 1.0, "relative_step": False, "lr": 0.02}
+    for name, shape, make in [
+        ("ADAMW", (2, 3), lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.03)),
+        ("SGD", (2, 3), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.7, weight_decay=0.03)),
+        ("ADAFACTOR", (2, 3), lambda p: Adafactor(p, scale_parameter=False, weight_decay=0.03, **adafactor)),
+        ("ADAFACTOR_SCALED", (2, 3), lambda p: Adafactor(p, scale_parameter=True, **adafactor)),
+        ("ADAFACTOR_VECTOR", (6,), lambda p: Adafactor(p, scale_parameter=False, **adafactor)),
+    ]:
+        p = wave(1, *shape).requires_grad_()
+        optimiser = make([p])
+        for seed in [2, 3, 4]:
+            p.grad = wave(seed, *shape)
+            optimiser.step()
+        show(name, p.detach())
+
+
 torch.set_num_threads(1)
 print("//! Written by `reference.py`.\n")
 with torch.no_grad():
@@ -143,3 +162,4 @@ with torch.no_grad():
     additive()
     warps()
     rules()
+optimisers()

@@ -8,6 +8,7 @@
 mod values;
 
 use seq2seq_core::reference::{self, Reference, Tensor};
+use seq2seq_core::train::{Adafactor, AdamW, Factors, OptimiserOps, Second, Sgd};
 use seq2seq_core::*;
 
 /// 2 sin(0.7 i + seed)
@@ -212,6 +213,65 @@ fn warps() {
             min_keep: 1,
         }),
     );
+}
+
+/// Three steps as `reference.py` has them, with gradients of half the size and a scale of 2.
+fn stepped(
+    shape: [usize; 2],
+    mut step: impl FnMut(u32, &mut Tensor, &Tensor) -> Result<()>,
+) -> Tensor {
+    let [rows, width] = shape;
+    let mut parameter = tensor(rows, width, 1);
+    for (t, seed) in (1..).zip([2, 3, 4]) {
+        let half: Vec<f32> = wave(seed, rows * width).iter().map(|v| v / 2.0).collect();
+        let gradient = HostTensor::from_f32(vec![rows, width], &half).unwrap();
+        step(t, &mut parameter, &Reference.upload(&gradient).unwrap()).unwrap();
+    }
+    parameter
+}
+
+#[test]
+fn optimisers() {
+    let zeros = |rows, width| Reference.zeros(rows, width).unwrap();
+    let mut moments = [zeros(2, 3), zeros(2, 3)];
+    let settings = AdamW {
+        rate: 0.1,
+        betas: [0.8, 0.95],
+        eps: 1e-6,
+        decay: 0.03,
+        step: 1,
+        gradient_scale: 2.0,
+    };
+    let p = stepped([2, 3], |step, p, g| {
+        Reference.adamw(&AdamW { step, ..settings }, p, g, &mut moments)
+    });
+    downloaded(values::ADAMW, &p);
+
+    let settings = Sgd { rate: 0.1, momentum: 0.7, decay: 0.03, gradient_scale: 2.0 };
+    let mut velocity = None;
+    let p = stepped([2, 3], |_, p, g| Reference.sgd(&settings, p, g, &mut velocity));
+    downloaded(values::SGD, &p);
+
+    let base = Adafactor { rate: 0.02, gradient_scale: 2.0, ..Adafactor::default() };
+    let decayed = Adafactor { decay: 0.03, ..base };
+    let scaled = Adafactor { scale_parameter: true, ..base };
+    for (settings, shape, want) in [
+        (decayed, [2, 3], values::ADAFACTOR),
+        (scaled, [2, 3], values::ADAFACTOR_SCALED),
+        (base, [1, 6], values::ADAFACTOR_VECTOR),
+    ] {
+        let mut second = match shape {
+            [1, n] => Second::Full(zeros(1, n)),
+            [rows, n] => Second::Factored(Factors { rows: zeros(1, rows), columns: zeros(1, n) }),
+        };
+        let p = stepped(shape, |step, p, g| {
+            Reference.adafactor(&Adafactor { step, ..settings }, p, g, &mut second)
+        });
+        downloaded(want, &p);
+    }
+    assert_eq!(Adafactor::relative_rate(4, false), 0.01);
+    assert_eq!(Adafactor::relative_rate(40_000, false), 0.005);
+    assert_eq!(Adafactor::relative_rate(7, true), 7e-6);
 }
 
 #[test]

@@ -113,9 +113,9 @@ pub(super) struct Lookup {
 
 /// The records of one pass.
 pub(super) struct Tape<B: TrainBackend> {
-    /// What dropout is decided by, with the next place; `None` where nothing is recorded.
+    /// What dropout is decided by, with the next place; `None` where nothing is dropped.
     dropout: Option<Dropout>,
-    /// A number that no other pass of this process has.
+    /// A number that no other pass of this process has; 0 where nothing is recorded.
     pass: u64,
     records: Vec<Record<B>>,
     /// One for each record.
@@ -129,15 +129,15 @@ impl<B: TrainBackend> Default for Tape<B> {
 }
 
 impl<B: TrainBackend> Tape<B> {
-    pub(super) fn recording(dropout: Dropout) -> Self {
+    pub(super) fn recording(dropout: Option<Dropout>) -> Self {
         use std::sync::atomic::{AtomicU64, Ordering};
         static PASSES: AtomicU64 = AtomicU64::new(1);
         let pass = PASSES.fetch_add(1, Ordering::Relaxed);
-        Self { dropout: Some(dropout), pass, ..Self::default() }
+        Self { dropout, pass, ..Self::default() }
     }
 
     pub(super) fn is_recording(&self) -> bool {
-        self.dropout.is_some()
+        self.pass != 0
     }
 
     /// The next use of dropout, where there is one at this rate.

@@ -53,7 +53,7 @@ impl Toy {
     }
 
     fn pass(&self, step: u32, rate: f32) -> Loss {
-        self.b.begin(1, step).unwrap();
+        self.b.begin(Some((1, step)));
         let logits = self.logits(&[0, 3, 3], rate);
         let loss =
             self.b.cross_entropy(&logits, &[Some(1), None, Some(4)], Smoothing::None).unwrap();
@@ -161,7 +161,7 @@ fn dropout_follows_the_seed_and_the_step() {
 #[test]
 fn what_has_no_gradient_is_an_error_in_a_pass_and_works_outside() {
     let toy = Toy::new();
-    toy.b.begin(0, 0).unwrap();
+    toy.b.begin(None);
     let logits = toy.logits(&[1], 0.0);
     let order = ScoreOrder::NormaliseThenRules;
     let error = toy.b.top_k(&logits, 2, order, &[]).unwrap_err();
@@ -174,9 +174,9 @@ fn what_has_no_gradient_is_an_error_in_a_pass_and_works_outside() {
 #[test]
 fn tensors_of_another_pass_are_refused() {
     let toy = Toy::new();
-    toy.b.begin(0, 0).unwrap();
+    toy.b.begin(None);
     let old = toy.logits(&[1], 0.0);
-    toy.b.begin(0, 1).unwrap();
+    toy.b.begin(None);
     let error = toy.b.gather_rows(&old, &[0]).err().unwrap();
     assert!(error.to_string().contains("another pass"), "{error}");
     assert!(toy.b.cross_entropy(&old, &[Some(0)], Smoothing::None).is_err());
@@ -212,7 +212,7 @@ fn a_pass_gives_the_bits_of_the_backend_below() {
         let y = b.attend(&x, &rows, &spec, None).unwrap();
         b.download(&y).unwrap()
     };
-    toy.b.begin(0, 0).unwrap();
+    toy.b.begin(None);
     let recorded = run(&toy.b);
     toy.b.stop();
     assert_eq!(recorded, run(&toy.b));

@@ -8,6 +8,8 @@ use crate::Activation;
 pub(crate) trait Real: Copy {
     /// A number that is not computed.
     fn exact(value: f64) -> Self;
+    /// A constant that an f32 evaluation rounds first.
+    fn constant(value: f64) -> Self;
     /// Without its error.
     fn value(self) -> f64;
     /// self + other
@@ -47,6 +49,10 @@ pub(crate) trait Real: Copy {
 
 impl Real for f64 {
     fn exact(value: f64) -> Self {
+        value
+    }
+
+    fn constant(value: f64) -> Self {
         value
     }
 

@@ -8,7 +8,7 @@ pub struct AdamW {
     /// The learning rate of this step.
     pub rate: f32,
     /// β₁, β₂
-    pub betas: [f32; 2],
+    pub betas: [f64; 2],
     /// Added to the root of the second moment.
     pub eps: f32,
     /// The parameter is multiplied by 1 - rate · decay first.

@@ -9,7 +9,7 @@ use crate::{Result, Rows};
 /// The gradient of one row: (a + b V) p - b, less a at the target.
 pub(crate) fn gradient<R: Real>(scores: &[R], target: usize, smoothing: Smoothing) -> Vec<R> {
     let (a, b) = smoothing.weights(scores.len());
-    let one = |(id, p): (usize, R)| p.minus(R::exact(b + if id == target { a } else { 0.0 }));
+    let one = |(id, p): (usize, R)| p.minus(R::constant(b + if id == target { a } else { 0.0 }));
     R::softmax(scores).into_iter().enumerate().map(one).collect()
 }
 

@@ -39,7 +39,7 @@ impl OptimiserOps for Reference {
         let shape = size(parameter);
         let [first, second] = moments;
         check::step("adamw", [(gradient, shape), (first, shape), (second, shape)])?;
-        let [beta1, beta2] = settings.betas.map(f64::from);
+        let [beta1, beta2] = settings.betas;
         let (rate, step) = (f64::from(settings.rate), settings.step as i32);
         let correct = [1.0 - beta1.powi(step), (1.0 - beta2.powi(step)).sqrt()];
         let moments = first.values.iter_mut().zip(&mut second.values);
