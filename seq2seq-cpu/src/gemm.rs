@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `micro.rs`, `micro/` | the kernels of each instruction set: a few rows times one panel |
 //! | `pack.rs` | weights of a checkpoint into panels |
+//! | `rows.rs` | panels from rows of the reduction |
 //! | `lhs.rs` | activations in the element type that a kernel reads |
 //! | `plan.rs` | how a product is cut among workers and tiles |
 //! | `drive.rs` | the loops over blocks, panels and tiles |
@@ -19,6 +20,7 @@ mod micro;
 mod pack;
 mod plan;
 mod recurrent;
+mod rows;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub(crate) use lhs::{Converted, Element};
 pub(crate) use micro::LhsRows;
 pub use recurrent::Recurrent;
 pub(crate) use recurrent::Step;
+pub(crate) use rows::RowSource;
 
 use crate::{isa::Isa, memory::Buffer};
 use micro::MicroKernel;

@@ -2,7 +2,9 @@
 
 pub(crate) mod additive;
 pub(crate) mod attention;
+pub(crate) mod backward;
 pub(crate) mod choose;
+pub(crate) mod dropout;
 pub(crate) mod log_softmax;
 pub(crate) mod norm;
 pub(crate) mod quantise;

@@ -10,18 +10,22 @@ fn cpu(isa: &str, threads: usize) -> Option<Cpu> {
 
 mod scalar {
     seq2seq_core::conformance_suite!(super::cpu("scalar", 2));
+    seq2seq_core::training_suite!(super::cpu("scalar", 2));
 }
 
 mod avx2 {
     seq2seq_core::conformance_suite!(super::cpu("avx2", 2));
+    seq2seq_core::training_suite!(super::cpu("avx2", 2));
 }
 
 mod avx512 {
     seq2seq_core::conformance_suite!(super::cpu("avx512", 2));
+    seq2seq_core::training_suite!(super::cpu("avx512", 2));
 }
 
 mod neon {
     seq2seq_core::conformance_suite!(super::cpu("neon", 2));
+    seq2seq_core::training_suite!(super::cpu("neon", 2));
 }
 
 #[test]
@@ -30,6 +34,8 @@ fn threads_change_no_bit() -> seq2seq_core::conformance::Outcome {
         let cpu = |threads| cpu(isa.name(), threads).expect("it is available");
         seq2seq_core::conformance::same_bits(&cpu(1), &cpu(2))?;
         seq2seq_core::conformance::same_bits(&cpu(1), &cpu(3))?;
+        seq2seq_core::conformance::train::same_bits(&cpu(1), &cpu(2))?;
+        seq2seq_core::conformance::train::same_bits(&cpu(1), &cpu(3))?;
     }
     Ok(())
 }

@@ -37,10 +37,11 @@ pub(crate) use layout::{BLOCK, Held, MIXED, Paged, Store, padded};
 pub(crate) use rotary::Angles;
 pub(crate) use softmax::row as softmax_row;
 
+use super::dropout::mask;
 use crate::memory::{Buffer, Tensor, Tile};
 use crate::simd::{Kernel, Simd};
 use layout::KeyBlocks;
-use seq2seq_core::AttentionSpec;
+use seq2seq_core::{AttentionSpec, train::Dropout};
 use std::ops::Range;
 
 /// What all units of one call share.
@@ -53,6 +54,8 @@ pub(crate) struct Call<'a> {
     /// For each row.
     pub(crate) angles: Option<&'a Angles>,
     pub(crate) bias: Option<&'a RelativeBias>,
+    /// Of the probabilities; none where it is not trained on.
+    pub(crate) dropout: Option<Dropout>,
 }
 
 impl Call<'_> {
@@ -78,6 +81,8 @@ pub(crate) struct Unit<'a> {
     pub(crate) out: Tile<'a>,
     /// For each row and query head the `len` weights, where they are wanted.
     pub(crate) weights: Option<Tile<'a>>,
+    /// For each row and query head ln Σ e^score, where it is wanted.
+    pub(crate) log_sums: Option<Tile<'a>>,
 }
 
 /// The query vectors of a unit: vector r is query head `r % group` of row `r / group`.
@@ -137,7 +142,19 @@ impl Kernel for Unit<'_> {
                 let head = self.kv_head * vectors.group + r % vectors.group;
                 bias.seen_from(head, self.position + r / vectors.group)
             });
-            inverse[r] = softmax::row(s, row, vectors.limit(r), bias);
+            let largest;
+            (inverse[r], largest) = softmax::row(s, row, vectors.limit(r), bias);
+            if let Some(log_sums) = &mut self.log_sums {
+                let log = if inverse[r] == 0.0 { largest } else { largest - inverse[r].ln() };
+                log_sums.row(r / vectors.group)[r % vectors.group] = log;
+            }
+            if let Some(dropout) = call.dropout {
+                let (n, limit) = (self.rows.start + r / vectors.group, vectors.limit(r));
+                let head = self.kv_head * vectors.group + r % vectors.group;
+                let mut factors = Buffer::<f32>::scratch(limit);
+                mask(dropout, n * call.spec.heads + head, &mut factors);
+                row.iter_mut().zip(&factors[..]).for_each(|(p, factor)| *p *= factor);
+            }
         }
         sums.fill(0.0);
         let mut start = 0;

@@ -64,6 +64,26 @@ impl Kernel for Row<'_> {
     }
 }
 
+/// The mean of LayerNorm (0 in RMSNorm) and 1 / √(variance + eps), for the way back: the mean with what its rounding left.
+#[inline(always)]
+pub(crate) fn moments<S: Simd>(s: S, norm: &Norm, x: &[f32]) -> [f32; 2] {
+    let count = x.len() as f32;
+    let mean = match norm.kind {
+        NormKind::Layer => {
+            let mean = sum(s, x, 0.0, |v| v) / count;
+            let centre = s.splat(mean);
+            mean + sum(s, x, mean, |v| s.sub(v, centre)) / count
+        }
+        NormKind::Rms => 0.0,
+    };
+    let centre = s.splat(mean);
+    let squares = sum(s, x, mean, |v| {
+        let d = s.sub(v, centre);
+        s.mul(d, d)
+    });
+    [mean, 1.0 / (squares / count + norm.eps).sqrt()]
+}
+
 /// Σ f(x); lanes behind the end count as f(`fill`), which is 0.
 #[inline(always)]
 fn sum<S: Simd>(s: S, x: &[f32], fill: f32, f: impl Fn(S::V) -> S::V) -> f32 {

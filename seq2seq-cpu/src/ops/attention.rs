@@ -4,7 +4,7 @@
 use crate::kernels::attention::{Angles, BLOCK, Call, Held, RelativeBias, Store, Unit, padded};
 use crate::memory::{Buffer, Runs, Tensor, Tiles};
 use crate::{Cpu, simd::dispatch};
-use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
+use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check, train::Dropout};
 use std::ops::Range;
 
 /// Scores that the units of one worker keep in its second cache.
@@ -17,14 +17,40 @@ pub(crate) fn attend(
     spec: &AttentionSpec,
     bias: Option<&RelativeBias>,
 ) -> Result<Tensor> {
+    attend_with(cpu, (qkv, rows), spec, bias, None, None)
+}
+
+/// With what the way back needs.
+pub(crate) fn attend_forward(
+    cpu: &Cpu,
+    (qkv, rows): (&Tensor, &Ragged),
+    spec: &AttentionSpec,
+    bias: Option<&RelativeBias>,
+    dropout: Option<Dropout>,
+) -> Result<(Tensor, Tensor)> {
+    let mut log_sums = Tensor::scratch(qkv.rows(), spec.heads);
+    let y = attend_with(cpu, (qkv, rows), spec, bias, dropout, Some(&mut log_sums))?;
+    Ok((y, log_sums))
+}
+
+fn attend_with(
+    cpu: &Cpu,
+    (qkv, rows): (&Tensor, &Ragged),
+    spec: &AttentionSpec,
+    bias: Option<&RelativeBias>,
+    dropout: Option<Dropout>,
+    log_sums: Option<&mut Tensor>,
+) -> Result<Tensor> {
     check::attend(qkv, rows, spec, bias.map(RelativeBias::heads))?;
     let angles = spec.rotary.as_ref().map(|r| Angles::new(cpu.threads(), r, rows, |_| 0));
     let source = Source { x: qkv, column: spec.inner(), angles: angles.as_ref() };
     let held = Sequences::new(cpu, &source, rows, spec);
-    let call = Call { queries: qkv, spec, causal: spec.causal, angles: angles.as_ref(), bias };
+    let (causal, angles) = (spec.causal, angles.as_ref());
+    let call = Call { queries: qkv, spec, causal, angles, bias, dropout };
     let group = |held| Group { rows: rows.range(held), position: 0, len: rows.length(held), held };
     let groups = (0..rows.sequences()).map(group);
-    Ok(run(cpu, &call, groups, None, |i, head| held.of(i, head)))
+    let kept = Kept { log_sums, ..Kept::default() };
+    Ok(run(cpu, &call, groups, kept, |i, head| held.of(i, head)))
 }
 
 /// Rows that hold keys and values.
@@ -110,15 +136,22 @@ pub(crate) struct Group {
     pub(crate) held: usize,
 }
 
+/// What a call gives beside its result.
+#[derive(Default)]
+pub(crate) struct Kept<'a> {
+    /// The probabilities: room for H · (longest `len`) columns. The weights of a row lie there in G runs of equal length,
+    /// one a key-value head, each begun by H / G · `len` weights.
+    pub(crate) weights: Option<&'a mut Tensor>,
+    /// ln Σ e^score, `[N, H]`.
+    pub(crate) log_sums: Option<&'a mut Tensor>,
+}
+
 /// Runs `call` for groups that together are all rows of its queries, in order. `held(sequence, head)` gives keys and values.
-///
-/// `weights`, where wanted, has room for H · (longest `len`) columns. The weights of a row lie there in G runs of equal
-/// length, one a key-value head, each begun by H / G · `len` weights.
 pub(crate) fn run<'a>(
     cpu: &Cpu,
     call: &Call<'_>,
     groups: impl Iterator<Item = Group> + Clone,
-    weights: Option<&mut Tensor>,
+    kept: Kept<'_>,
     held: impl Fn(usize, usize) -> Held<'a> + Sync,
 ) -> Tensor {
     let spec = call.spec;
@@ -126,15 +159,18 @@ pub(crate) fn run<'a>(
     let mut out = Tensor::scratch(call.queries.rows(), spec.inner());
     let (heads, width) = (spec.kv_heads, call.group() * spec.head_dim);
     let tiles = Tiles::new(&mut out, &pieces.bounds, heads, width);
-    let weights = weights.map(|weights| {
+    let weights = kept.weights.map(|weights| {
         let width = weights.width() / heads;
         Tiles::new(weights, &pieces.bounds, heads, width)
     });
-    cpu.threads().each_part((tiles, weights), pieces.cost, |i, (out, weights)| {
+    let log_sums = kept.log_sums.map(|sums| Tiles::new(sums, &pieces.bounds, heads, call.group()));
+    let parts = (tiles, (weights, log_sums));
+    cpu.threads().each_part(parts, pieces.cost, |i, (out, (weights, log_sums))| {
         let (Group { rows, position, len, held: sequence }, kv_head) =
             (pieces.get(i / heads), i % heads);
         let held = held(sequence, kv_head);
-        dispatch(cpu.isa(), Unit { call, kv_head, rows, position, held, len, out, weights });
+        let unit = Unit { call, kv_head, rows, position, held, len, out, weights, log_sums };
+        dispatch(cpu.isa(), unit);
     });
     out
 }

@@ -19,7 +19,7 @@ mod hypotheses;
 #[cfg(test)]
 mod tests;
 
-use super::attention::{Group, Source, run};
+use super::attention::{Group, Kept, Source, run};
 use crate::Cpu;
 use crate::kernels::attention::{Angles, BLOCK, Call, Held, Paged, RelativeBias, padded};
 use crate::memory::{Buffer, Chunks, Tensor};
@@ -155,14 +155,16 @@ pub(crate) fn attend_step(
     });
     let source = Source { x: qkv, column: spec.inner(), angles: angles.as_ref() };
     cache.append(cpu, layer, &source, rows, spec);
-    let call = Call { queries: qkv, spec, causal: true, angles: angles.as_ref(), bias };
+    let call =
+        Call { queries: qkv, spec, causal: true, angles: angles.as_ref(), bias, dropout: None };
     let groups = (0..rows.sequences()).map(|held| Group {
         rows: rows.range(held),
         position: cache.first(held, rows),
         len: cache.now.lengths()[held],
         held,
     });
-    let out = run(cpu, &call, groups, None, |i, head| cache.held(layer, i, head));
+    let held = |i, head| cache.held(layer, i, head);
+    let out = run(cpu, &call, groups, Kept::default(), held);
     cache.angles = angles;
     Ok(out)
 }

@@ -1,10 +1,10 @@
 //! Attention of a decoder to an encoder's output.
 
-use super::attention::{Group, Sequences, Source, run};
+use super::attention::{Group, Kept, Sequences, Source, run};
 use crate::Cpu;
 use crate::kernels::attention::Call;
 use crate::memory::Tensor;
-use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
+use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check, train::Dropout};
 
 /// Keys and values of the source sequences, laid out once for a whole decoding.
 #[derive(Debug)]
@@ -50,6 +50,25 @@ impl<'a> Cross<'a> {
     }
 }
 
+/// With what the way back needs.
+pub(crate) fn cross_attend_forward(
+    cpu: &Cpu,
+    q: &Tensor,
+    (rows, sources): (&Ragged, &[usize]),
+    memory: &Memory,
+    spec: &AttentionSpec,
+    dropout: Option<Dropout>,
+) -> Result<(Tensor, Tensor)> {
+    let held = (memory.rows.sequences(), memory.kv_heads, memory.head_dim);
+    check::cross_attend(q, rows, sources, spec, held)?;
+    let cross = Cross { rows, memory, sources };
+    let call = Call { queries: q, spec, causal: false, angles: None, bias: None, dropout };
+    let mut log_sums = Tensor::scratch(q.rows(), spec.heads);
+    let kept = Kept { log_sums: Some(&mut log_sums), ..Kept::default() };
+    let y = run(cpu, &call, cross.groups(), kept, |i, head| memory.held.of(i, head));
+    Ok((y, log_sums))
+}
+
 pub(crate) fn cross_attend(
     cpu: &Cpu,
     q: &Tensor,
@@ -61,14 +80,15 @@ pub(crate) fn cross_attend(
     let held = (memory.rows.sequences(), memory.kv_heads, memory.head_dim);
     check::cross_attend(q, rows, sources, spec, held)?;
     let cross = Cross { rows, memory, sources };
-    let call = Call { queries: q, spec, causal: false, angles: None, bias: None };
+    let call = Call { queries: q, spec, causal: false, angles: None, bias: None, dropout: None };
     let of = |i, head| memory.held.of(i, head);
     let Some(weights) = weights else {
-        return Ok(run(cpu, &call, cross.groups(), None, of));
+        return Ok(run(cpu, &call, cross.groups(), Kept::default(), of));
     };
     let longest = cross.groups().map(|g| g.len).max().unwrap_or(0);
     let mut padded = Tensor::scratch(q.rows(), spec.heads * longest);
-    let out = run(cpu, &call, cross.groups(), Some(&mut padded), of);
+    let kept = Kept { weights: Some(&mut padded), ..Kept::default() };
+    let out = run(cpu, &call, cross.groups(), kept, of);
     for Group { rows, len, .. } in cross.groups() {
         for row in rows {
             let heads = padded.row(row).chunks_exact((call.group() * longest).max(1));

@@ -67,6 +67,14 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
 /// rounding of z² drops is put back to first order, as e^(-z²) would amplify it by z².
 #[inline(always)]
 pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
+    let (minus_half, erfc, _) = erfc(s, x);
+    // max(x, 0) - |x| erfc(|x| / √2) / 2
+    s.fma(minus_half, erfc, s.max(s.zero(), x))
+}
+
+/// -|x| / 2, erfc(|x| / √2) and e^(-x²/2), |x| at most 20 √2.
+#[inline(always)]
+fn erfc<S: Simd>(s: S, x: S::V) -> (S::V, S::V, S::V) {
     let one = s.splat(1.0);
     // erfc is 0 from 20 on, and nothing below becomes infinite.
     let magnitude = s.min(s.splat(20.0 * SQRT_2), s.abs(x));
@@ -91,9 +99,7 @@ pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
     let dropped = s.fma(minus_half, magnitude, s.sub(s.zero(), square));
     let e = exp(s, square);
     let e = s.fma(e, dropped, e);
-    let erfc = s.mul(s.mul(p, t), e);
-    // max(x, 0) - |x| erfc(|x| / √2) / 2
-    s.fma(minus_half, erfc, s.max(s.zero(), x))
+    (minus_half, s.mul(s.mul(p, t), e), e)
 }
 
 /// x / (1 + e), the limit 0 where x is minus infinity and e infinite.
@@ -116,6 +122,50 @@ fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
     const CUBE: f32 = 0.044_715 * MINUS_2_ROOT;
     let minus_2u = s.mul(x, s.fma(s.mul(x, x), s.splat(CUBE), s.splat(MINUS_2_ROOT)));
     gate(s, x, exp(s, minus_2u))
+}
+
+/// The slope of x σ(z): σ(z) + x σ(z) (1 - σ(z)) dz/dx.
+#[inline(always)]
+fn gated_slope<S: Simd>(s: S, x: S::V, z: S::V, dz: S::V) -> S::V {
+    let one = s.splat(1.0);
+    let sigmoid = s.div(one, s.add(one, exp(s, s.sub(s.zero(), z))));
+    let rest = s.mul(sigmoid, s.sub(one, sigmoid));
+    s.fma(s.mul(x, dz), rest, sigmoid)
+}
+
+/// The slope of an activation at `x`, off by at most a few 2⁻²³ absolutely; beyond ±100 it is that at ±100.
+#[inline(always)]
+pub(crate) fn slope<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
+    let one = s.splat(1.0);
+    // NaN stands second and stays; nothing below becomes infinite times 0.
+    let near = s.min(s.splat(100.0), s.max(s.splat(-100.0), x));
+    match activation {
+        Activation::Relu => {
+            let step = s.select(s.lt(s.zero(), x), one, s.zero());
+            s.select(s.eq(x, x), step, x)
+        }
+        Activation::Gelu => {
+            // Φ(x) + x φ(x), Φ(x) = 1 - erfc(x / √2) / 2 above 0.
+            let (_, erfc, e) = erfc(s, near);
+            let tail = s.mul(erfc, s.splat(0.5));
+            let below = s.lt(near, s.zero());
+            let cumulative = s.select(below, tail, s.sub(one, tail));
+            s.fma(s.mul(near, e), s.splat(0.398_942_3), cumulative)
+        }
+        Activation::GeluTanh => {
+            const ROOT: f32 = 1.595_769_1;
+            let square = s.mul(near, near);
+            let cube = s.splat(0.044_715 * ROOT);
+            let z = s.mul(near, s.fma(square, cube, s.splat(ROOT)));
+            gated_slope(s, near, z, s.fma(square, s.splat(3.0 * 0.044_715 * ROOT), s.splat(ROOT)))
+        }
+        Activation::QuickGelu => gated_slope(s, near, s.mul(near, s.splat(1.702)), s.splat(1.702)),
+        Activation::Silu => gated_slope(s, near, near, one),
+        Activation::Tanh => {
+            let t = tanh(s, x);
+            s.sub(one, s.mul(t, t))
+        }
+    }
 }
 
 /// The activation of `x`.

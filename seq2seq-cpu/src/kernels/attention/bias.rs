@@ -1,6 +1,7 @@
 //! Relative bias: one value a head and distance, laid out by distance.
 
 use super::BLOCK;
+use crate::memory::Tensor;
 use crate::simd::Simd;
 use seq2seq_core::{BucketSpec, Error, HostTensor, Result, backend::check};
 
@@ -13,6 +14,7 @@ const FARTHEST: usize = 1 << 24;
 /// 16 consecutive distances, wherever it lies, equals a stored one: bias is added by plain vector loads.
 #[derive(Debug)]
 pub struct RelativeBias {
+    spec: BucketSpec,
     heads: usize,
     /// The distance from which on all are equal.
     max: usize,
@@ -30,11 +32,36 @@ impl RelativeBias {
                 hint: format!("distances up to {FARTHEST}"),
             });
         }
-        let table = table.to_f32();
-        let distances = -((max + BLOCK) as isize)..(max + BLOCK) as isize;
-        let buckets: Vec<usize> = distances.map(|d| spec.bucket(d)).collect();
-        let values = (0..heads).flat_map(|h| buckets.iter().map(move |b| (b, h)));
-        Ok(Self { heads, max, values: values.map(|(b, h)| table[b * heads + h]).collect() })
+        let mut this = Self { spec: *spec, heads, max, values: Vec::new() };
+        this.lay_out(&table.to_f32(), heads);
+        Ok(this)
+    }
+
+    /// From a table whose rows begin `stride` values apart.
+    fn lay_out(&mut self, table: &[f32], stride: usize) {
+        let reach = (self.max + BLOCK) as isize;
+        let buckets: Vec<usize> = (-reach..reach).map(|d| self.spec.bucket(d)).collect();
+        self.values.clear();
+        for head in 0..self.heads {
+            self.values.extend(buckets.iter().map(|b| table[b * stride + head]));
+        }
+    }
+
+    /// Takes over a table that has changed.
+    pub(crate) fn renew(&mut self, table: &Tensor) -> Result<()> {
+        check::renew_relative_bias(table, self.shape())?;
+        self.lay_out(table.values(), table.stride());
+        Ok(())
+    }
+
+    /// Which distances share a value.
+    pub(crate) fn buckets(&self) -> BucketSpec {
+        self.spec
+    }
+
+    /// buckets, H
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.spec.buckets, self.heads]
     }
 
     /// H
@@ -43,7 +70,7 @@ impl RelativeBias {
     }
 
     /// What `head` sees from a query at `position`.
-    pub(super) fn seen_from(&self, head: usize, position: usize) -> Seen<'_> {
+    pub(crate) fn seen_from(&self, head: usize, position: usize) -> Seen<'_> {
         let count = 2 * (self.max + BLOCK);
         Seen { values: &self.values[head * count..][..count], max: self.max, position }
     }
@@ -60,7 +87,7 @@ pub(crate) struct Seen<'a> {
 impl Seen<'_> {
     /// For the keys at `position` and the next lanes.
     #[inline(always)]
-    pub(super) fn at<S: Simd>(&self, s: S, position: usize) -> S::V {
+    pub(crate) fn at<S: Simd>(&self, s: S, position: usize) -> S::V {
         let distance = position as isize - self.position as isize;
         let lowest = -((self.max + BLOCK) as isize);
         let index = distance.clamp(lowest, self.max as isize) - lowest;

@@ -47,9 +47,22 @@ impl Angles {
         self.rotary == *rotary
     }
 
+    /// Rotates the gradient of a rotated vector back: the transposed rotation.
+    #[inline(always)]
+    pub(crate) fn rotate_back(&self, row: usize, head: &mut [f32]) {
+        let half = self.rotary.inv_freq.len();
+        let (cosines, sines) = self.table[row * 2 * half..][..2 * half].split_at(half);
+        let (a, b) = head[..2 * half].split_at_mut(half);
+        for j in 0..half {
+            let (x, y) = (a[j], b[j]);
+            a[j] = x * cosines[j] + y * sines[j];
+            b[j] = y * cosines[j] - x * sines[j];
+        }
+    }
+
     /// Rotates the vector of one head of `row`.
     #[inline(always)]
-    pub(super) fn rotate(&self, row: usize, head: &mut [f32]) {
+    pub(crate) fn rotate(&self, row: usize, head: &mut [f32]) {
         let half = self.rotary.inv_freq.len();
         let (cosines, sines) = self.table[row * 2 * half..][..2 * half].split_at(half);
         let (a, b) = head[..2 * half].split_at_mut(half);

@@ -4,8 +4,8 @@ use super::BLOCK;
 use super::bias;
 use crate::simd::{Simd, math};
 
-/// Replaces the first `limit` scores, bias added, by e^(score - largest) and gives the inverse of their sum; 0 where there
-/// are none. Values up to the end of the last block become 0.
+/// Replaces the first `limit` scores, bias added, by e^(score - largest) and gives the inverse of their sum, 0 where there
+/// are none, and the largest. Values up to the end of the last block become 0.
 ///
 /// Lane i of the sum is that of positions i, i + lanes, …: how many blocks follow the limit does not matter.
 #[inline(always)]
@@ -14,9 +14,9 @@ pub(crate) fn row<S: Simd>(
     scores: &mut [f32],
     limit: usize,
     bias: Option<bias::Seen<'_>>,
-) -> f32 {
+) -> (f32, f32) {
     if limit == 0 {
-        return 0.0;
+        return (0.0, f32::NEG_INFINITY);
     }
     let scores = &mut scores[..limit.next_multiple_of(BLOCK)];
     if let Some(bias) = bias {
@@ -29,7 +29,8 @@ pub(crate) fn row<S: Simd>(
     for part in scores.chunks_exact(S::LANES) {
         largest = s.max(largest, s.load(part));
     }
-    let largest = s.splat(s.reduce_max(largest));
+    let highest = s.reduce_max(largest);
+    let largest = s.splat(highest);
     let mut sum = s.zero();
     for part in scores.chunks_exact_mut(S::LANES) {
         let e = math::exp(s, s.sub(s.load(part), largest));
@@ -37,5 +38,5 @@ pub(crate) fn row<S: Simd>(
         s.store(e, part);
     }
     // Where the largest is infinite, or a score is NaN, so is the sum.
-    1.0 / s.reduce_add(sum)
+    (1.0 / s.reduce_add(sum), highest)
 }

@@ -1,0 +1,73 @@
+//! Cross-entropy of one row with its gradient, and dropout of one row.
+
+use crate::kernels::dropout::mask;
+use crate::simd::{Kernel, Simd, math};
+use seq2seq_core::train::Dropout;
+
+/// p - b, less a at the target; gives nll, Σ(-ln p) where `b` is not 0, and whether the target has the largest score.
+pub(crate) struct CrossEntropy<'a> {
+    pub(crate) scores: &'a [f32],
+    pub(crate) target: usize,
+    /// The weights of the target and of every id ([`Smoothing::weights`](seq2seq_core::train::Smoothing::weights)).
+    pub(crate) weights: (f64, f64),
+    pub(crate) gradient: &'a mut [f32],
+}
+
+impl Kernel for CrossEntropy<'_> {
+    type Output = (f64, f64, bool);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (f64, f64, bool) {
+        let Self { scores, target, weights: (a, b), gradient } = self;
+        let gradient = &mut gradient[..scores.len()];
+        let n = scores.len();
+        let mut largest = s.splat(f32::NEG_INFINITY);
+        for at in (0..n / S::LANES * S::LANES).step_by(S::LANES) {
+            largest = s.max(largest, s.load(&scores[at..]));
+        }
+        let tail = &scores[n / S::LANES * S::LANES..];
+        let largest = tail.iter().fold(s.reduce_max(largest), |m, &v| m.max(v));
+        let shift = s.splat(largest);
+        let mut sum = s.zero();
+        for at in (0..n).step_by(S::LANES) {
+            let count = S::LANES.min(n - at);
+            let x = match count == S::LANES {
+                true => s.load(&scores[at..]),
+                false => s.load_partial(&scores[at..], f32::NEG_INFINITY),
+            };
+            let e = math::exp(s, s.sub(x, shift));
+            sum = s.add(sum, e);
+            match count == S::LANES {
+                true => s.store(e, &mut gradient[at..]),
+                false => s.store_partial(e, &mut gradient[at..]),
+            }
+        }
+        let total = s.reduce_add(sum);
+        let (inverse, each) = (1.0 / total, b as f32);
+        gradient.iter_mut().for_each(|g| *g = *g * inverse - each);
+        // From p itself, not from p - b, whose rounding would count twice.
+        let p = math_exp(scores[target] - largest) * inverse;
+        gradient[target] = p - (a + b) as f32;
+        let log = f64::from(largest) + f64::from(total).ln();
+        let nll = log - f64::from(scores[target]);
+        let all = match b == 0.0 {
+            true => 0.0,
+            false => scores.iter().map(|&x| log - f64::from(x)).sum(),
+        };
+        let first = scores[..target].iter().all(|v| *v < scores[target]);
+        let correct = first && scores[target..].iter().all(|v| *v <= scores[target]);
+        (nll, all, correct)
+    }
+}
+
+/// e^x of the standard library, rounded.
+#[inline(always)]
+fn math_exp(x: f32) -> f32 {
+    f64::from(x).exp() as f32
+}
+
+/// y = x · the factors of a row; `y` may be added to.
+pub(crate) fn drop_row(dropout: Dropout, row: usize, x: &[f32], y: &mut [f32]) {
+    mask(dropout, row, y);
+    y.iter_mut().zip(x).for_each(|(y, x)| *y *= x);
+}

@@ -1,0 +1,88 @@
+//! Sums over rows, and along one.
+
+use crate::memory::Tensor;
+use crate::simd::{Kernel, Simd};
+use std::ops::Range;
+
+/// out += factor · x
+pub(crate) struct AddScaled<'a> {
+    pub(crate) out: &'a mut [f32],
+    pub(crate) x: &'a [f32],
+    pub(crate) factor: f32,
+}
+
+impl Kernel for AddScaled<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { out, x, factor } = self;
+        out.iter_mut().zip(x).for_each(|(out, x)| *out += factor * x);
+    }
+}
+
+/// out += the sum of columns `columns` over all rows, from the first to the last.
+pub(crate) struct ColumnSums<'a> {
+    pub(crate) x: &'a Tensor,
+    pub(crate) columns: Range<usize>,
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Kernel for ColumnSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let (values, stride) = (self.x.values(), self.x.stride());
+        for row in values.chunks(stride) {
+            let row = &row[self.columns.clone()];
+            self.out.iter_mut().zip(row).for_each(|(out, x)| *out += x);
+        }
+    }
+}
+
+/// Σ x², in 8 sums of f64 that are added from the first to the last.
+pub(crate) struct Squares<'a>(pub(crate) &'a [f32]);
+
+impl Kernel for Squares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> f64 {
+        let mut sums = [0.0f64; 8];
+        let (whole, rest) = self.0.as_chunks::<8>();
+        for part in whole {
+            sums.iter_mut().zip(part).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
+        }
+        sums.iter_mut().zip(rest).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
+        sums.iter().sum()
+    }
+}
+
+/// Turns columns `columns` of `x` into rows: row i of `out`, of `out.len() / columns` values, is column i.
+pub(crate) struct Transpose<'a> {
+    pub(crate) x: &'a Tensor,
+    pub(crate) rows: usize,
+    pub(crate) columns: Range<usize>,
+    pub(crate) out: &'a mut [f32],
+    pub(crate) stride: usize,
+}
+
+impl Kernel for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        const SIDE: usize = 16;
+        let (values, stride) = (self.x.values(), self.x.stride());
+        for first in (0..self.rows).step_by(SIDE) {
+            let last = self.rows.min(first + SIDE);
+            for (i, column) in self.columns.clone().enumerate() {
+                let out = &mut self.out[i * self.stride + first..i * self.stride + last];
+                for (k, out) in out.iter_mut().enumerate() {
+                    *out = values[(first + k) * stride + column];
+                }
+            }
+        }
+    }
+}

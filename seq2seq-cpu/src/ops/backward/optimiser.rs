@@ -1,0 +1,162 @@
+//! Steps of optimisers.
+
+use crate::kernels::backward::optimiser::{AdamWRow, AdamWStep, SgdRow};
+use crate::kernels::backward::sum::Squares;
+use crate::memory::{Buffer, Chunks, Tensor};
+use crate::{Cpu, simd::dispatch};
+use seq2seq_core::train::{Adafactor, AdamW, Factors, OptimiserOps, Second, Sgd};
+use seq2seq_core::{Error, Result, Rows, backend::check};
+
+/// Σ x², row by row in order.
+fn squares(cpu: &Cpu, x: &Tensor) -> f64 {
+    let mut sums = Buffer::<f64>::scratch(x.rows());
+    cpu.threads().each_part(Chunks::new(&mut sums[..], 1), x.width(), |row, sum| {
+        sum[0] = dispatch(cpu.isa(), Squares(x.row(row)));
+    });
+    sums.iter().sum()
+}
+
+/// The root of the mean square.
+fn rms(cpu: &Cpu, x: &Tensor) -> f64 {
+    (squares(cpu, x) / (x.rows() * x.width()).max(1) as f64).sqrt()
+}
+
+/// Rows of β held + (1 - β) mean, where `mean` gives one value for each place.
+fn average(held: &mut Tensor, beta: f64, mean: impl Fn(usize) -> f64) {
+    let width = held.width();
+    for (i, held) in held.values_mut()[..width].iter_mut().enumerate() {
+        *held = (beta * f64::from(*held) + (1.0 - beta) * mean(i)) as f32;
+    }
+}
+
+impl OptimiserOps for Cpu {
+    fn zeros(&self, rows: usize, columns: usize) -> Result<Tensor> {
+        Ok(super::zeros(self, rows, columns))
+    }
+
+    fn sum_of_squares(&self, x: &Tensor) -> Result<f64> {
+        Ok(squares(self, x))
+    }
+
+    fn adamw(
+        &self,
+        settings: &AdamW,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        moments: &mut [Tensor; 2],
+    ) -> Result<()> {
+        let shape = [parameter.rows(), parameter.width()];
+        let [first, second] = moments;
+        check::step("adamw", [(gradient, shape), (first, shape), (second, shape)])?;
+        let (step, width) = (AdamWStep::new(settings), shape[1]);
+        let rows = |x| Chunks::<f32>::rows(x);
+        let parts = (rows(parameter), (rows(first), rows(second)));
+        self.threads().each_part(parts, 4 * width, |row, (parameter, (first, second))| {
+            let gradient = gradient.row(row);
+            let [parameter, first, second] = [parameter, first, second].map(|x| &mut x[..width]);
+            dispatch(self.isa(), AdamWRow { step, gradient, parameter, first, second });
+        });
+        Ok(())
+    }
+
+    fn sgd(
+        &self,
+        settings: &Sgd,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        velocity: &mut Option<Tensor>,
+    ) -> Result<()> {
+        let shape = [parameter.rows(), parameter.width()];
+        let held = velocity.as_ref().map(|v| (v, shape));
+        check::step("sgd", [(gradient, shape)].into_iter().chain(held))?;
+        let (settings, width) = (*settings, shape[1]);
+        // The first velocity is the gradient: what is kept of zeros is nothing.
+        let velocity = super::begun(self, velocity, shape);
+        let parts = (Chunks::<f32>::rows(parameter), Chunks::<f32>::rows(velocity));
+        self.threads().each_part(parts, 3 * width, |row, (parameter, velocity)| {
+            let gradient = gradient.row(row);
+            let [parameter, velocity] = [parameter, velocity].map(|x| &mut x[..width]);
+            dispatch(self.isa(), SgdRow { settings, gradient, parameter, velocity });
+        });
+        Ok(())
+    }
+
+    fn adafactor(
+        &self,
+        settings: &Adafactor,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        second: &mut Second<Tensor>,
+    ) -> Result<()> {
+        const OP: &str = "adafactor";
+        let [rows, columns] = [parameter.rows(), parameter.width()];
+        check::step(OP, [(gradient, [rows, columns])])?;
+        let (beta, scale) = (settings.beta(), f64::from(settings.gradient_scale));
+        let least = f64::from(settings.eps[0]);
+        let square = |g: f32| {
+            let g = f64::from(g) * scale;
+            g * g + least
+        };
+        let mut update = Tensor::scratch(rows, columns);
+        let chunks = Chunks::<f32>::rows(&mut update);
+        match second {
+            Second::Full(held) => {
+                check::step(OP, [(&*held, [rows, columns])])?;
+                let parts = (chunks, Chunks::<f32>::rows(held));
+                self.threads().each_part(parts, 8 * columns, |row, (update, held)| {
+                    let values = held.iter_mut().zip(update).zip(gradient.row(row));
+                    values.for_each(|((v, u), &g)| {
+                        *v = (beta * f64::from(*v) + (1.0 - beta) * square(g)) as f32;
+                        *u = (f64::from(g) * scale / f64::from(*v).sqrt()) as f32;
+                    });
+                });
+            }
+            Second::Factored(Factors { rows: by_row, columns: by_column }) => {
+                check::step(OP, [(&*by_row, [1, rows]), (&*by_column, [1, columns])])?;
+                if columns == 0 || rows == 0 {
+                    return Err(Error::invalid(OP, "an empty matrix has no factors"));
+                }
+                let mut row_sums = Buffer::<f64>::scratch(rows);
+                let each_row = Chunks::new(&mut row_sums[..], 1);
+                self.threads().each_part(each_row, columns, |row, sum| {
+                    sum[0] = gradient.row(row).iter().map(|&g| square(g)).sum();
+                });
+                let mut column_sums = Buffer::<f64>::zeroed(columns);
+                const STRIPE: usize = 64;
+                let stripes = Chunks::new(&mut column_sums[..], STRIPE);
+                self.threads().each_part(stripes, rows * STRIPE, |i, sums| {
+                    for row in 0..rows {
+                        let row = &gradient.row(row)[i * STRIPE..];
+                        sums.iter_mut().zip(row).for_each(|(sum, &g)| *sum += square(g));
+                    }
+                });
+                average(by_row, beta, |i| row_sums[i] / columns as f64);
+                average(by_column, beta, |i| column_sums[i] / rows as f64);
+                let sum: f64 = by_row.row(0).iter().map(|&r| f64::from(r)).sum();
+                let mean = sum / rows as f64;
+                let (by_row, by_column) = (by_row.row(0), by_column.row(0));
+                self.threads().each_part(chunks, 8 * columns, |row, update| {
+                    let of_row = f64::from(by_row[row]) / mean;
+                    let values = update.iter_mut().zip(by_column).zip(gradient.row(row));
+                    values.for_each(|((u, &c), &g)| {
+                        *u = (f64::from(g) * scale / (of_row * f64::from(c)).sqrt()) as f32;
+                    });
+                });
+            }
+        }
+        let clip = (rms(self, &update) / f64::from(settings.clip)).max(1.0);
+        let size = match settings.scale_parameter {
+            true => rms(self, parameter).max(settings.eps[1].into()),
+            false => 1.0,
+        };
+        let rate = f64::from(settings.rate) * size;
+        let kept = (1.0 - rate * f64::from(settings.decay)) as f32;
+        let factor = (rate / clip) as f32;
+        let parts = Chunks::<f32>::rows(parameter);
+        self.threads().each_part(parts, 2 * columns, |row, parameter| {
+            let values = parameter[..columns].iter_mut().zip(update.row(row));
+            values.for_each(|(p, u)| *p = *p * kept - factor * u);
+        });
+        Ok(())
+    }
+}
