@@ -6,6 +6,7 @@ use crate::{
     compare::probe::Recorder,
     model::Engine,
     plan::ModelPlan,
+    train::Learning,
 };
 use seq2seq_core::{Format, reference::Reference};
 use std::{fmt, str::FromStr, sync::Arc};
@@ -92,6 +93,18 @@ pub(crate) fn load(
     }
 }
 
+/// Loads the model onto the device of the options, to be trained.
+pub(crate) fn learn(
+    checkpoint: &Checkpoint,
+    plan: &ModelPlan,
+    options: &LoadOptions,
+) -> Result<Learning> {
+    match options.device {
+        Device::Cpu => learn_cpu(checkpoint, plan, options),
+        Device::Reference => Learning::load(Reference, checkpoint, plan, &options.formats()),
+    }
+}
+
 #[cfg(feature = "cpu")]
 fn load_cpu(
     checkpoint: &Checkpoint,
@@ -99,10 +112,19 @@ fn load_cpu(
     options: &LoadOptions,
     recorder: Option<&Arc<Recorder>>,
 ) -> Result<Engine> {
+    Engine::load(cpu(options)?, checkpoint, plan, &options.formats(), recorder)
+}
+
+#[cfg(feature = "cpu")]
+fn learn_cpu(checkpoint: &Checkpoint, plan: &ModelPlan, options: &LoadOptions) -> Result<Learning> {
+    Learning::load(cpu(options)?, checkpoint, plan, &options.formats())
+}
+
+#[cfg(feature = "cpu")]
+fn cpu(options: &LoadOptions) -> Result<seq2seq_cpu::Cpu> {
     use seq2seq_cpu::{Cpu, CpuOptions, Isa};
     let isa = options.isa.as_deref().map(Isa::from_name).transpose()?;
-    let cpu = Cpu::new(CpuOptions { threads: options.threads, isa })?;
-    Engine::load(cpu, checkpoint, plan, &options.formats(), recorder)
+    Ok(Cpu::new(CpuOptions { threads: options.threads, isa })?)
 }
 
 #[cfg(not(feature = "cpu"))]
@@ -112,11 +134,21 @@ fn load_cpu(
     _: &LoadOptions,
     _: Option<&Arc<Recorder>>,
 ) -> Result<Engine> {
-    Err(seq2seq_core::Error::Unsupported {
+    Err(no_cpu())
+}
+
+#[cfg(not(feature = "cpu"))]
+fn learn_cpu(_: &Checkpoint, _: &ModelPlan, _: &LoadOptions) -> Result<Learning> {
+    Err(no_cpu())
+}
+
+#[cfg(not(feature = "cpu"))]
+fn no_cpu() -> Error {
+    seq2seq_core::Error::Unsupported {
         what: "device 'cpu'".into(),
         hint: "this program was built without the feature `cpu`".into(),
     }
-    .into())
+    .into()
 }
 
 /// The CPU at every level that this machine has, or at the one that `SEQ2SEQ_CPU_ISA` forces.

@@ -21,6 +21,7 @@
 //! | `blocks`, `stacks` | the one implementation of every plan, over any backend |
 //! | [`generate`] | decoding as Hugging Face `generate()` does it |
 //! | [`tokenizer`], [`tasks`] | text in, text and labels out |
+//! | [`train`] | a loaded model under training |
 //! | [`mod@inspect`] | a folder on paper |
 //! | [`compare`] | how far each format is from f32 |
 //! | [`mod@convert`] | folders whose weights are in a format already |
@@ -60,3 +61,4 @@ pub use families::Family;
 pub use model::Model;
 pub use request::{Forward, ForwardOutput, Generated, Prompt};
 pub use tokenizer::{Encoding, TextStream, Tokenizer};
+pub use train::Learner;

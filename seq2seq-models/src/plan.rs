@@ -48,6 +48,25 @@ pub struct StackPlan {
     pub place: NormPlace,
     /// Whether a normalisation follows the last block.
     pub final_norm: bool,
+    /// What is dropped while it is trained.
+    pub dropout: DropoutPlan,
+}
+
+/// Rates of dropout in training, at the places where transformers has it; 0 for none.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct DropoutPlan {
+    /// Of embedded rows, normalised where they are.
+    pub embedding: f32,
+    /// Of the probabilities of every attention.
+    pub attention: f32,
+    /// Of what an attention adds to its residual.
+    pub attention_output: f32,
+    /// Between the projections of a feed-forward block.
+    pub activation: f32,
+    /// Of what a feed-forward block adds to its residual.
+    pub feed_forward_output: f32,
+    /// Of the rows that leave the stack.
+    pub last: f32,
 }
 
 /// How ids become rows.

@@ -1,7 +1,8 @@
-//! What training is made of besides gradients.
+//! Training: a model that learns, and what it learns from and is measured by.
 //!
 //! | module | holds |
 //! |---|---|
+//! | `learner.rs` | [`Learner`]: a pass forward and back, parameters under their checkpoint's names, steps |
 //! | [`data`] | rows from files, in ragged batches |
 //! | [`tokenizers`] | tokenizers made anew |
 //! | [`denoise`] | corrupted texts to be restored |
@@ -11,7 +12,11 @@
 
 pub mod data;
 pub mod denoise;
+mod learner;
 pub mod metrics;
 pub mod random;
 pub mod schedule;
 pub mod tokenizers;
+
+pub(crate) use learner::Learning;
+pub use learner::{Batch, Learner, ParameterInfo, PassOptions};

@@ -18,6 +18,8 @@ pub(super) struct SelfAttention<B: SeqBackend> {
     qkv: B::Linear,
     output: B::Linear,
     spec: AttentionSpec,
+    /// Of what is added to the residual, in training.
+    dropout: f32,
 }
 
 impl<B: SeqBackend> SelfAttention<B> {
@@ -40,7 +42,8 @@ impl<B: SeqBackend> SelfAttention<B> {
             spec.rotary = Some(rotary::rotary(rotary));
         }
         let around = Residual::load(plan.place, &plan.norm, plan.width, scope)?;
-        Ok(Self { around, qkv, output, spec })
+        let dropout = plan.dropout.attention_output;
+        Ok(Self { around, qkv, output, spec, dropout })
     }
 
     pub(super) fn forward(
@@ -58,7 +61,8 @@ impl<B: SeqBackend> SelfAttention<B> {
                     b.attend_step(&qkv, pass.rows, cache, layer, &self.spec, pass.bias)?
                 }
             };
-            Ok(b.linear(&mixed, &self.output, Epilogue::residual(residual))?)
+            let epilogue = Epilogue::residual(residual).with_dropout(self.dropout);
+            Ok(b.linear(&mixed, &self.output, epilogue)?)
         })
     }
 }
@@ -70,6 +74,8 @@ pub(super) struct CrossAttention<B: SeqBackend> {
     key_value: B::Linear,
     output: B::Linear,
     spec: AttentionSpec,
+    /// Of what is added to the residual, in training.
+    dropout: f32,
 }
 
 impl<B: SeqBackend> CrossAttention<B> {
@@ -88,6 +94,7 @@ impl<B: SeqBackend> CrossAttention<B> {
             output: scope.linear(spec.inner(), &[part("output", plan.width)])?,
             around: Residual::load(plan.place, &plan.norm, plan.width, scope)?,
             spec,
+            dropout: plan.dropout.attention_output,
         })
     }
 
@@ -115,7 +122,8 @@ impl<B: SeqBackend> CrossAttention<B> {
             let weights = cross.weights.as_mut().and_then(|w| w.get_mut(layer));
             let (memory, sources) = (&cross.memories[layer], cross.sources);
             let mixed = backend.cross_attend(&q, rows, memory, sources, &self.spec, weights)?;
-            Ok(backend.linear(&mixed, &self.output, Epilogue::residual(residual))?)
+            let epilogue = Epilogue::residual(residual).with_dropout(self.dropout);
+            Ok(backend.linear(&mixed, &self.output, epilogue)?)
         })
     }
 }
@@ -129,6 +137,6 @@ fn spec(plan: &StackPlan) -> AttentionSpec {
         scale: a.scale,
         causal: a.causal,
         rotary: None,
-        dropout: 0.0,
+        dropout: plan.dropout.attention,
     }
 }

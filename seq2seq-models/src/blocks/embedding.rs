@@ -28,6 +28,8 @@ pub(crate) struct Embedding<B: Backend> {
     types: Option<B::Embedding>,
     positions: Option<Positions<B>>,
     norm: Option<B::Norm>,
+    /// Behind the norm, in training.
+    dropout: f32,
 }
 
 struct Positions<B: Backend> {
@@ -64,6 +66,7 @@ impl<B: Backend> Embedding<B> {
             types: (e.types > 0).then(|| scope.embedding("types", e.types, width)).transpose()?,
             positions,
             norm: e.norm.then(|| scope.norm("norm", &plan.norm, width)).transpose()?,
+            dropout: plan.dropout.embedding,
         })
     }
 
@@ -97,10 +100,11 @@ impl<B: Backend> Embedding<B> {
             (None, Some(positions)) => backend.embed(&[token, positions]),
             (Some(types), Some(positions)) => backend.embed(&[token, types, positions]),
         }?;
-        match &self.norm {
-            Some(norm) => Ok(backend.norm(&x, norm)?),
-            None => Ok(x),
-        }
+        let x = match &self.norm {
+            Some(norm) => backend.norm(&x, norm)?,
+            None => x,
+        };
+        Ok(backend.dropout(x, self.dropout)?)
     }
 }
 

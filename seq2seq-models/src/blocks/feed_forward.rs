@@ -15,6 +15,8 @@ pub(super) struct FeedForward<B: Backend> {
     up: B::Linear,
     activation: Activation,
     down: B::Linear,
+    /// Behind the activation and behind `down`, in training.
+    dropout: [f32; 2],
 }
 
 impl<B: Backend> FeedForward<B> {
@@ -30,6 +32,7 @@ impl<B: Backend> FeedForward<B> {
         Ok(Self {
             up,
             activation,
+            dropout: [plan.dropout.activation, plan.dropout.feed_forward_output],
             down: scope.linear(ffn.width, &[part("out", plan.width)])?,
             around: Residual::load(plan.place, &plan.norm, plan.width, scope)?,
         })
@@ -37,8 +40,11 @@ impl<B: Backend> FeedForward<B> {
 
     pub(super) fn forward(&self, backend: &B, x: &B::Tensor) -> Result<B::Tensor> {
         self.around.around(backend, x, |x, residual| {
-            let wide = backend.linear(x, &self.up, Epilogue::activation(self.activation))?;
-            Ok(backend.linear(&wide, &self.down, Epilogue::residual(residual))?)
+            let [wide, added] = self.dropout;
+            let epilogue = Epilogue::activation(self.activation).with_dropout(wide);
+            let wide = backend.linear(x, &self.up, epilogue)?;
+            let epilogue = Epilogue::residual(residual).with_dropout(added);
+            Ok(backend.linear(&wide, &self.down, epilogue)?)
         })
     }
 }

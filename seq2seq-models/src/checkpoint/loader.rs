@@ -105,6 +105,13 @@ pub(super) struct Found {
     pub(super) transposed: bool,
 }
 
+impl Found {
+    /// The same tensor as a constant of the model.
+    pub(super) fn unnamed(self) -> Self {
+        Self { tensor: self.tensor.unnamed(), ..self }
+    }
+}
+
 impl<'a, B: Backend> Loader<'a, B> {
     pub(crate) fn new(
         backend: &'a B,
@@ -343,7 +350,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         if first {
             taken.parameters += tensor.len();
         }
-        Ok(Found { tensor, name, first, transposed: false })
+        Ok(Found { tensor: tensor.named(name.as_str()), name, first, transposed: false })
     }
 
     fn missing(&self, path: &str) -> Error {

@@ -193,7 +193,8 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
         let path = self.join("out.bias");
         let bias = match shape.bias {
             Presence::Never => None,
-            Presence::IfStored => self.loader.find(&path, &[shape.outputs])?,
+            // A buffer is no parameter: without a name it is not trained.
+            Presence::IfStored => self.loader.find(&path, &[shape.outputs])?.map(Found::unnamed),
             Presence::Always => Some(self.loader.require(&path, &[shape.outputs])?),
         };
         let spec = LinearSpec { parts: Vec::new(), gated: false, scale: shape.scale };

@@ -29,6 +29,9 @@ pub(super) struct Config {
     eos_token_id: Value,
     decoder_start_token_id: Option<u32>,
     pub(super) tie_word_embeddings: bool,
+    dropout: f32,
+    attention_dropout: f32,
+    activation_dropout: f32,
 }
 
 impl Default for Config {
@@ -48,6 +51,9 @@ impl Default for Config {
             eos_token_id: 2.into(),
             decoder_start_token_id: Some(2),
             tie_word_embeddings: true,
+            dropout: 0.1,
+            attention_dropout: 0.0,
+            activation_dropout: 0.0,
         }
     }
 }
@@ -87,6 +93,14 @@ impl Config {
             norm: NormPlan { kind: NormKind::Layer, eps: 1e-5 }, // PARITY trap 22
             place,
             final_norm: place == NormPlace::Pre, // PARITY trap 14
+            dropout: DropoutPlan {
+                embedding: self.dropout,
+                attention: self.attention_dropout,
+                attention_output: self.dropout,
+                activation: self.activation_dropout,
+                feed_forward_output: self.dropout,
+                last: 0.0,
+            },
         })
     }
 

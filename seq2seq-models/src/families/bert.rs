@@ -26,6 +26,8 @@ pub(super) struct Config {
     pub(super) layer_norm_eps: f32,
     pub(super) pad_token_id: Option<u32>,
     pub(super) tie_word_embeddings: bool,
+    hidden_dropout_prob: f32,
+    attention_probs_dropout_prob: f32,
 }
 
 impl Default for Config {
@@ -42,6 +44,8 @@ impl Default for Config {
             layer_norm_eps: 1e-12, // PARITY trap 31
             pad_token_id: Some(0),
             tie_word_embeddings: true,
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
         }
     }
 }
@@ -78,6 +82,13 @@ impl Config {
             norm: NormPlan { kind: NormKind::Layer, eps: self.layer_norm_eps },
             place: NormPlace::Post,
             final_norm: false,
+            dropout: DropoutPlan {
+                embedding: self.hidden_dropout_prob,
+                attention: self.attention_probs_dropout_prob,
+                attention_output: self.hidden_dropout_prob,
+                feed_forward_output: self.hidden_dropout_prob,
+                ..DropoutPlan::default()
+            },
         })
     }
 }

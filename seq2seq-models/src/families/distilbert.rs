@@ -23,6 +23,8 @@ struct Config {
     hidden_dim: usize,
     activation: String,
     tie_word_embeddings: bool,
+    dropout: f32,
+    attention_dropout: f32,
 }
 
 impl Default for Config {
@@ -36,6 +38,8 @@ impl Default for Config {
             hidden_dim: 3072,
             activation: "gelu".into(),
             tie_word_embeddings: true,
+            dropout: 0.1,
+            attention_dropout: 0.1,
         }
     }
 }
@@ -97,6 +101,13 @@ fn encoder(c: &Config) -> Result<StackPlan, Unplanned> {
         norm: NormPlan { kind: NormKind::Layer, eps: 1e-12 }, // PARITY trap 33
         place: NormPlace::Post,
         final_norm: false,
+        // What an attention gives is added as it is.
+        dropout: DropoutPlan {
+            embedding: c.dropout,
+            attention: c.attention_dropout,
+            feed_forward_output: c.dropout,
+            ..DropoutPlan::default()
+        },
     })
 }
 

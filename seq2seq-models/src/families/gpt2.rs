@@ -25,6 +25,9 @@ struct Config {
     scale_attn_by_inverse_layer_idx: bool,
     add_cross_attention: bool,
     tie_word_embeddings: bool,
+    embd_pdrop: f32,
+    attn_pdrop: f32,
+    resid_pdrop: f32,
 }
 
 impl Default for Config {
@@ -42,6 +45,9 @@ impl Default for Config {
             scale_attn_by_inverse_layer_idx: false,
             add_cross_attention: false,
             tie_word_embeddings: true,
+            embd_pdrop: 0.1,
+            attn_pdrop: 0.1,
+            resid_pdrop: 0.1,
         }
     }
 }
@@ -100,6 +106,13 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
         norm: NormPlan { kind: NormKind::Layer, eps: c.layer_norm_epsilon },
         place: NormPlace::Pre,
         final_norm: true,
+        dropout: DropoutPlan {
+            embedding: c.embd_pdrop,
+            attention: c.attn_pdrop,
+            attention_output: c.resid_pdrop,
+            feed_forward_output: c.resid_pdrop,
+            ..DropoutPlan::default()
+        },
     })
 }
 

@@ -30,6 +30,7 @@ struct Config {
     rope_theta: Option<f64>,
     rope_scaling: Option<Rope>,
     rope_parameters: Option<Rope>,
+    attention_dropout: f32,
 }
 
 impl Default for Config {
@@ -51,6 +52,7 @@ impl Default for Config {
             rope_theta: None,
             rope_scaling: None,
             rope_parameters: None,
+            attention_dropout: 0.0,
         }
     }
 }
@@ -110,6 +112,7 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
         norm: NormPlan { kind: NormKind::Rms, eps: c.rms_norm_eps },
         place: NormPlace::Pre,
         final_norm: true,
+        dropout: DropoutPlan { attention: c.attention_dropout, ..DropoutPlan::default() },
     })
 }
 

@@ -26,6 +26,7 @@ struct Config {
     feed_forward_proj: Option<String>,
     tie_word_embeddings: Option<bool>,
     scale_decoder_outputs: Option<bool>,
+    dropout_rate: f32,
 }
 
 impl Default for Config {
@@ -44,6 +45,7 @@ impl Default for Config {
             feed_forward_proj: None,
             tie_word_embeddings: None,
             scale_decoder_outputs: None,
+            dropout_rate: 0.1,
         }
     }
 }
@@ -120,6 +122,14 @@ fn stack(family: Family, c: &Config, layers: usize, decoder: bool) -> Result<Sta
         norm: NormPlan { kind: NormKind::Rms, eps: c.layer_norm_epsilon }, // PARITY trap 8
         place: NormPlace::Pre,
         final_norm: true,
+        dropout: DropoutPlan {
+            embedding: c.dropout_rate,
+            attention: c.dropout_rate,
+            attention_output: c.dropout_rate,
+            activation: c.dropout_rate,
+            feed_forward_output: c.dropout_rate,
+            last: c.dropout_rate,
+        },
     })
 }
 

@@ -103,9 +103,10 @@ impl<B: SeqBackend> Stack<B> {
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.forward(&mut pass, layer, &x)?;
         }
-        match &self.norm {
-            Some(norm) => Ok(backend.norm(&x, norm)?),
-            None => Ok(x),
-        }
+        let x = match &self.norm {
+            Some(norm) => backend.norm(&x, norm)?,
+            None => x,
+        };
+        Ok(backend.dropout(x, self.plan.dropout.last)?)
     }
 }

@@ -69,13 +69,42 @@ impl<B: SeqBackend> Transformer<B> {
             }
             Ok::<_, Error>(results)
         };
+        let (last, encoded) = self.stacks(request)?;
+        let Some(encoded) = encoded else {
+            return results(&last.x, &last.input.rows, &last.input);
+        };
+        let mut results = results(&last.x, &last.input.rows, &encoded.input)?;
+        results.push(self.output(
+            "encoder_last_hidden_state",
+            &encoded.x,
+            &encoded.input.rows,
+            true,
+        )?);
+        Ok(results)
+    }
+
+    /// What the head makes of a request, on the device: `[N, V]`, a row for each position of the last stack, or
+    /// `[B, classes]`. It is what a loss is taken of.
+    pub(crate) fn scores(&self, request: &Forward) -> Result<B::Tensor> {
+        let (last, encoded) = self.stacks(request)?;
+        let source = encoded.as_ref().map_or(&last.input, |encoded| &encoded.input);
+        self.check_pooling(&last.input.rows, source)?;
+        let scores = match self.head.pools() {
+            true => self.pooled(&last.x, &last.input.rows, source)?,
+            false => self.head.apply(&self.backend, &last.x)?,
+        };
+        scores.ok_or_else(no_scores)
+    }
+
+    /// The rows of the last stack, and of the encoder beneath a decoder.
+    fn stacks(&self, request: &Forward) -> Result<(Hidden<B>, Option<Hidden<B>>)> {
         let encoded = match &self.encoder {
             Some(encoder) => Some(self.run(encoder, request)?),
             None => None,
         };
         let Some(decoder) = &self.decoder else {
             let encoded = encoded.ok_or_else(|| Error::Input("this model has no stacks".into()))?;
-            return results(&encoded.x, &encoded.input.rows, &encoded.input);
+            return Ok((encoded, None));
         };
         let for_encoders = [
             ("decoder_input_ids", request.decoder_input_ids.is_some()),
@@ -84,19 +113,10 @@ impl<B: SeqBackend> Transformer<B> {
         if let (None, Some((name, _))) = (&encoded, for_encoders.iter().find(|(_, given)| *given)) {
             return Err(Error::Input(format!("{name}: this model has no encoder; leave them out")));
         }
-        let Some(encoded) = encoded else {
-            let hidden = self.run(decoder, request)?;
-            return results(&hidden.x, &hidden.input.rows, &hidden.input);
-        };
-        let decoded = self.decode(decoder, &encoded, request)?;
-        let mut results = results(&decoded.x, &decoded.input.rows, &encoded.input)?;
-        results.push(self.output(
-            "encoder_last_hidden_state",
-            &encoded.x,
-            &encoded.input.rows,
-            true,
-        )?);
-        Ok(results)
+        match encoded {
+            None => Ok((self.run(decoder, request)?, None)),
+            Some(encoded) => Ok((self.decode(decoder, &encoded, request)?, Some(encoded))),
+        }
     }
 
     /// A stack over `input_ids`.
@@ -148,11 +168,7 @@ impl<B: SeqBackend> Transformer<B> {
     /// What the head makes of the last stack's rows; `source` is the input of the model.
     fn results(&self, x: &B::Tensor, rows: &Ragged, source: &Packed) -> Result<Vec<ForwardOutput>> {
         let b = &self.backend;
-        if matches!(self.plan.head.pool, Some(PoolRow::LastOf(_))) && *rows != source.rows {
-            return Err(Error::Input(
-                "decoder_input_ids must be as long as input_ids for this model, which pools by position".into(),
-            ));
-        }
+        self.check_pooling(rows, source)?;
         if self.plan.head.kind == HeadKind::Hidden {
             let mut results = vec![self.output("last_hidden_state", x, rows, true)?];
             if let Some(pooled) = self.pooled(x, rows, source)? {
@@ -170,6 +186,16 @@ impl<B: SeqBackend> Transformer<B> {
                 Ok(vec![column(&logits, 0, "start_logits"), column(&logits, 1, "end_logits")])
             }
             _ => Ok(vec![logits]),
+        }
+    }
+
+    /// Fails where rows are chosen by positions of an input that they do not stand for.
+    fn check_pooling(&self, rows: &Ragged, source: &Packed) -> Result<()> {
+        match self.plan.head.pool {
+            Some(PoolRow::LastOf(_)) if *rows != source.rows => Err(Error::Input(
+                "decoder_input_ids must be as long as input_ids for this model, which pools by position".into(),
+            )),
+            _ => Ok(()),
         }
     }
 

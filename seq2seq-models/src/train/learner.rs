@@ -1,0 +1,331 @@
+//! Models that are trained: a pass forward and back, the parameters under their checkpoint's names, steps.
+//!
+//! [`Learner`] is the handle that trainers stand on, as [`Model`](crate::Model) is the one of applications.
+
+use crate::{
+    Error, Forward, ForwardOutput, Generated, Result,
+    checkpoint::{Checkpoint, Files, Formats, Loader},
+    device::{self, LoadOptions},
+    families,
+    generate::{self, Sink},
+    plan::ModelPlan,
+    stacks::Transformer,
+};
+use seq2seq_core::{
+    HostTensor, Rows,
+    autodiff::{Autodiff, Optimiser, Parameter},
+    train::{Loss, Smoothing, TrainBackend},
+};
+use std::path::Path;
+
+/// A batch with its targets.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// What the model reads. An encoder-decoder needs `decoder_input_ids`, the targets shifted right.
+    pub input: Forward,
+    /// The id or class that each row of scores is held to: of each position of each sequence in order, or of each sequence
+    /// where the model classifies. `None` for rows that do not count.
+    pub targets: Vec<Option<u32>>,
+}
+
+/// What a pass is told beside its batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PassOptions {
+    /// Whether elements are dropped at the rates of config.json: the seed of the training, and the number of the pass,
+    /// which no other pass has.
+    pub dropout: Option<(u64, u32)>,
+    /// Label smoothing.
+    pub smoothing: Smoothing,
+}
+
+/// A parameter on paper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterInfo {
+    /// The name of the tensor in its checkpoint.
+    pub name: String,
+    /// Its sizes there.
+    pub shape: Vec<usize>,
+    /// Whether it is kept as it is.
+    pub frozen: bool,
+}
+
+/// A model under training, on its backend. One pass at a time.
+pub struct Learner {
+    checkpoint: Checkpoint,
+    plan: ModelPlan,
+    learn: Box<dyn Learn>,
+}
+
+/// What training asks of a model: one virtual call a pass or a parameter.
+trait Learn: Send + Sync {
+    fn describe(&self) -> String;
+    fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss>;
+    fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss>;
+    fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>>;
+    fn generate(
+        &self,
+        plan: &generate::Plan<'_>,
+        sources: &[Vec<u32>],
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>>;
+    fn parameters(&self) -> Vec<ParameterInfo>;
+    fn freeze(&self, frozen: &dyn Fn(&str) -> bool);
+    fn value(&self, name: &str) -> Result<Vec<f32>>;
+    fn set_value(&self, name: &str, values: &[f32]) -> Result<()>;
+    fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>>;
+    fn gradient_norm(&self) -> Result<f64>;
+    fn clear_gradients(&self);
+    fn step(&self, optimiser: &Optimiser) -> Result<()>;
+}
+
+impl Learner {
+    /// Loads a Hugging Face folder to be trained, in f32 or bf16 over f32 masters.
+    ///
+    /// # Errors
+    /// Those of [`Model::load`](crate::Model::load), and quantised formats and folders.
+    pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
+        Self::load_files(Files::folder(folder.as_ref())?, options)
+    }
+
+    /// Loads from files that the program may hold itself.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_files(files: Files, options: &LoadOptions) -> Result<Self> {
+        let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
+        if checkpoint.stored().is_some() {
+            return Err(Error::Input(
+                "a converted folder cannot be trained; train the folder that it was converted from"
+                    .into(),
+            ));
+        }
+        let plan = families::plan(&checkpoint)?;
+        let Learning(learn) = device::learn(&checkpoint, &plan, options)?;
+        Ok(Self { checkpoint, plan, learn })
+    }
+
+    /// The model as a description.
+    pub fn plan(&self) -> &ModelPlan {
+        &self.plan
+    }
+
+    /// The files beside the weights.
+    pub fn files(&self) -> &Files {
+        self.checkpoint.files()
+    }
+
+    /// The backend and what it runs on.
+    pub fn device(&self) -> String {
+        self.learn.describe()
+    }
+
+    /// One pass forward and back: the loss summed over the targets, whose gradient is added to those of the parameters.
+    ///
+    /// # Errors
+    /// Batches that the model cannot read, and targets that are not as many as its scores or outside them.
+    pub fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss> {
+        self.learn.learn(batch, options)
+    }
+
+    /// The loss without gradients and without dropout.
+    ///
+    /// # Errors
+    /// Those of [`learn`](Self::learn).
+    pub fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss> {
+        self.learn.evaluate(batch, smoothing)
+    }
+
+    /// As [`Model::forward`](crate::Model::forward), with the weights as they are now.
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`](crate::Model::forward).
+    pub fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.learn.forward(request)
+    }
+
+    /// Carries out a plan for `sources`, with the weights as they are now.
+    ///
+    /// # Errors
+    /// Sources that cannot be used, and models that do not write.
+    pub fn run(
+        &self,
+        plan: &generate::Plan<'_>,
+        sources: &[Vec<u32>],
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>> {
+        self.learn.generate(plan, sources, sink)
+    }
+
+    /// The parameters, in the order in which the model has them.
+    pub fn parameters(&self) -> Vec<ParameterInfo> {
+        self.learn.parameters()
+    }
+
+    /// Keeps the parameters as they are for whose names `frozen` says so, and trains the others.
+    pub fn freeze(&self, frozen: impl Fn(&str) -> bool) {
+        self.learn.freeze(&frozen);
+    }
+
+    /// The values of a parameter, in the layout of its checkpoint.
+    ///
+    /// # Errors
+    /// For a name that no parameter has.
+    pub fn value(&self, name: &str) -> Result<Vec<f32>> {
+        self.learn.value(name)
+    }
+
+    /// Gives a parameter other values.
+    ///
+    /// # Errors
+    /// For a name that no parameter has, another number of values, and values that are not finite.
+    pub fn set_value(&self, name: &str, values: &[f32]) -> Result<()> {
+        self.learn.set_value(name, values)
+    }
+
+    /// The sum of a parameter's gradients since the last step; `None` where there were none.
+    ///
+    /// # Errors
+    /// For a name that no parameter has.
+    pub fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        self.learn.gradient(name)
+    }
+
+    /// The norm of all gradients as one vector; NaN or infinite where one of them is.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn gradient_norm(&self) -> Result<f64> {
+        self.learn.gradient_norm()
+    }
+
+    /// Drops all gradients.
+    pub fn clear_gradients(&self) {
+        self.learn.clear_gradients();
+    }
+
+    /// One step of an optimiser on every parameter that has a gradient, which then is gone.
+    ///
+    /// # Errors
+    /// Where a weight becomes infinite.
+    pub fn step(&self, optimiser: &Optimiser) -> Result<()> {
+        self.learn.step(optimiser)
+    }
+}
+
+/// A model on a backend, erased.
+pub(crate) struct Learning(Box<dyn Learn>);
+
+impl Learning {
+    pub(crate) fn load<B: TrainBackend>(
+        backend: B,
+        checkpoint: &Checkpoint,
+        plan: &ModelPlan,
+        formats: &Formats,
+    ) -> Result<Self> {
+        let backend = Autodiff::new(backend);
+        let loader = Loader::new(&backend, checkpoint, plan.family.names(), formats);
+        let model = Transformer::load(plan, &loader)?;
+        loader.check_exceptions()?;
+        Ok(Self(Box::new(model)))
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::Input(format!("'{name}' is no parameter of this model"))
+}
+
+impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
+    fn describe(&self) -> String {
+        self.backend().inner().describe()
+    }
+
+    fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss> {
+        let b = self.backend();
+        b.begin(options.dropout);
+        let pass = || {
+            let scores = self.scores(&batch.input)?;
+            let loss = b.cross_entropy(&scores, &batch.targets, options.smoothing)?;
+            drop(scores);
+            b.backward()?;
+            Ok(loss)
+        };
+        let loss = pass();
+        b.stop();
+        loss
+    }
+
+    fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss> {
+        let scores = self.scores(&batch.input)?;
+        Ok(self.backend().cross_entropy(&scores, &batch.targets, smoothing)?)
+    }
+
+    fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
+        self.forward(request)
+    }
+
+    fn generate(
+        &self,
+        plan: &generate::Plan<'_>,
+        sources: &[Vec<u32>],
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>> {
+        let mut session = self.session(sources, plan.hypotheses(), plan.capacity())?;
+        generate::run(plan, &mut session, sink)
+    }
+
+    fn parameters(&self) -> Vec<ParameterInfo> {
+        let info = |p: &Parameter<B>| ParameterInfo {
+            name: p.name().into(),
+            shape: p.shape().to_vec(),
+            frozen: p.is_frozen(),
+        };
+        self.backend().parameters().iter().map(info).collect()
+    }
+
+    fn freeze(&self, frozen: &dyn Fn(&str) -> bool) {
+        self.backend().parameters().iter_mut().for_each(|p| p.freeze(frozen(p.name())));
+    }
+
+    fn value(&self, name: &str) -> Result<Vec<f32>> {
+        let parameters = self.backend().parameters();
+        download(self.backend(), parameters.get(name).ok_or_else(|| unknown(name))?.value())
+    }
+
+    fn set_value(&self, name: &str, values: &[f32]) -> Result<()> {
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            return Err(Error::Input(format!("'{name}': value {at} is {}", values[at])));
+        }
+        let b = self.backend();
+        {
+            let mut parameters = b.parameters();
+            let parameter = parameters.iter_mut().find(|p| p.name() == name);
+            let parameter = parameter.ok_or_else(|| unknown(name))?;
+            let shape = vec![parameter.value().rows(), parameter.value().width()];
+            *parameter.value_mut() = b.inner().upload(&HostTensor::from_f32(shape, values)?)?;
+        }
+        Ok(b.refresh()?)
+    }
+
+    fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        let parameters = self.backend().parameters();
+        let parameter = parameters.get(name).ok_or_else(|| unknown(name))?;
+        parameter.gradient().map(|g| download(self.backend(), g)).transpose()
+    }
+
+    fn gradient_norm(&self) -> Result<f64> {
+        let b = self.backend();
+        Ok(b.parameters().gradient_norm(b.inner())?)
+    }
+
+    fn clear_gradients(&self) {
+        self.backend().parameters().clear_gradients();
+    }
+
+    fn step(&self, optimiser: &Optimiser) -> Result<()> {
+        Ok(self.backend().step(optimiser)?)
+    }
+}
+
+fn download<B: TrainBackend>(b: &Autodiff<B>, x: &B::Tensor) -> Result<Vec<f32>> {
+    Ok(b.inner().download(x)?)
+}

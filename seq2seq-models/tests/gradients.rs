@@ -1,0 +1,192 @@
+//! Loss and every parameter's gradient as PyTorch's autograd has them.
+
+mod support;
+
+use safetensors::SafeTensors;
+use seq2seq_core::{
+    Format,
+    autodiff::Optimiser,
+    train::{AdamW, Smoothing},
+};
+use seq2seq_models::{
+    Learner, LoadOptions,
+    train::{Batch, PassOptions},
+};
+use std::collections::BTreeMap;
+use support::{Fixture, fixtures_with, label};
+
+/// Of the largest of a tensor.
+const TOLERANCE: f64 = 1e-3;
+
+/// What PyTorch computed of a fixture.
+struct Expected {
+    batch: Batch,
+    smoothing: Smoothing,
+    loss: f64,
+    gradients: BTreeMap<String, Vec<f32>>,
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn expected(fixture: &Fixture) -> Expected {
+    let bytes = std::fs::read(fixture.folder.join("gradients.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let smoothing = metadata.metadata().as_ref().unwrap()["label_smoothing"].parse().unwrap();
+    let (input, _) = fixture.forward();
+    // Padded as transformers has them; rows that have no target at all are padding or ignored, both `None` here.
+    let labels = file.tensor("labels").unwrap();
+    let ids = labels.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
+    let ids: Vec<Option<u32>> = ids.map(|id| u32::try_from(id).ok()).collect();
+    let targets = match *labels.shape() {
+        [_, longest] => {
+            let rows = input.decoder_input_ids.as_ref().unwrap_or(&input.input_ids);
+            let of_row = |(ids, row): (&[Option<u32>], &Vec<u32>)| ids[..row.len()].to_vec();
+            ids.chunks(longest).zip(rows).flat_map(of_row).collect()
+        }
+        _ => ids,
+    };
+    let gradients = file.iter().filter_map(|(name, tensor)| {
+        Some((name.strip_prefix("gradient.")?.into(), floats(tensor.data())))
+    });
+    Expected {
+        batch: Batch { input, targets },
+        smoothing: if smoothing == 0.0 { Smoothing::None } else { Smoothing::Uniform(smoothing) },
+        loss: floats(file.tensor("loss").unwrap().data())[0].into(),
+        gradients: gradients.collect(),
+    }
+}
+
+/// The reference first.
+fn options() -> Vec<LoadOptions> {
+    support::backends()
+}
+
+#[test]
+fn loss_and_gradients_match_pytorch() {
+    let mut worst = (0.0, String::new());
+    for fixture in fixtures_with("gradients.safetensors") {
+        let expected = expected(&fixture);
+        for options in options() {
+            let name = format!("{} {}", fixture.name, label(&options));
+            let learner = Learner::load(&fixture.folder, &options).unwrap();
+            let pass = PassOptions { smoothing: expected.smoothing, ..PassOptions::default() };
+            let loss = learner.learn(&expected.batch, &pass).unwrap();
+            assert_eq!(loss.tokens, expected.batch.targets.iter().flatten().count());
+            let off = (loss.sum - expected.loss).abs() / expected.loss;
+            assert!(off < 1e-5, "{name}: the loss is {}, expected {}", loss.sum, expected.loss);
+            let again = learner.evaluate(&expected.batch, expected.smoothing).unwrap();
+            assert!((again.sum - loss.sum).abs() < 1e-6 * loss.sum, "{name}: evaluated {again:?}");
+
+            let mut trained = Vec::new();
+            for parameter in learner.parameters() {
+                let Some(got) = learner.gradient(&parameter.name).unwrap() else { continue };
+                let want = expected.gradients.get(&parameter.name);
+                let want = want.unwrap_or_else(|| panic!("{name}: {} is trained", parameter.name));
+                assert_eq!(got.len(), want.len(), "{name} {}", parameter.name);
+                let largest = want.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+                let off = got.iter().zip(want).fold(0.0f32, |a, (g, w)| a.max((g - w).abs()));
+                let off = f64::from(off) / f64::from(largest.max(f32::MIN_POSITIVE));
+                // A gradient that vanishes in exact arithmetic is noise on both sides.
+                if largest > 1e-5 {
+                    worst = if off > worst.0 {
+                        (off, format!("{name} {}", parameter.name))
+                    } else {
+                        worst
+                    };
+                } else {
+                    assert!(
+                        got.iter().all(|g| g.abs() < 1e-4),
+                        "{name} {} is to vanish",
+                        parameter.name
+                    );
+                }
+                trained.push(parameter.name);
+            }
+            trained.sort();
+            assert!(trained.iter().eq(expected.gradients.keys()), "{name}: {trained:?}");
+        }
+    }
+    println!("largest error: {:e} in {}", worst.0, worst.1);
+    assert!(worst.0 < TOLERANCE, "{worst:?}");
+}
+
+/// ‖got - want‖ / ‖want‖ over the gradients of all parameters.
+fn distance(learner: &Learner, want: &BTreeMap<String, Vec<f32>>) -> f64 {
+    let (mut difference, mut size) = (0.0, 0.0);
+    for (name, want) in want {
+        let got = learner.gradient(name).unwrap().unwrap();
+        let off = |(g, w): (&f32, &f32)| f64::from(g - w).powi(2);
+        difference += got.iter().zip(want).map(off).sum::<f64>();
+        size += want.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
+    }
+    (difference / size).sqrt()
+}
+
+/// Training in bf16 is off by as much as rounding does: a few times what the rounding of the weights alone does to f32, as
+/// activations and gradients are rounded too.
+#[test]
+fn bf16_is_off_by_its_rounding() {
+    for fixture in fixtures_with("gradients.safetensors") {
+        let expected = expected(&fixture);
+        let pass = PassOptions { smoothing: expected.smoothing, ..PassOptions::default() };
+        let rounded = Learner::load(&fixture.folder, &options()[0]).unwrap();
+        for parameter in rounded.parameters().iter().filter(|p| p.shape.len() == 2) {
+            let values = rounded.value(&parameter.name).unwrap();
+            let round = |v: &f32| half::bf16::from_f32(*v).to_f32();
+            rounded
+                .set_value(&parameter.name, &values.iter().map(round).collect::<Vec<_>>())
+                .unwrap();
+        }
+        rounded.learn(&expected.batch, &pass).unwrap();
+        let of_weights = distance(&rounded, &expected.gradients);
+        for options in options() {
+            let options = LoadOptions { format: Format::Bf16, ..options };
+            let learner = Learner::load(&fixture.folder, &options).unwrap();
+            learner.learn(&expected.batch, &pass).unwrap();
+            let off = distance(&learner, &expected.gradients);
+            println!(
+                "{} {}: {off:.1e}, of weights {of_weights:.1e}",
+                fixture.name,
+                label(&options)
+            );
+            assert!(off < 5.0 * of_weights, "{}: {off}, of weights {of_weights}", fixture.name);
+            assert!(off > 1e-4, "{}: nothing was rounded", fixture.name);
+        }
+    }
+}
+
+/// A learner computes and writes as the model does, and lowers its loss.
+#[test]
+fn steps_lower_the_loss_and_change_what_is_computed() {
+    for name in ["t5_v1_1", "gpt2", "bert_sequence_classification"] {
+        let fixture = support::fixture(name);
+        let Expected { batch, .. } = expected(&fixture);
+        for options in options() {
+            let learner = Learner::load(&fixture.folder, &options).unwrap();
+            let first = learner.parameters()[0].name.clone();
+            learner.freeze(|name| name == first);
+            let frozen = learner.value(&first).unwrap();
+            let before = learner.forward(&batch.input).unwrap();
+            let model = fixture.load(&options).forward(&batch.input).unwrap();
+            assert_eq!(before[0].values, model[0].values, "{name} {}", label(&options));
+            let mut losses = Vec::new();
+            for step in 0..8 {
+                let loss = learner.learn(&batch, &PassOptions::default()).unwrap();
+                losses.push(loss.sum / loss.tokens as f64);
+                let settings = AdamW {
+                    rate: 1e-2,
+                    step: step + 1,
+                    gradient_scale: 1.0 / loss.tokens as f32,
+                    ..AdamW::default()
+                };
+                learner.step(&Optimiser::AdamW(settings)).unwrap();
+            }
+            assert!(losses[7] < 0.8 * losses[0], "{name} {}: {losses:?}", label(&options));
+            assert_ne!(before[0].values, learner.forward(&batch.input).unwrap()[0].values);
+            assert_eq!(frozen, learner.value(&first).unwrap());
+        }
+    }
+}
