@@ -5,7 +5,7 @@ mod mutant;
 use mutant::{Fault, Mutant};
 use seq2seq_core::conformance::{
     additive, attention, cache, columns, cross, embed, errors, linear, norm, pool, recurrent,
-    same_bits, sample, sample_k, top_k,
+    same_bits, sample, sample_k, top_k, train,
 };
 use seq2seq_core::reference::Reference;
 
@@ -99,6 +99,31 @@ faults! {
     dropped_unsorted: DroppedUnsorted => sample_k::matches_reference;
     draws_depend_on_the_batch: ChoiceUlpInBatches => sample_k::is_batch_invariant;
     any_temperature: AnyTemperature => errors::are_those_of_the_reference;
+    bf16_back_in_f32: BackInF32 => train::linear::backward_matches_reference;
+    masters_not_packed_again: RepackForgotten => train::linear::packs_again;
+    norms_not_renewed: RepackForgotten => train::norm::backward_matches_reference;
+    result_kept_for_the_sums: ResultKept => train::linear::forward_is_linear;
+    slope_forgotten: SlopeForgotten => train::linear::backward_matches_reference;
+    gradient_replaced: GradientReplaced => train::linear::backward_matches_reference;
+    bias_gradient_forgotten: BiasGradientForgotten => train::linear::backward_matches_reference;
+    other_elements_dropped_on_the_way_back: DropoutElsewhere => train::linear::backward_matches_reference;
+    other_probabilities_dropped: DropoutElsewhere => train::attention::backward_matches_reference;
+    kept_elements_unscaled: KeptUnscaled => train::loss::dropout_matches_reference;
+    ids_counted_once: IdsCountedOnce => train::embed::backward_matches_reference;
+    looked_up_unscaled: LookedUpUnscaled => train::embed::backward_matches_reference;
+    norm_gradient_off: NormGradientOff => train::norm::backward_matches_reference;
+    back_to_what_follows: BackBidirectional => train::attention::backward_matches_reference;
+    rotated_back_unscaled: RotaryScaleForgotten => train::attention::backward_matches_reference;
+    gradients_to_the_first_source: FirstSourceForAll => train::attention::cross_backward_matches_reference;
+    gradients_to_sorted_rows: RowsSorted => train::embed::rows_and_pools_match_reference;
+    gradient_to_the_first_row: LastIsFirst => train::embed::rows_and_pools_match_reference;
+    smoothing_over_others: SmoothingOfOthers => train::loss::matches_reference;
+    ignored_targets_counted: IgnoredCounted => train::loss::matches_reference;
+    steps_from_zero: StepsFromZero => train::optimiser::adamw_matches_reference;
+    gradient_unscaled: GradientUnscaled => train::optimiser::adamw_matches_reference;
+    decay_forgotten: DecayForgotten => train::optimiser::sgd_matches_reference;
+    update_unclipped: UpdateUnclipped => train::optimiser::adafactor_matches_reference;
+    norm_for_squares: NormForSquares => train::optimiser::squares_are_summed;
 }
 
 #[test]

@@ -21,11 +21,10 @@
 //! | `blocks`, `stacks` | the one implementation of every plan, over any backend |
 //! | [`generate`] | decoding as Hugging Face `generate()` does it |
 //! | [`tokenizer`], [`tasks`] | text in, text and labels out |
-//! | [`train`] | a loaded model under training |
 //! | [`mod@inspect`] | a folder on paper |
 //! | [`compare`] | how far each format is from f32 |
 //! | [`mod@convert`] | folders whose weights are in a format already |
-//! | [`train`] | what training is made of besides gradients: data, tokenizers, corruptions, schedules, metrics |
+//! | [`train`] | a loaded model under training; data, tokenizers, corruptions, schedules, metrics |
 //! | `hub` | models by their id on the Hugging Face hub (feature `hub`) |
 //! | [`device`] | the choice of a backend; the only file that names one |
 //!

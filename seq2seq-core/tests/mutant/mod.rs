@@ -1,5 +1,7 @@
 //! The reference with one fault at a time: what the suite must notice.
 
+mod train;
+
 use seq2seq_core::reference::{self, Reference, Tensor};
 use seq2seq_core::*;
 
@@ -77,6 +79,26 @@ pub(crate) enum Fault {
     NoiseInScores,
     MinKeepForgotten,
     DroppedUnsorted,
+    // Training.
+    BackInF32,
+    RepackForgotten,
+    ResultKept,
+    SlopeForgotten,
+    GradientReplaced,
+    BiasGradientForgotten,
+    DropoutElsewhere,
+    KeptUnscaled,
+    IdsCountedOnce,
+    LookedUpUnscaled,
+    NormGradientOff,
+    BackBidirectional,
+    SmoothingOfOthers,
+    IgnoredCounted,
+    StepsFromZero,
+    GradientUnscaled,
+    DecayForgotten,
+    UpdateUnclipped,
+    NormForSquares,
 }
 
 /// The reference with a fault.
