@@ -153,7 +153,7 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
             s.fma(s.mul(near, e), s.splat(0.398_942_3), cumulative)
         }
         Activation::GeluTanh => {
-            const ROOT: f32 = 1.595_769_1;
+            const ROOT: f32 = 1.595_769;
             let square = s.mul(near, near);
             let cube = s.splat(0.044_715 * ROOT);
             let z = s.mul(near, s.fma(square, cube, s.splat(ROOT)));

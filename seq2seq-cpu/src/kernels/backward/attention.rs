@@ -117,7 +117,7 @@ impl Kernel for Unit<'_> {
         let (d, group, keys) = (spec.head_dim, spec.heads / spec.kv_heads, self.keys.len());
         let mut held = Held::new(&self);
         let (span, wide) = (held.span, held.wide);
-        let mut parts = held.parts(d);
+        let parts = held.parts(d);
         let mut scratch = Buffer::<f32>::zeroed(3 * wide + 3 * span);
         let (vectors, lines) = scratch.split_at_mut(3 * wide);
         let (q, rest) = vectors.split_at_mut(wide);
@@ -172,8 +172,8 @@ impl Kernel for Unit<'_> {
                     out.iter_mut().zip(&*ds).for_each(|(out, ds)| *out += ds);
                 }
                 mix(s, &ds[..limit], parts.keys, dq);
-                spread(s, &ds[..limit], q, &mut parts.dk);
-                spread(s, &p[..limit], dy, &mut parts.dv);
+                spread(s, &ds[..limit], q, parts.dk);
+                spread(s, &p[..limit], dy, parts.dv);
                 let out = &mut self.dq.row(position)[of_group * d..(of_group + 1) * d];
                 out.iter_mut().zip(&*dq).for_each(|(out, dq)| *out = dq * spec.scale);
                 if let Some(angles) = call.angles {
