@@ -185,7 +185,8 @@ impl Block<'_> {
             Some(converted) => converted.rows(),
             None => LhsRows::f32(&h[self.direction..], stride),
         };
-        let tiles = plan::tiles(live, kernel.max_rows());
+        let max_rows = kernel.max_rows();
+        let tiles = plan::tiles(live, max_rows);
         let mut sums: [Sums; MAX_GATES] = std::array::from_fn(|_| Sums::new());
         let columns: [Columns<'_>; MAX_GATES] = std::array::from_fn(|gate| {
             let panel = self.block * gates + gate.min(gates - 1);
@@ -196,7 +197,7 @@ impl Block<'_> {
         for tile in 0..tiles {
             let rows = plan::share(live, tiles, tile);
             let lhs = LhsRows { bytes: &lhs.bytes[rows.start * lhs.stride..], ..lhs };
-            let fetch = plan::fetch(tile, tiles, live);
+            let fetch = plan::fetch(tile, tiles, live, max_rows);
             for (gate, sums) in sums.iter_mut().enumerate().take(gates) {
                 let panel = (self.block * gates + gate) * panel_bytes;
                 let weights = &self.layer.data[panel..][..panel_bytes];

@@ -34,7 +34,7 @@ impl Kernel for Row<'_> {
         for (score, j) in scores.iter_mut().zip(source.clone()) {
             *score = score_of(s, v, q, keys.row(j));
         }
-        let inverse = softmax_row(s, &mut scores, len, None);
+        let (inverse, _) = softmax_row(s, &mut scores, len, None);
         let stride = values.stride();
         let rows = &values.values()[source.start * stride..source.end * stride];
         let mut at = 0;

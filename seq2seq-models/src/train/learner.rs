@@ -100,6 +100,12 @@ impl Learner {
             ));
         }
         let plan = families::plan(&checkpoint)?;
+        if plan.recurrent.is_some() {
+            return Err(Error::Input(format!(
+                "models of the family {} cannot be trained yet; those of transformers can",
+                plan.family
+            )));
+        }
         let Learning(learn) = device::learn(&checkpoint, &plan, options)?;
         Ok(Self { checkpoint, plan, learn })
     }

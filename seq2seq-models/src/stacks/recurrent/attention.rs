@@ -48,6 +48,7 @@ impl<B: SeqBackend> Attention<B> {
             scale: 1.0,
             causal: false,
             rotary: None,
+            dropout: 0.0,
         };
         let score = match plan.attention {
             RecurrentAttention::None => return Ok(None),
