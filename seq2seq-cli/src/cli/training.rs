@@ -12,7 +12,7 @@ pub(crate) enum TokenizerCommand {
 
 /// Trains a tokenizer on rows of text and writes tokenizer.json and tokenizer_config.json.
 ///
-/// All kinds begin with <pad>, </s> and <unk> (0, 1, 2) and put </s> behind a text, as T5 does. bpe merges bytes that are
+/// All kinds begin with `<pad>`, `</s>` and `<unk>` (0, 1, 2) and put `</s>` behind a text, as T5 does. bpe merges bytes that are
 /// frequent neighbours; unigram finds the pieces under which words are likeliest, and takes bytes for characters that
 /// the rows do not have; bytes needs no rows: byte b is token b + 3, as in ByT5. The same rows give the same files.
 ///
@@ -29,10 +29,10 @@ pub(crate) struct TokenizerTrainArgs {
     /// The most tokens, special ones included [default: 8000; bytes have 259 and those of --extra-ids and --mask].
     #[arg(long, value_name = "N")]
     pub(crate) vocab_size: Option<usize>,
-    /// Sentinels for span corruption: <extra_id_0> to <extra_id_N-1>.
+    /// Sentinels for span corruption: `<extra_id_0>` to `<extra_id_N-1>`.
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) extra_ids: usize,
-    /// Has a token <mask>, for denoising and masked language models.
+    /// Has a token `<mask>`, for denoising and masked language models.
     #[arg(long)]
     pub(crate) mask: bool,
     /// The folder to be written.

@@ -1,6 +1,6 @@
 //! The definition of every backward, loss and optimiser step, in plain loops.
 //!
-//! The loops are generic over [`Real`]: over f64 they give the values, which are added to a gradient and rounded to f32
+//! The loops are generic over `Real`: over f64 they give the values, which are added to a gradient and rounded to f32
 //! once; over a number that carries its error they give what the conformance suite allows.
 
 pub(crate) mod attention;

@@ -43,14 +43,6 @@ impl Kernel for Row<'_> {
             along[at - wide] += g * ((x[at] - mean) * r);
             shift[at - wide] += g;
         }
-        let fold = |mut lanes: [f32; 16]| {
-            for half in [8, 4, 2, 1] {
-                for i in 0..half {
-                    lanes[i] += lanes[i + half];
-                }
-            }
-            lanes[0]
-        };
         let along = fold(along) / count;
         let shift = if layer { fold(shift) / count } else { 0.0 };
         for (((dx, &x), &dy), &w) in dx.iter_mut().zip(x).zip(dy).zip(weight) {
@@ -60,6 +52,17 @@ impl Kernel for Row<'_> {
         }
         [mean, r]
     }
+}
+
+/// The halves added until one sum is left.
+#[inline(always)]
+fn fold(mut lanes: [f32; 16]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0]
 }
 
 /// Columns `columns` of the gradients of weight and bias, each added to what there is, over all rows in order.
