@@ -89,6 +89,8 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
         let found =
             self.loader.require(&self.join(format_args!("{module}.weight")), &[rows, width])?;
         self.loader.check_finite(&found)?;
+        // The check has brought all of it in; lookups bring back the rows that they read.
+        self.loader.checkpoint.release(&found.name);
         self.loader.taken().tables.insert(found.name.clone());
         if found.first {
             self.loader.taken().table_bytes += found.tensor.bytes().len();
