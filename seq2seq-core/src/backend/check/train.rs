@@ -3,7 +3,7 @@
 use super::{LinearShape, attention, linear};
 use crate::train::{
     AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,
-    NormGradients, Smoothing, Wanted,
+    NormGradients, Second, Smoothing, Wanted,
 };
 use crate::{AttentionSpec, Epilogue, Error, Format, Ragged, Result, Rows};
 
@@ -242,14 +242,42 @@ pub fn cross_entropy(
     Ok(())
 }
 
-/// For a step of an optimiser: all that belongs to a parameter of this shape, and the shape that it must have.
-pub fn step<'a, T: Rows + 'a>(
-    op: &'static str,
-    tensors: impl IntoIterator<Item = (&'a T, [usize; 2])>,
-) -> Result<()> {
-    for (tensor, [rows, width]) in tensors {
-        Error::expect(op, "rows", rows, tensor.rows())?;
-        Error::expect(op, "width", width, tensor.width())?;
+/// What belongs to a parameter, for a step of an optimiser.
+fn step(op: &'static str, tensor: &impl Rows, [rows, width]: [usize; 2]) -> Result<()> {
+    Error::expect(op, "rows", rows, tensor.rows())?;
+    Error::expect(op, "width", width, tensor.width())
+}
+
+/// For [`OptimiserOps::adamw`](crate::train::OptimiserOps::adamw).
+pub fn adamw<T: Rows>(parameter: &T, gradient: &T, moments: &[T; 2]) -> Result<()> {
+    let shape = [parameter.rows(), parameter.width()];
+    let [first, second] = moments;
+    [gradient, first, second].into_iter().try_for_each(|tensor| step("adamw", tensor, shape))
+}
+
+/// For [`OptimiserOps::sgd`](crate::train::OptimiserOps::sgd).
+pub fn sgd<T: Rows>(parameter: &T, gradient: &T, velocity: Option<&T>) -> Result<()> {
+    let shape = [parameter.rows(), parameter.width()];
+    [Some(gradient), velocity]
+        .into_iter()
+        .flatten()
+        .try_for_each(|tensor| step("sgd", tensor, shape))
+}
+
+/// For [`OptimiserOps::adafactor`](crate::train::OptimiserOps::adafactor).
+pub fn adafactor<T: Rows>(parameter: &T, gradient: &T, second: &Second<T>) -> Result<()> {
+    const OP: &str = "adafactor";
+    let [rows, columns] = [parameter.rows(), parameter.width()];
+    step(OP, gradient, [rows, columns])?;
+    match second {
+        Second::Full(held) => step(OP, held, [rows, columns]),
+        Second::Factored(factors) => {
+            step(OP, &factors.rows, [1, rows])?;
+            step(OP, &factors.columns, [1, columns])?;
+            match rows * columns {
+                0 => Err(Error::invalid(OP, "an empty matrix has no factors")),
+                _ => Ok(()),
+            }
+        }
     }
-    Ok(())
 }

@@ -1,9 +1,9 @@
 //! Steps of optimisers: computed in f64 from f32 operands, each result rounded to f32 once.
 
 use super::{Reference, Tensor};
+use crate::Result;
 use crate::backend::check;
 use crate::train::{Adafactor, AdamW, Factors, OptimiserOps, Second, Sgd};
-use crate::{Error, Result};
 
 fn size(x: &Tensor) -> [usize; 2] {
     [x.rows, x.width]
@@ -36,9 +36,8 @@ impl OptimiserOps for Reference {
         gradient: &Tensor,
         moments: &mut [Tensor; 2],
     ) -> Result<()> {
-        let shape = size(parameter);
+        check::adamw(parameter, gradient, moments)?;
         let [first, second] = moments;
-        check::step("adamw", [(gradient, shape), (first, shape), (second, shape)])?;
         let [beta1, beta2] = settings.betas;
         let (rate, step) = (f64::from(settings.rate), settings.step as i32);
         let correct = [1.0 - beta1.powi(step), (1.0 - beta2.powi(step)).sqrt()];
@@ -62,8 +61,7 @@ impl OptimiserOps for Reference {
         velocity: &mut Option<Tensor>,
     ) -> Result<()> {
         let shape = size(parameter);
-        let held = velocity.as_ref().map(|v| (v, shape));
-        check::step("sgd", [(gradient, shape)].into_iter().chain(held))?;
+        check::sgd(parameter, gradient, velocity.as_ref())?;
         let Sgd { rate, momentum, decay, gradient_scale } = *settings;
         let first = velocity.is_none();
         let held = velocity
@@ -84,9 +82,8 @@ impl OptimiserOps for Reference {
         gradient: &Tensor,
         second: &mut Second<Tensor>,
     ) -> Result<()> {
-        const OP: &str = "adafactor";
         let [rows, columns] = size(parameter);
-        check::step(OP, [(gradient, [rows, columns])])?;
+        check::adafactor(parameter, gradient, second)?;
         let scaled = |&g: &f32| f64::from(g) * f64::from(settings.gradient_scale);
         let gradient: Vec<f64> = gradient.values.iter().map(scaled).collect();
         let squares: Vec<f64> =
@@ -94,15 +91,10 @@ impl OptimiserOps for Reference {
         let beta = settings.beta();
         let update: Vec<f64> = match second {
             Second::Full(held) => {
-                check::step(OP, [(&*held, [rows, columns])])?;
                 held.values.iter_mut().zip(&squares).for_each(|(v, s)| average(v, beta, *s));
                 gradient.iter().zip(&held.values).map(|(g, &v)| g / f64::from(v).sqrt()).collect()
             }
             Second::Factored(Factors { rows: by_row, columns: by_column }) => {
-                check::step(OP, [(&*by_row, [1, rows]), (&*by_column, [1, columns])])?;
-                if columns == 0 || rows == 0 {
-                    return Err(Error::invalid(OP, "an empty matrix has no factors"));
-                }
                 for (held, squares) in by_row.values.iter_mut().zip(squares.chunks(columns)) {
                     average(held, beta, squares.iter().sum::<f64>() / columns as f64);
                 }

@@ -7,7 +7,7 @@ use super::{Dot, Element, Layout, Weight};
 use std::arch::{asm, x86_64::*};
 
 /// sum + product. The compiler knows that integers may be added in any order: left to itself it adds the products of four
-/// units first, which takes more registers than there are, and a fifth of the time.
+/// units first, which takes more registers than there are, and an eighth of the time.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add(mut sum: __m256i, product: __m256i) -> __m256i {

@@ -5,7 +5,7 @@ use crate::kernels::backward::sum::Squares;
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::train::{Adafactor, AdamW, Factors, OptimiserOps, Second, Sgd};
-use seq2seq_core::{Error, Result, Rows, backend::check};
+use seq2seq_core::{Result, Rows, backend::check};
 
 /// Σ x², row by row in order.
 fn squares(cpu: &Cpu, x: &Tensor) -> f64 {
@@ -45,10 +45,9 @@ impl OptimiserOps for Cpu {
         gradient: &Tensor,
         moments: &mut [Tensor; 2],
     ) -> Result<()> {
-        let shape = [parameter.rows(), parameter.width()];
+        check::adamw(parameter, gradient, moments)?;
         let [first, second] = moments;
-        check::step("adamw", [(gradient, shape), (first, shape), (second, shape)])?;
-        let (step, width) = (AdamWStep::new(settings), shape[1]);
+        let (step, width) = (AdamWStep::new(settings), parameter.width());
         let rows = |x| Chunks::<f32>::rows(x);
         let parts = (rows(parameter), (rows(first), rows(second)));
         self.threads().each_part(parts, 4 * width, |row, (parameter, (first, second))| {
@@ -67,8 +66,7 @@ impl OptimiserOps for Cpu {
         velocity: &mut Option<Tensor>,
     ) -> Result<()> {
         let shape = [parameter.rows(), parameter.width()];
-        let held = velocity.as_ref().map(|v| (v, shape));
-        check::step("sgd", [(gradient, shape)].into_iter().chain(held))?;
+        check::sgd(parameter, gradient, velocity.as_ref())?;
         let (settings, width) = (*settings, shape[1]);
         // The first velocity is the gradient: what is kept of zeros is nothing.
         let velocity = super::begun(self, velocity, shape);
@@ -88,9 +86,8 @@ impl OptimiserOps for Cpu {
         gradient: &Tensor,
         second: &mut Second<Tensor>,
     ) -> Result<()> {
-        const OP: &str = "adafactor";
         let [rows, columns] = [parameter.rows(), parameter.width()];
-        check::step(OP, [(gradient, [rows, columns])])?;
+        check::adafactor(parameter, gradient, second)?;
         let (beta, scale) = (settings.beta(), f64::from(settings.gradient_scale));
         let least = f64::from(settings.eps[0]);
         let square = |g: f32| {
@@ -101,7 +98,6 @@ impl OptimiserOps for Cpu {
         let chunks = Chunks::<f32>::rows(&mut update);
         match second {
             Second::Full(held) => {
-                check::step(OP, [(&*held, [rows, columns])])?;
                 let parts = (chunks, Chunks::<f32>::rows(held));
                 self.threads().each_part(parts, 8 * columns, |row, (update, held)| {
                     let values = held.iter_mut().zip(update).zip(gradient.row(row));
@@ -112,10 +108,6 @@ impl OptimiserOps for Cpu {
                 });
             }
             Second::Factored(Factors { rows: by_row, columns: by_column }) => {
-                check::step(OP, [(&*by_row, [1, rows]), (&*by_column, [1, columns])])?;
-                if columns == 0 || rows == 0 {
-                    return Err(Error::invalid(OP, "an empty matrix has no factors"));
-                }
                 let mut row_sums = Buffer::<f64>::scratch(rows);
                 let each_row = Chunks::new(&mut row_sums[..], 1);
                 self.threads().each_part(each_row, columns, |row, sum| {
