@@ -38,7 +38,7 @@ pub(crate) struct Engine {
 }
 
 /// What a request asks of a model: one virtual call a request.
-trait Compute: Send + Sync {
+pub(crate) trait Compute: Send + Sync {
     fn describe(&self) -> String;
     fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>>;
     fn forward_with_hidden(&self, request: &Forward) -> Result<Vec<ForwardOutput>>;

@@ -8,6 +8,7 @@ use crate::{
     device::{self, LoadOptions},
     families,
     generate::{self, Sink},
+    model::Compute,
     plan::ModelPlan,
     stacks::Transformer,
 };
@@ -77,18 +78,12 @@ pub struct Learner {
     learn: Box<dyn Learn>,
 }
 
-/// What training asks of a model: one virtual call a pass or a parameter.
-trait Learn: Send + Sync {
-    fn describe(&self) -> String;
+/// What training asks of a model beside what requests do: one virtual call a pass or a parameter.
+trait Learn: Compute {
+    /// The backend below that of training.
+    fn device(&self) -> String;
     fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss>;
     fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss>;
-    fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>>;
-    fn generate(
-        &self,
-        plan: &generate::Plan<'_>,
-        sources: &[Vec<u32>],
-        sink: &mut dyn Sink,
-    ) -> Result<Vec<Vec<Generated>>>;
     fn parameters(&self) -> Vec<ParameterInfo>;
     fn freeze(&self, frozen: &dyn Fn(&str) -> bool);
     fn value(&self, name: &str) -> Result<Vec<f32>>;
@@ -143,7 +138,7 @@ impl Learner {
 
     /// The backend and what it runs on.
     pub fn device(&self) -> String {
-        self.learn.describe()
+        self.learn.device()
     }
 
     /// One pass forward and back: the loss summed over the targets, whose gradient is added to those of the parameters.
@@ -262,7 +257,7 @@ fn unknown(name: &str) -> Error {
 }
 
 impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
-    fn describe(&self) -> String {
+    fn device(&self) -> String {
         self.backend().inner().describe()
     }
 
@@ -284,20 +279,6 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
     fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss> {
         let scores = self.scores(&batch.input)?;
         Ok(self.backend().cross_entropy(&scores, &batch.targets, smoothing)?)
-    }
-
-    fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
-        self.forward(request)
-    }
-
-    fn generate(
-        &self,
-        plan: &generate::Plan<'_>,
-        sources: &[Vec<u32>],
-        sink: &mut dyn Sink,
-    ) -> Result<Vec<Vec<Generated>>> {
-        let mut session = self.session(sources, plan.hypotheses(), plan.capacity())?;
-        generate::run(plan, &mut session, sink)
     }
 
     fn parameters(&self) -> Vec<ParameterInfo> {
