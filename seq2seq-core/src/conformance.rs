@@ -20,6 +20,7 @@ pub mod columns;
 pub mod cross;
 pub mod embed;
 pub mod errors;
+pub mod groups;
 pub mod linear;
 pub mod norm;
 pub mod pool;

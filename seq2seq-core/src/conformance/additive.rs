@@ -1,18 +1,17 @@
 //! Additive attention.
 
+use super::groups::Groups;
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
 use super::{Op, Outcome, Timed, bits, each, host, length, rows_of, width, within};
 use crate::{DType, HostTensor, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
 
-/// Groups of query rows that attend to source sequences.
+/// An attention of groups of query rows to source sequences.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// Length of each source; there is at least one.
-    pub lengths: Vec<usize>,
-    /// Rows of each group; group i attends to source i·7 mod their number.
-    pub groups: Vec<usize>,
+    /// Who attends to what.
+    pub groups: Groups,
     /// A
     pub keys: usize,
     /// M
@@ -39,24 +38,20 @@ impl<B: SeqBackend> Prepared<B> {
 }
 
 impl Case {
-    fn sources(&self) -> Vec<usize> {
-        (0..self.groups.len()).map(|i| i * 7 % self.lengths.len()).collect()
-    }
-
     fn normal(&self, seed: u64, n: usize, width: usize) -> HostTensor {
         host(n, width, &values(Profile::Normal, self.seed + seed, n * width))
     }
 
     fn keys(&self) -> HostTensor {
-        self.normal(1, self.lengths.iter().sum(), self.keys)
+        self.normal(1, self.groups.source_rows().rows(), self.keys)
     }
 
     fn values(&self) -> HostTensor {
-        self.normal(2, self.lengths.iter().sum(), self.width)
+        self.normal(2, self.groups.source_rows().rows(), self.width)
     }
 
     fn q(&self) -> HostTensor {
-        self.normal(3, self.groups.iter().sum(), self.keys)
+        self.normal(3, self.groups.group_rows().rows(), self.keys)
     }
 
     fn v(&self) -> HostTensor {
@@ -65,22 +60,14 @@ impl Case {
         super::values::tensor(DType::F32, vec![self.keys], &v)
     }
 
-    fn source_rows(&self) -> Ragged {
-        Ragged::from_lengths(self.lengths.iter().copied())
-    }
-
-    fn group_rows(&self) -> Ragged {
-        Ragged::from_lengths(self.groups.iter().copied())
-    }
-
     /// The bounds of results and of weights.
     fn bounds(&self) -> (Vec<Approx>, Vec<Approx>) {
         let (q, keys) = (self.q().to_f32(), self.keys().to_f32());
         let (v, values) = (self.v().to_f32(), self.values().to_f32());
         let (mut out, mut all_weights) = (Vec::new(), Vec::new());
         let row = |x: &[f32], n: usize, width: usize| x[n * width..(n + 1) * width].to_vec();
-        for (range, source) in self.group_rows().ranges().zip(self.sources()) {
-            let positions = self.source_rows().range(source);
+        for (range, source) in self.groups.group_rows().ranges().zip(self.groups.sources()) {
+            let positions = self.groups.source_rows().range(source);
             for n in range {
                 let q = row(&q, n, self.keys);
                 let score = |j| {
@@ -119,14 +106,11 @@ impl Op for AdditiveAttend {
     type Case = Case;
 
     fn cases() -> BoxedStrategy<Case> {
-        let lengths = proptest::collection::vec(length(), 1..=4);
-        let group = prop_oneof![1 => Just(0usize), 4 => Just(1usize), 2 => 2..=9usize];
-        let groups = proptest::collection::vec(group, 0..=5);
+        let groups = Groups::some(length(), 5);
         let sharpness = proptest::sample::select(&[1.0f32, 1.0, 0.0, 300.0][..]);
         let width = width().prop_map(|w| w.min(100));
-        (lengths, groups, width.clone(), width, sharpness, 0..1000u64)
-            .prop_map(|(lengths, groups, keys, width, sharpness, seed)| Case {
-                lengths,
+        (groups, width.clone(), width, sharpness, 0..1000u64)
+            .prop_map(|(groups, keys, width, sharpness, seed)| Case {
                 groups,
                 keys,
                 width,
@@ -151,8 +135,7 @@ impl Timed for AdditiveAttend {
     /// One step of decoding, one sentence and 32.
     fn real() -> Vec<(String, Case)> {
         let case = |batch: usize| Case {
-            lengths: vec![32; batch],
-            groups: vec![1; batch],
+            groups: Groups { lengths: vec![32; batch], rows: vec![1; batch] },
             keys: 512,
             width: 512,
             sharpness: 1.0,
@@ -165,10 +148,10 @@ impl Timed for AdditiveAttend {
         let (keys, values) = (backend.upload(&case.keys())?, backend.upload(&case.values())?);
         Ok(Prepared {
             q: backend.upload(&case.q())?,
-            rows: case.group_rows(),
+            rows: case.groups.group_rows(),
             v: backend.additive(&case.v())?,
-            memory: backend.additive_memory(&keys, &values, &case.source_rows())?,
-            sources: case.sources(),
+            memory: backend.additive_memory(&keys, &values, &case.groups.source_rows())?,
+            sources: case.groups.sources(),
         })
     }
 
@@ -196,8 +179,8 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
         let (whole, whole_weights) = AdditiveAttend::both(backend, case)?;
         let v = backend.additive(&case.v())?;
         let mut weights = vec![7.0];
-        for (range, source) in case.group_rows().ranges().zip(case.sources()) {
-            let positions = case.source_rows().range(source);
+        for (range, source) in case.groups.group_rows().ranges().zip(case.groups.sources()) {
+            let positions = case.groups.source_rows().range(source);
             let one = Ragged::from_lengths([positions.len()]);
             let keys = backend.upload(&rows_of(&case.keys(), positions.clone()))?;
             let values = backend.upload(&rows_of(&case.values(), positions))?;

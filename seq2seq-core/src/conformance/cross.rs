@@ -1,5 +1,6 @@
 //! Attention to an encoder's output.
 
+use super::groups::Groups;
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
 use super::{Op, Outcome, Timed, bits, each, host, length, rows_of, within};
@@ -7,13 +8,11 @@ use crate::reference::{self, attention::Query, attention::Seen};
 use crate::{AttentionSpec, CrossAttentionOps, HostTensor, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
 
-/// Groups of query rows that attend to source sequences.
+/// An attention of groups of query rows to source sequences.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// Length of each source; there is at least one.
-    pub lengths: Vec<usize>,
-    /// Rows of each group; group i attends to source i·7 mod their number, so that several share one.
-    pub groups: Vec<usize>,
+    /// Who attends to what.
+    pub groups: Groups,
     /// H
     pub heads: usize,
     /// G
@@ -41,42 +40,35 @@ impl<B: CrossAttentionOps> Prepared<B> {
     }
 }
 
+/// An attention to sources.
+pub(super) fn spec((heads, kv_heads): (usize, usize), head_dim: usize) -> AttentionSpec {
+    AttentionSpec {
+        heads,
+        kv_heads,
+        head_dim,
+        scale: (head_dim as f32).sqrt().recip(),
+        causal: false,
+        rotary: None,
+        dropout: 0.0,
+    }
+}
+
 impl Case {
     /// The attention.
     pub fn spec(&self) -> AttentionSpec {
-        AttentionSpec {
-            heads: self.heads,
-            kv_heads: self.kv_heads,
-            head_dim: self.head_dim,
-            scale: (self.head_dim as f32).sqrt().recip(),
-            causal: false,
-            rotary: None,
-            dropout: 0.0,
-        }
-    }
-
-    fn sources(&self) -> Vec<usize> {
-        (0..self.groups.len()).map(|i| i * 7 % self.lengths.len()).collect()
+        spec((self.heads, self.kv_heads), self.head_dim)
     }
 
     fn kv(&self) -> HostTensor {
-        let (n, width) = (self.lengths.iter().sum(), 2 * self.spec().kv_width());
+        let (n, width) = (self.groups.source_rows().rows(), 2 * self.spec().kv_width());
         host(n, width, &values(Profile::Normal, self.seed, n * width))
     }
 
     fn q(&self) -> HostTensor {
-        let (n, width) = (self.groups.iter().sum(), self.spec().inner());
+        let (n, width) = (self.groups.group_rows().rows(), self.spec().inner());
         let mut q = values(Profile::Normal, self.seed + 1, n * width);
         q.iter_mut().for_each(|v| *v *= self.sharpness);
         host(n, width, &q)
-    }
-
-    fn source_rows(&self) -> Ragged {
-        Ragged::from_lengths(self.lengths.iter().copied())
-    }
-
-    fn group_rows(&self) -> Ragged {
-        Ragged::from_lengths(self.groups.iter().copied())
     }
 
     /// The bounds of results and of weights.
@@ -85,8 +77,8 @@ impl Case {
         let width = spec.kv_width();
         let (q, kv) = (self.q().to_f32(), self.kv().to_f32());
         let (mut out, mut all_weights) = (Vec::new(), Vec::new());
-        for (range, source) in self.group_rows().ranges().zip(self.sources()) {
-            let positions = self.source_rows().range(source);
+        for (range, source) in self.groups.group_rows().ranges().zip(self.groups.sources()) {
+            let positions = self.groups.source_rows().range(source);
             let rows =
                 || kv[positions.start * 2 * width..positions.end * 2 * width].chunks(2 * width);
             let keys: Vec<f32> = rows().flat_map(|r| &r[..width]).copied().collect();
@@ -136,16 +128,13 @@ impl Op for CrossAttend {
 
     fn cases() -> BoxedStrategy<Case> {
         let length = prop_oneof![12 => length(), 1 => Just(301usize)];
-        let lengths = proptest::collection::vec(length, 1..=4);
-        let group = prop_oneof![1 => Just(0usize), 4 => Just(1usize), 2 => 2..=9usize];
-        let groups = proptest::collection::vec(group, 0..=6);
+        let groups = Groups::some(length, 6);
         let heads =
             proptest::sample::select(&[(1usize, 1usize), (2, 2), (3, 1), (4, 2), (5, 5)][..]);
         let head_dim = proptest::sample::select(&[1usize, 7, 8, 10, 12, 15, 16, 33, 64][..]);
         let sharpness = proptest::sample::select(&[1.0f32, 1.0, 0.0, 3000.0][..]);
-        (lengths, groups, heads, head_dim, sharpness, 0..1000u64)
-            .prop_map(|(lengths, groups, (heads, kv_heads), head_dim, sharpness, seed)| Case {
-                lengths,
+        (groups, heads, head_dim, sharpness, 0..1000u64)
+            .prop_map(|(groups, (heads, kv_heads), head_dim, sharpness, seed)| Case {
                 groups,
                 heads,
                 kv_heads,
@@ -171,8 +160,7 @@ impl Timed for CrossAttend {
     /// One step of decoding over a short source and a long one.
     fn real() -> Vec<(String, Case)> {
         let step = |source: usize, beams: usize| Case {
-            lengths: vec![source],
-            groups: vec![1; beams],
+            groups: Groups { lengths: vec![source], rows: vec![1; beams] },
             heads: 12,
             kv_heads: 12,
             head_dim: 64,
@@ -187,9 +175,13 @@ impl Timed for CrossAttend {
         let spec = case.spec();
         Ok(Prepared {
             q: backend.upload(&case.q())?,
-            rows: case.group_rows(),
-            memory: backend.memory(&backend.upload(&case.kv())?, &case.source_rows(), &spec)?,
-            sources: case.sources(),
+            rows: case.groups.group_rows(),
+            memory: backend.memory(
+                &backend.upload(&case.kv())?,
+                &case.groups.source_rows(),
+                &spec,
+            )?,
+            sources: case.groups.sources(),
             spec,
         })
     }
@@ -218,8 +210,8 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
         let (whole, whole_weights) = CrossAttend::both(backend, case)?;
         let mut weights = Vec::new();
         let (spec, q, kv) = (case.spec(), case.q(), case.kv());
-        for (range, source) in case.group_rows().ranges().zip(case.sources()) {
-            let positions = case.source_rows().range(source);
+        for (range, source) in case.groups.group_rows().ranges().zip(case.groups.sources()) {
+            let positions = case.groups.source_rows().range(source);
             let one = Ragged::from_lengths([positions.len()]);
             let kv = backend.upload(&rows_of(&kv, positions))?;
             let memory = backend.memory(&kv, &one, &spec)?;
@@ -246,8 +238,8 @@ pub fn weights_sum_to_one<B: SeqBackend>(backend: &B) -> Outcome {
             Some(7.0) => {}
             _ => return super::fail("what the list of weights held is gone".into()),
         }
-        for (range, source) in case.group_rows().ranges().zip(case.sources()) {
-            let length = case.lengths[source];
+        for (range, source) in case.groups.group_rows().ranges().zip(case.groups.sources()) {
+            let length = case.groups.lengths[source];
             for _ in 0..range.len() * case.heads {
                 let Some(row) = rest.split_off(..length) else {
                     return super::fail(format!("weights end {} short", length - rest.len()));

@@ -1,5 +1,6 @@
 //! Two instances of a backend, such as one with one thread and one with two.
 
+use super::groups::Groups;
 use super::{
     Op, Outcome, Timed, additive, attention, bits, cache, cross, each, embed, linear, norm, pool,
     recurrent, sample, sample_k, top_k,
@@ -46,8 +47,7 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
     let decoding = cache::Case { attention, layers: 2, beams: 5, steps: 6, most: 1 };
     compare::<cache::Decode>(a, b, vec![decoding])?;
     let step = cross::Case {
-        lengths: vec![200, 90],
-        groups: vec![1; 12],
+        groups: Groups { lengths: vec![200, 90], rows: vec![1; 12] },
         heads: 8,
         kv_heads: 8,
         head_dim: 64,
@@ -66,8 +66,7 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
     };
     compare::<recurrent::Recur>(a, b, Format::ALL.map(recur).into())?;
     let step = additive::Case {
-        lengths: vec![200, 90],
-        groups: vec![1; 12],
+        groups: Groups { lengths: vec![200, 90], rows: vec![1; 12] },
         keys: 200,
         width: 300,
         sharpness: 1.0,

@@ -3,7 +3,7 @@
 use super::super::attention::{Case as Forward, Kind};
 use super::super::tolerance::Approx;
 use super::super::values::{Profile, values};
-use super::super::{Outcome, bits, each, fail, host};
+use super::super::{Outcome, bits, cross, each, fail, groups, host};
 use super::{added, begun, dropout, gradient_values};
 use crate::reference::backward::attention::{Groups, attended, crossed};
 use crate::reference::{Reference, real::Real};
@@ -50,6 +50,15 @@ fn cases() -> BoxedStrategy<Case> {
 /// What comes of a case: result, gradient of the input, gradient of the table.
 type Ran<T> = (T, [Gradient<T>; 2]);
 
+/// All of it in a row.
+fn flat<B: TrainBackend>(backend: &B, (y, gradients): Ran<B::Tensor>) -> Result<Vec<f32>> {
+    let mut out = backend.download(&y)?;
+    for gradient in gradients.into_iter().flatten() {
+        out.extend(backend.download(&gradient)?);
+    }
+    Ok(out)
+}
+
 impl Case {
     fn dy(&self) -> Vec<f32> {
         let n: usize = self.forward.lengths.iter().sum();
@@ -80,15 +89,6 @@ impl Case {
         backend.attend_backward(&of, Some(&mut dqkv), wanted)?;
         Ok((y, [dqkv, table]))
     }
-
-    fn flat<B: TrainBackend>(&self, backend: &B) -> Result<Vec<f32>> {
-        let (y, gradients) = self.run(backend)?;
-        let mut out = backend.download(&y)?;
-        for gradient in gradients.into_iter().flatten() {
-            out.extend(backend.download(&gradient)?);
-        }
-        Ok(out)
-    }
 }
 
 /// Gradients lie within their bounds; without dropout the forward has the bits of [`attend`](crate::EncoderOps::attend).
@@ -118,8 +118,7 @@ pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
 /// An attention to a memory and its way back.
 #[derive(Debug, Clone)]
 pub struct CrossCase {
-    lengths: Vec<usize>,
-    groups: Vec<usize>,
+    groups: groups::Groups,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -129,13 +128,12 @@ pub struct CrossCase {
 
 fn cross_cases() -> BoxedStrategy<CrossCase> {
     let lengths = proptest::collection::vec(short(), 1..=3);
-    let groups = proptest::collection::vec(0..=6usize, 0..=4);
+    let rows = proptest::collection::vec(0..=6usize, 0..=4);
     let heads = proptest::sample::select(&HEADS[..]);
     let head_dim = proptest::sample::select(&HEAD_DIMS[..]);
-    (lengths, groups, heads, head_dim, dropout(), 0..1000u64)
-        .prop_map(|(lengths, groups, (heads, kv_heads), head_dim, dropout, seed)| CrossCase {
-            lengths,
-            groups,
+    (lengths, rows, heads, head_dim, dropout(), 0..1000u64)
+        .prop_map(|(lengths, rows, (heads, kv_heads), head_dim, dropout, seed)| CrossCase {
+            groups: groups::Groups { lengths, rows },
             heads,
             kv_heads,
             head_dim,
@@ -147,24 +145,11 @@ fn cross_cases() -> BoxedStrategy<CrossCase> {
 
 impl CrossCase {
     fn spec(&self) -> AttentionSpec {
-        AttentionSpec {
-            heads: self.heads,
-            kv_heads: self.kv_heads,
-            head_dim: self.head_dim,
-            scale: (self.head_dim as f32).sqrt().recip(),
-            causal: false,
-            rotary: None,
-            dropout: 0.0,
-        }
-    }
-
-    /// Several groups share a source.
-    fn sources(&self) -> Vec<usize> {
-        (0..self.groups.len()).map(|i| i * 7 % self.lengths.len()).collect()
+        cross::spec((self.heads, self.kv_heads), self.head_dim)
     }
 
     fn rows(&self) -> [Ragged; 2] {
-        [&self.groups, &self.lengths].map(|n| Ragged::from_lengths(n.iter().copied()))
+        [self.groups.group_rows(), self.groups.source_rows()]
     }
 
     /// Queries, keys and values, gradient of the result.
@@ -185,7 +170,7 @@ impl CrossCase {
         let kv = backend.upload(&host(source_rows.rows(), 2 * spec.kv_width(), &kv))?;
         let dy = backend.upload(&host(rows.rows(), spec.inner(), &dy))?;
         let memory = backend.memory(&kv, &source_rows, &spec)?;
-        let sources = &self.sources();
+        let sources = &self.groups.sources();
         let (y, log_sums) =
             backend.cross_attend_forward(&q, &rows, &memory, sources, &spec, dropout)?;
         let of = CrossBackward {
@@ -206,15 +191,6 @@ impl CrossCase {
         backend.cross_attend_backward(&of, Some(&mut dq), Some(&mut dkv))?;
         Ok((y, [dq, dkv]))
     }
-
-    fn flat<B: TrainBackend>(&self, backend: &B) -> Result<Vec<f32>> {
-        let (y, gradients) = self.run(backend)?;
-        let mut out = backend.download(&y)?;
-        for gradient in gradients.into_iter().flatten() {
-            out.extend(backend.download(&gradient)?);
-        }
-        Ok(out)
-    }
 }
 
 /// Gradients lie within their bounds; without dropout the forward has the bits of
@@ -223,7 +199,7 @@ pub fn cross_backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome
     each(cross_cases(), |case| {
         let ([rows, source_rows], spec) = (case.rows(), case.spec());
         let numbers = case.values().map(|v| Approx::all(&v));
-        let sources = case.sources();
+        let sources = case.groups.sources();
         let groups = Groups { rows: &rows, sources: &sources, source_rows: &source_rows };
         let slices = numbers.each_ref().map(Vec::as_slice);
         let [want_q, want_kv] = crossed(slices, &groups, &spec, case.dropout);
@@ -246,7 +222,7 @@ pub fn cross_backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome
 }
 
 pub(super) fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
-    let within = |case: &Case| bits("attend", &case.flat(a)?, &case.flat(b)?);
+    let within = |case: &Case| bits("attend", &flat(a, case.run(a)?)?, &flat(b, case.run(b)?)?);
     let forward = Forward {
         head_dim: 40,
         causal: true,
@@ -256,10 +232,10 @@ pub(super) fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome
     };
     within(&Case { forward, dropout: None })?;
     each(cases(), within)?;
-    let across = |case: &CrossCase| bits("cross_attend", &case.flat(a)?, &case.flat(b)?);
+    let across =
+        |case: &CrossCase| bits("cross_attend", &flat(a, case.run(a)?)?, &flat(b, case.run(b)?)?);
     across(&CrossCase {
-        lengths: vec![60, 90],
-        groups: vec![20, 40],
+        groups: groups::Groups { lengths: vec![60, 90], rows: vec![20, 40] },
         heads: 8,
         kv_heads: 8,
         head_dim: 64,

@@ -1,0 +1,41 @@
+//! Groups of query rows that attend to source sequences.
+
+use crate::Ragged;
+use proptest::prelude::*;
+
+/// Their lengths.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    /// Length of each source; there is at least one.
+    pub lengths: Vec<usize>,
+    /// Rows of each group; group i attends to source i·7 mod their number, so that several share one.
+    pub rows: Vec<usize>,
+}
+
+impl Groups {
+    /// One to four sources of `length`, and at most `most` groups, of one row mostly, as those of a decoding are.
+    pub(super) fn some(
+        length: impl Strategy<Value = usize>,
+        most: usize,
+    ) -> impl Strategy<Value = Self> {
+        let lengths = proptest::collection::vec(length, 1..=4);
+        let group = prop_oneof![1 => Just(0usize), 4 => Just(1usize), 2 => 2..=9usize];
+        let rows = proptest::collection::vec(group, 0..=most);
+        (lengths, rows).prop_map(|(lengths, rows)| Self { lengths, rows })
+    }
+
+    /// The source of each group.
+    pub(super) fn sources(&self) -> Vec<usize> {
+        (0..self.rows.len()).map(|i| i * 7 % self.lengths.len()).collect()
+    }
+
+    /// How positions divide into sources.
+    pub(super) fn source_rows(&self) -> Ragged {
+        Ragged::from_lengths(self.lengths.iter().copied())
+    }
+
+    /// How query rows divide into groups.
+    pub(super) fn group_rows(&self) -> Ragged {
+        Ragged::from_lengths(self.rows.iter().copied())
+    }
+}
