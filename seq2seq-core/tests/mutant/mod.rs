@@ -478,7 +478,7 @@ impl DecoderOps for Mutant {
 
 impl Mutant {
     /// An attention to sources, with the faults of all of them; `attend` appends the weights.
-    fn to_sources(
+    fn attend_sources(
         &self,
         sources: &[usize],
         weights: Option<&mut Vec<f32>>,
@@ -517,7 +517,7 @@ impl CrossAttentionOps for Mutant {
         spec: &AttentionSpec,
         weights: Option<&mut Vec<f32>>,
     ) -> Result<Tensor> {
-        self.to_sources(sources, weights, |sources, weights| {
+        self.attend_sources(sources, weights, |sources, weights| {
             Reference.cross_attend(q, rows, memory, sources, spec, Some(weights))
         })
     }

@@ -127,7 +127,7 @@ impl RecurrentOps for Mutant {
         sources: &[usize],
         weights: Option<&mut Vec<f32>>,
     ) -> Result<Tensor> {
-        self.to_sources(sources, weights, |sources, weights| {
+        self.attend_sources(sources, weights, |sources, weights| {
             Reference.additive_attend(q, rows, v, memory, sources, Some(weights))
         })
     }
