@@ -157,7 +157,16 @@ impl<B: TrainBackend> Autodiff<B> {
     /// # Errors
     /// Those of the steps, and of packing: an update may have made a weight infinite.
     pub fn step(&self, optimiser: &Optimiser) -> Result<()> {
-        self.parameters().step(&self.inner, optimiser)?;
+        self.step_each(|_| *optimiser)
+    }
+
+    /// As [`step`](Self::step), each parameter by the optimiser that is chosen for it; one for all steps, as it keeps a
+    /// state of its own.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step), and for [`Optimiser::Muon`] on what is no matrix.
+    pub fn step_each(&self, choose: impl FnMut(&Parameter<B>) -> Optimiser) -> Result<()> {
+        self.parameters().step(&self.inner, choose)?;
         self.refresh()
     }
 

@@ -25,7 +25,7 @@ mod optimiser;
 
 pub use dropout::Dropout;
 pub use loss::{Loss, Smoothing};
-pub use optimiser::{Adafactor, AdamW, Factors, OptimiserOps, Second, Sgd};
+pub use optimiser::{Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd};
 
 use crate::{Activation, AttentionSpec, Format, Lookup, Pool, Ragged, Result, SeqBackend};
 

@@ -123,6 +123,10 @@ faults! {
     gradient_unscaled: GradientUnscaled => train::optimiser::adamw_matches_reference;
     decay_forgotten: DecayForgotten => train::optimiser::sgd_matches_reference;
     update_unclipped: UpdateUnclipped => train::optimiser::adafactor_matches_reference;
+    one_iteration_less: OneIterationLess => train::muon::matches_reference;
+    update_of_the_momentum: UpdateOfTheMomentum => train::muon::matches_reference;
+    update_unscaled: UpdateUnscaled => train::muon::matches_reference;
+    orthogonalised_in_f32: Bf16AsF32 => train::muon::matches_reference;
     norm_for_squares: NormForSquares => train::optimiser::squares_are_summed;
 }
 

@@ -151,6 +151,19 @@ def optimisers():
         show(name, p.detach())
 
 
+def muon():
+    """As `optimisers`, tall and wide. PyTorch multiplies in bf16; here in f64, to compare more than three digits."""
+    torch.bfloat16, bf16 = torch.float64, torch.bfloat16
+    for name, shape in [("MUON", (2, 3)), ("MUON_TALL", (3, 2))]:
+        p = wave(1, *shape).requires_grad_()
+        optimiser = torch.optim.Muon([p], lr=0.1, momentum=0.7, weight_decay=0.03, adjust_lr_fn="match_rms_adamw")
+        for seed in [2, 3, 4]:
+            p.grad = wave(seed, *shape)
+            optimiser.step()
+        show(name, p.detach())
+    torch.bfloat16 = bf16
+
+
 torch.set_num_threads(1)
 print("//! Written by `reference.py`.\n")
 with torch.no_grad():
@@ -163,3 +176,4 @@ with torch.no_grad():
     warps()
     rules()
 optimisers()
+muon()

@@ -8,7 +8,7 @@
 mod values;
 
 use seq2seq_core::reference::{self, Reference, Tensor};
-use seq2seq_core::train::{Adafactor, AdamW, Factors, OptimiserOps, Second, Sgd};
+use seq2seq_core::train::{Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd};
 use seq2seq_core::*;
 
 /// 2 sin(0.7 i + seed)
@@ -251,6 +251,14 @@ fn optimisers() {
     let mut velocity = None;
     let p = stepped([2, 3], |_, p, g| Reference.sgd(&settings, p, g, &mut velocity));
     downloaded(values::SGD, &p);
+
+    let settings =
+        Muon { rate: 0.1, momentum: 0.7, decay: 0.03, gradient_scale: 2.0, ..Muon::default() };
+    for (shape, want) in [([2, 3], values::MUON), ([3, 2], values::MUON_TALL)] {
+        let mut momentum = zeros(shape[0], shape[1]);
+        let p = stepped(shape, |_, p, g| Reference.muon(&settings, p, g, &mut momentum));
+        downloaded(want, &p);
+    }
 
     let base = Adafactor { rate: 0.02, gradient_scale: 2.0, ..Adafactor::default() };
     let decayed = Adafactor { decay: 0.03, ..base };

@@ -1,6 +1,6 @@
 //! Masters, their gradients, and the state of optimisers.
 
-use crate::train::{Adafactor, AdamW, Factors, Gradient, Second, Sgd, TrainBackend};
+use crate::train::{Adafactor, AdamW, Factors, Gradient, Muon, Second, Sgd, TrainBackend};
 use crate::{DType, Error, HostTensor, Result, Rows};
 use std::{collections::HashMap, sync::Arc};
 
@@ -23,6 +23,7 @@ enum State<T> {
     AdamW([T; 2]),
     Sgd(Option<T>),
     Adafactor(Second<T>),
+    Muon(T),
 }
 
 /// One step of an optimiser.
@@ -32,6 +33,7 @@ pub enum Optimiser {
     AdamW(AdamW),
     Sgd(Sgd),
     Adafactor(Adafactor),
+    Muon(Muon),
 }
 
 /// Which parameter.
@@ -141,6 +143,18 @@ impl<B: TrainBackend> Parameter<B> {
                 let settings = Adafactor { decay: decay(settings.decay), ..*settings };
                 inner.adafactor(&settings, &mut self.value, &gradient, second)
             }
+            Optimiser::Muon(settings) => {
+                if self.shape.len() < 2 {
+                    let reason = format!("'{}' is no matrix; step it by AdamW", self.name());
+                    return Err(Error::invalid("muon", reason));
+                }
+                if !matches!(self.state, State::Muon(_)) {
+                    self.state = State::Muon(inner.zeros(rows, columns)?);
+                }
+                let State::Muon(momentum) = &mut self.state else { return Ok(()) };
+                let settings = Muon { decay: decay(settings.decay), ..*settings };
+                inner.muon(&settings, &mut self.value, &gradient, momentum)
+            }
         }
     }
 
@@ -154,6 +168,7 @@ impl<B: TrainBackend> Parameter<B> {
             State::Adafactor(Second::Factored(f)) => {
                 vec![("rows", &f.rows), ("columns", &f.columns)]
             }
+            State::Muon(momentum) => vec![("momentum", momentum)],
         }
     }
 
@@ -174,6 +189,7 @@ impl<B: TrainBackend> Parameter<B> {
                 _ => State::None,
             },
             "velocity" => State::Sgd(take("velocity")),
+            "momentum" => take("momentum").map_or(State::None, State::Muon),
             "second" => take("second").map_or(State::None, |s| State::Adafactor(Second::Full(s))),
             "columns, rows" => match (take("rows"), take("columns")) {
                 (Some(rows), Some(columns)) => {
@@ -221,8 +237,15 @@ impl<B: TrainBackend> Parameters<B> {
         self.all.iter_mut().for_each(|p| p.gradient = None);
     }
 
-    pub(super) fn step(&mut self, inner: &B, optimiser: &Optimiser) -> Result<()> {
-        self.all.iter_mut().try_for_each(|p| p.step(inner, optimiser))
+    pub(super) fn step(
+        &mut self,
+        inner: &B,
+        mut optimiser: impl FnMut(&Parameter<B>) -> Optimiser,
+    ) -> Result<()> {
+        self.all.iter_mut().filter(|p| p.gradient.is_some()).try_for_each(|p| {
+            let optimiser = optimiser(p);
+            p.step(inner, &optimiser)
+        })
     }
 
     /// The parameter of a tensor; one without a name is a constant of its own.

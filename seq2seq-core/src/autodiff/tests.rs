@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::reference::{self, Reference};
-use crate::train::{AdamW, OptimiserOps, Sgd};
+use crate::train::{AdamW, Muon, OptimiserOps, Sgd};
 use crate::{
     AttentionSpec, Backend, DecoderOps, EncoderOps, Epilogue, Format, HostTensor, LinearSpec,
     Lookup, Ragged, Rows, ScoreOrder,
@@ -224,12 +224,16 @@ fn the_state_of_an_optimiser_can_be_taken_and_put_back() {
         Optimiser::AdamW(AdamW::default()),
         Optimiser::Sgd(Sgd { rate: 0.1, momentum: 0.9, decay: 0.1, gradient_scale: 1.0 }),
         Optimiser::Adafactor(Default::default()),
+        Optimiser::Muon(Default::default()),
     ];
     for optimiser in optimisers {
         let (whole, broken) = (Toy::new(), Toy::new());
+        let vector = Optimiser::AdamW(AdamW::default());
+        let chosen = |p: &Parameter<_>| if p.shape().len() > 1 { optimiser } else { vector };
+        let step = |toy: &Toy| toy.b.step_each(chosen).unwrap();
         for toy in [&whole, &broken] {
             toy.pass(0, 0.0);
-            toy.b.step(&optimiser).unwrap();
+            step(toy);
         }
         // Every state through the host, into other tensors.
         for parameter in broken.b.parameters().iter_mut() {
@@ -246,7 +250,7 @@ fn the_state_of_an_optimiser_can_be_taken_and_put_back() {
         }
         for toy in [&whole, &broken] {
             toy.pass(1, 0.0);
-            toy.b.step(&optimiser).unwrap();
+            step(toy);
         }
         let value =
             |toy: &Toy| Reference.download(toy.b.parameters().get("w").unwrap().value()).unwrap();
@@ -256,4 +260,43 @@ fn the_state_of_an_optimiser_can_be_taken_and_put_back() {
             Reference.download(Toy::new().b.parameters().get("w").unwrap().value()).unwrap()
         );
     }
+}
+
+#[test]
+fn each_parameter_has_the_step_of_its_optimiser() {
+    let settings = Sgd { rate: 0.1, momentum: 0.5, decay: 0.0, gradient_scale: 1.0 };
+    let value = |toy: &Toy, name| {
+        Reference.download(toy.b.parameters().get(name).unwrap().value()).unwrap()
+    };
+    let stepped = |choose: &dyn Fn(&Parameter<Reference>) -> Optimiser| {
+        let toy = Toy::new();
+        for step in 0..2 {
+            toy.pass(step, 0.0);
+            toy.b.step_each(choose).unwrap();
+        }
+        toy
+    };
+    let muon = |p: &Parameter<Reference>| match p.name() {
+        "w" => Optimiser::Muon(Muon::default()),
+        _ => Optimiser::Sgd(settings),
+    };
+    let [one, other] = [stepped(&muon), stepped(&|_| Optimiser::Sgd(settings))];
+    assert_ne!(value(&one, "w"), value(&other, "w"));
+    let names = |toy: &Toy, name| {
+        let parameters = toy.b.parameters();
+        parameters.get(name).unwrap().state().iter().map(|s| s.0).collect::<Vec<_>>()
+    };
+    assert_eq!((names(&one, "w"), names(&one, "b")), (vec!["momentum"], vec!["velocity"]));
+    // All in one matrix: the root mean square of the update is nearly what Moonlight says.
+    let update = |toy: &Toy| {
+        let before = value(&Toy::new(), "w");
+        let squares = before.iter().zip(value(toy, "w")).map(|(a, b)| f64::from(a - b).powi(2));
+        (squares.sum::<f64>() / before.len() as f64).sqrt()
+    };
+    let size = update(&one) / f64::from(Muon::default().rate);
+    assert!((0.2..0.6).contains(&size), "two updates of {size}");
+
+    one.pass(2, 0.0);
+    let error = one.b.step(&Optimiser::Muon(Muon::default())).unwrap_err();
+    assert!(error.to_string().contains("'b' is no matrix"), "{error}");
 }

@@ -8,6 +8,7 @@ pub mod embed;
 pub mod errors;
 pub mod linear;
 pub mod loss;
+pub mod muon;
 pub mod norm;
 pub mod optimiser;
 mod real;
@@ -78,7 +79,8 @@ pub fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
     embed::same_bits(a, b)?;
     attention::same_bits(a, b)?;
     loss::same_bits(a, b)?;
-    optimiser::same_bits(a, b)
+    optimiser::same_bits(a, b)?;
+    muon::same_bits(a, b)
 }
 
 /// Runs every check of the suite as a `#[test]` of its own, as [`conformance_suite`](crate::conformance_suite) does;
@@ -100,6 +102,7 @@ macro_rules! training_suite {
             adamw_matches_reference: optimiser::adamw_matches_reference,
             sgd_matches_reference: optimiser::sgd_matches_reference,
             adafactor_matches_reference: optimiser::adafactor_matches_reference,
+            muon_matches_reference: muon::matches_reference,
             squares_are_summed: optimiser::squares_are_summed,
             training_errors_are_those_of_the_reference: errors::are_those_of_the_reference,
         }

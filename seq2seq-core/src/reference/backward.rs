@@ -7,6 +7,7 @@ pub(crate) mod attention;
 pub(crate) mod embed;
 pub(crate) mod linear;
 pub(crate) mod loss;
+pub(crate) mod muon;
 pub(crate) mod norm;
 mod optimiser;
 pub(crate) mod pool;

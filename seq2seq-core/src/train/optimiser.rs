@@ -1,6 +1,6 @@
 //! The steps of the optimisers.
 
-use crate::{Backend, Result};
+use crate::{Backend, Format, Result};
 
 /// AdamW (Loshchilov and Hutter 2019) as in PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,6 +113,50 @@ pub enum Second<T> {
     Full(T),
 }
 
+/// Muon (Jordan et al. 2024), for matrices: momentum with Nesterov's step, of which the nearest orthogonal matrix is taken,
+/// roughly, by steps of Newton and Schulz; as large as an update of AdamW (Liu et al. 2025, Moonlight).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Muon {
+    /// The learning rate of this step.
+    pub rate: f32,
+    /// μ
+    pub momentum: f32,
+    /// The parameter is multiplied by 1 - rate · decay first.
+    pub decay: f32,
+    /// Steps of Newton and Schulz.
+    pub iterations: u32,
+    /// What matrices are multiplied in: [`Format::F32`], or [`Format::Bf16`], of which both factors of a product are rounded.
+    pub format: Format,
+    /// Multiplies the gradient.
+    pub gradient_scale: f32,
+}
+
+impl Default for Muon {
+    /// PyTorch's numbers, but for the decay, which is 0.
+    fn default() -> Self {
+        Self {
+            rate: 1e-3,
+            momentum: 0.95,
+            decay: 0.0,
+            iterations: 5,
+            format: Format::F32,
+            gradient_scale: 1.0,
+        }
+    }
+}
+
+impl Muon {
+    /// a, b, c: an iteration takes each singular value s to a s + b s³ + c s⁵.
+    pub const COEFFICIENTS: [f64; 3] = [3.4445, -4.775, 2.0315];
+    /// The least norm that a matrix is divided by.
+    pub const EPS: f64 = 1e-7;
+
+    /// What an orthogonal matrix is multiplied by, beside the rate: the root mean square of the update is 0.2.
+    pub fn scale(rows: usize, columns: usize) -> f64 {
+        0.2 * (rows.max(columns) as f64).sqrt()
+    }
+}
+
 /// Steps of optimisers on one parameter, a tensor `[rows, columns]`. State begins as zeros and is changed in place.
 ///
 /// Fails where shapes differ. Numbers that are not finite are for the caller to find beforehand
@@ -155,5 +199,16 @@ pub trait OptimiserOps: Backend {
         parameter: &mut Self::Tensor,
         gradient: &Self::Tensor,
         second: &mut Second<Self::Tensor>,
+    ) -> Result<()>;
+
+    /// With g the scaled gradient: m = μ m + (1 - μ) g and u = μ m + (1 - μ) g. Then X = u / max(|u|, [`Muon::EPS`]), with
+    /// its longer side along a row, and `iterations` times A = X Xᵀ, X = a X + (b A + c A A) X;
+    /// p = p - rate decay p - rate [`scale`](Muon::scale) X.
+    fn muon(
+        &self,
+        settings: &Muon,
+        parameter: &mut Self::Tensor,
+        gradient: &Self::Tensor,
+        momentum: &mut Self::Tensor,
     ) -> Result<()>;
 }

@@ -99,6 +99,9 @@ pub(crate) enum Fault {
     GradientUnscaled,
     DecayForgotten,
     UpdateUnclipped,
+    OneIterationLess,
+    UpdateOfTheMomentum,
+    UpdateUnscaled,
     NormForSquares,
 }
 

@@ -71,6 +71,41 @@ impl OptimiserOps for Mutant {
         }
         Reference.adafactor(&settings, parameter, gradient, second)
     }
+
+    fn muon(
+        &self,
+        settings: &Muon,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        momentum: &mut Tensor,
+    ) -> Result<()> {
+        let mut settings = *settings;
+        match self.0 {
+            Fault::OneIterationLess => settings.iterations -= 1,
+            Fault::UpdateOfTheMomentum => {
+                // Without Nesterov's step: as if the gradient of this step had been the momentum.
+                let held = settings.momentum;
+                let mut average = Reference.download(momentum)?;
+                let scaled = Reference.download(gradient)?;
+                for (m, g) in average.iter_mut().zip(scaled) {
+                    *m = held * *m + (1.0 - held) * g * settings.gradient_scale;
+                }
+                let shape = vec![momentum.rows(), momentum.width()];
+                *momentum = Reference.upload(&HostTensor::from_f32(shape, &average)?)?;
+                let settings = Muon { gradient_scale: 1.0, ..settings };
+                let gradient = changed(momentum, |_| ())?;
+                return Reference.muon(&settings, parameter, &gradient, momentum);
+            }
+            Fault::UpdateUnscaled => {
+                settings.decay *= settings.rate;
+                settings.rate /= Muon::scale(parameter.rows(), parameter.width()) as f32;
+                settings.decay /= settings.rate;
+            }
+            Fault::Bf16AsF32 => settings.format = Format::F32,
+            _ => {}
+        }
+        Reference.muon(&settings, parameter, gradient, momentum)
+    }
 }
 
 impl TrainBackend for Mutant {

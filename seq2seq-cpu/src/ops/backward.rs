@@ -4,6 +4,7 @@ mod attention;
 mod embed;
 pub(crate) mod linear;
 mod loss;
+mod muon;
 mod norm;
 mod optimiser;
 

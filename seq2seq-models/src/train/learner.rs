@@ -91,7 +91,7 @@ trait Learn: Compute {
     fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>>;
     fn gradient_norm(&self) -> Result<f64>;
     fn clear_gradients(&self);
-    fn step(&self, optimiser: &Optimiser) -> Result<()>;
+    fn step_each(&self, choose: &dyn Fn(&ParameterInfo) -> Optimiser) -> Result<()>;
 }
 
 impl Learner {
@@ -230,7 +230,15 @@ impl Learner {
     /// # Errors
     /// Where a weight becomes infinite.
     pub fn step(&self, optimiser: &Optimiser) -> Result<()> {
-        self.learn.step(optimiser)
+        self.step_each(|_| *optimiser)
+    }
+
+    /// As [`step`](Self::step), each parameter by the optimiser that is chosen for it, which is one for all steps.
+    ///
+    /// # Errors
+    /// Where a weight becomes infinite, and for [`Optimiser::Muon`] on what is no matrix.
+    pub fn step_each(&self, choose: impl Fn(&ParameterInfo) -> Optimiser) -> Result<()> {
+        self.learn.step_each(&choose)
     }
 }
 
@@ -282,11 +290,6 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
     }
 
     fn parameters(&self) -> Vec<ParameterInfo> {
-        let info = |p: &Parameter<B>| ParameterInfo {
-            name: p.name().into(),
-            shape: p.shape().to_vec(),
-            frozen: p.is_frozen(),
-        };
         self.backend().parameters().iter().map(info).collect()
     }
 
@@ -329,9 +332,13 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
         self.backend().parameters().clear_gradients();
     }
 
-    fn step(&self, optimiser: &Optimiser) -> Result<()> {
-        Ok(self.backend().step(optimiser)?)
+    fn step_each(&self, choose: &dyn Fn(&ParameterInfo) -> Optimiser) -> Result<()> {
+        Ok(self.backend().step_each(|p| choose(&info(p)))?)
     }
+}
+
+fn info<B: TrainBackend>(p: &Parameter<B>) -> ParameterInfo {
+    ParameterInfo { name: p.name().into(), shape: p.shape().to_vec(), frozen: p.is_frozen() }
 }
 
 fn download<B: TrainBackend>(b: &Autodiff<B>, x: &B::Tensor) -> Result<Vec<f32>> {

@@ -3,7 +3,7 @@
 use super::{LinearShape, attention, linear};
 use crate::train::{
     AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,
-    NormGradients, Second, Smoothing, Wanted,
+    Muon, NormGradients, Second, Smoothing, Wanted,
 };
 use crate::{AttentionSpec, Epilogue, Error, Format, Ragged, Result, Rows};
 
@@ -280,4 +280,11 @@ pub fn adafactor<T: Rows>(parameter: &T, gradient: &T, second: &Second<T>) -> Re
             }
         }
     }
+}
+
+/// For [`OptimiserOps::muon`](crate::train::OptimiserOps::muon).
+pub fn muon<T: Rows>(settings: &Muon, parameter: &T, gradient: &T, momentum: &T) -> Result<()> {
+    train_format(settings.format)?;
+    let shape = [parameter.rows(), parameter.width()];
+    [gradient, momentum].into_iter().try_for_each(|tensor| step("muon", tensor, shape))
 }

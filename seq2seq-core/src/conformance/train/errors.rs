@@ -4,7 +4,7 @@ use super::super::{Outcome, fail, host};
 use crate::reference::Reference;
 use crate::train::{
     Adafactor, AdamW, AttendBackward, Dropout, LinearBackward, LinearGradients, Looked, MasterPart,
-    Masters, NormGradients, Second, Sgd, Smoothing, TrainBackend, TrainEpilogue,
+    Masters, Muon, NormGradients, Second, Sgd, Smoothing, TrainBackend, TrainEpilogue,
 };
 use crate::{AttentionSpec, Error, Format, NormKind, NormSpec, Pool, Ragged, Result};
 
@@ -143,5 +143,9 @@ fn steps<B: TrainBackend>(b: &B, calls: &mut Calls) -> Result<()> {
     let mut second = Second::Full(tensor(b, 3, 2)?);
     let adafactor = Adafactor::default();
     calls.push(("a second moment", b.adafactor(&adafactor, &mut p, &logits, &mut second).err()));
+    let (muon, mut wide) = (Muon::default(), tensor(b, 2, 4)?);
+    calls.push(("a momentum", b.muon(&muon, &mut p, &logits, &mut wide).err()));
+    let (muon, mut momentum) = (Muon { format: Format::Int8, ..muon }, tensor(b, 2, 3)?);
+    calls.push(("products in int8", b.muon(&muon, &mut p, &logits, &mut momentum).err()));
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Steps of optimisers: computed in f64 from f32 operands, each result rounded to f32 once.
 
-use super::{Reference, Tensor};
-use crate::Result;
+use super::{Reference, Tensor, muon::update};
 use crate::backend::check;
-use crate::train::{Adafactor, AdamW, Factors, OptimiserOps, Second, Sgd};
+use crate::reference::real::Real;
+use crate::train::{Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd};
+use crate::{Format, Result};
 
 fn size(x: &Tensor) -> [usize; 2] {
     [x.rows, x.width]
@@ -120,6 +121,32 @@ impl OptimiserOps for Reference {
         for (p, u) in parameter.values.iter_mut().zip(update) {
             let kept = f64::from(*p) * (1.0 - rate * f64::from(settings.decay));
             *p = (kept - rate * u / clip) as f32;
+        }
+        Ok(())
+    }
+
+    fn muon(
+        &self,
+        settings: &Muon,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        momentum: &mut Tensor,
+    ) -> Result<()> {
+        check::muon(settings, parameter, gradient, momentum)?;
+        let [rows, columns] = size(parameter);
+        let (kept, rate) = (f64::from(settings.momentum), f64::from(settings.rate));
+        let mut u = Vec::with_capacity(rows * columns);
+        for (held, &g) in momentum.values.iter_mut().zip(&gradient.values) {
+            let g = f64::from(g) * f64::from(settings.gradient_scale);
+            average(held, kept, g);
+            u.push(kept * f64::from(*held) + (1.0 - kept) * g);
+        }
+        let bf16 = settings.format == Format::Bf16;
+        let update = update::<f64>(&u, [rows, columns], settings.iterations, bf16);
+        let scale = rate * Muon::scale(rows, columns);
+        for (p, u) in parameter.values.iter_mut().zip(update) {
+            let left = f64::from(*p) * (1.0 - rate * f64::from(settings.decay));
+            *p = (left - scale * u.value()) as f32;
         }
         Ok(())
     }

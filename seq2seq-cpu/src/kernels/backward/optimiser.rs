@@ -81,3 +81,27 @@ impl Kernel for SgdRow<'_> {
         }
     }
 }
+
+/// Muon's momentum: held = momentum · held + rest · g, and `update` is momentum · held + rest · g once more.
+pub(crate) struct MomentumRow<'a> {
+    /// μ, 1 - μ
+    pub(crate) shares: [f32; 2],
+    pub(crate) scale: f32,
+    pub(crate) gradient: &'a [f32],
+    pub(crate) held: &'a mut [f32],
+    pub(crate) update: &'a mut [f32],
+}
+
+impl Kernel for MomentumRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { shares: [kept, rest], scale, gradient, held, update } = self;
+        for ((&g, m), u) in gradient.iter().zip(held).zip(update) {
+            let g = rest * (g * scale);
+            *m = kept * *m + g;
+            *u = kept * *m + g;
+        }
+    }
+}

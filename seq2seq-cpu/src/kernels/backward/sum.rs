@@ -21,6 +21,24 @@ impl Kernel for AddScaled<'_> {
     }
 }
 
+/// out = kept · out + factor · x
+pub(crate) struct Mix<'a> {
+    pub(crate) out: &'a mut [f32],
+    pub(crate) kept: f32,
+    pub(crate) x: &'a [f32],
+    pub(crate) factor: f32,
+}
+
+impl Kernel for Mix<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { out, kept, x, factor } = self;
+        out.iter_mut().zip(x).for_each(|(out, x)| *out = kept * *out + factor * x);
+    }
+}
+
 /// out += the sum of columns `columns` over all rows, from the first to the last.
 pub(crate) struct ColumnSums<'a> {
     pub(crate) x: &'a Tensor,

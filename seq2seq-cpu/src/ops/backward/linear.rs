@@ -78,9 +78,9 @@ impl RowSource for Stacked<'_> {
 }
 
 /// Columns of a tensor.
-struct Columns<'a> {
-    x: &'a Tensor,
-    columns: Range<usize>,
+pub(super) struct Columns<'a> {
+    pub(super) x: &'a Tensor,
+    pub(super) columns: Range<usize>,
 }
 
 impl RowSource for Columns<'_> {
@@ -100,7 +100,7 @@ impl RowSource for Columns<'_> {
 }
 
 /// Columns as rows.
-fn turned(cpu: &Cpu, x: &Tensor, columns: Range<usize>) -> Tensor {
+pub(super) fn turned(cpu: &Cpu, x: &Tensor, columns: Range<usize>) -> Tensor {
     const ROWS: usize = 16;
     let mut out = Tensor::scratch(columns.len(), x.rows());
     let (stride, rows) = (out.stride(), x.rows());

@@ -4,11 +4,11 @@ use crate::kernels::backward::optimiser::{AdamWRow, AdamWStep, SgdRow};
 use crate::kernels::backward::sum::Squares;
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
-use seq2seq_core::train::{Adafactor, AdamW, Factors, OptimiserOps, Second, Sgd};
+use seq2seq_core::train::{Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd};
 use seq2seq_core::{Result, Rows, backend::check};
 
 /// Σ x², row by row in order.
-fn squares(cpu: &Cpu, x: &Tensor) -> f64 {
+pub(super) fn squares(cpu: &Cpu, x: &Tensor) -> f64 {
     let mut sums = Buffer::<f64>::scratch(x.rows());
     cpu.threads().each_part(Chunks::new(&mut sums[..], 1), x.width(), |row, sum| {
         sum[0] = dispatch(cpu.isa(), Squares(x.row(row)));
@@ -150,5 +150,15 @@ impl OptimiserOps for Cpu {
             values.for_each(|(p, u)| *p = *p * kept - factor * u);
         });
         Ok(())
+    }
+
+    fn muon(
+        &self,
+        settings: &Muon,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        momentum: &mut Tensor,
+    ) -> Result<()> {
+        super::muon::step(self, settings, parameter, gradient, momentum)
     }
 }
