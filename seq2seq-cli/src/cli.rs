@@ -4,7 +4,7 @@ mod decoding;
 mod training;
 
 pub(crate) use decoding::DecodingArgs;
-pub(crate) use training::{ScoreArgs, TokenizerCommand, TokenizerTrainArgs};
+pub(crate) use training::{ScoreArgs, TokenizerCommand, TokenizerTrainArgs, TrainArgs};
 
 use clap::{Args, Parser, Subcommand};
 use seq2seq_core::Format;
@@ -19,6 +19,7 @@ Examples:
   seq2seq embed --model sentence-transformers/all-MiniLM-L6-v2 'a sentence' 'another'
   seq2seq inspect --model DIR
   seq2seq convert --model DIR --output DIR --format int8
+  seq2seq train --train rows.tsv --valid valid.tsv --family t5 --output DIR
   seq2seq tokenizer train --input rows.tsv --kind bpe --vocab-size 8000 --output DIR
   seq2seq score --hypotheses out.jsonl --references rows.tsv
 
@@ -81,6 +82,7 @@ pub(crate) enum Command {
     FillMask(FillMaskArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),
+    Train(Box<TrainArgs>),
     #[command(subcommand)]
     Tokenizer(TokenizerCommand),
     Score(ScoreArgs),

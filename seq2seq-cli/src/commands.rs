@@ -9,6 +9,7 @@ mod progress;
 mod score;
 mod tasks;
 mod tokenizer;
+mod train;
 
 use crate::{
     cli::{Cli, Command, TokenizerCommand},
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::run(&global, &args),
         Command::Convert(args) => convert::run(&global, &args),
         Command::Tokenizer(TokenizerCommand::Train(args)) => tokenizer::train(&args),
+        Command::Train(args) => train::run(&global, &args),
         Command::Score(args) => score::run(&args),
         Command::Bench(args) => bench::run(&global, &args),
     }

@@ -18,7 +18,7 @@ pub(crate) fn files(global: &Global) -> Result<Files> {
 }
 
 /// A folder, or what the hub has under this id.
-fn named(name: &str) -> Result<Files> {
+pub(crate) fn named(name: &str) -> Result<Files> {
     if Path::new(name).exists() {
         return Ok(Files::folder(name)?);
     }

@@ -1,10 +1,15 @@
-//! `seq2seq tokenizer train` and `seq2seq score`.
+//! `seq2seq train`, `seq2seq tokenizer train` and `seq2seq score`.
 
 mod support;
 
 use serde_json::{Value, json};
-use std::{fs, path::Path};
-use support::{fixture, fixture_json, run};
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use support::{command, fixture, fixture_json, run};
 
 fn path(path: &Path) -> String {
     path.to_str().unwrap().into()
@@ -118,4 +123,92 @@ fn several_references_and_what_is_wrong_with_them() {
     let empty = write("empty", "");
     let error = run(["score", "--hypotheses", &empty, "--references", &empty]).error(2);
     assert!(error.contains("no hypotheses"), "{error}");
+}
+
+/// Rows, and a config.toml of a small training on them.
+fn training(folder: &Path, steps: u32) -> String {
+    let rows: String = (0..40).map(|i| format!("a{i}\t{i}a\n")).collect();
+    fs::write(folder.join("rows.tsv"), rows).unwrap();
+    let config = format!(
+        "train = {rows:?}\nvalid = {rows:?}\nfamily = 't5'\nsteps = {steps}\nsave_every = 1\nthreads = 1\n\
+         architecture = {{ d_model = 16, d_kv = 8, d_ff = 16, num_heads = 2, num_layers = 1 }}\n\
+         data = {{ batch_tokens = 100 }}\nevaluation = {{ generate = 2, every = 20 }}\n",
+        rows = path(&folder.join("rows.tsv"))
+    );
+    let file = folder.join("config.toml");
+    fs::write(&file, config).unwrap();
+    path(&file)
+}
+
+#[test]
+fn a_model_is_trained_and_generates() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 30);
+    let output = path(&folder.path().join("out"));
+    let said = run(["train", &config, "--output", &output, "--set", "log_every=5"]).ok();
+    assert!(said.contains("evaluated at step 20: loss") && said.contains("30 steps in"), "{said}");
+    assert!(said.contains("best after step"), "{said}");
+    let trained = Path::new(&output).join("training");
+    let svg = fs::read_to_string(trained.join("curves.svg")).unwrap();
+    assert!(svg.contains("loss, evaluated") && svg.contains("exact_match"));
+    run(["generate", "--model", &output, "a1"]).ok();
+    let again = run(["train", &config, "--output", &output]).error(2);
+    assert!(again.contains("--resume"), "{again}");
+}
+
+#[test]
+fn a_training_that_is_killed_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 200);
+    let whole = folder.path().join("whole");
+    run(["train", &config, "--output", &path(&whole)]).ok();
+    let killed = folder.path().join("killed");
+    let args = ["train", &config, "--resume", "--output", &path(&killed)].map(String::from);
+    let mut kills = 0;
+    for wait in [30, 60, 90, 120] {
+        let mut child = command().args(&args).stdout(Stdio::null()).spawn().unwrap();
+        let log = killed.join("training/checkpoint.safetensors");
+        let (begin, before) = (Instant::now(), modified(&log));
+        // Some time after it has got further.
+        while modified(&log) == before && begin.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        kills += usize::from(!child.wait().unwrap().success());
+    }
+    assert!(kills > 0, "it was never killed");
+    run(&args).ok();
+    for name in ["model.safetensors", "config.json"] {
+        assert!(
+            fs::read(whole.join(name)).unwrap() == fs::read(killed.join(name)).unwrap(),
+            "{name}"
+        );
+    }
+    let names = |folder: &Path| {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&whole), names(&killed));
+}
+
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
+    fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+#[test]
+fn trainings_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 10);
+    let output = path(&folder.path().join("out"));
+    let error =
+        |more: &[&str]| run(["train", &config, "--output", &output].iter().chain(more)).error(2);
+    assert!(error(&["--set", "optimiser.rat=1"]).contains("'rate' may be meant"));
+    assert!(error(&["--family", "bert"]).contains("t5, bart, gpt2, rnn"));
+    assert!(error(&["--format", "int8"]).contains("f32 or bf16"));
+    assert!(error(&["--train", "/nonexistent.tsv"]).contains("/nonexistent.tsv"));
+    assert!(error(&["--set", "architecture.d_model='wide'"]).contains("'d_model'"));
+    assert!(!Path::new(&output).exists());
 }

@@ -4,12 +4,13 @@ mod files;
 mod finite;
 mod formats;
 mod loader;
-mod mapping;
+pub(crate) mod mapping;
 mod names;
-mod safetensors;
+pub(crate) mod safetensors;
 mod scope;
 pub(crate) mod stored;
 mod tensors;
+pub(crate) mod writer;
 
 pub use files::Files;
 pub use formats::{ModuleFormat, layer_format};
@@ -17,6 +18,6 @@ pub use scope::Presence;
 pub use tensors::Checkpoint;
 
 pub(crate) use formats::Formats;
-pub(crate) use loader::{Loader, Taken, TakenLinear};
+pub(crate) use loader::{Loader, Missing, Taken, TakenLinear};
 pub(crate) use names::NameTable;
 pub(crate) use scope::{OutputShape, Part, Scope};

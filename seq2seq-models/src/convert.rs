@@ -7,14 +7,13 @@ mod encode;
 
 use crate::{
     Error, Files, LoadOptions, Result,
-    checkpoint::{Checkpoint, Formats, Loader, TakenLinear, stored},
+    checkpoint::{Checkpoint, Formats, Loader, TakenLinear, stored, writer},
     families,
     inspect::blank::Blank,
     new_folder::NewFolder,
     stacks,
 };
-use encode::{Entry, type_name};
-use serde_json::{Map, Value, json};
+use encode::Entry;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -51,7 +50,7 @@ pub fn convert(files: &Files, options: &LoadOptions, output: &Path) -> Result<Co
     }
     let folder = NewFolder::at(output)?;
     let entries = entries(&checkpoint, &formats)?;
-    let carried = carried(files)?;
+    let carried = files.carried()?;
     for name in &carried {
         let gone = || Error::io(files.path(name), ErrorKind::NotFound.into());
         folder.write(name, files.read(name)?.ok_or_else(gone)?)?;
@@ -59,19 +58,6 @@ pub fn convert(files: &Files, options: &LoadOptions, output: &Path) -> Result<Co
     let bytes = write(&checkpoint, &formats, &entries, &folder.path().join(WEIGHTS), output)?;
     folder.finish()?;
     Ok(Converted { bytes, files: carried })
-}
-
-/// The files beside the weights that belong to a model: configuration, tokenizer, and the modules of
-/// sentence-transformers.
-fn carried(files: &Files) -> Result<Vec<String>> {
-    const ENDS: [&str; 5] = [".json", ".txt", ".model", ".spm", ".jinja"];
-    let is = |name: &String| {
-        ENDS.iter().any(|end| name.ends_with(end))
-            // A list of the old weights' files.
-            && !name.ends_with(".index.json")
-            && (!name.contains('/') || name.ends_with("/config.json"))
-    };
-    Ok(files.names()?.into_iter().filter(is).collect())
 }
 
 /// What the file will hold, the widest elements first, so that all are aligned.
@@ -107,7 +93,9 @@ fn entries(checkpoint: &Checkpoint, formats: &Formats) -> Result<Vec<Entry>> {
             entries.extend(made);
         }
     }
-    entries.sort_by(|a, b| b.dtype.size().cmp(&a.dtype.size()).then_with(|| a.name.cmp(&b.name)));
+    entries.sort_by(|a, b| {
+        b.tensor.dtype.size().cmp(&a.tensor.dtype.size()).then_with(|| a.name().cmp(b.name()))
+    });
     Ok(entries)
 }
 
@@ -119,34 +107,30 @@ fn write(
     path: &Path,
     output: &Path,
 ) -> Result<u64> {
-    let header = header(formats, entries);
+    let header = writer::header(&stored::metadata(formats), entries.iter().map(|e| &e.tensor));
     let data: usize = entries.iter().map(Entry::bytes).sum();
     let failed = |e| Error::io(output.join(WEIGHTS), e);
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-    file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
-    file.write_all(header.as_bytes()).map_err(failed)?;
-    let begin = 8 + header.len();
-    let starts: BTreeMap<&str, usize> = entries
-        .iter()
-        .zip(starts(entries))
-        .map(|(e, start)| (&e.name[..], begin + start))
-        .collect();
+    file.write_all(&header).map_err(failed)?;
+    let begin = header.len();
+    let starts: BTreeMap<&str, usize> =
+        entries.iter().zip(starts(entries)).map(|(e, start)| (e.name(), begin + start)).collect();
     for entry in entries {
         if entry.content == encode::Content::Scales {
             continue;
         }
-        file.seek(SeekFrom::Start(starts[&entry.name[..]] as u64)).map_err(failed)?;
+        file.seek(SeekFrom::Start(starts[entry.name()] as u64)).map_err(failed)?;
         let scales = entry.write(checkpoint, |bytes| file.write_all(bytes).map_err(failed))?;
         // They lie among wider entries, elsewhere.
         if !scales.is_empty() {
-            let start = starts[&stored::scale_name(&entry.name)[..]];
+            let start = starts[&stored::scale_name(entry.name())[..]];
             file.seek(SeekFrom::Start(start as u64)).map_err(failed)?;
             file.write_all(&scales).map_err(failed)?;
         }
     }
     let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
     file.sync_all().map_err(failed)?;
-    Ok((8 + header.len() + data) as u64)
+    Ok((header.len() + data) as u64)
 }
 
 /// Where the data of each entry begin behind the header.
@@ -156,20 +140,4 @@ fn starts(entries: &[Entry]) -> impl Iterator<Item = usize> {
         *end += entry.bytes();
         Some(start)
     })
-}
-
-/// The header of a safetensors file: what each tensor is and where it lies, filled up to a multiple of 8 bytes.
-fn header(formats: &Formats, entries: &[Entry]) -> String {
-    let mut fields = Map::new();
-    fields.insert("__metadata__".into(), json!(stored::metadata(formats)));
-    for (entry, start) in entries.iter().zip(starts(entries)) {
-        let value = json!({
-            "dtype": type_name(entry.dtype), "shape": entry.shape,
-            "data_offsets": [start, start + entry.bytes()],
-        });
-        fields.insert(entry.name.clone(), value);
-    }
-    let mut header = Value::Object(fields).to_string();
-    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
-    header
 }

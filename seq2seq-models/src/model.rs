@@ -229,18 +229,7 @@ impl Model {
 
     /// What planning a generation must know of this model. Fails for models that do not write.
     pub fn context(&self) -> Result<Context<'static>> {
-        let plan = self.plan();
-        if !plan.generates() {
-            let family = plan.family;
-            let reason = format!("this {family} model has no head for writing; it cannot generate");
-            return Err(Error::Input(reason));
-        }
-        Ok(Context {
-            encoder_decoder: plan.is_encoder_decoder(),
-            vocab: plan.output_vocab(),
-            max_position_embeddings: self.max_positions(),
-            token_bytes: None,
-        })
+        context(self.plan(), self.config())
     }
 
     /// The family that `model_type` names.
@@ -270,10 +259,7 @@ impl Model {
 
     /// The length of text that config.json gives; `None` where it gives none, as T5 has no bound.
     pub fn max_positions(&self) -> Option<usize> {
-        let named = ["max_position_embeddings", "n_positions"];
-        let given = named.iter().find_map(|key| self.config().get(key)?.as_u64());
-        let table = || self.plan().last_stack().and_then(|s| s.max_positions());
-        given.and_then(|n| usize::try_from(n).ok()).or_else(table)
+        max_positions(self.plan(), self.config())
     }
 
     /// Elements of all weights, shared ones once.
@@ -308,6 +294,29 @@ impl std::fmt::Debug for Model {
         let root = self.files().root().display();
         write!(f, "Model({} from {root} on {} in {})", self.family(), self.device(), self.format())
     }
+}
+
+/// What planning a generation must know of a model. Fails for models that do not write.
+pub(crate) fn context(plan: &ModelPlan, config: &Value) -> Result<Context<'static>> {
+    if !plan.generates() {
+        let family = plan.family;
+        let reason = format!("this {family} model has no head for writing; it cannot generate");
+        return Err(Error::Input(reason));
+    }
+    Ok(Context {
+        encoder_decoder: plan.is_encoder_decoder(),
+        vocab: plan.output_vocab(),
+        max_position_embeddings: max_positions(plan, config),
+        token_bytes: None,
+    })
+}
+
+/// The length of text that a model was made for, where it has a bound.
+pub(crate) fn max_positions(plan: &ModelPlan, config: &Value) -> Option<usize> {
+    let named = ["max_position_embeddings", "n_positions"];
+    let given = named.iter().find_map(|key| config.get(key)?.as_u64());
+    let table = || plan.last_stack().and_then(|s| s.max_positions());
+    given.and_then(|n| usize::try_from(n).ok()).or_else(table)
 }
 
 /// The decoding settings of a checkpoint's files.

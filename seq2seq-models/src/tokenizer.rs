@@ -220,6 +220,16 @@ impl Tokenizer {
         self.id_of(self.config.unk_token.as_ref(), &["[UNK]", "<unk>"])
     }
 
+    /// The id of the token that ends a text.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.id_of(self.config.eos_token.as_ref(), &["</s>", "<|endoftext|>", "[SEP]"])
+    }
+
+    /// The id of the token that begins a text; `None` where tokenizer_config.json names none.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.id_of(self.config.bos_token.as_ref(), &[])
+    }
+
     /// The id of the token that stands for the whole sequence.
     pub fn cls_id(&self) -> Option<u32> {
         self.id_of(self.config.cls_token.as_ref(), &["[CLS]", "<s>"])

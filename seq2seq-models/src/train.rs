@@ -9,14 +9,32 @@
 //! | [`schedule`] | the learning rate from step to step |
 //! | [`metrics`] | how good generated text is against references |
 //! | [`random`] | numbers that can be taken up again at any point |
+//! | [`settings`] | what a training is told |
+//! | `new_model.rs` | [`NewModel`]: models that nobody has trained yet |
+//! | [`trainer`] | [`Trainer`]: from settings to a folder that serves |
+//! | `checkpoint.rs` | a training as a file, from which it goes on |
 
+mod average;
+mod checkpoint;
 pub mod data;
 pub mod denoise;
+mod evaluation;
 mod learner;
+mod log;
 pub mod metrics;
+mod new_model;
+pub mod objective;
 pub mod random;
+mod save;
 pub mod schedule;
+pub mod settings;
 pub mod tokenizers;
+pub mod trainer;
 
+pub use evaluation::{Evaluation, Sample};
 pub(crate) use learner::Learning;
-pub use learner::{Batch, Learner, ParameterInfo, PassOptions};
+pub use learner::{Batch, Learner, OptimiserTensor, ParameterInfo, PassOptions};
+pub use log::StepReport;
+pub use new_model::NewModel;
+pub use settings::{SavedType, Settings};
+pub use trainer::{Observer, Trainer};

@@ -2,7 +2,55 @@
 
 use clap::{Args, Subcommand};
 use seq2seq_models::train::{metrics::Metric, tokenizers::Kind};
-use std::path::PathBuf;
+use std::{num::NonZeroU64, path::PathBuf};
+
+/// Trains a model: a new one of a family, or further the one that --model names.
+///
+/// Rows are `source<TAB>target`, or JSON lines with "source" and "target" or with "text". The output folder is a model as
+/// any other: `seq2seq generate --model DIR` runs it. It holds the best model by the rows of --valid; without them, the
+/// last one. Its folder `training` holds config.toml (all settings), metrics.jsonl, curves.svg and the checkpoint from
+/// which --resume goes on, to the bits of a training that was never stopped.
+///
+/// Everything else is in a config.toml, whose keys `--set` sets too: architecture (keys of config.json), tokenizer (kind,
+/// vocab_size, folder), data (objective, batch_tokens, max_source, max_target), optimiser (kind, rate, decay, clip,
+/// accumulate, smoothing), parameters (names, rate, frozen), schedule (decay, warmup), average, evaluation (every,
+/// generate, metrics, best, patience), save_as. docs/training.md has them all.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Settings; the options of this command and --set lie over them.
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Rows to learn from; several files after one another.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) train: Vec<PathBuf>,
+    /// Rows to be measured by.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) valid: Vec<PathBuf>,
+    /// The folder to be written.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// A new model of this family, some five million weights unless `architecture` says otherwise.
+    #[arg(long, value_name = "t5|bart|gpt2|rnn")]
+    pub(crate) family: Option<String>,
+    /// Steps [default: 1000].
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<NonZeroU64>,
+    /// Minutes spent in steps, in place of --steps.
+    #[arg(long, value_name = "M", conflicts_with = "steps")]
+    pub(crate) minutes: Option<f64>,
+    /// Steps between checkpoints [default: as many as between evaluations, a tenth of all].
+    #[arg(long, value_name = "N")]
+    pub(crate) save_every: Option<NonZeroU64>,
+    /// What everything random hangs on [default: 1].
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// Goes on with the training in the output folder, if there is one.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Sets a key of config.toml, such as optimiser.rate=1e-3. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
 
 /// Makes tokenizers.
 #[derive(Debug, Subcommand)]

@@ -79,6 +79,19 @@ impl Files {
         Ok(names)
     }
 
+    /// The files beside the weights that belong to a model: configuration, tokenizer, and the modules of
+    /// sentence-transformers.
+    pub(crate) fn carried(&self) -> Result<Vec<String>> {
+        const ENDS: [&str; 5] = [".json", ".txt", ".model", ".spm", ".jinja"];
+        let is = |name: &String| {
+            ENDS.iter().any(|end| name.ends_with(end))
+                // A list of the old weights' files.
+                && !name.ends_with(".index.json")
+                && (!name.contains('/') || name.ends_with("/config.json"))
+        };
+        Ok(self.names()?.into_iter().filter(is).collect())
+    }
+
     /// The bytes of a file, copied; `None` where there is no such file.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         if let Some(files) = &self.embedded {

@@ -43,6 +43,21 @@ pub(crate) struct Taken {
     pub(crate) tables: BTreeSet<String>,
     /// Linear layers, in the order in which they were packed; a table that also serves as the output layer is one too.
     pub(crate) linears: Vec<TakenLinear>,
+    /// What was looked for and is not there, while problems are collected.
+    pub(crate) missing: Vec<Missing>,
+}
+
+/// A tensor that was looked for and is not there.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    /// Our path.
+    pub(crate) path: String,
+    /// Every name under which it would have been found, the preferred first.
+    pub(crate) names: Vec<String>,
+    /// The shape that it is to have.
+    pub(crate) shape: Vec<usize>,
+    /// Whether the model needs it.
+    pub(crate) required: bool,
 }
 
 /// A linear layer.
@@ -191,12 +206,16 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// The tensor at our path; `None` where the checkpoint has it under none of its names.
     pub(super) fn find(&self, path: &str, shape: &[usize]) -> Result<Option<Found>> {
-        self.tolerate(self.look_up(path, shape), || Ok(None))
+        let found = self.tolerate(self.look_up(path, shape), || Ok(None))?;
+        if found.is_none() {
+            self.note_missing(path, shape, false);
+        }
+        Ok(found)
     }
 
     /// The tensor at our path, which must be there.
     pub(super) fn require(&self, path: &str, shape: &[usize]) -> Result<Found> {
-        self.or_missing(path, self.look_up(path, shape))
+        self.or_missing(path, shape, self.look_up(path, shape))
     }
 
     /// The matrix of a linear layer that is packed in `format`, at our path, which must be there. `shape` is that of
@@ -217,15 +236,31 @@ impl<'a, B: Backend> Loader<'a, B> {
             let groups = matches!(found.tensor.quantisation(), Some(Quantisation::Groups { .. }));
             Found { transposed: transposed && !groups, ..found }
         };
-        self.or_missing(path, found).map(lies)
+        self.or_missing(path, &shape, found).map(lies)
     }
 
-    fn or_missing(&self, path: &str, found: Result<Option<Found>>) -> Result<Found> {
+    fn or_missing(
+        &self,
+        path: &str,
+        shape: &[usize],
+        found: Result<Option<Found>>,
+    ) -> Result<Found> {
+        if let Ok(None) = found {
+            self.note_missing(path, shape, true);
+        }
         let found = found.and_then(|t| t.ok_or_else(|| self.missing(path)));
         self.tolerate(found, || {
             let tensor = HostTensor::from_f32(vec![0], &[])?;
             Ok(Found { tensor, name: path.into(), first: false, transposed: false })
         })
+    }
+
+    fn note_missing(&self, path: &str, shape: &[usize], required: bool) {
+        if self.collects() {
+            let (path, names) = (path.to_owned(), self.names.candidates(path));
+            let shape = shape.to_vec();
+            self.taken().missing.push(Missing { path, names, shape, required });
+        }
     }
 
     /// Fails, naming the tensor, where an element is NaN or infinite.

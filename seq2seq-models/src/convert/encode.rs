@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    checkpoint::{Checkpoint, stored},
+    checkpoint::{Checkpoint, stored, writer::TensorInfo},
 };
 use half::bf16;
 use seq2seq_core::{
@@ -15,9 +15,7 @@ use std::{iter::StepBy, ops::Range};
 /// One tensor of the file to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) dtype: DType,
-    pub(super) shape: Vec<usize>,
+    pub(super) tensor: TensorInfo,
     pub(super) content: Content,
     /// The tensor that it is made from.
     pub(super) source: String,
@@ -37,9 +35,14 @@ pub(super) enum Content {
 }
 
 impl Entry {
+    /// Its name in the file.
+    pub(super) fn name(&self) -> &str {
+        &self.tensor.name
+    }
+
     /// Bytes of the entry.
     pub(super) fn bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.size()
+        self.tensor.bytes()
     }
 
     /// The entries of a matrix of a linear layer under `name`.
@@ -62,13 +65,12 @@ impl Entry {
         };
         let source = source.to_owned();
         let scales = matrix.scales().map(|(dtype, shape)| Self {
-            name: stored::scale_name(&name),
-            dtype,
-            shape,
+            tensor: TensorInfo { name: stored::scale_name(&name), dtype, shape },
             content: Content::Scales,
             source: source.clone(),
         });
-        let values = Self { name, dtype, shape: matrix.stored_shape().to_vec(), content, source };
+        let shape = matrix.stored_shape().to_vec();
+        let values = Self { tensor: TensorInfo { name, dtype, shape }, content, source };
         Ok(std::iter::once(values).chain(scales).collect())
     }
 
@@ -77,7 +79,8 @@ impl Entry {
         let tensor = tensor(checkpoint, name)?;
         let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
         let (name, source) = (name.to_owned(), name.to_owned());
-        Ok(Self { name, dtype, shape, content: Content::Same, source })
+        let tensor = TensorInfo { name, dtype, shape };
+        Ok(Self { tensor, content: Content::Same, source })
     }
 
     /// Hands the bytes that stand in the file to `write`, bit by bit. Gives those of the scales that belong to them, which
@@ -181,12 +184,6 @@ fn channels(
         each(places, &channel)?;
     }
     Ok(())
-}
-
-/// The name of an element type in safetensors.
-pub(super) fn type_name(dtype: DType) -> String {
-    // Ours are named as theirs.
-    format!("{dtype:?}")
 }
 
 fn tensor(checkpoint: &Checkpoint, name: &str) -> Result<HostTensor> {

@@ -12,6 +12,8 @@ pub(super) struct TokenizerConfig {
     pub(super) pad_token: Option<TokenName>,
     pub(super) unk_token: Option<TokenName>,
     pub(super) cls_token: Option<TokenName>,
+    pub(super) bos_token: Option<TokenName>,
+    pub(super) eos_token: Option<TokenName>,
 }
 
 /// A token by its text, or with attributes that `tokenizer.json` repeats.
@@ -41,6 +43,8 @@ impl TokenizerConfig {
         self.pad_token = self.pad_token.take().or(other.pad_token);
         self.unk_token = self.unk_token.take().or(other.unk_token);
         self.cls_token = self.cls_token.take().or(other.cls_token);
+        self.bos_token = self.bos_token.take().or(other.bos_token);
+        self.eos_token = self.eos_token.take().or(other.eos_token);
     }
 
     pub(super) fn max_length(&self) -> Option<usize> {

@@ -11,6 +11,7 @@ mod encode;
 mod line;
 mod permutation;
 
-pub use batcher::{Batch, BatchOptions, Batcher, Order, Position};
+pub use batcher::{Batch, BatchOptions, Batcher, Order, Position, Sequences};
+pub(crate) use corpus::fnv;
 pub use corpus::{Corpus, Row, RowKind};
 pub use encode::{Example, Overlong, RowEncoder};

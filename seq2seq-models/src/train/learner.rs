@@ -8,7 +8,7 @@ use crate::{
     device::{self, LoadOptions},
     families,
     generate::{self, Sink},
-    model::Compute,
+    model::{self, Compute},
     plan::ModelPlan,
     stacks::Transformer,
 };
@@ -50,6 +50,17 @@ pub struct ParameterInfo {
     pub frozen: bool,
 }
 
+/// A tensor that an optimiser keeps of a parameter, on paper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptimiserTensor {
+    /// The parameter.
+    pub parameter: String,
+    /// Which of those of the parameter, such as `first` and `second` of AdamW.
+    pub name: String,
+    /// Rows and columns.
+    pub shape: [usize; 2],
+}
+
 /// A model under training, on its backend. One pass at a time.
 ///
 /// ```no_run
@@ -87,7 +98,13 @@ trait Learn: Compute {
     fn parameters(&self) -> Vec<ParameterInfo>;
     fn freeze(&self, frozen: &dyn Fn(&str) -> bool);
     fn value(&self, name: &str) -> Result<Vec<f32>>;
-    fn set_value(&self, name: &str, values: &[f32]) -> Result<()>;
+    fn set_values(&self, values: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>>) -> Result<()>;
+    fn optimiser_tensors(&self) -> Vec<OptimiserTensor>;
+    fn optimiser_value(&self, tensor: &OptimiserTensor) -> Result<Vec<f32>>;
+    fn restore_optimiser(
+        &self,
+        values: &mut dyn FnMut(&str) -> Result<Vec<(OptimiserTensor, Vec<f32>)>>,
+    ) -> Result<()>;
     fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>>;
     fn gradient_norm(&self) -> Result<f64>;
     fn clear_gradients(&self);
@@ -129,6 +146,34 @@ impl Learner {
     /// The model as a description.
     pub fn plan(&self) -> &ModelPlan {
         &self.plan
+    }
+
+    /// `config.json` as it stands.
+    pub fn config(&self) -> &serde_json::Value {
+        self.checkpoint.config()
+    }
+
+    /// What planning a generation must know of this model. Fails for models that do not write.
+    ///
+    /// # Errors
+    /// For models without a head for writing.
+    pub fn context(&self) -> Result<generate::Context<'static>> {
+        model::context(&self.plan, self.config())
+    }
+
+    /// The length of text that the model was made for, where it has a bound.
+    pub fn max_positions(&self) -> Option<usize> {
+        model::max_positions(&self.plan, self.config())
+    }
+
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The bytes of a tensor of the checkpoint that is not trained.
+    pub(crate) fn constant(&self, name: &str) -> Result<Vec<u8>> {
+        let tensor = self.checkpoint.tensor(name)?.ok_or_else(|| unknown(name))?;
+        Ok(tensor.bytes().to_vec())
     }
 
     /// The files beside the weights.
@@ -201,7 +246,49 @@ impl Learner {
     /// # Errors
     /// For a name that no parameter has, another number of values, and values that are not finite.
     pub fn set_value(&self, name: &str, values: &[f32]) -> Result<()> {
-        self.learn.set_value(name, values)
+        let mut known = false;
+        self.set_values(|parameter| {
+            known |= parameter == name;
+            Ok((parameter == name).then(|| values.to_vec()))
+        })?;
+        if known { Ok(()) } else { Err(unknown(name)) }
+    }
+
+    /// Gives parameters other values: each for which `values`, asked by its name, has some. Weights are packed once, at the
+    /// end.
+    ///
+    /// # Errors
+    /// For another number of values, values that are not finite, and what `values` fails with; some parameters may
+    /// have their new values then.
+    pub fn set_values(
+        &self,
+        mut values: impl FnMut(&str) -> Result<Option<Vec<f32>>>,
+    ) -> Result<()> {
+        self.learn.set_values(&mut values)
+    }
+
+    /// What the optimisers keep, parameter after parameter. Nothing before the first step.
+    pub fn optimiser_tensors(&self) -> Vec<OptimiserTensor> {
+        self.learn.optimiser_tensors()
+    }
+
+    /// The values of one of [`optimiser_tensors`](Self::optimiser_tensors).
+    ///
+    /// # Errors
+    /// For a tensor that is not kept.
+    pub fn optimiser_value(&self, tensor: &OptimiserTensor) -> Result<Vec<f32>> {
+        self.learn.optimiser_value(tensor)
+    }
+
+    /// Takes back what optimisers had kept: `values` gives all tensors of the parameter of a name.
+    ///
+    /// # Errors
+    /// For tensors that no optimiser keeps, or of other shapes, and what `values` fails with.
+    pub fn restore_optimiser(
+        &self,
+        mut values: impl FnMut(&str) -> Result<Vec<(OptimiserTensor, Vec<f32>)>>,
+    ) -> Result<()> {
+        self.learn.restore_optimiser(&mut values)
     }
 
     /// The sum of a parameter's gradients since the last step; `None` where there were none.
@@ -302,19 +389,61 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
         download(self.backend(), parameters.get(name).ok_or_else(|| unknown(name))?.value())
     }
 
-    fn set_value(&self, name: &str, values: &[f32]) -> Result<()> {
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return Err(Error::Input(format!("'{name}': value {at} is {}", values[at])));
-        }
+    fn set_values(&self, values: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>>) -> Result<()> {
         let b = self.backend();
-        {
-            let mut parameters = b.parameters();
-            let parameter = parameters.iter_mut().find(|p| p.name() == name);
-            let parameter = parameter.ok_or_else(|| unknown(name))?;
-            let shape = vec![parameter.value().rows(), parameter.value().width()];
-            *parameter.value_mut() = b.inner().upload(&HostTensor::from_f32(shape, values)?)?;
+        for parameter in b.parameters().iter_mut() {
+            let Some(values) = values(parameter.name())? else { continue };
+            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                let name = parameter.name();
+                return Err(Error::Input(format!("'{name}': value {at} is {}", values[at])));
+            }
+            let shape = [parameter.value().rows(), parameter.value().width()];
+            *parameter.value_mut() = upload(b, parameter.name(), shape, &values)?;
         }
         Ok(b.refresh()?)
+    }
+
+    fn optimiser_tensors(&self) -> Vec<OptimiserTensor> {
+        let parameters = self.backend().parameters();
+        let of = |p: &Parameter<B>| {
+            let tensor = |(name, tensor): (&str, &B::Tensor)| OptimiserTensor {
+                parameter: p.name().into(),
+                name: name.into(),
+                shape: [tensor.rows(), tensor.width()],
+            };
+            p.state().into_iter().map(tensor).collect::<Vec<_>>()
+        };
+        parameters.iter().flat_map(of).collect()
+    }
+
+    fn optimiser_value(&self, tensor: &OptimiserTensor) -> Result<Vec<f32>> {
+        let parameters = self.backend().parameters();
+        let parameter =
+            parameters.get(&tensor.parameter).ok_or_else(|| unknown(&tensor.parameter))?;
+        let state = parameter.state();
+        let (_, value) =
+            state.into_iter().find(|(name, _)| *name == tensor.name).ok_or_else(|| {
+                Error::Input(format!(
+                    "'{}': nothing called {} is kept",
+                    tensor.parameter, tensor.name
+                ))
+            })?;
+        download(self.backend(), value)
+    }
+
+    fn restore_optimiser(
+        &self,
+        values: &mut dyn FnMut(&str) -> Result<Vec<(OptimiserTensor, Vec<f32>)>>,
+    ) -> Result<()> {
+        let b = self.backend();
+        for parameter in b.parameters().iter_mut() {
+            let tensors = values(parameter.name())?.into_iter().map(|(tensor, values)| {
+                Ok((tensor.name, upload(b, parameter.name(), tensor.shape, &values)?))
+            });
+            let tensors = tensors.collect::<Result<Vec<_>>>()?;
+            parameter.restore(tensors)?;
+        }
+        Ok(())
     }
 
     fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>> {
@@ -339,6 +468,16 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
 
 fn info<B: TrainBackend>(p: &Parameter<B>) -> ParameterInfo {
     ParameterInfo { name: p.name().into(), shape: p.shape().to_vec(), frozen: p.is_frozen() }
+}
+
+fn upload<B: TrainBackend>(
+    b: &Autodiff<B>,
+    name: &str,
+    shape: [usize; 2],
+    values: &[f32],
+) -> Result<B::Tensor> {
+    let tensor = HostTensor::from_f32(shape.to_vec(), values);
+    Ok(b.inner().upload(&tensor.map_err(|e| Error::Input(format!("'{name}': {e}")))?)?)
 }
 
 fn download<B: TrainBackend>(b: &Autodiff<B>, x: &B::Tensor) -> Result<Vec<f32>> {

@@ -15,6 +15,10 @@ pub enum Purpose {
     Batches = 2,
     /// What is masked, deleted or permuted ([`denoise`](super::denoise)).
     Corruption = 3,
+    /// New weights; a tensor's numbers are those of the row that its name is hashed to.
+    Weights = 4,
+    /// Dropout.
+    Dropout = 5,
 }
 
 /// The key under which an epoch draws for a purpose.

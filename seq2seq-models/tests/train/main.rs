@@ -3,6 +3,7 @@
 mod metrics;
 mod schedule;
 mod tokenizers;
+mod trainer;
 
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};

@@ -187,9 +187,9 @@ impl Batcher {
 
     fn fingerprint(&self) -> u64 {
         let BatchOptions { tokens, window, order } = self.options;
-        let RowEncoder { max_source, max_target, overlong, eos, .. } = &self.encoder;
+        let RowEncoder { max_source, max_target, overlong, eos, classes, .. } = &self.encoder;
         let settings = format!(
-            "{tokens} {window} {order:?} {max_source:?} {max_target:?} {overlong:?} {eos:?}"
+            "{tokens} {window} {order:?} {max_source:?} {max_target:?} {overlong:?} {eos:?} {classes:?}"
         );
         fnv(self.corpus.fingerprint(), settings.as_bytes())
     }

@@ -3,6 +3,7 @@
 use super::Row;
 use crate::{Error, Result, Tokenizer};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A row as ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,13 +38,15 @@ pub struct RowEncoder {
     /// What targets and texts must end with; it is appended where the tokenizer does not. `None` leaves them as they
     /// are.
     pub eos: Option<u32>,
+    /// Where targets are names of classes: which class is which. The only id of such a target is its class.
+    pub classes: Option<BTreeMap<String, u32>>,
 }
 
 impl RowEncoder {
     /// Without limits, and without another end than that of the tokenizer.
     pub fn new(tokenizer: Tokenizer) -> Self {
         let overlong = Overlong::default();
-        Self { tokenizer, max_source: None, max_target: None, overlong, eos: None }
+        Self { tokenizer, max_source: None, max_target: None, overlong, eos: None, classes: None }
     }
 
     /// The tokenizer.
@@ -64,7 +67,10 @@ impl RowEncoder {
             }
             Row::Pair { source, target } => Example {
                 source: self.ids("source", source, self.max_source, None)?,
-                target: self.ids("target", target, self.max_target, self.eos)?,
+                target: match &self.classes {
+                    None => self.ids("target", target, self.max_target, self.eos)?,
+                    Some(classes) => vec![class(classes, target)?],
+                },
             },
         })
     }
@@ -93,6 +99,13 @@ impl RowEncoder {
             false => Ok(ids),
         }
     }
+}
+
+fn class(classes: &BTreeMap<String, u32>, name: &str) -> Result<u32> {
+    classes.get(name).copied().ok_or_else(|| {
+        let known: Vec<&str> = classes.keys().map(String::as_str).collect();
+        Error::Input(format!("'{name}' is no class of the model; there is {}", known.join(", ")))
+    })
 }
 
 #[cfg(test)]
@@ -137,5 +150,15 @@ mod tests {
         assert!(
             encoder.encode(&pair("", "a")).unwrap_err().to_string().contains("source is empty")
         );
+    }
+
+    #[test]
+    fn targets_may_be_classes() {
+        let mut encoder = RowEncoder::new(byte_level());
+        encoder.eos = Some(257);
+        encoder.classes = Some([("Good".to_owned(), 1), ("Bad".to_owned(), 0)].into());
+        assert_eq!(encoder.encode(&pair("ab", "Good")).unwrap().target, [1]);
+        let error = encoder.encode(&pair("ab", "good")).unwrap_err().to_string();
+        assert!(error.contains("'good'") && error.contains("Bad, Good"), "{error}");
     }
 }

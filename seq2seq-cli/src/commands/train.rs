@@ -1,0 +1,99 @@
+//! `train`: from rows to a model that serves.
+
+mod curves;
+mod watch;
+
+use crate::{
+    cli::{Global, TrainArgs},
+    failure::{Failure, Result},
+    load,
+    output::Output,
+};
+use curves::Curves;
+use seq2seq_models::train::{
+    Settings,
+    trainer::{End, Trainer},
+};
+use std::{fmt::Write, path::Path};
+use watch::Watch;
+
+pub(super) fn run(global: &Global, args: &TrainArgs) -> Result<()> {
+    let settings = settings(global, args)?;
+    let folder = settings.output.clone();
+    let mut trainer = Trainer::new(settings.clone(), args.resume)?;
+    let mut watch = Watch::new(&settings, trainer.progress());
+    let end = trainer.run(&mut watch)?;
+    watch.finish()?;
+    report(&trainer, end, &folder)
+}
+
+/// What the file, `--set` and the options say, the options last.
+fn settings(global: &Global, args: &TrainArgs) -> Result<Settings> {
+    if !global.module_formats.is_empty() || global.architecture.is_some() {
+        return Err(Failure::input(
+            "--module-format and --architecture are not for training; give --format f32 or bf16",
+        ));
+    }
+    let mut settings = Settings::from_toml(args.config.as_deref(), &args.set)?;
+    if !args.train.is_empty() {
+        settings.train.clone_from(&args.train);
+    }
+    if !args.valid.is_empty() {
+        settings.valid.clone_from(&args.valid);
+    }
+    if let Some(output) = &args.output {
+        settings.output.clone_from(output);
+    }
+    if let Some(model) = &global.model {
+        settings.model = Some(load::named(model)?.root().to_owned());
+    }
+    if let Some(family) = &args.family {
+        settings.family = Some(family.clone());
+    }
+    if let Some(steps) = args.steps {
+        (settings.steps, settings.minutes) = (steps.get(), None);
+    }
+    if args.minutes.is_some() {
+        settings.minutes = args.minutes;
+    }
+    if let Some(every) = args.save_every {
+        settings.save_every = Some(every.get());
+    }
+    if let Some(seed) = args.seed {
+        settings.seed = seed;
+    }
+    if let Some(format) = global.format {
+        settings.format = format;
+    }
+    if let Some(threads) = global.threads {
+        settings.threads = Some(threads.get());
+    }
+    Ok(settings)
+}
+
+/// Says how it ended, and draws the curves.
+fn report(trainer: &Trainer, end: End, folder: &Path) -> Result<()> {
+    let progress = trainer.progress();
+    let mut text = String::new();
+    let curves = Curves::read(&folder.join("training/metrics.jsonl"))?;
+    curves.write_svg(&folder.join("training/curves.svg"))?;
+    text.push_str(&curves.terminal());
+    let why = match end {
+        End::Done => "",
+        End::NoBetter => ", as evaluations became no better",
+        End::BrokenOff => ", broken off",
+    };
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{} steps in {:.0} s{why}; {} target tokens",
+        progress.step, progress.seconds, progress.tokens
+    );
+    if let Some(best) = progress.best {
+        let _ = writeln!(text, "best after step {}", best.step);
+    }
+    let _ = writeln!(text, "seq2seq generate --model {} TEXT", folder.display());
+    let mut output = Output::open(None)?;
+    output.text(&text)?;
+    output.finish()
+}

@@ -1,0 +1,168 @@
+//! How good a model is on rows that it does not learn from.
+
+use super::{
+    Learner,
+    data::{BatchOptions, Batcher, Corpus, Order, Position, Row, RowEncoder},
+    metrics::Scorer,
+    objective::Objective,
+    settings::{DataSettings, EvaluationSettings},
+};
+use crate::{
+    Error, Prompt, Result, Tokenizer,
+    generate::{self, ConfigLayers, GenerationConfig},
+};
+use seq2seq_core::train::{Loss, Smoothing};
+
+/// What an evaluation found.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// Steps taken before it.
+    pub step: u64,
+    /// The mean negative log-likelihood of a target token, without smoothing, in nats.
+    pub loss: f64,
+    /// e to the power of the loss.
+    pub perplexity: f64,
+    /// The share of target tokens that are the likeliest behind those before them, from 0 to 100.
+    pub token_accuracy: f64,
+    /// The metrics of generated texts by their names, from 0 to 100.
+    pub scores: Vec<(String, f64)>,
+    /// Some of the generated texts.
+    pub samples: Vec<Sample>,
+}
+
+/// A generated text.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// What was read.
+    pub source: String,
+    /// What was to be written.
+    pub target: String,
+    /// What was written.
+    pub written: String,
+}
+
+impl Evaluation {
+    /// The value of `loss`, `token_accuracy`, or a metric, such that more is better.
+    pub(super) fn goodness(&self, name: &str) -> Result<f64> {
+        match name {
+            "loss" => Ok(-self.loss),
+            "token_accuracy" => Ok(self.token_accuracy),
+            _ => self.scores.iter().find(|(n, _)| n == name).map(|(_, v)| *v).ok_or_else(|| {
+                Error::Input(format!("'evaluation.best' is '{name}', but no texts are generated"))
+            }),
+        }
+    }
+}
+
+/// Rows to be measured by.
+pub(super) struct Evaluator {
+    batcher: Batcher,
+    begin: Position,
+    settings: EvaluationSettings,
+    /// Rows for which text is generated: source, target, and the ids of both.
+    texts: Vec<Text>,
+    tokenizer: Tokenizer,
+    decoding: ConfigLayers,
+}
+
+struct Text {
+    source: String,
+    target: String,
+    ids: Vec<u32>,
+}
+
+/// Texts that are generated together.
+const TOGETHER: usize = 32;
+
+impl Evaluator {
+    pub(super) fn new(
+        corpus: Corpus,
+        encoder: RowEncoder,
+        data: &DataSettings,
+        settings: &EvaluationSettings,
+        objective: &Objective,
+        decoding: &ConfigLayers,
+    ) -> Result<Self> {
+        let tokenizer = encoder.tokenizer().clone();
+        let options =
+            BatchOptions { tokens: data.batch_tokens, window: data.window, order: Order::InFiles };
+        let mut corpus = corpus;
+        let count = if objective.writes_targets() { settings.generate } else { 0 };
+        let (mut texts, mut longest) = (Vec::new(), 0);
+        let rows = corpus.rows();
+        for i in 0..count.min(rows) {
+            // Spread over all of them, as files are often ordered.
+            let at = i * rows / count.min(rows);
+            let row = corpus.row(at)?;
+            let example = encoder.encode(&row).map_err(|e| corpus.error(at, e))?;
+            let Row::Pair { source, target } = row else { continue };
+            longest = longest.max(example.target.len());
+            texts.push(Text { source, target, ids: example.source });
+        }
+        texts.sort_by_key(|text| text.ids.len());
+        let decoding = decoding.with(&GenerationConfig {
+            num_beams: Some(settings.num_beams),
+            max_new_tokens: Some(settings.max_new_tokens.unwrap_or(longest + 16)),
+            do_sample: Some(false),
+            ..GenerationConfig::default()
+        });
+        let batcher = Batcher::new(corpus, encoder, options)?;
+        let begin = batcher.position();
+        Ok(Self { batcher, begin, settings: settings.clone(), texts, tokenizer, decoding })
+    }
+
+    /// Measures the model as it is now.
+    pub(super) fn evaluate(
+        &mut self,
+        step: u64,
+        learner: &Learner,
+        objective: &Objective,
+    ) -> Result<Evaluation> {
+        self.batcher.resume(self.begin)?;
+        let mut loss = Loss::default();
+        loop {
+            let rows = self.batcher.next_batch()?;
+            loss += learner.evaluate(&objective.batch(&rows)?, Smoothing::None)?;
+            if rows.ends_epoch {
+                break;
+            }
+        }
+        let tokens = loss.tokens.max(1) as f64;
+        let mean = loss.nll / tokens;
+        let (scores, samples) = self.generate(learner)?;
+        Ok(Evaluation {
+            step,
+            loss: mean,
+            perplexity: mean.exp(),
+            token_accuracy: 100.0 * loss.correct as f64 / tokens,
+            scores,
+            samples,
+        })
+    }
+
+    fn generate(&self, learner: &Learner) -> Result<(Vec<(String, f64)>, Vec<Sample>)> {
+        if self.texts.is_empty() || self.settings.metrics.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let context = learner.context()?;
+        let mut scorer = Scorer::new(&self.settings.metrics);
+        let mut samples = Vec::new();
+        for texts in self.texts.chunks(TOGETHER) {
+            let sources: Vec<Vec<u32>> = texts.iter().map(|text| text.ids.clone()).collect();
+            let prompt =
+                |ids: &Vec<u32>| Prompt { input_ids: ids.clone(), decoder_input_ids: None };
+            let prompts: Vec<Prompt> = sources.iter().map(prompt).collect();
+            let plan = generate::Plan::new(&self.decoding, &context, &prompts)?;
+            let written = learner.run(&plan, &sources, &mut ())?;
+            for (text, sequences) in texts.iter().zip(written) {
+                let ids = sequences.first().map_or(&[][..], |best| &best.ids);
+                let written = self.tokenizer.decode(ids, true)?;
+                scorer.add(&written, &[&text.target])?;
+                let (source, target) = (text.source.clone(), text.target.clone());
+                samples.push(Sample { source, target, written });
+            }
+        }
+        let scores = scorer.scores()?.into_iter();
+        Ok((scores.map(|(metric, value)| (metric.name().to_owned(), value)).collect(), samples))
+    }
+}

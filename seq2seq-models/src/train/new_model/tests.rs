@@ -1,0 +1,56 @@
+use super::*;
+use crate::{
+    Learner, LoadOptions,
+    train::tokenizers::{Kind, NewTokenizer, TokenizerOptions},
+};
+
+fn files(family: Family, settings: &str) -> Result<Files> {
+    let tokenizer = NewTokenizer::train(&TokenizerOptions::new(Kind::Bytes), None).unwrap();
+    let tokenizer =
+        tokenizer.files().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+    NewModel { family, settings: &settings.parse().unwrap(), seed: 3 }.files(tokenizer.to_vec())
+}
+
+#[test]
+fn new_models_load_and_have_nothing_too_many() {
+    for (family, settings) in [
+        (Family::T5, ""),
+        (Family::T5, "feed_forward_proj = 'gated-gelu'\ntie_word_embeddings = false"),
+        (Family::Bart, "encoder_layers = 1"),
+        (Family::Gpt2, "n_layer = 1"),
+        (Family::RnnSeq2Seq, ""),
+        (Family::RnnSeq2Seq, "cell = 'gru'\nattention = 'luong_general'\nnum_layers = 2"),
+        (Family::RnnSeq2Seq, "attention = 'none'"),
+    ] {
+        let inspection = crate::inspect::inspect(files(family, settings).unwrap(), None).unwrap();
+        assert!(inspection.problems.is_empty(), "{family}: {:?}", inspection.problems);
+        assert!(inspection.unused.is_empty(), "{family}: {:?}", inspection.unused);
+    }
+    let untied = files(Family::T5, "tie_word_embeddings = false").unwrap();
+    let learner = Learner::load_files(untied, &LoadOptions::default()).unwrap();
+    let names: Vec<String> = learner.parameters().into_iter().map(|p| p.name).collect();
+    assert!(
+        names.contains(&"lm_head.weight".to_owned()) && names.contains(&"shared.weight".into())
+    );
+    assert!(!names.iter().any(|name| name.contains("embed_tokens")));
+}
+
+#[test]
+fn weights_hang_on_the_seed() {
+    let weights = |seed| {
+        let tokenizer = NewTokenizer::train(&TokenizerOptions::new(Kind::Bytes), None).unwrap();
+        let files = tokenizer.files().map(|(n, text)| (n.to_owned(), text.as_bytes().to_vec()));
+        let settings = toml::Table::new();
+        let new = NewModel { family: Family::Gpt2, settings: &settings, seed };
+        new.files(files.to_vec()).unwrap().read(WEIGHTS).unwrap().unwrap()
+    };
+    assert!(weights(1) == weights(1) && weights(1) != weights(2));
+}
+
+#[test]
+fn what_makes_no_model_is_an_error() {
+    let error = files(Family::Bert, "").err().unwrap().to_string();
+    assert!(error.contains("t5, bart, gpt2, rnn"), "{error}");
+    let error = files(Family::Bart, "d_model = 7").err().unwrap().to_string();
+    assert!(error.contains("config.json") && error.contains('7'), "{error}");
+}

@@ -1,0 +1,147 @@
+//! The output folder.
+
+use crate::{
+    Error, Files, Result, new_file,
+    train::{
+        Learner,
+        checkpoint::Saved,
+        save::{WEIGHTS, carried, write_weights},
+        settings::{SavedType, Settings},
+    },
+};
+use serde_json::Value;
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+/// What belongs to the training.
+const TRAINING: &str = "training";
+const CHECKPOINT: &str = "training/checkpoint.safetensors";
+
+/// Settings that may be others when a training goes on.
+const FREE: [&str; 9] = [
+    "output",
+    "steps",
+    "minutes",
+    "save_every",
+    "log_every",
+    "threads",
+    "evaluation",
+    "save_as",
+    "model",
+];
+
+/// The output folder of a training.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Looks at the folder: whether it may be written, and where the training in it stands. Writes nothing.
+    pub(super) fn open(settings: &Settings, resume: bool) -> Result<(Self, Option<Saved>)> {
+        let this = Self { root: settings.output.clone() };
+        let fail = |reason: &str| Err(Error::file(&this.root, reason));
+        let empty = match fs::read_dir(&this.root) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(e) if e.kind() == ErrorKind::NotFound => true,
+            Err(e) if e.kind() == ErrorKind::NotADirectory => {
+                return fail("is not a folder; name a new one or an empty one");
+            }
+            Err(e) => return Err(Error::io(&this.root, e)),
+        };
+        if empty {
+            return Ok((this, None));
+        }
+        if !this.root.join(TRAINING).is_dir() {
+            return fail("is a folder that holds something else than a training; name a new one");
+        }
+        if !resume {
+            return fail("holds a training; go on with it by --resume, or name a new folder");
+        }
+        let saved = Saved::open(&Files::folder(&this.root)?, CHECKPOINT)?;
+        if let Some(saved) = &saved {
+            this.check_settings(settings, &saved.state.settings)?;
+        }
+        Ok((this, saved))
+    }
+
+    /// Fails where a setting has changed that makes another training.
+    fn check_settings(&self, now: &Settings, then: &Settings) -> Result<()> {
+        let json = |settings: &Settings| {
+            serde_json::to_value(settings).map_err(|e| Error::file(&self.root, e.to_string()))
+        };
+        let (now, then) = (json(now)?, json(then)?);
+        let mut keys: Vec<&String> =
+            [&now, &then].iter().filter_map(|v| v.as_object()).flat_map(|o| o.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let changed = keys.into_iter().find(|key| {
+            !FREE.contains(&key.as_str()) && now.get(key.as_str()) != then.get(key.as_str())
+        });
+        let Some(key) = changed else { return Ok(()) };
+        let shown = |settings: &Value| settings.get(key).map_or("nothing".into(), Value::to_string);
+        Err(Error::file(
+            &self.root,
+            format!(
+                "the training in this folder has another '{key}': {} then, {} now; give it as it was, or begin \
+                 in a new folder",
+                shown(&then),
+                shown(&now)
+            ),
+        ))
+    }
+
+    /// Makes the folder, with everything but weights.
+    pub(super) fn begin(&self, settings: &Settings, learner: &Learner) -> Result<()> {
+        let training = self.root.join(TRAINING);
+        fs::create_dir_all(&training).map_err(|e| Error::io(&training, e))?;
+        self.resume(settings)?;
+        for (name, bytes) in carried(learner.files(), settings.save_as)? {
+            let path = self.root.join(name);
+            let parent = path.parent().unwrap_or(&self.root);
+            fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+            new_file::replace_with(&path, &bytes)?;
+        }
+        // From an earlier try that came to no checkpoint.
+        match fs::remove_file(self.root.join(WEIGHTS)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(self.root.join(WEIGHTS), e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what a process that was killed was writing, and writes the settings.
+    pub(super) fn resume(&self, settings: &Settings) -> Result<()> {
+        for folder in [&self.root, &self.root.join(TRAINING)] {
+            for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+                let path = entry.map_err(|e| Error::io(folder, e))?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if name.starts_with(new_file::UNFINISHED) {
+                    fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+                }
+            }
+        }
+        let path = self.root.join(TRAINING).join("config.toml");
+        let text = toml::to_string(settings).map_err(|e| Error::file(&path, e.to_string()))?;
+        new_file::replace_with(&path, text.as_bytes())
+    }
+
+    /// Replaces the model's weights by these.
+    pub(super) fn write_model(&self, learner: &Learner, saved: SavedType) -> Result<()> {
+        write_weights(learner, &self.root.join(WEIGHTS), saved)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.root.join(TRAINING).join("metrics.jsonl")
+    }
+
+    pub(super) fn checkpoint(&self) -> PathBuf {
+        self.root.join(CHECKPOINT)
+    }
+}

@@ -1,0 +1,114 @@
+//! What a training starts from: a model, and rows for it.
+
+use super::folder::Folder;
+use crate::{
+    Error, Files, LoadOptions, Result, Tokenizer,
+    generate::ConfigLayers,
+    model::decoding,
+    tasks::Labels,
+    train::{
+        Learner,
+        checkpoint::Saved,
+        data::{Corpus, RowEncoder},
+        new_model::NewModel,
+        save::WEIGHTS,
+        settings::{ObjectiveSettings, Settings},
+        tokenizers::{NewTokenizer, TokenizerOptions},
+    },
+};
+use std::borrow::Cow;
+
+/// A model to be trained, and what makes rows into ids.
+pub(super) struct Source {
+    pub(super) learner: Learner,
+    pub(super) decoding: ConfigLayers,
+    pub(super) encoder: RowEncoder,
+    pub(super) corpus: Corpus,
+}
+
+impl Source {
+    /// The model that the settings name, or a new one.
+    pub(super) fn new(settings: &Settings, mut corpus: Corpus) -> Result<Self> {
+        let files = match (settings.new_family()?, &settings.model) {
+            (Some(family), _) => {
+                let tokenizer = tokenizer_files(settings, &mut corpus)?;
+                NewModel { family, settings: &settings.architecture, seed: settings.seed }
+                    .files(tokenizer)?
+            }
+            (None, Some(model)) => Files::folder(model)?,
+            (None, None) => return Err(Error::input("name a 'model' or a 'family'")),
+        };
+        Self::of(settings, files, corpus)
+    }
+
+    /// The model of a checkpoint.
+    pub(super) fn resumed(
+        settings: &Settings,
+        folder: &Folder,
+        saved: &Saved,
+        corpus: Corpus,
+    ) -> Result<Self> {
+        let files = Files::folder(folder.path())?;
+        let mut held = Vec::new();
+        for name in files.carried()? {
+            if let Some(bytes) = files.read(&name)? {
+                held.push((name, Cow::Owned(bytes)));
+            }
+        }
+        held.push((WEIGHTS.into(), Cow::Owned(saved.weights())));
+        let name = folder.path().display().to_string();
+        Self::of(settings, Files::embedded(&name, held), corpus)
+    }
+
+    fn of(settings: &Settings, files: Files, corpus: Corpus) -> Result<Self> {
+        let options = LoadOptions {
+            format: settings.format,
+            threads: settings.threads,
+            ..LoadOptions::default()
+        };
+        let tokenizer = Tokenizer::from_files(&files)?;
+        let learner = Learner::load_files(files, &options)?;
+        let decoding = decoding(learner.checkpoint())?;
+        let limit = learner.max_positions();
+        let mut encoder = RowEncoder::new(tokenizer);
+        encoder.max_source = settings.data.max_source.or(limit);
+        encoder.max_target = settings.data.max_target.or(limit);
+        encoder.overlong = settings.data.overlong;
+        if learner.plan().generates() {
+            let eos = decoding.config().eos_token_id;
+            encoder.eos = eos.and_then(|ids| ids.0.first().copied());
+        }
+        if matches!(settings.data.objective, ObjectiveSettings::Classify {}) {
+            let labels = Labels::from_config(learner.checkpoint().config())?;
+            let names = labels.names().iter().cloned();
+            encoder.classes = Some(names.zip(0..).collect());
+        }
+        Ok(Self { learner, decoding, encoder, corpus })
+    }
+}
+
+/// The files of the tokenizer of a new model.
+fn tokenizer_files(settings: &Settings, corpus: &mut Corpus) -> Result<Vec<(String, Vec<u8>)>> {
+    const NAMES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+    let of = &settings.tokenizer;
+    if let Some(folder) = &of.folder {
+        let files = Files::folder(folder)?;
+        // Fails where there is none.
+        Tokenizer::from_files(&files)?;
+        let read = |name: &&str| Some(files.read(name).transpose()?.map(|b| (name.to_string(), b)));
+        return NAMES.iter().filter_map(read).collect();
+    }
+    let (spans, masks) = match &settings.data.objective {
+        ObjectiveSettings::Spans(_) => (100, false),
+        ObjectiveSettings::Denoise { .. } | ObjectiveSettings::MaskedLm(_) => (0, true),
+        _ => (0, false),
+    };
+    let options = TokenizerOptions {
+        kind: of.kind,
+        vocab_size: of.vocab_size,
+        extra_ids: of.extra_ids.max(spans),
+        mask: of.mask || masks,
+    };
+    let new = NewTokenizer::train(&options, Some(corpus))?;
+    Ok(new.files().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).to_vec())
+}
