@@ -12,6 +12,7 @@ mod beam;
 mod config;
 mod feeder;
 mod layers;
+mod log;
 mod plan;
 mod results;
 mod rng;
@@ -24,13 +25,12 @@ mod sink;
 mod stop;
 mod unsupported;
 mod validate;
-mod weights;
 
 pub use config::{EarlyStopping, GenerationConfig, TokenIds};
 pub use layers::{ConfigLayers, Origin};
 pub use plan::{Context, Plan};
 pub use session::DecodeSession;
-pub use sink::Sink;
+pub use sink::{LossReason, Lost, Sink};
 pub use stop::TokenBytes;
 
 use crate::{Error, Generated, Result};

@@ -60,6 +60,6 @@ pub use device::{Device, LoadOptions};
 pub use error::{Error, Result};
 pub use families::Family;
 pub use model::Model;
-pub use request::{Forward, ForwardOutput, Generated, Prompt};
+pub use request::{Choice, Forward, ForwardOutput, Generated, Prompt};
 pub use tokenizer::{Encoding, TextStream, Tokenizer};
 pub use train::Learner;

@@ -47,4 +47,16 @@ pub struct Generated {
     pub score: f32,
     /// Cross-attention of each generated token where asked for: `[token][layer][head][source position]`.
     pub weights: Option<Vec<Vec<Vec<f32>>>>,
+    /// How each generated token was chosen, where asked for.
+    pub choices: Option<Vec<Choice>>,
+}
+
+/// How one token was chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// Its log-probability, as it is added up for the score: after all rules, and when sampling after the warps.
+    pub log_prob: f32,
+    /// The likeliest ids and their log-probabilities, best first, after the rules and before any warp: the chosen one,
+    /// where it is among them, and its runners-up. Those of the hypothesis that the token continues.
+    pub likeliest: Vec<(u32, f32)>,
 }

@@ -4,6 +4,7 @@
 //! compete, by their length-normalised scores, for a place among the finished ones; the others run on. Rows are
 //! searched side by side, and a row that is done leaves the session.
 
+mod lost;
 mod row;
 
 use super::{DecodeSession, Plan, Sink, feeder::Feeder, results::Results};
@@ -22,15 +23,17 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
 ) -> Result<Vec<Vec<Generated>>> {
     let backend = session.backend().clone();
     let start = Instant::now();
+    let hears_lost = sink.hears_lost();
     let mut results = Results::new(plan, spec.returned);
     let mut live: Vec<_> =
-        (0..plan.rows.len()).map(|row| RowSearch::new(plan, row, spec)).collect();
+        (0..plan.rows.len()).map(|row| RowSearch::new(plan, row, spec, hears_lost)).collect();
     let mut feeder = Feeder::new(session, plan)?;
     let mut logits = feeder.prefill(plan)?;
     let mut choice = Choice::default();
     let mut parents = Vec::new();
     loop {
         let top = choice.choose(plan, spec, &backend, &logits, &live)?;
+        feeder.keep_likeliest(&backend, &logits, spec.order, &choice.rules)?;
         let overtime = plan.max_time.is_some_and(|limit| start.elapsed() > limit);
         for search in &mut live {
             search.advance(plan, spec, &top, overtime)?;
@@ -95,10 +98,13 @@ fn retire<S: ?Sized>(
     let mut flow = ControlFlow::Continue(());
     for search in live.extract_if(.., |search| search.is_done()) {
         let row = search.row();
-        let best = search.into_finished(spec.returned)?;
+        let (best, lost) = search.into_finished(plan, spec.returned)?;
+        if let Some(lost) = lost {
+            lost.tell(plan, row, sink);
+        }
         let sequences = best
             .into_iter()
-            .map(|f| plan.generated(row, f.ids, f.score, feeder.weights(&f.origins)))
+            .map(|f| plan.generated(row, &f.ids, f.score, &f.steps, feeder.log()))
             .collect();
         if results.put_row(row, sequences, sink).is_break() {
             flow = ControlFlow::Break(());

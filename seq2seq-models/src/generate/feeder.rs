@@ -1,13 +1,16 @@
-use super::{DecodeSession, Plan, weights::WeightLog};
+use super::{DecodeSession, Plan, log::StepLog};
 use crate::Result;
-use seq2seq_core::{Backend, Ragged};
+use seq2seq_core::{Backend, DecoderOps, LogitRule, Ragged, ScoreOrder};
 
 /// Feeds a session step by step, reusing its buffers.
 pub(super) struct Feeder<'s, S: ?Sized> {
     session: &'s mut S,
     ids: Vec<u32>,
     rows: Ragged,
-    log: Option<WeightLog>,
+    weights: bool,
+    /// How many of the likeliest ids are kept of each step.
+    choices: Option<usize>,
+    log: StepLog,
 }
 
 impl<'s, S: ?Sized> Feeder<'s, S> {
@@ -18,8 +21,14 @@ impl<'s, S: ?Sized> Feeder<'s, S> {
         if plan.weights {
             session.record_weights()?;
         }
-        let log = plan.weights.then(WeightLog::default);
-        Ok(Self { session, ids: Vec::new(), rows: Ragged::from_lengths([]), log })
+        Ok(Self {
+            session,
+            ids: Vec::new(),
+            rows: Ragged::from_lengths([]),
+            weights: plan.weights,
+            choices: plan.choices,
+            log: StepLog::default(),
+        })
     }
 
     /// The first step: the whole history of each row. Gives `[rows, V]`.
@@ -53,9 +62,23 @@ impl<'s, S: ?Sized> Feeder<'s, S> {
         if all_stay { Ok(()) } else { self.session.reorder(parents) }
     }
 
-    /// Cross-attention by token; `origins` names for each step the hypothesis that the token was chosen from.
-    pub(super) fn weights(&self, origins: &[usize]) -> Option<Vec<Vec<Vec<f32>>>> {
-        self.log.as_ref().map(|log| log.trace(origins))
+    /// Keeps the likeliest ids of each row of `logits`, where they are asked for.
+    pub(super) fn keep_likeliest<B: DecoderOps>(
+        &mut self,
+        backend: &B,
+        logits: &B::Tensor,
+        order: ScoreOrder,
+        rules: &[Vec<LogitRule>],
+    ) -> Result<()> {
+        if let Some(k) = self.choices {
+            self.log.keep_likeliest(backend.top_k(logits, k, order, rules)?);
+        }
+        Ok(())
+    }
+
+    /// What has been kept of all steps.
+    pub(super) fn log(&self) -> &StepLog {
+        &self.log
     }
 
     fn feed<B: Backend>(&mut self) -> Result<B::Tensor>
@@ -63,8 +86,8 @@ impl<'s, S: ?Sized> Feeder<'s, S> {
         S: DecodeSession<B>,
     {
         let logits = self.session.step(&self.ids, &self.rows)?;
-        if let Some(log) = &mut self.log {
-            log.record(self.session.take_weights());
+        if self.weights {
+            self.log.keep_weights(self.session.take_weights());
         }
         Ok(logits)
     }

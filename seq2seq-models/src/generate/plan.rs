@@ -3,6 +3,7 @@
 use super::{
     ConfigLayers, GenerationConfig, Origin,
     beam::{BeamSampling, BeamSpec},
+    log::{Step, StepLog},
     rng,
     rules::{self, RuleBook},
     stop::{Stop, StopStrings, TokenBytes},
@@ -39,6 +40,8 @@ pub struct Plan<'a> {
     pub(super) vocab: usize,
     pub(super) prompt_is_returned: bool,
     pub(super) weights: bool,
+    /// How many of the likeliest ids are kept of each step.
+    pub(super) choices: Option<usize>,
 }
 
 /// One input.
@@ -85,6 +88,7 @@ impl<'a> Plan<'a> {
             vocab: context.vocab,
             prompt_is_returned: context.encoder_decoder,
             weights: false,
+            choices: None,
         })
     }
 
@@ -105,6 +109,18 @@ impl<'a> Plan<'a> {
     pub fn with_weights(mut self) -> Self {
         self.weights = true;
         self
+    }
+
+    /// Returns with each sequence how its ids were chosen, and the `likeliest` best ids of each step. It costs another look
+    /// at the scores of every step.
+    pub fn with_choices(mut self, likeliest: usize) -> Self {
+        self.choices = Some(likeliest.min(self.vocab));
+        self
+    }
+
+    /// Whether it is kept which hypothesis each id was chosen from.
+    pub(super) fn keeps_steps(&self) -> bool {
+        self.weights || self.choices.is_some()
     }
 
     /// What the decoder is given for each row: the first step of the session.
@@ -142,18 +158,27 @@ impl<'a> Plan<'a> {
         sum / (generated as f64).powf(self.length_penalty) as f32
     }
 
-    /// The result for `ids` of row `row`, prompt included.
+    /// The result for `ids` of row `row`, prompt included; `steps` are those of the generated ids, where they are kept.
     pub(super) fn generated(
         &self,
         row: usize,
-        mut ids: Vec<u32>,
+        ids: &[u32],
         score: f32,
-        weights: Option<Vec<Vec<Vec<f32>>>>,
+        steps: &[Step],
+        log: &StepLog,
     ) -> Generated {
-        if !self.prompt_is_returned {
-            ids.drain(..self.rows[row].history.len());
+        let ids = self.returned_ids(row, ids).to_vec();
+        let weights = self.weights.then(|| log.weights(steps));
+        let choices = self.choices.map(|_| log.choices(steps));
+        Generated { ids, score, weights, choices }
+    }
+
+    /// What is returned of `ids` of row `row`, prompt included.
+    pub(super) fn returned_ids<'i>(&self, row: usize, ids: &'i [u32]) -> &'i [u32] {
+        match self.prompt_is_returned {
+            true => ids,
+            false => &ids[self.rows[row].history.len()..],
         }
-        Generated { ids, score, weights }
     }
 
     /// What the decoder of row `row` is given, in a buffer that seldom has to grow.

@@ -11,7 +11,7 @@ pub(super) struct Results {
 impl Results {
     /// `sequences` to come for each row of `plan`.
     pub(super) fn new(plan: &Plan<'_>, sequences: usize) -> Self {
-        let empty = Generated { ids: Vec::new(), score: 0.0, weights: None };
+        let empty = Generated { ids: Vec::new(), score: 0.0, weights: None, choices: None };
         let rows = plan.rows.len();
         Self { rows: vec![vec![empty; sequences]; rows], missing: vec![sequences; rows] }
     }

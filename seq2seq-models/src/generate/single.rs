@@ -1,7 +1,8 @@
 //! Greedy search and sampling: each returned sequence is one hypothesis, which takes the best id or draws one.
 
 use super::{
-    DecodeSession, Plan, Sink, feeder::Feeder, no_id_left, plan::Mode, results::Results, rng,
+    DecodeSession, Plan, Sink, feeder::Feeder, log::Step, no_id_left, plan::Mode, results::Results,
+    rng,
 };
 use crate::{Generated, Result};
 use seq2seq_core::{DecoderOps, LogitRule, Sampled, ScoreOrder};
@@ -15,8 +16,8 @@ struct Hypothesis {
     /// The prompt and what was generated.
     ids: Vec<u32>,
     log_prob: f64,
-    /// The hypothesis of the session that each generated id was chosen from.
-    origins: Vec<usize>,
+    /// How each generated id came about. Empty unless asked for.
+    steps: Vec<Step>,
     ended: bool,
 }
 
@@ -40,6 +41,7 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
     let mut choice = Choice::default();
     loop {
         let chosen = choice.choose(plan, &backend, &logits, &live)?;
+        feeder.keep_likeliest(&backend, &logits, ScoreOrder::RulesThenNormalise, &choice.rules)?;
         let mut flow = append(plan, &mut live, &slots, &chosen, sink)?;
         if plan.max_time.is_some_and(|limit| start.elapsed() > limit) {
             live.iter_mut().for_each(|h| h.ended = true);
@@ -66,7 +68,7 @@ fn begin(plan: &Plan<'_>) -> Vec<Hypothesis> {
     let sequences = plan.hypotheses();
     let begin = |row: usize, sequence| {
         let ids = plan.history_with_room(row);
-        Hypothesis { row, sequence, ids, log_prob: 0.0, origins: Vec::new(), ended: false }
+        Hypothesis { row, sequence, ids, log_prob: 0.0, steps: Vec::new(), ended: false }
     };
     (0..plan.rows.len()).flat_map(|row| (0..sequences).map(move |s| begin(row, s))).collect()
 }
@@ -126,8 +128,8 @@ fn append(
         h.ended = plan.stop.ends(&h.ids, id, plan.rows[h.row].max_length);
         h.ids.push(id);
         h.log_prob += f64::from(score);
-        if plan.weights {
-            h.origins.push(slots[i]);
+        if plan.keeps_steps() {
+            h.steps.push(Step { slot: slots[i], row: i, log_prob: score });
         }
         flow = merge(flow, sink.ids(h.row, h.sequence, &[id]));
     }
@@ -148,7 +150,7 @@ fn retire<S: ?Sized>(
     slots.retain(|_| !ended.next().unwrap_or(true));
     for h in live.extract_if(.., |h| h.ended) {
         let score = plan.score(h.row, h.log_prob as f32, h.ids.len());
-        let generated = plan.generated(h.row, h.ids, score, feeder.weights(&h.origins));
+        let generated = plan.generated(h.row, &h.ids, score, &h.steps, feeder.log());
         flow = merge(flow, results.put(h.row, h.sequence, generated, sink));
     }
     flow

@@ -3,6 +3,7 @@
 mod beam_sampling;
 mod case;
 mod ends;
+mod kept;
 mod observers;
 mod parity;
 mod sampling;

@@ -1,6 +1,7 @@
+use super::lost::LostLog;
 use crate::{
     Result,
-    generate::{EarlyStopping, Plan, no_id_left, rng, rules::View},
+    generate::{EarlyStopping, LossReason, Plan, log::Step, no_id_left, rng, rules::View},
 };
 use seq2seq_core::{ScoreOrder, TopK, Warp, noise::gumbel};
 
@@ -42,8 +43,8 @@ struct Running {
     score: f32,
     /// The beam that it continues.
     parent: usize,
-    /// The hypothesis of the session that each generated id was chosen from. Empty unless weights are asked for.
-    origins: Vec<usize>,
+    /// How each generated id came about. Empty unless asked for.
+    steps: Vec<Step>,
 }
 
 /// A hypothesis that has ended.
@@ -52,7 +53,7 @@ pub(super) struct Finished {
     pub(super) ids: Vec<u32>,
     /// Normalised by length.
     pub(super) score: f32,
-    pub(super) origins: Vec<usize>,
+    pub(super) steps: Vec<Step>,
 }
 
 /// One id after one running hypothesis.
@@ -61,6 +62,8 @@ struct Candidate {
     beam: usize,
     id: u32,
     score: f32,
+    /// What the id adds to the score.
+    log_prob: f32,
     /// What it is chosen by: its score, with noise where it is drawn.
     key: f64,
     ends: bool,
@@ -80,15 +83,18 @@ pub(super) struct RowSearch {
     finished: Vec<Finished>,
     candidates: Vec<Candidate>,
     done: bool,
+    /// Absent where nobody asks what is lost.
+    lost: Option<LostLog>,
 }
 
 impl RowSearch {
-    pub(super) fn new(plan: &Plan<'_>, row: usize, spec: &BeamSpec) -> Self {
+    /// `notes_lost`: whether it is wanted which hypotheses leave.
+    pub(super) fn new(plan: &Plan<'_>, row: usize, spec: &BeamSpec, notes_lost: bool) -> Self {
         let beam = |i: usize| {
             let ids = plan.history_with_room(row);
             // Only the first counts, lest all beams become the same.
             let score = if i == 0 { 0.0 } else { NOWHERE };
-            Running { ids, score, parent: 0, origins: Vec::new() }
+            Running { ids, score, parent: 0, steps: Vec::new() }
         };
         Self {
             row,
@@ -99,6 +105,7 @@ impl RowSearch {
             finished: Vec::new(),
             candidates: Vec::new(),
             done: false,
+            lost: notes_lost.then(LostLog::default),
         }
     }
 
@@ -124,9 +131,14 @@ impl RowSearch {
         (0..self.slots).map(|slot| self.noise_seed(plan, sampling, slot))
     }
 
+    /// Ids that have been generated for each running hypothesis.
+    fn step(&self, plan: &Plan<'_>) -> usize {
+        self.running[0].ids.len() - plan.rows[self.row].history.len()
+    }
+
     fn noise_seed(&self, plan: &Plan<'_>, sampling: &BeamSampling, slot: usize) -> u64 {
         let row = &plan.rows[self.row];
-        let step = self.running[0].ids.len() - row.history.len();
+        let step = self.step(plan);
         rng::noise_seed(sampling.seed, row.number, slot as u32, step as u32)
     }
 
@@ -164,25 +176,52 @@ impl RowSearch {
     pub(super) fn stop_here(&mut self, plan: &Plan<'_>) {
         self.done = true;
         if self.finished.is_empty() {
-            self.finished = std::mem::take(&mut self.running)
-                .into_iter()
-                .filter(|r| r.score > NOWHERE)
-                .map(|r| Finished {
-                    score: plan.score(self.row, r.score, r.ids.len()),
-                    ids: r.ids,
-                    origins: r.origins,
+            let as_finished = |r: &Running| Finished {
+                score: plan.score(self.row, r.score, r.ids.len()),
+                ids: r.ids.clone(),
+                steps: r.steps.clone(),
+            };
+            let running = self.running.iter_mut().filter(|r| r.score > NOWHERE);
+            self.finished = running
+                .map(|r| {
+                    let finished = as_finished(r);
+                    // It is one or the other.
+                    r.score = NOWHERE;
+                    finished
                 })
                 .collect();
         }
     }
 
-    /// The best finished hypotheses. Fails where there is none, as when the rules ban every id.
-    pub(super) fn into_finished(mut self, returned: usize) -> Result<Vec<Finished>> {
+    /// The best finished hypotheses, and the others where they are asked for. Fails where there is none, as when the rules
+    /// ban every id.
+    pub(super) fn into_finished(
+        mut self,
+        plan: &Plan<'_>,
+        returned: usize,
+    ) -> Result<(Vec<Finished>, Option<LostLog>)> {
         if self.finished.is_empty() {
             return Err(no_id_left(self.row));
         }
-        self.finished.truncate(returned);
-        Ok(self.finished)
+        let step = self.step(plan);
+        self.keep_best(returned, step);
+        if let Some(lost) = &mut self.lost {
+            for r in self.running.iter().filter(|r| r.score > NOWHERE) {
+                let score = plan.score(self.row, r.score, r.ids.len());
+                lost.note(step, &r.ids, score, LossReason::Unfinished);
+            }
+        }
+        Ok((self.finished, self.lost))
+    }
+
+    /// Drops the finished hypotheses behind the first `count`.
+    fn keep_best(&mut self, count: usize, step: usize) {
+        if let Some(lost) = &mut self.lost {
+            for f in self.finished.iter().skip(count) {
+                lost.note(step, &f.ids, f.score, LossReason::Surpassed);
+            }
+        }
+        self.finished.truncate(count);
     }
 
     /// The hypothesis of the session whose scores `beam` reads.
@@ -202,14 +241,15 @@ impl RowSearch {
         self.candidates.clear();
         for (beam, running) in self.running.iter().enumerate() {
             let entries = self.slot(beam) * top.k..(self.slot(beam) + 1) * top.k;
-            let scores = top.scores[entries.clone()].iter().map(|s| s + running.score);
+            let scores = top.scores[entries.clone()].iter().copied();
             let ids = top.ids[entries].iter().copied();
             let sampling = spec.sampling.as_ref();
             let seed =
                 sampling.map(|s| self.noise_seed(plan, s, self.slot(beam) - self.first_slot));
-            let candidate = |(id, score)| {
+            let candidate = |(id, log_prob)| {
+                let score = log_prob + running.score;
                 let key = f64::from(score) + seed.map_or(0.0, |seed| gumbel(seed, id));
-                Candidate { beam, id, score, key, ends: overtime }
+                Candidate { beam, id, score, log_prob, key, ends: overtime }
             };
             self.candidates.extend(ids.zip(scores).map(candidate));
         }
@@ -232,15 +272,25 @@ impl RowSearch {
             let score = plan.score(self.row, c.score, parent.ids.len() + 1);
             if score > NOWHERE {
                 let ids = extended(&parent.ids, c.id);
-                let origins = match plan.weights {
-                    true => extended(&parent.origins, self.slot(c.beam)),
+                let steps = match plan.keeps_steps() {
+                    true => extended(&parent.steps, self.step_of(c)),
                     false => Vec::new(),
                 };
-                self.finished.push(Finished { ids, score, origins });
+                self.finished.push(Finished { ids, score, steps });
+                if let Some(lost) = &mut self.lost {
+                    lost.has_ended(c.beam);
+                }
             }
         }
         self.finished.sort_by(|a, b| b.score.total_cmp(&a.score));
-        self.finished.truncate(spec.beams);
+        let step = self.step(plan) + 1;
+        self.keep_best(spec.beams, step);
+    }
+
+    /// How the id of `c` comes about.
+    fn step_of(&self, c: &Candidate) -> Step {
+        let slot = self.slot(c.beam);
+        Step { slot, row: slot, log_prob: c.log_prob }
     }
 
     /// The best `beams` continuations that do not end become the running hypotheses.
@@ -254,12 +304,28 @@ impl RowSearch {
             next.ids.clone_from(&parent.ids);
             next.ids.push(c.id);
             (next.score, next.parent) = (c.score, c.beam);
-            if plan.weights {
-                next.origins.clone_from(&parent.origins);
-                next.origins.push(self.first_slot + if self.slots == 1 { 0 } else { c.beam });
+            if plan.keeps_steps() {
+                let slot = self.first_slot + if self.slots == 1 { 0 } else { c.beam };
+                next.steps.clone_from(&parent.steps);
+                next.steps.push(Step { slot, row: slot, log_prob: c.log_prob });
             }
         }
+        self.note_outrun(plan);
         std::mem::swap(&mut self.running, &mut self.next);
+    }
+
+    /// Notes the running hypotheses that none of the next ones and none of those that have ended continues.
+    fn note_outrun(&mut self, plan: &Plan<'_>) {
+        let step = self.step(plan) + 1;
+        let Some(lost) = &mut self.lost else { return };
+        let goes_on = |beam| self.next.iter().any(|n| n.parent == beam && n.score > NOWHERE);
+        for (beam, r) in self.running.iter().enumerate() {
+            if r.score > NOWHERE && !goes_on(beam) && !lost.ended(beam) {
+                let score = plan.score(self.row, r.score, r.ids.len());
+                lost.note(step, &r.ids, score, LossReason::Outrun);
+            }
+        }
+        lost.next_step();
     }
 
     /// Whether a running hypothesis may yet become better than the worst finished one (PARITY trap 51).
