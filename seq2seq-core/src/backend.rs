@@ -12,8 +12,10 @@
 
 pub mod check;
 mod recurrent;
+mod stage;
 
 pub use recurrent::{Part, RecurrentOps};
+pub use stage::{Side, Stage};
 
 use crate::{
     Activation, AttentionSpec, BucketSpec, CacheSpec, Format, HostTensor, LinearSpec, LogitRule,
@@ -130,6 +132,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn dropout(&self, x: Self::Tensor, rate: f32) -> Result<Self::Tensor> {
         let _ = rate;
         Ok(x)
+    }
+
+    /// Told by models what they have just computed. A backend that computes takes no notice, which costs nothing; one that
+    /// wraps another may look at the rows.
+    fn observe(&self, stage: Stage, x: &Self::Tensor) -> Result<()> {
+        let _ = (stage, x);
+        Ok(())
     }
 }
 

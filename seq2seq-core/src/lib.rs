@@ -26,7 +26,7 @@ pub mod train;
 
 pub use backend::{
     Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Lookup, Part, RecurrentOps, Rows,
-    SeqBackend,
+    SeqBackend, Side, Stage,
 };
 pub use error::{Error, Result};
 pub use host::{DType, HostTensor, Quantisation};

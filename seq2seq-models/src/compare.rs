@@ -12,6 +12,7 @@ pub use figures::{NextToken, States};
 use crate::{
     Error, Files, Forward, ForwardOutput, LoadOptions, Model, Prompt, Result,
     generate::{self, GenerationConfig},
+    model::Observer,
 };
 use figures::{NextTokenSums, StateSums};
 use probe::Recorder;
@@ -91,7 +92,7 @@ impl Comparison {
         let recorder = Recorder::new(formats);
         let with = |format| LoadOptions { format, ..options.clone() };
         let plain = LoadOptions { module_formats: Vec::new(), ..with(Format::F32) };
-        let exact = Model::load_probed(files.clone(), &plain, &recorder)?;
+        let exact = Model::load_observed(files.clone(), &plain, Observer::Recorder(&recorder))?;
         let other = |&format: &Format| {
             let model = Model::load_files(files.clone(), &with(format))?;
             Ok(Other { model, next: NextTokenSums::default(), states: StateSums::default() })

@@ -3,13 +3,12 @@
 use crate::{
     Error, Result,
     checkpoint::{Checkpoint, Formats, ModuleFormat},
-    compare::probe::Recorder,
-    model::Engine,
+    model::{Engine, Observer},
     plan::ModelPlan,
     train::Learning,
 };
 use seq2seq_core::{Format, reference::Reference};
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
 /// What computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -78,17 +77,17 @@ impl LoadOptions {
     }
 }
 
-/// Loads the model onto the device of the options; with a `recorder`, to be probed.
+/// Loads the model onto the device of the options; `observer` may look into it.
 pub(crate) fn load(
     checkpoint: &Checkpoint,
     plan: &ModelPlan,
     options: &LoadOptions,
-    recorder: Option<&Arc<Recorder>>,
+    observer: Observer<'_>,
 ) -> Result<Engine> {
     match options.device {
-        Device::Cpu => load_cpu(checkpoint, plan, options, recorder),
+        Device::Cpu => load_cpu(checkpoint, plan, options, observer),
         Device::Reference => {
-            Engine::load(Reference, checkpoint, plan, &options.formats(), recorder)
+            Engine::load(Reference, checkpoint, plan, &options.formats(), observer)
         }
     }
 }
@@ -110,9 +109,9 @@ fn load_cpu(
     checkpoint: &Checkpoint,
     plan: &ModelPlan,
     options: &LoadOptions,
-    recorder: Option<&Arc<Recorder>>,
+    observer: Observer<'_>,
 ) -> Result<Engine> {
-    Engine::load(cpu(options)?, checkpoint, plan, &options.formats(), recorder)
+    Engine::load(cpu(options)?, checkpoint, plan, &options.formats(), observer)
 }
 
 #[cfg(feature = "cpu")]
@@ -128,12 +127,7 @@ fn cpu(options: &LoadOptions) -> Result<seq2seq_cpu::Cpu> {
 }
 
 #[cfg(not(feature = "cpu"))]
-fn load_cpu(
-    _: &Checkpoint,
-    _: &ModelPlan,
-    _: &LoadOptions,
-    _: Option<&Arc<Recorder>>,
-) -> Result<Engine> {
+fn load_cpu(_: &Checkpoint, _: &ModelPlan, _: &LoadOptions, _: Observer<'_>) -> Result<Engine> {
     Err(no_cpu())
 }
 

@@ -23,6 +23,7 @@
 //! | [`tokenizer`], [`tasks`] | text in, text and labels out |
 //! | [`mod@inspect`] | a folder on paper |
 //! | [`compare`] | how far each format is from f32 |
+//! | [`trace`] | what each stage of a model computed, and whom its tokens attended to |
 //! | [`mod@convert`] | folders whose weights are in a format already |
 //! | [`train`] | a loaded model under training; data, tokenizers, corruptions, schedules, metrics |
 //! | `hub` | models by their id on the Hugging Face hub (feature `hub`) |
@@ -52,6 +53,7 @@ pub mod request;
 mod stacks;
 pub mod tasks;
 pub mod tokenizer;
+pub mod trace;
 pub mod train;
 
 pub use checkpoint::{Files, ModuleFormat};

@@ -9,6 +9,7 @@ use crate::{
     generate::{self, ConfigLayers, Context, GenerationConfig, Sink},
     plan::ModelPlan,
     stacks::{self, RecurrentModel, Stacks, Transformer, check_ids},
+    trace::watch::{Watch, Watcher},
 };
 use seq2seq_core::{Format, SeqBackend};
 use serde_json::{Map, Value};
@@ -35,6 +36,16 @@ struct Shared {
 pub(crate) struct Engine {
     compute: Box<dyn Compute>,
     taken: Taken,
+}
+
+/// Who looks into a model while it computes.
+#[derive(Clone, Copy)]
+pub(crate) enum Observer<'a> {
+    None,
+    /// Compares linear layers with their likes in other formats.
+    Recorder(&'a Arc<Recorder>),
+    /// Notes what each stage computes.
+    Watcher(&'a Arc<Watcher>),
 }
 
 /// What a request asks of a model: one virtual call a request.
@@ -98,17 +109,21 @@ impl<B: SeqBackend> Compute for RecurrentModel<B> {
 }
 
 impl Engine {
-    /// With a `recorder`, every linear layer is probed.
+    /// On `backend`, or on one around it that `observer` looks through.
     pub(crate) fn load<B: SeqBackend>(
         backend: B,
         checkpoint: &Checkpoint,
         plan: &ModelPlan,
         formats: &Formats,
-        recorder: Option<&Arc<Recorder>>,
+        observer: Observer<'_>,
     ) -> Result<Self> {
-        match recorder {
-            None => Self::load_onto(backend, checkpoint, plan, formats),
-            Some(recorder) => {
+        match observer {
+            Observer::None => Self::load_onto(backend, checkpoint, plan, formats),
+            Observer::Watcher(watcher) => {
+                let watch = Watch::new(backend, watcher.clone());
+                Self::load_onto(watch, checkpoint, plan, formats)
+            }
+            Observer::Recorder(recorder) => {
                 let probe = Probe::new(backend, recorder.clone());
                 Self::load_onto(probe, checkpoint, plan, formats)
             }
@@ -150,24 +165,20 @@ impl Model {
     /// # Errors
     /// Those of [`load`](Self::load).
     pub fn load_files(files: Files, options: &LoadOptions) -> Result<Self> {
-        Self::open(files, options, None)
+        Self::load_observed(files, options, Observer::None)
     }
 
-    /// A model whose linear layers are compared with their likes in other formats while it computes.
-    pub(crate) fn load_probed(
+    /// A model that `observer` looks into while it computes.
+    pub(crate) fn load_observed(
         files: Files,
         options: &LoadOptions,
-        recorder: &Arc<Recorder>,
+        observer: Observer<'_>,
     ) -> Result<Self> {
-        Self::open(files, options, Some(recorder))
-    }
-
-    fn open(files: Files, options: &LoadOptions, recorder: Option<&Arc<Recorder>>) -> Result<Self> {
         let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
         checkpoint.check_formats(&options.formats())?;
         let plan = families::plan(&checkpoint)?;
         let decoding = decoding(&checkpoint)?;
-        let engine = device::load(&checkpoint, &plan, options, recorder)?;
+        let engine = device::load(&checkpoint, &plan, options, observer)?;
         let format = options.format;
         Ok(Self { shared: Arc::new(Shared { checkpoint, plan, decoding, engine, format }) })
     }

@@ -1,11 +1,13 @@
-//! The same cross-attention as transformers: every row of every fixture that has some.
+//! The same attention as transformers: cross-attention of every row of every fixture that has some, and the self-attention
+//! of decoder-only models.
 
 mod support;
 
 use safetensors::SafeTensors;
 use seq2seq_models::{
-    Model, Prompt,
+    Files, Model, Prompt,
     generate::{GenerationConfig, Plan},
+    trace::Traced,
 };
 use support::{backends, fixtures_with, label};
 
@@ -53,6 +55,43 @@ fn weights_match_transformers() {
                         for (h, got) in got.chunks(source.len()).enumerate() {
                             let row = ((i * heads + h) * rows + t) * width;
                             for (g, want) in got.iter().zip(&values[row..row + source.len()]) {
+                                let error = (g - f32::from_le_bytes(*want)).abs();
+                                let what = format!("{} {}", fixture.name, label(&options));
+                                assert!(error <= TOLERANCE, "{what}: {g}, off by {error}");
+                                compared += 1;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 1000, "{compared} weights");
+}
+
+#[test]
+fn self_attention_matches_transformers() {
+    let mut compared = 0;
+    for fixture in fixtures_with("self_attentions.safetensors") {
+        let bytes = std::fs::read(fixture.folder.join("self_attentions.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let (request, _) = fixture.forward();
+        for options in backends() {
+            let traced = Traced::load(Files::folder(&fixture.folder).unwrap(), &options).unwrap();
+            for (i, ids) in request.input_ids.iter().enumerate() {
+                // All positions, and the later ones alone.
+                for first in [0, ids.len() / 2] {
+                    let layers = traced.self_attention(ids, first).unwrap();
+                    assert_eq!(layers.len(), file.len(), "{}", fixture.name);
+                    for (layer, got) in layers.iter().enumerate() {
+                        let tensor = file.tensor(&format!("self_attentions.{layer}")).unwrap();
+                        let [_, heads, rows, width] = tensor.shape().try_into().unwrap();
+                        assert_eq!(got.len(), (ids.len() - first) * heads * ids.len());
+                        let values = tensor.data().as_chunks::<4>().0;
+                        for (n, got) in got.chunks(ids.len()).enumerate() {
+                            let (t, h) = (first + n / heads, n % heads);
+                            let row = ((i * heads + h) * rows + t) * width;
+                            for (g, want) in got.iter().zip(&values[row..row + ids.len()]) {
                                 let error = (g - f32::from_le_bytes(*want)).abs();
                                 let what = format!("{} {}", fixture.name, label(&options));
                                 assert!(error <= TOLERANCE, "{what}: {g}, off by {error}");

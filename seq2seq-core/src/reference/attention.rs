@@ -3,6 +3,7 @@
 use super::{Tensor, rope};
 use crate::backend::check;
 use crate::{AttentionSpec, BucketSpec, HostTensor, Ragged, Result, Rows};
+use std::ops::Range;
 
 /// A bias for each bucket and head.
 #[derive(Debug)]
@@ -139,6 +140,41 @@ pub(crate) fn split(
         }
     }
     (q, k, v.to_vec())
+}
+
+/// The probabilities behind [`attend`](crate::EncoderOps::attend), which gives only what is made of them: of one sequence,
+/// without a bias. `qkv` is `[T, (H + 2 G) D]`; for each position of `queries`, for each head, one value for each of the T
+/// positions, 0 for those that it does not see.
+///
+/// # Errors
+/// Where `qkv` is not shaped as `spec` has it, and for positions that are not there.
+pub fn probabilities(
+    qkv: &HostTensor,
+    queries: Range<usize>,
+    spec: &AttentionSpec,
+) -> Result<Vec<f32>> {
+    const OP: &str = "attention probabilities";
+    let [length, width] = check::upload(qkv)?;
+    let qkv = Tensor::new(length, width, qkv.to_f32());
+    check::attention(OP, &qkv, spec.qkv_width(), &Ragged::from_lengths([length]), spec)?;
+    if queries.end > length {
+        let reason = format!("positions {queries:?} of a sequence of {length}");
+        return Err(crate::Error::invalid(OP, reason));
+    }
+    let parts = |position| split(qkv.row(position), position, spec);
+    let keys: Vec<f32> = (0..length).flat_map(|position| parts(position).1).collect();
+    let mut out = Vec::with_capacity(queries.len() * spec.heads * length);
+    for position in queries {
+        let q = parts(position).0;
+        let len = if spec.causal { position + 1 } else { length };
+        let seen = Seen { keys: &keys, values: &[], len };
+        for h in 0..spec.heads {
+            let p = softmax(&scores(Query { q: &q, h, position }, &seen, spec, None));
+            out.extend(p.iter().map(|&p| p as f32));
+            out.extend(std::iter::repeat_n(0.0, length - len));
+        }
+    }
+    Ok(out)
 }
 
 pub(super) fn attend(

@@ -5,7 +5,7 @@ use crate::{
     checkpoint::{OutputShape, Part, Scope},
     plan::{HeadKind, ModelPlan, NormPlan, PoolRow, Presence},
 };
-use seq2seq_core::{Activation, Backend, Epilogue, Pool, Ragged};
+use seq2seq_core::{Activation, Backend, Epilogue, Pool, Ragged, Stage};
 
 /// Pooling, a square layer, the output layer: whatever of these the plan has.
 pub(crate) struct Head<B: Backend> {
@@ -69,12 +69,14 @@ impl<B: Backend> Head<B> {
             }
         });
         let dense = dense.transpose()?;
-        match &self.output {
+        let y = match &self.output {
             Some(output) => {
-                Ok(Some(backend.linear(dense.as_ref().unwrap_or(x), output, Epilogue::NONE)?))
+                Some(backend.linear(dense.as_ref().unwrap_or(x), output, Epilogue::NONE)?)
             }
-            None => Ok(dense),
-        }
+            None => dense,
+        };
+        y.iter().try_for_each(|y| backend.observe(Stage::Head, y))?;
+        Ok(y)
     }
 
     /// One row of each sequence; `ids` are the tokens of the input that the rows stand for.

@@ -16,7 +16,7 @@ use crate::{
 };
 use decoder::Decoder;
 use encoder::Encoder;
-use seq2seq_core::{Epilogue, Ragged, Rows, SeqBackend};
+use seq2seq_core::{Epilogue, Ragged, Rows, SeqBackend, Stage};
 use session::Session;
 use state::State;
 
@@ -95,6 +95,7 @@ impl<B: SeqBackend> RecurrentModel<B> {
         let (b, decoder) = (&self.backend, &self.decoder);
         let x = decoder.forward(b, &target.ids, &target.rows, &mut state, None)?;
         let logits = b.linear(&x, &self.output, Epilogue::NONE)?;
+        b.observe(Stage::Head, &logits)?;
         let mut results = vec![self.rows_of("logits", &logits, &target.rows)?];
         if with_hidden {
             results.push(self.rows_of("last_hidden_state", &x, &target.rows)?);

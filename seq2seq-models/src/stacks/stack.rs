@@ -6,7 +6,7 @@ use crate::{
     checkpoint::Scope,
     plan::{Position, StackPlan},
 };
-use seq2seq_core::{CacheSpec, Ragged, SeqBackend};
+use seq2seq_core::{CacheSpec, Ragged, SeqBackend, Side, Stage};
 
 /// Embedded tokens through L blocks.
 ///
@@ -62,6 +62,10 @@ impl<B: SeqBackend> Stack<B> {
         &self.plan
     }
 
+    fn side(&self) -> Side {
+        if self.plan.attention.causal { Side::Decoder } else { Side::Encoder }
+    }
+
     /// The cache of a decoding.
     pub(crate) fn cache(
         &self,
@@ -98,13 +102,19 @@ impl<B: SeqBackend> Stack<B> {
         scratch: &mut Scratch,
     ) -> Result<B::Tensor> {
         let mut x = self.embedding.forward(backend, tokens, scratch)?;
+        backend.observe(Stage::Embedding(self.side()), &x)?;
         let Context { cache, cross } = context;
         let mut pass = Pass { backend, rows: tokens.rows, bias: self.bias.as_ref(), cache, cross };
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.forward(&mut pass, layer, &x)?;
+            backend.observe(Stage::Layer(self.side(), layer), &x)?;
         }
         let x = match &self.norm {
-            Some(norm) => backend.norm(&x, norm)?,
+            Some(norm) => {
+                let x = backend.norm(&x, norm)?;
+                backend.observe(Stage::Norm(self.side()), &x)?;
+                x
+            }
             None => x,
         };
         Ok(backend.dropout(x, self.plan.dropout.last)?)

@@ -5,7 +5,7 @@ use crate::{
     checkpoint::{Part as Matrix, Scope},
     plan::{RecurrentAttention, RecurrentPlan},
 };
-use seq2seq_core::{Activation, AttentionSpec, Epilogue, Part, Ragged, SeqBackend};
+use seq2seq_core::{Activation, AttentionSpec, Epilogue, Part, Ragged, SeqBackend, Stage};
 
 /// Attention, and what is made of its context and the state.
 pub(super) struct Attention<B: SeqBackend> {
@@ -121,6 +121,8 @@ impl<B: SeqBackend> Attention<B> {
         state: &B::Tensor,
     ) -> Result<B::Tensor> {
         let both = backend.columns(&[Part::all(context), Part::all(state)])?;
-        Ok(backend.linear(&both, &self.output, Epilogue::activation(Activation::Tanh))?)
+        let y = backend.linear(&both, &self.output, Epilogue::activation(Activation::Tanh))?;
+        backend.observe(Stage::Attention, &y)?;
+        Ok(y)
     }
 }

@@ -11,7 +11,9 @@ use crate::{
     checkpoint::{Part as Matrix, Scope},
     plan::{Bridge, RecurrentAttention, RecurrentPlan},
 };
-use seq2seq_core::{Activation, Cell, Epilogue, HostTensor, Lookup, Part, Ragged, SeqBackend};
+use seq2seq_core::{
+    Activation, Cell, Epilogue, HostTensor, Lookup, Part, Ragged, SeqBackend, Side, Stage,
+};
 
 /// Embedded tokens, and what is fed beside them, through the layers and the attention.
 pub(super) struct Decoder<B: SeqBackend> {
@@ -132,6 +134,7 @@ impl<B: SeqBackend> Decoder<B> {
         weights: Option<&mut Vec<f32>>,
     ) -> Result<B::Tensor> {
         let x = backend.embed(&[Lookup { table: &self.tokens, ids, scale: 1.0 }])?;
+        backend.observe(Stage::Embedding(Side::Decoder), &x)?;
         let State { moving, memory, source_rows } = state;
         match (&self.attention, memory) {
             (Some(attention), Some(memory)) if self.plan.is_sequential() => {
@@ -186,9 +189,10 @@ impl<B: SeqBackend> Decoder<B> {
         rows: &Ragged,
         states: &mut [B::Tensor],
     ) -> Result<B::Tensor> {
-        for (layer, state) in self.layers.iter().zip(states) {
+        for (i, (layer, state)) in self.layers.iter().zip(states).enumerate() {
             let (y, end) = layer.forward(backend, &x, rows, Some(state))?;
             (x, *state) = (y, end);
+            backend.observe(Stage::Layer(Side::Decoder, i), &x)?;
         }
         Ok(x)
     }

@@ -2,7 +2,7 @@
 
 use super::layer::{Layer, LayerShape};
 use crate::{Result, checkpoint::Scope, plan::RecurrentPlan};
-use seq2seq_core::{Lookup, Ragged, SeqBackend};
+use seq2seq_core::{Lookup, Ragged, SeqBackend, Side, Stage};
 
 /// Embedded tokens through layers that may read both ways.
 pub(super) struct Encoder<B: SeqBackend> {
@@ -36,10 +36,12 @@ impl<B: SeqBackend> Encoder<B> {
         rows: &Ragged,
     ) -> Result<(B::Tensor, Vec<B::Tensor>)> {
         let mut x = backend.embed(&[Lookup { table: &self.tokens, ids, scale: 1.0 }])?;
+        backend.observe(Stage::Embedding(Side::Encoder), &x)?;
         let mut states = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
+        for (i, layer) in self.layers.iter().enumerate() {
             let (y, state) = layer.forward(backend, &x, rows, None)?;
             x = y;
+            backend.observe(Stage::Layer(Side::Encoder, i), &x)?;
             states.push(state);
         }
         Ok((x, states))

@@ -2,7 +2,7 @@
 
 use super::{RecurrentModel, State};
 use crate::{Error, Result, generate::DecodeSession};
-use seq2seq_core::{Epilogue, Ragged, SeqBackend};
+use seq2seq_core::{Epilogue, Ragged, SeqBackend, Stage};
 use std::ops::Range;
 
 /// The state of the hypotheses of one request.
@@ -66,7 +66,9 @@ impl<B: SeqBackend> DecodeSession<B> for Session<'_, B> {
             self.last_rows.extend(rows.ranges().map(|r| r.end - 1));
             x = backend.gather_rows(&x, &self.last_rows)?;
         }
-        Ok(backend.linear(&x, output, Epilogue::NONE)?)
+        let logits = backend.linear(&x, output, Epilogue::NONE)?;
+        backend.observe(Stage::Head, &logits)?;
+        Ok(logits)
     }
 
     fn reorder(&mut self, parents: &[usize]) -> Result<()> {

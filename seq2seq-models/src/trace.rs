@@ -1,0 +1,81 @@
+//! A model that can be looked into: what each of its stages computed and how long it took, and whom a decoder's tokens
+//! attended to.
+//!
+//! The model runs on a backend that wraps the real one (`watch`) and is told of every stage
+//! ([`Backend::observe`](seq2seq_core::Backend::observe)). Other models run on the real one, where that call is empty.
+
+mod figures;
+pub(crate) mod watch;
+
+pub use figures::{StageReport, ValueReport};
+
+use crate::{Error, Files, Forward, LoadOptions, Model, Result, model::Observer};
+use std::sync::Arc;
+use watch::Watcher;
+
+/// A model and the one who watches it. One request at a time is watched.
+///
+/// ```no_run
+/// use seq2seq_models::{Files, LoadOptions, Prompt, generate::GenerationConfig, trace::Traced};
+///
+/// let traced = Traced::load(Files::folder("t5-small")?, &LoadOptions::default())?;
+/// let prompt = Prompt { input_ids: vec![8774, 296, 1], decoder_input_ids: None };
+/// let write = || traced.model().generate(&[prompt], &GenerationConfig::default(), &mut ());
+/// let (written, stages) = traced.watch(write);
+/// for stage in &stages {
+///     println!("{} {} x {} in {} s", stage.name, stage.rows, stage.width, stage.seconds);
+/// }
+/// # written?;
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
+pub struct Traced {
+    model: Model,
+    watcher: Arc<Watcher>,
+}
+
+impl Traced {
+    /// Loads a model to be looked into.
+    ///
+    /// # Errors
+    /// Those of [`Model::load`].
+    pub fn load(files: Files, options: &LoadOptions) -> Result<Self> {
+        let watcher = Arc::new(Watcher::default());
+        let model = Model::load_observed(files, options, Observer::Watcher(&watcher))?;
+        Ok(Self { model, watcher })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Does `work`, and reports what the stages of the model computed meanwhile, in the order in which they first came. A
+    /// stage that came several times, as those of a decoder do in every step, is one entry.
+    pub fn watch<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<StageReport>) {
+        self.watcher.begin();
+        let done = work();
+        (done, self.watcher.end())
+    }
+
+    /// The self-attention of a decoder-only model over `ids`, of the positions from `first` on: `[layer]`, each
+    /// `[position][head][earlier position]` flattened, ids.len() values a head, 0 for what comes later.
+    ///
+    /// # Errors
+    /// Models with an encoder, ids that [`Model::forward`] refuses, and a `first` behind them.
+    pub fn self_attention(&self, ids: &[u32], first: usize) -> Result<Vec<Vec<f32>>> {
+        if self.model.plan().has_encoder() {
+            return Err(Error::input(
+                "self-attention is given for decoder-only models; this one has an encoder",
+            ));
+        }
+        if first >= ids.len() {
+            let reason = format!("attention from position {first} on, of {} ids", ids.len());
+            return Err(Error::Input(reason));
+        }
+        let request = Forward { input_ids: vec![ids.to_vec()], ..Forward::default() };
+        self.watcher.begin_attention(first);
+        let done = self.model.forward(&request);
+        let layers = self.watcher.end_attention();
+        done.map(|_| layers)
+    }
+}
