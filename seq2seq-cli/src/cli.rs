@@ -16,6 +16,8 @@ Examples:
   seq2seq generate 'speak: $1,250.75'
   seq2seq generate --model google/flan-t5-small 'Translate to German: The house is small.'
   seq2seq generate --model DIR --input texts.jsonl --output out.jsonl --num-beams 4
+  seq2seq generate --attention map.html 'speak: $1,250.75'
+  seq2seq trace 'speak: $1,250.75'
   seq2seq embed --model sentence-transformers/all-MiniLM-L6-v2 'a sentence' 'another'
   seq2seq inspect --model DIR
   seq2seq convert --model DIR --output DIR --format int8
@@ -74,6 +76,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Generate(Box<GenerateArgs>),
+    Trace(Box<TraceArgs>),
     Forward(ForwardArgs),
     Embed(EmbedArgs),
     Classify(ClassifyArgs),
@@ -122,9 +125,42 @@ pub(crate) struct GenerateArgs {
     /// Writes JSON lines where text would be written.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Writes a page to FILE, beside the results, that shows for each of them whom its tokens attended to in every layer
+    /// and head, how sure each was and what its runners-up were, and the beams that lost and where: open it in a browser.
+    /// Encoder-decoders show cross-attention, others self-attention.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) attention: Option<PathBuf>,
     /// Tokens of a batch: inputs, and the longest outputs they may have, for each beam.
     #[arg(long, value_name = "N", value_parser = positive, default_value = "8192")]
     pub(crate) batch_tokens: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) decoding: DecodingArgs,
+}
+
+/// Shows how a text goes through a model: the tokens that enter, what each stage makes of them, and how that becomes the
+/// output.
+///
+/// Of each stage: how often it came, the rows that it gave and their width, the root mean square of their norms, mean, least
+/// and largest value, and the time since the stage before. `decoder.memory` are the keys and values of the encoder's
+/// output in all layers; `choice` is the choice of the next token, which here includes finding its runners-up. Steps of a
+/// decoder add up. Then for each token that was written: its log-probability and the likeliest tokens of its step, and for
+/// beam search the hypotheses that were lost. Models that do not write show what they give.
+///
+/// Values are looked at between the stages, which is not counted, but makes caches cold: `bench` measures speed.
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// The text.
+    #[arg(value_name = "TEXT", required_unless_present = "ids")]
+    pub(crate) text: Option<String>,
+    /// Ids in place of a text, for models without a tokenizer.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', conflicts_with = "text")]
+    pub(crate) ids: Vec<u32>,
+    /// Writes one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The likeliest tokens that are shown of each step.
+    #[arg(long, value_name = "N", value_parser = positive, default_value = "4")]
+    pub(crate) likeliest: NonZeroUsize,
     #[command(flatten)]
     pub(crate) decoding: DecodingArgs,
 }

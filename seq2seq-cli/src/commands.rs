@@ -9,6 +9,7 @@ mod progress;
 mod score;
 mod tasks;
 mod tokenizer;
+mod trace;
 mod train;
 
 use crate::{
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Generate(args) => generate::run(&global, *args),
         Command::Forward(args) => forward::run(&global, &args),
+        Command::Trace(args) => trace::run(&global, *args),
         Command::Embed(args) => tasks::embed(&global, args),
         Command::Classify(args) => tasks::classify(&global, args),
         Command::Tag(args) => tasks::tag(&global, args),

@@ -6,7 +6,7 @@ use crate::{
     failure::{Failure, Result},
 };
 use seq2seq_core::Format;
-use seq2seq_models::{Files, LoadOptions, Model, Tokenizer, checkpoint::Checkpoint};
+use seq2seq_models::{Files, LoadOptions, Model, Tokenizer, checkpoint::Checkpoint, trace::Traced};
 use std::path::Path;
 
 /// The files of the model that `--model` names: a folder, an id on the hub, or the one in the program.
@@ -47,6 +47,22 @@ pub(crate) fn options(global: &Global, format: Format) -> LoadOptions {
 
 /// The model that the options name.
 pub(crate) fn model(global: &Global) -> Result<Model> {
+    let (files, options) = settled(global)?;
+    let model = Model::load_files(files, &options)?;
+    log(&model);
+    Ok(model)
+}
+
+/// The model that the options name, to be looked into.
+pub(crate) fn traced(global: &Global) -> Result<Traced> {
+    let (files, options) = settled(global)?;
+    let traced = Traced::load(files, &options)?;
+    log(traced.model());
+    Ok(traced)
+}
+
+/// The files of the model, and how they are to be loaded.
+fn settled(global: &Global) -> Result<(Files, LoadOptions)> {
     let files = files(global)?;
     let format = match global.format {
         Some(format) => format,
@@ -56,9 +72,11 @@ pub(crate) fn model(global: &Global) -> Result<Model> {
             checkpoint.stored().unwrap_or_default()
         }
     };
-    let model = Model::load_files(files, &options(global, format))?;
+    Ok((files, options(global, format)))
+}
+
+fn log(model: &Model) {
     tracing::info!(family = %model.family(), parameters = model.parameters(), device = model.device(), "loaded");
-    Ok(model)
 }
 
 /// A model and its tokenizer, for what deals in text.

@@ -1,5 +1,7 @@
 //! `generate`: texts or ids in, texts or JSON lines out.
 
+mod attention;
+pub(super) mod losses;
 pub(super) mod prompts;
 mod stream;
 
@@ -12,6 +14,8 @@ use crate::{
     records::{Place, Records},
     schedule::{self, Limits},
 };
+use attention::Attention;
+use losses::Losses;
 use prompts::{Line, Piece, Reader};
 use seq2seq_models::{
     Generated, Model, Prompt, Tokenizer,
@@ -33,7 +37,12 @@ struct Row<'a> {
 }
 
 pub(super) fn run(global: &Global, args: GenerateArgs) -> Result<()> {
-    let model = load::model(global)?;
+    let attention = args.attention.as_deref();
+    let traced = attention.is_some().then(|| load::traced(global)).transpose()?;
+    let model = match &traced {
+        Some(traced) => traced.model().clone(),
+        None => load::model(global)?,
+    };
     let files = model.files();
     let tokenizer =
         files.contains("tokenizer.json").then(|| Tokenizer::from_files(files)).transpose()?;
@@ -46,6 +55,7 @@ pub(super) fn run(global: &Global, args: GenerateArgs) -> Result<()> {
         layers: model.decoding().with_json(&args.decoding.to_json())?,
         context: Context { token_bytes, ..model.context()? },
         limits: Limits { tokens: args.batch_tokens.get() },
+        attention: traced.as_ref().map(|traced| Attention::new(traced, tokenizer.as_ref())),
     };
     for notice in generator.layers.notices() {
         tracing::warn!("{notice}");
@@ -56,11 +66,17 @@ pub(super) fn run(global: &Global, args: GenerateArgs) -> Result<()> {
         streams.input.as_deref(),
     )?;
     let output = Output::open(streams.output.as_deref())?;
+    // At once, so that what cannot be written fails before any work.
+    let page = attention.map(|path| Output::open(Some(path))).transpose()?;
     if args.json || streams.input.is_some() || streams.output.is_some() {
         let progress = Progress::new(records.progress(), streams);
-        generator.lines(records, output, &progress)
+        generator.lines(records, output, &progress)?;
     } else {
-        generator.texts(records, output)
+        generator.texts(records, output)?;
+    }
+    match (generator.attention, page) {
+        (Some(attention), Some(page)) => attention.write(page),
+        _ => Ok(()),
     }
 }
 
@@ -71,6 +87,8 @@ struct Generator<'a> {
     layers: ConfigLayers,
     context: Context<'a>,
     limits: Limits,
+    /// Where what is shown of the results is kept.
+    attention: Option<Attention<'a>>,
 }
 
 impl Generator<'_> {
@@ -128,10 +146,12 @@ impl Generator<'_> {
         output.finish()
     }
 
-    /// Whether ids are certain as soon as they come: beam search changes its mind.
+    /// Whether ids are certain as soon as they come, and nobody wants more than them: beam search changes its mind.
     fn streams(&self) -> bool {
         let config = self.layers.config();
-        config.num_beams.unwrap_or(1) == 1 && config.num_return_sequences.unwrap_or(1) == 1
+        self.attention.is_none()
+            && config.num_beams.unwrap_or(1) == 1
+            && config.num_return_sequences.unwrap_or(1) == 1
     }
 
     fn reader(&self) -> Result<Reader<'_>> {
@@ -155,9 +175,17 @@ impl Generator<'_> {
         let prompts: Vec<Prompt> = pieces.iter().map(|p| p.prompt.clone()).collect();
         let rows: Vec<u64> = pieces.iter().map(|p| p.row as u64).collect();
         let places: Vec<&Place> = pieces.iter().map(|p| &p.place).collect();
-        let run = |sink| {
+        let run = |sink: &mut dyn Sink| {
             let plan = self.plan(&prompts)?.numbered(&rows)?;
-            Ok(self.model.run(&plan, &prompts, sink)?)
+            let Some(attention) = &self.attention else {
+                return Ok(self.model.run(&plan, &prompts, sink)?);
+            };
+            let plan = attention.asked_of(plan);
+            let mut losses = Losses::default();
+            let generated = self.model.run(&plan, &prompts, &mut losses)?;
+            let histories: Vec<Vec<u32>> = plan.histories().map(<[u32]>::to_vec).collect();
+            attention.add(pieces, &histories, &generated, &losses)?;
+            Ok(generated)
         };
         run(sink).map_err(|e: Failure| e.in_row(&places))
     }

@@ -8,7 +8,8 @@ pub struct StageReport {
     /// Its path, such as `encoder.layers.3`; `decoder.memory` are the keys and values of the encoder's output in all layers,
     /// `choice` is the choice of the next ids.
     pub name: String,
-    /// How often it came: once a pass or step; `decoder.memory` once a layer.
+    /// How often it came: once a pass or step; `decoder.memory` once a layer, `choice` twice a step where the likeliest
+    /// ids are kept.
     pub calls: usize,
     /// Rows that it gave, over all calls.
     pub rows: usize,
