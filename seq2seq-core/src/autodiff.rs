@@ -24,7 +24,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `tape.rs` | the records and how each is walked back |
+//! | `tape.rs`, `tape/` | the records and how each is walked back |
 //! | `parameters.rs` | masters, gradients, steps of optimisers |
 //! | `layers.rs` | what is packed from masters |
 //! | `ops.rs`, `recurrent.rs` | the traits |
@@ -37,7 +37,9 @@ mod tape;
 #[cfg(test)]
 mod tests;
 
-pub use layers::{Embedding, Linear, Memory, Norm, RelativeBias};
+pub use layers::{
+    Additive, AdditiveMemory, Embedding, Linear, Memory, Norm, Recurrent, RelativeBias,
+};
 pub use parameters::{Optimiser, Parameter, Parameters};
 pub use tape::Tensor;
 

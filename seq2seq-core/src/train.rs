@@ -1,5 +1,6 @@
 //! What a backend adds so that models can be trained on it: one backward for each differentiable operation, fused as the
-//! forward is, the loss, dropout, and the steps of the optimisers ([`OptimiserOps`]).
+//! forward is ([`TrainRecurrentOps`] has those of recurrent models), the loss, dropout, and the steps of the optimisers
+//! ([`OptimiserOps`]).
 //!
 //! A backward adds to a [`Gradient`]: the first term is written, later ones are added, so nothing is filled with
 //! zeros and a tensor that is used twice (a residual stream, a tied table) sums in place. What a forward keeps for its
@@ -11,6 +12,8 @@
 //! | norm | | mean and deviation |
 //! | attention | the logarithm of each softmax's denominator | scores and probabilities (Dao 2023, FlashAttention-2) |
 //! | dropout | | which elements were dropped ([`Dropout`]) |
+//! | recurrence | the gates, and c' of an LSTM ([`Recurred`]) | tanh c' |
+//! | additive attention | the probabilities | tanh of query and key |
 //!
 //! **Deterministic**: the same bits for any number of threads. Gradients of weights sum over the rows of a batch, so
 //! they do depend on the batch.
@@ -22,10 +25,15 @@
 mod dropout;
 mod loss;
 mod optimiser;
+mod recurrent;
 
 pub use dropout::Dropout;
 pub use loss::{Loss, Smoothing};
 pub use optimiser::{Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd};
+pub use recurrent::{
+    AdditiveBackward, AdditiveGradients, RecurBackward, RecurPass, Recurred, RecurrentMasters,
+    TrainRecurrentOps,
+};
 
 use crate::{Activation, AttentionSpec, Format, Lookup, Pool, Ragged, Result, SeqBackend};
 
@@ -163,7 +171,7 @@ pub struct Looked<'a> {
 }
 
 /// A backend that models can be trained on. Each backward has the errors of its forward for the same mistakes.
-pub trait TrainBackend: SeqBackend + OptimiserOps {
+pub trait TrainBackend: SeqBackend + TrainRecurrentOps + OptimiserOps {
     /// A linear layer, packed for both directions.
     type TrainLinear: Send + Sync;
 

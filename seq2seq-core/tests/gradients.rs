@@ -5,6 +5,8 @@
 
 #[path = "gradients/forward.rs"]
 mod forward;
+#[path = "gradients/recurrent.rs"]
+mod recurrent;
 
 use forward::{Attention, Layer};
 use seq2seq_core::conformance::values::{Profile, Random, values};

@@ -2,8 +2,8 @@
 
 use super::parameters::{Id, Packed, Parameters};
 use super::tape::Tensor;
-use crate::train::{MasterPart, Masters, TrainBackend};
-use crate::{AttentionSpec, Ragged, Result};
+use crate::train::{MasterPart, Masters, RecurrentMasters, TrainBackend};
+use crate::{AttentionSpec, Cell, Ragged, Result};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// A linear layer and the parameters that it is packed from.
@@ -39,12 +39,28 @@ pub(super) fn masters<'a, B: TrainBackend>(
     gated: bool,
     scale: f32,
 ) -> Masters<'a, B::Tensor> {
+    Masters { parts: master_parts(parameters, parts), gated, scale }
+}
+
+/// The masters of the recurrent half of a layer.
+pub(super) fn recurrent_masters<'a, B: TrainBackend>(
+    parameters: &'a Parameters<B>,
+    parts: &[PartIds],
+    cell: Cell,
+) -> RecurrentMasters<'a, B::Tensor> {
+    RecurrentMasters { cell, directions: master_parts(parameters, parts) }
+}
+
+fn master_parts<'a, B: TrainBackend>(
+    parameters: &'a Parameters<B>,
+    parts: &[PartIds],
+) -> Vec<MasterPart<'a, B::Tensor>> {
     let part = |p: &PartIds| MasterPart {
         weight: parameters.value(p.weight),
         bias: p.bias.map(|id| parameters.value(id)),
         transposed: p.transposed,
     };
-    Masters { parts: parts.iter().map(part).collect(), gated, scale }
+    parts.iter().map(part).collect()
 }
 
 /// What is packed, to be read. Nobody panics while writing it, but for a bug below, whose message comes first.
@@ -59,6 +75,46 @@ impl<B: TrainBackend> Packed<B> for LinearShared<B> {
         }
         let masters = masters(parameters, &self.parts, self.gated, self.scale);
         inner.repack(&mut self.layer.write().unwrap_or_else(PoisonError::into_inner), &masters)
+    }
+}
+
+/// The recurrent half of a layer and the parameters that it is packed from.
+pub struct Recurrent<B: TrainBackend> {
+    pub(super) shared: Arc<RecurrentShared<B>>,
+}
+
+pub(super) struct RecurrentShared<B: TrainBackend> {
+    pub(super) layer: RwLock<B::TrainRecurrent>,
+    /// Of each direction.
+    pub(super) parts: Vec<PartIds>,
+    pub(super) cell: Cell,
+}
+
+impl<B: TrainBackend> Packed<B> for RecurrentShared<B> {
+    fn refresh(&self, inner: &B, parameters: &Parameters<B>) -> Result<()> {
+        if !self.parts.iter().any(|part| part.trained(parameters)) {
+            return Ok(());
+        }
+        let masters = recurrent_masters(parameters, &self.parts, self.cell);
+        let mut layer = self.layer.write().unwrap_or_else(PoisonError::into_inner);
+        inner.repack_recurrent(&mut layer, &masters)
+    }
+}
+
+/// The vector of additive scores and its parameter.
+pub struct Additive<B: TrainBackend> {
+    pub(super) shared: Arc<AdditiveShared<B>>,
+}
+
+pub(super) struct AdditiveShared<B: TrainBackend> {
+    pub(super) held: RwLock<B::Additive>,
+    pub(super) v: Id,
+}
+
+impl<B: TrainBackend> Packed<B> for AdditiveShared<B> {
+    fn refresh(&self, inner: &B, parameters: &Parameters<B>) -> Result<()> {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        inner.renew_additive(&mut held, parameters.value(self.v))
     }
 }
 
@@ -113,6 +169,17 @@ pub(super) struct MemoryShared<B: TrainBackend> {
     pub(super) memory: B::Memory,
     pub(super) kv: Tensor<B>,
     pub(super) rows: Ragged,
+}
+
+/// Keys and values of additive attention, and what they were made from.
+pub struct AdditiveMemory<B: TrainBackend> {
+    pub(super) shared: Arc<AdditiveMemoryShared<B>>,
+}
+
+pub(super) struct AdditiveMemoryShared<B: TrainBackend> {
+    pub(super) memory: B::AdditiveMemory,
+    pub(super) keys: Tensor<B>,
+    pub(super) values: Tensor<B>,
 }
 
 /// An attention as a record keeps it.

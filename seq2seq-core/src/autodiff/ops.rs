@@ -28,7 +28,7 @@ impl<B: TrainBackend> Autodiff<B> {
     }
 
     /// The tape of a pass that is recorded.
-    fn tape(&self) -> Option<std::sync::MutexGuard<'_, tape::Tape<B>>> {
+    pub(super) fn tape(&self) -> Option<std::sync::MutexGuard<'_, tape::Tape<B>>> {
         Some(lock(&self.shared.tape)).filter(|tape| tape.is_recording())
     }
 

@@ -1,5 +1,10 @@
 //! What was computed, in order, and the way back.
 
+mod deferred;
+mod recurrent;
+
+pub(super) use recurrent::{Attended, ColumnsPart, Recurrence};
+
 use super::layers::{Attention, BiasShared, LinearShared, MemoryShared, NormShared, read};
 use super::parameters::{Id, Parameters};
 use crate::train::{
@@ -7,6 +12,7 @@ use crate::train::{
     NormGradients, TrainBackend,
 };
 use crate::{Activation, Error, Pool, Ragged, Result, Rows};
+use deferred::{Deferred, LinearUse, Taken, layer_of};
 use std::sync::Arc;
 
 /// Activations, and where on the tape they came from.
@@ -102,6 +108,13 @@ pub(super) enum Record<B: TrainBackend> {
         sources: Vec<usize>,
         dropout: Option<Dropout>,
     },
+    Recur(Recurrence<B>),
+    /// What the sequences of the recurrence at that place end with.
+    RecurEnd(usize),
+    Columns(Vec<ColumnsPart>),
+    /// The rows of each part.
+    StackRows(Vec<(Option<Node>, usize)>),
+    AdditiveAttend(Attended<B>),
 }
 
 /// Rows that were looked up in a parameter.
@@ -120,11 +133,14 @@ pub(super) struct Tape<B: TrainBackend> {
     records: Vec<Record<B>>,
     /// One for each record.
     gradients: Vec<Gradient<B::Tensor>>,
+    /// On the way back.
+    deferred: Deferred<B>,
 }
 
 impl<B: TrainBackend> Default for Tape<B> {
     fn default() -> Self {
-        Self { dropout: None, pass: 0, records: Vec::new(), gradients: Vec::new() }
+        let (records, gradients) = (Vec::new(), Vec::new());
+        Self { dropout: None, pass: 0, records, gradients, deferred: Deferred::default() }
     }
 }
 
@@ -185,9 +201,16 @@ impl<B: TrainBackend> Tape<B> {
 
     /// From the last record to the first; each is gone once it has been passed.
     pub(super) fn backward(mut self, inner: &B, parameters: &mut Parameters<B>) -> Result<()> {
+        self.deferred = Deferred::of(&self.records);
         while let (Some(record), Some(gradient)) = (self.records.pop(), self.gradients.pop()) {
-            if let Some(dy) = gradient {
-                self.step(inner, parameters, record, dy)?;
+            let layer = layer_of(&record);
+            match (record, gradient) {
+                (Record::Recur(recurrence), dy) => self.recur(inner, recurrence, dy)?,
+                (record, Some(dy)) => self.step(inner, parameters, record, dy)?,
+                (_, None) => {}
+            }
+            if let Some(layer) = layer {
+                self.deferred.passed(inner, parameters, layer)?;
             }
         }
         Ok(())
@@ -214,20 +237,17 @@ impl<B: TrainBackend> Tape<B> {
                     dropout,
                     dy: &dy,
                 };
-                let ids: Vec<[Option<Id>; 2]> =
-                    layer.parts.iter().map(|p| [Some(p.weight), p.bias]).collect();
-                let mut taken: Vec<_> = ids
-                    .iter()
-                    .map(|ids| ids.map(|id| id.and_then(|id| parameters.take(id))))
-                    .collect();
-                let parts = taken.iter_mut().map(|t| t.each_mut().map(Option::as_mut)).collect();
-                let gradients = LinearGradients { x: self.of(&x), parts };
-                inner.linear_backward(&read(&layer.layer), &of, gradients)?;
-                for (ids, taken) in ids.into_iter().zip(taken) {
-                    for (id, taken) in ids.into_iter().zip(taken) {
-                        id.map_or(Ok(()), |id| parameters.put(inner, id, taken))?;
-                    }
+                if dropout.is_none() && residual.is_none() && self.deferred.several(&layer) {
+                    let parts = layer.parts.iter().map(|_| [None, None]).collect();
+                    let gradients = LinearGradients { x: self.of(&x), parts };
+                    inner.linear_backward(&read(&layer.layer), &of, gradients)?;
+                    self.deferred.linear(layer, LinearUse { x, sums, activation, dy });
+                    return Ok(());
                 }
+                let mut taken = Taken::of(parameters, &layer.parts);
+                let gradients = LinearGradients { x: self.of(&x), parts: taken.wanted() };
+                inner.linear_backward(&read(&layer.layer), &of, gradients)?;
+                taken.put(inner, parameters)?;
                 match residual {
                     Some(node) => inner.add(dy, &mut self.gradients[node.index]),
                     None => Ok(()),
@@ -301,6 +321,16 @@ impl<B: TrainBackend> Tape<B> {
                     (Some(kv), Some(gradient)) => inner.add(kv, gradient),
                     _ => Ok(()),
                 }
+            }
+            Record::Recur(recurrence) => self.recur(inner, recurrence, Some(dy)),
+            Record::RecurEnd(of) => {
+                self.recur_end(of, dy);
+                Ok(())
+            }
+            Record::Columns(parts) => self.columns(inner, parts, dy),
+            Record::StackRows(parts) => self.stack_rows(inner, parts, dy),
+            Record::AdditiveAttend(attended) => {
+                self.additive_attend(inner, parameters, attended, dy)
             }
         }
     }

@@ -42,19 +42,19 @@ impl Case {
         host(n, width, &values(Profile::Normal, self.seed + seed, n * width))
     }
 
-    fn keys(&self) -> HostTensor {
+    pub(super) fn keys(&self) -> HostTensor {
         self.normal(1, self.groups.source_rows().rows(), self.keys)
     }
 
-    fn values(&self) -> HostTensor {
+    pub(super) fn values(&self) -> HostTensor {
         self.normal(2, self.groups.source_rows().rows(), self.width)
     }
 
-    fn q(&self) -> HostTensor {
+    pub(super) fn q(&self) -> HostTensor {
         self.normal(3, self.groups.group_rows().rows(), self.keys)
     }
 
-    fn v(&self) -> HostTensor {
+    pub(super) fn v(&self) -> HostTensor {
         let mut v = values(Profile::Normal, self.seed + 4, self.keys);
         v.iter_mut().for_each(|v| *v *= self.sharpness);
         super::values::tensor(DType::F32, vec![self.keys], &v)
@@ -94,12 +94,18 @@ impl Case {
 /// [`RecurrentOps::additive_attend`](crate::RecurrentOps::additive_attend), with weights.
 pub struct AdditiveAttend;
 
-impl AdditiveAttend {
-    fn both<B: SeqBackend>(backend: &B, case: &Case) -> Result<(Vec<f32>, Vec<f32>)> {
-        let mut weights = vec![7.0];
-        let out = Self::prepare(backend, case)?.run(backend, Some(&mut weights))?;
-        Ok((backend.download(&out)?, weights))
-    }
+/// Results, and weights.
+pub(super) fn both<B: SeqBackend>(backend: &B, case: &Case) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (out, mut weights) = both_after(backend, case)?;
+    weights.remove(0);
+    Ok((out, weights))
+}
+
+/// Results, and weights behind the value that was there.
+fn both_after<B: SeqBackend>(backend: &B, case: &Case) -> Result<(Vec<f32>, Vec<f32>)> {
+    let mut weights = vec![7.0];
+    let out = AdditiveAttend::prepare(backend, case)?.run(backend, Some(&mut weights))?;
+    Ok((backend.download(&out)?, weights))
 }
 
 impl Op for AdditiveAttend {
@@ -121,7 +127,7 @@ impl Op for AdditiveAttend {
     }
 
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let (mut out, weights) = Self::both(backend, case)?;
+        let (mut out, weights) = both_after(backend, case)?;
         out.extend(weights);
         Ok(out)
     }
@@ -163,7 +169,7 @@ impl Timed for AdditiveAttend {
 /// Results and weights lie within their bounds; weights are appended; asking for them changes nothing.
 pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
     each(AdditiveAttend::cases(), |case| {
-        let (out, weights) = AdditiveAttend::both(backend, case)?;
+        let (out, weights) = both_after(backend, case)?;
         let (out_bounds, mut weight_bounds) = case.bounds();
         weight_bounds.insert(0, Approx::exact(7.0));
         within("additive_attend", &out_bounds, &out)?;
@@ -176,7 +182,7 @@ pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
 /// A row alone, with its source alone, gives the bits that it gives among the others.
 pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
     each(AdditiveAttend::cases(), |case| {
-        let (whole, whole_weights) = AdditiveAttend::both(backend, case)?;
+        let (whole, whole_weights) = both_after(backend, case)?;
         let v = backend.additive(&case.v())?;
         let mut weights = vec![7.0];
         for (range, source) in case.groups.group_rows().ranges().zip(case.groups.sources()) {

@@ -48,20 +48,20 @@ pub struct Prepared<B: SeqBackend> {
 
 impl Case {
     /// Columns of the projected input of one direction.
-    fn gates(&self) -> usize {
+    pub(super) fn gates(&self) -> usize {
         self.cell.gates() * self.width
     }
 
     /// Columns of the result.
-    fn output(&self) -> usize {
+    pub(super) fn output(&self) -> usize {
         self.directions * self.width
     }
 
-    fn state_width(&self) -> usize {
+    pub(super) fn state_width(&self) -> usize {
         self.cell.vectors() * self.output()
     }
 
-    fn rows(&self) -> Ragged {
+    pub(super) fn rows(&self) -> Ragged {
         Ragged::from_lengths(self.lengths.iter().copied())
     }
 
@@ -82,13 +82,13 @@ impl Case {
         RecurrentSpec { cell: self.cell, directions }
     }
 
-    fn x(&self) -> HostTensor {
+    pub(super) fn x(&self) -> HostTensor {
         let (n, width) = (self.lengths.iter().sum(), self.directions * self.gates());
         host(n, width, &values(self.x, self.seed, n * width))
     }
 
     /// c is larger than any h can be.
-    fn state(&self) -> Option<HostTensor> {
+    pub(super) fn state(&self) -> Option<HostTensor> {
         let (n, width) = (self.lengths.len(), self.state_width());
         let mut state = values(Profile::Normal, self.seed + 5, n * width);
         for row in state.chunks_mut(width.max(1)) {

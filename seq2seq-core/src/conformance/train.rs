@@ -3,7 +3,9 @@
 //! Backwards are held to the reference's loops, run over numbers that carry their error ([`Approx`]): the definition and
 //! the bound are one text. Gradients begin at a number that is not zero, to be added to.
 
+pub mod additive;
 pub mod attention;
+pub mod columns;
 pub mod embed;
 pub mod errors;
 pub mod linear;
@@ -12,6 +14,7 @@ pub mod muon;
 pub mod norm;
 pub mod optimiser;
 mod real;
+pub mod recurrent;
 
 use super::tolerance::{Approx, U, gamma};
 use super::values::{Profile, values};
@@ -78,6 +81,8 @@ pub fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
     norm::same_bits(a, b)?;
     embed::same_bits(a, b)?;
     attention::same_bits(a, b)?;
+    recurrent::same_bits(a, b)?;
+    additive::same_bits(a, b)?;
     loss::same_bits(a, b)?;
     optimiser::same_bits(a, b)?;
     muon::same_bits(a, b)
@@ -97,6 +102,13 @@ macro_rules! training_suite {
             rows_and_pools_match_reference: embed::rows_and_pools_match_reference,
             attend_backward_matches_reference: attention::backward_matches_reference,
             cross_attend_backward_matches_reference: attention::cross_backward_matches_reference,
+            recur_forward_is_recur: recurrent::forward_is_recur,
+            recur_backward_matches_reference: recurrent::backward_matches_reference,
+            recurrent_passes_are_summed: recurrent::passes_are_summed,
+            recurrent_packs_again: recurrent::packs_again,
+            additive_attend_backward_matches_reference: additive::backward_matches_reference,
+            additive_renews: additive::renews,
+            columns_and_rows_back_match_reference: columns::backwards_match_reference,
             cross_entropy_matches_reference: loss::matches_reference,
             dropout_matches_reference: loss::dropout_matches_reference,
             adamw_matches_reference: optimiser::adamw_matches_reference,

@@ -23,12 +23,34 @@ impl Additive {
         check::additive(v)?;
         Ok(Self { v: v.to_f32() })
     }
+
+    pub(super) fn renew(&mut self, v: &Tensor) -> Result<()> {
+        check::renew_additive(self.v.len(), v)?;
+        self.v.copy_from_slice(v.row(0));
+        Ok(())
+    }
+
+    pub(super) fn v(&self) -> &[f32] {
+        &self.v
+    }
 }
 
 impl AdditiveMemory {
     pub(super) fn new(keys: &Tensor, values: &Tensor, rows: &Ragged) -> Result<Self> {
         check::additive_memory(keys, values, rows)?;
         Ok(Self { rows: rows.clone(), keys: keys.clone(), values: values.clone() })
+    }
+
+    pub(super) fn rows(&self) -> &Ragged {
+        &self.rows
+    }
+
+    pub(super) fn keys(&self) -> &Tensor {
+        &self.keys
+    }
+
+    pub(super) fn values(&self) -> &Tensor {
+        &self.values
     }
 }
 

@@ -3,7 +3,9 @@
 //! The loops are generic over `Real`: over f64 they give the values, which are added to a gradient and rounded to f32
 //! once; over a number that carries its error they give what the conformance suite allows.
 
+pub(crate) mod additive;
 pub(crate) mod attention;
+mod columns;
 pub(crate) mod embed;
 pub(crate) mod linear;
 pub(crate) mod loss;
@@ -11,16 +13,28 @@ pub(crate) mod muon;
 pub(crate) mod norm;
 mod optimiser;
 pub(crate) mod pool;
+pub(crate) mod recurrent;
 
 pub use linear::TrainLinear;
+pub use recurrent::TrainRecurrent;
 
-use super::{Reference, Tensor, attention::RelativeBias, cross::Memory, norm::Norm, real::Real};
+use super::{
+    Reference, Tensor,
+    additive::{Additive, AdditiveMemory},
+    attention::RelativeBias,
+    cross::Memory,
+    norm::Norm,
+    real::Real,
+};
 use crate::backend::check;
 use crate::train::{
-    AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,
-    Loss, Masters, NormGradients, Smoothing, TrainBackend, TrainEpilogue, Wanted,
+    AdditiveBackward, AdditiveGradients, AttendBackward, CrossBackward, Dropout, Gradient,
+    LinearBackward, LinearGradients, Looked, Loss, Masters, NormGradients, RecurBackward,
+    RecurPass, Recurred, RecurrentMasters, Smoothing, TrainBackend, TrainEpilogue,
+    TrainRecurrentOps, Wanted,
 };
 use crate::{AttentionSpec, Format, Lookup, Pool, Ragged, Result, Rows};
+use std::ops::Range;
 
 /// Adds `values`, rounding once.
 fn add<R: Real>(gradient: &mut Gradient<Tensor>, rows: usize, width: usize, values: &[R]) {
@@ -192,5 +206,97 @@ impl TrainBackend for Reference {
             Some(_) => add(gradient, x.rows, x.width, &numbers::<f64>(&x)),
         }
         Ok(())
+    }
+}
+
+impl TrainRecurrentOps for Reference {
+    type TrainRecurrent = TrainRecurrent;
+
+    fn pack_recurrent(
+        &self,
+        masters: &RecurrentMasters<'_, Tensor>,
+        format: Format,
+    ) -> Result<TrainRecurrent> {
+        TrainRecurrent::pack(masters, format)
+    }
+
+    fn repack_recurrent(
+        &self,
+        layer: &mut TrainRecurrent,
+        masters: &RecurrentMasters<'_, Tensor>,
+    ) -> Result<()> {
+        layer.repack(masters)
+    }
+
+    fn recur_forward(
+        &self,
+        x: &Tensor,
+        rows: &Ragged,
+        layer: &TrainRecurrent,
+        state: Option<&Tensor>,
+        keep: bool,
+    ) -> Result<Recurred<Tensor>> {
+        recurrent::forward(x, rows, layer, state, keep)
+    }
+
+    fn recur_backward(
+        &self,
+        layer: &TrainRecurrent,
+        of: &RecurBackward<'_, Tensor>,
+        x: Wanted<'_, Tensor>,
+        state: Wanted<'_, Tensor>,
+    ) -> Result<Tensor> {
+        recurrent::backward(layer, of, x, state)
+    }
+
+    fn recur_weights_backward(
+        &self,
+        layer: &TrainRecurrent,
+        passes: &[RecurPass<'_, Tensor>],
+        gradients: Vec<[Wanted<'_, Tensor>; 2]>,
+    ) -> Result<()> {
+        recurrent::weights_backward(layer, passes, gradients)
+    }
+
+    fn columns_backward(
+        &self,
+        dy: &Tensor,
+        from: usize,
+        part: (usize, Range<usize>),
+        gradient: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        columns::columns_backward(dy, from, part, gradient)
+    }
+
+    fn stack_rows_backward(
+        &self,
+        dy: &Tensor,
+        rows: Range<usize>,
+        gradient: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        columns::stack_rows_backward(dy, rows, gradient)
+    }
+
+    fn renew_additive(&self, held: &mut Additive, v: &Tensor) -> Result<()> {
+        held.renew(v)
+    }
+
+    fn additive_attend_forward(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        v: &Additive,
+        memory: &AdditiveMemory,
+        sources: &[usize],
+    ) -> Result<(Tensor, Tensor)> {
+        additive::forward(q, rows, v, memory, sources)
+    }
+
+    fn additive_attend_backward(
+        &self,
+        of: &AdditiveBackward<'_, Tensor, Additive, AdditiveMemory>,
+        gradients: AdditiveGradients<'_, Tensor>,
+    ) -> Result<()> {
+        additive::backward(of, gradients)
     }
 }

@@ -5,6 +5,7 @@
 
 use super::{Tensor, linear::Linear};
 use crate::backend::check::{self, RecurrentShape};
+use crate::train::Recurred;
 use crate::{Cell, Format, LinearSpec, Ragged, RecurrentSpec, Result, Rows};
 
 /// The recurrent half of a layer.
@@ -23,6 +24,15 @@ impl Recurrent {
         };
         Ok(Self { shape, directions: spec.directions.iter().map(pack).collect::<Result<_>>()? })
     }
+
+    pub(super) fn shape(&self) -> RecurrentShape {
+        self.shape
+    }
+
+    /// Of each direction.
+    pub(super) fn layers(&self) -> &[Linear] {
+        &self.directions
+    }
 }
 
 /// 1 / (1 + e⁻ˣ)
@@ -30,29 +40,42 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// h' and c' of one position; an LSTM's `c` is as wide as `h`, that of a GRU empty.
-fn step(cell: Cell, x: &[f32], u: &[f64], h: &[f32], c: &[f32]) -> (Vec<f32>, Vec<f32>) {
+/// What a position gives.
+struct Stepped {
+    h: Vec<f32>,
+    /// As wide as `h` in an LSTM, empty in a GRU.
+    c: Vec<f32>,
+    /// What [`Recurred::kept`](crate::train::Recurred::kept) has of it.
+    kept: Vec<f32>,
+}
+
+/// One position; `c` is as wide as `h` in an LSTM, empty in a GRU.
+fn step(cell: Cell, x: &[f32], u: &[f64], h: &[f32], c: &[f32]) -> Stepped {
     let m = h.len();
+    let narrow = |values: &[f64]| -> Vec<f32> { values.iter().map(|&v| v as f32).collect() };
     let x = |gate: usize, j: usize| f64::from(x[gate * m + j]);
     let u = |gate: usize, j: usize| u[gate * m + j];
     match cell {
         Cell::Lstm => {
-            let gate = |gate, j| x(gate, j) + u(gate, j);
-            let cell = |j: usize| {
-                let (i, f, g) = (sigmoid(gate(0, j)), sigmoid(gate(1, j)), gate(2, j).tanh());
-                f * f64::from(c[j]) + i * g
+            let all = |gate, f: fn(f64) -> f64| -> Vec<f64> {
+                (0..m).map(|j| f(x(gate, j) + u(gate, j))).collect()
             };
-            let c: Vec<f64> = (0..m).map(cell).collect();
-            let h = (0..m).map(|j| (sigmoid(gate(3, j)) * c[j].tanh()) as f32).collect();
-            (h, c.into_iter().map(|c| c as f32).collect())
+            let (i, f, g, o) =
+                (all(0, sigmoid), all(1, sigmoid), all(2, f64::tanh), all(3, sigmoid));
+            let c: Vec<f64> = (0..m).map(|j| f[j] * f64::from(c[j]) + i[j] * g[j]).collect();
+            let h: Vec<f64> = (0..m).map(|j| o[j] * c[j].tanh()).collect();
+            let kept = [i, f, g, o, c.clone()].concat();
+            Stepped { h: narrow(&h), c: narrow(&c), kept: narrow(&kept) }
         }
         Cell::Gru => {
-            let unit = |j: usize| {
-                let (r, z) = (sigmoid(x(0, j) + u(0, j)), sigmoid(x(1, j) + u(1, j)));
-                let n = (x(2, j) + r * u(2, j)).tanh();
-                ((1.0 - z) * n + z * f64::from(h[j])) as f32
-            };
-            ((0..m).map(unit).collect(), Vec::new())
+            let gate = |gate, j| sigmoid(x(gate, j) + u(gate, j));
+            let r: Vec<f64> = (0..m).map(|j| gate(0, j)).collect();
+            let z: Vec<f64> = (0..m).map(|j| gate(1, j)).collect();
+            let n: Vec<f64> = (0..m).map(|j| (x(2, j) + r[j] * u(2, j)).tanh()).collect();
+            let unit = |j: usize| (1.0 - z[j]) * n[j] + z[j] * f64::from(h[j]);
+            let h: Vec<f64> = (0..m).map(unit).collect();
+            let kept = [r, z, n, (0..m).map(|j| u(2, j)).collect()].concat();
+            Stepped { h: narrow(&h), c: Vec::new(), kept: narrow(&kept) }
         }
     }
 }
@@ -63,10 +86,23 @@ pub(super) fn recur(
     layer: &Recurrent,
     state: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor)> {
+    let Recurred { y, end, .. } = run(x, rows, layer, state)?;
+    Ok((y, end))
+}
+
+/// With what training keeps.
+pub(super) fn run(
+    x: &Tensor,
+    rows: &Ragged,
+    layer: &Recurrent,
+    state: Option<&Tensor>,
+) -> Result<Recurred<Tensor>> {
     let shape = layer.shape;
     check::recur(x, rows, shape, state)?;
     let (m, all, gates) = (shape.width, shape.output(), shape.cell.gates());
+    let kept_width = shape.cell.kept() * m;
     let mut out = vec![0.0; x.rows() * all];
+    let mut kept = vec![0.0; x.rows() * shape.directions * kept_width];
     let mut ends = state.map_or_else(|| vec![0.0; rows.sequences() * shape.state()], Tensor::copy);
     for (range, state) in rows.ranges().zip(ends.chunks_mut(shape.state())) {
         for (d, weights) in layer.directions.iter().enumerate() {
@@ -77,12 +113,18 @@ pub(super) fn recur(
             for t in 0..range.len() {
                 let n = if backwards { range.end - 1 - t } else { range.start + t };
                 let x = &x.row(n)[d * gates * m..][..gates * m];
-                let (h_next, c_next) = step(shape.cell, x, &weights.products(h), h, c);
-                h.copy_from_slice(&h_next);
-                c.copy_from_slice(&c_next);
+                let next = step(shape.cell, x, &weights.products(h), h, c);
+                h.copy_from_slice(&next.h);
+                c.copy_from_slice(&next.c);
                 out[n * all + d * m..][..m].copy_from_slice(h);
+                let at = (n * shape.directions + d) * kept_width;
+                kept[at..][..kept_width].copy_from_slice(&next.kept);
             }
         }
     }
-    Ok((Tensor::new(x.rows(), all, out), Tensor::new(rows.sequences(), shape.state(), ends)))
+    Ok(Recurred {
+        y: Tensor::new(x.rows(), all, out),
+        end: Tensor::new(rows.sequences(), shape.state(), ends),
+        kept: Some(Tensor::new(x.rows(), shape.directions * kept_width, kept)),
+    })
 }

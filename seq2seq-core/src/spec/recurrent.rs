@@ -41,6 +41,15 @@ impl Cell {
             Self::Gru => 1,
         }
     }
+
+    /// Vectors of M values that training keeps of a position and direction
+    /// ([`Recurred::kept`](crate::train::Recurred::kept)).
+    pub fn kept(self) -> usize {
+        match self {
+            Self::Lstm => 5,
+            Self::Gru => 4,
+        }
+    }
 }
 
 /// The recurrent half of a layer. Its other half, the product with the input, is a linear layer over all positions.

@@ -2,6 +2,7 @@
 
 mod recurrent;
 mod train;
+mod train_recurrent;
 
 use seq2seq_core::reference::{self, Reference, Tensor};
 use seq2seq_core::*;
@@ -93,6 +94,10 @@ pub(crate) enum Fault {
     LookedUpUnscaled,
     NormGradientOff,
     BackBidirectional,
+    LastGradientForgotten,
+    FirstGradientForgotten,
+    ResetForgotten,
+    PassesForgotten,
     SmoothingOfOthers,
     IgnoredCounted,
     StepsFromZero,

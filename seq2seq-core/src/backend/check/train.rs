@@ -1,5 +1,9 @@
 //! What training takes beside its forwards.
 
+mod recurrent;
+
+pub use recurrent::*;
+
 use super::{LinearShape, attention, linear};
 use crate::train::{
     AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,

@@ -3,10 +3,11 @@
 use super::super::{Outcome, fail, host};
 use crate::reference::Reference;
 use crate::train::{
-    Adafactor, AdamW, AttendBackward, Dropout, LinearBackward, LinearGradients, Looked, MasterPart,
-    Masters, Muon, NormGradients, Second, Sgd, Smoothing, TrainBackend, TrainEpilogue,
+    Adafactor, AdamW, AdditiveBackward, AdditiveGradients, AttendBackward, Dropout, LinearBackward,
+    LinearGradients, Looked, MasterPart, Masters, Muon, NormGradients, RecurBackward, RecurPass,
+    RecurrentMasters, Second, Sgd, Smoothing, TrainBackend, TrainEpilogue,
 };
-use crate::{AttentionSpec, Error, Format, NormKind, NormSpec, Pool, Ragged, Result};
+use crate::{AttentionSpec, Cell, Error, Format, NormKind, NormSpec, Pool, Ragged, Result};
 
 /// Every wrong call gives the same typed error as on the reference.
 pub fn are_those_of_the_reference<B: TrainBackend>(backend: &B) -> Outcome {
@@ -29,6 +30,8 @@ fn calls<B: TrainBackend>(b: &B) -> Result<Calls> {
     layers(b, &mut calls)?;
     rows(b, &mut calls)?;
     attentions(b, &mut calls)?;
+    recurrences(b, &mut calls)?;
+    additives(b, &mut calls)?;
     steps(b, &mut calls)?;
     Ok(calls)
 }
@@ -119,6 +122,81 @@ fn attentions<B: TrainBackend>(b: &B, calls: &mut Calls) -> Result<()> {
     backward("the width of dy", &qkv, &log_sums, &qkv, None);
     backward("the logarithms", &qkv, &y, &y, None);
     backward("a table without a bias", &qkv, &log_sums, &y, Some(&mut None));
+    Ok(())
+}
+
+fn recurrences<B: TrainBackend>(b: &B, calls: &mut Calls) -> Result<()> {
+    let (u, bias) = (tensor(b, 8, 2)?, tensor(b, 1, 8)?);
+    let masters = |weight, bias, transposed| RecurrentMasters {
+        cell: Cell::Lstm,
+        directions: vec![MasterPart { weight, bias, transposed }],
+    };
+    let good = masters(&u, Some(&bias), false);
+    let mut layer = b.pack_recurrent(&good, Format::F32)?;
+    calls.push(("recurrent int8", b.pack_recurrent(&good, Format::Int8).err()));
+    let turned = masters(&u, None, true);
+    calls.push(("recurrent, turned", b.pack_recurrent(&turned, Format::F32).err()));
+    let other = tensor(b, 4, 1)?;
+    let other = masters(&other, None, false);
+    calls.push(("another recurrent shape", b.repack_recurrent(&mut layer, &other).err()));
+    let column = tensor(b, 8, 1)?;
+    let column = masters(&u, Some(&column), false);
+    calls.push(("a bias that is no row", b.repack_recurrent(&mut layer, &column).err()));
+    let rows = Ragged::from_lengths([2, 1]);
+    let (y, kept, du, state) =
+        (tensor(b, 3, 2)?, tensor(b, 3, 10)?, tensor(b, 3, 8)?, tensor(b, 2, 4)?);
+    calls.push(("the projected input", b.recur_forward(&y, &rows, &layer, None, true).err()));
+    let mut backward = |what, state, kept, dy, dend, mut dx: Option<B::Tensor>| {
+        let of = RecurBackward { rows: &rows, state, y: &y, kept, dy, dend };
+        calls.push((what, b.recur_backward(&layer, &of, Some(&mut dx), None).err()));
+    };
+    backward("the first state", Some(&y), &kept, None, None, None);
+    backward("what was kept", Some(&state), &du, None, None, None);
+    backward("dy of a recurrence", None, &kept, Some(&du), None, None);
+    backward("dend", None, &kept, Some(&y), Some(&y), None);
+    backward("dx of a recurrence", None, &kept, Some(&y), Some(&state), Some(tensor(b, 3, 2)?));
+    let pass = |du| [RecurPass { rows: &rows, state: Some(&state), y: &y, du }];
+    let mut weights = |what, du, wanted| {
+        calls.push((what, b.recur_weights_backward(&layer, &pass(du), wanted).err()));
+    };
+    weights("du", &y, vec![[None, None]]);
+    weights("directions", &du, Vec::new());
+    let mut held = Some(tensor(b, 2, 8)?);
+    weights("dU", &du, vec![[Some(&mut held), None]]);
+    Ok(())
+}
+
+fn additives<B: TrainBackend>(b: &B, calls: &mut Calls) -> Result<()> {
+    let dy = tensor(b, 2, 3)?;
+    let mut columns = |what, from, part, mut held: Option<B::Tensor>| {
+        calls.push((what, b.columns_backward(&dy, from, part, &mut held).err()));
+    };
+    columns("columns of a part", 0, (2, 1..3), None);
+    columns("columns of dy", 2, (2, 0..2), None);
+    columns("the gradient of a part", 0, (2, 0..2), Some(tensor(b, 2, 3)?));
+    calls.push(("rows of dy", b.stack_rows_backward(&dy, 1..3, &mut None).err()));
+    let mut held = Some(tensor(b, 2, 3)?);
+    calls.push(("rows of a part", b.stack_rows_backward(&dy, 1..2, &mut held).err()));
+    let v = host(1, 4, &[0.5; 4]).reshape(vec![4])?;
+    let mut v = b.additive(&v)?;
+    calls.push(("a longer v", b.renew_additive(&mut v, &tensor(b, 1, 5)?).err()));
+    let source_rows = Ragged::from_lengths([3, 2]);
+    let memory = b.additive_memory(&tensor(b, 5, 4)?, &tensor(b, 5, 3)?, &source_rows)?;
+    let rows = Ragged::from_lengths([1, 1]);
+    let (q, weights) = (tensor(b, 2, 4)?, tensor(b, 2, 3)?);
+    let forward = |sources: &[usize]| b.additive_attend_forward(&q, &rows, &v, &memory, sources);
+    calls.push(("a source", forward(&[0, 2]).err()));
+    let mut backward = |what, q, weights, dy, mut dkeys: Option<B::Tensor>| {
+        let (v, memory, sources) = (&v, &memory, &[1, 0][..]);
+        let of = AdditiveBackward { q, weights, rows: &rows, v, memory, sources, dy };
+        let keys = Some(&mut dkeys);
+        let gradients = AdditiveGradients { q: None, keys, values: None, v: None };
+        calls.push((what, b.additive_attend_backward(&of, gradients).err()));
+    };
+    backward("queries", &dy, &weights, &dy, None);
+    backward("additive weights", &q, &q, &dy, None);
+    backward("dy of additive attention", &q, &weights, &q, None);
+    backward("dkeys", &q, &weights, &dy, Some(tensor(b, 2, 4)?));
     Ok(())
 }
 

@@ -20,14 +20,15 @@ struct Part {
     transposed: bool,
 }
 
+/// Masters on the host.
+pub(super) fn part(part: &MasterPart<'_, Tensor>) -> Result<LinearPart> {
+    let MasterPart { weight, bias, transposed } = *part;
+    let weight = HostTensor::from_f32(vec![weight.rows, weight.width], &weight.values)?;
+    let bias = bias.map(|b| HostTensor::from_f32(vec![b.values.len()], &b.values)).transpose()?;
+    Ok(LinearPart { weight, bias, transposed })
+}
+
 fn spec(masters: &Masters<'_, Tensor>) -> Result<LinearSpec> {
-    let part = |part: &MasterPart<'_, Tensor>| -> Result<LinearPart> {
-        let MasterPart { weight, bias, transposed } = *part;
-        let weight = HostTensor::from_f32(vec![weight.rows, weight.width], &weight.values)?;
-        let bias =
-            bias.map(|b| HostTensor::from_f32(vec![b.values.len()], &b.values)).transpose()?;
-        Ok(LinearPart { weight, bias, transposed })
-    };
     let parts = masters.parts.iter().map(part).collect::<Result<_>>()?;
     Ok(LinearSpec { parts, gated: masters.gated, scale: masters.scale })
 }
