@@ -181,7 +181,8 @@ impl RecurrentOps for Cpu {
         layer: &Recurrent,
         state: Option<&Tensor>,
     ) -> Result<(Tensor, Tensor)> {
-        recurrent::recur(self, x, rows, layer, state)
+        let recurred = recurrent::recur(self, x, rows, layer, state, false)?;
+        Ok((recurred.y, recurred.end))
     }
 
     fn columns(&self, parts: &[Part<'_, Tensor>]) -> Result<Tensor> {

@@ -9,7 +9,7 @@
 //! | `plan.rs` | how a product is cut among workers and tiles |
 //! | `drive.rs` | the loops over blocks, panels and tiles |
 //! | `epilogue.rs` | scale, bias, activation or gate, residual, behind each tile |
-//! | `recurrent.rs` | steps of recurrent layers: the product of the state, and |
+//! | `recurrent.rs` | steps of recurrent layers, and in `recurrent/back.rs` back: the product of the state, and |
 //! | `cell.rs` | the cell behind each tile |
 
 mod cell;
@@ -30,7 +30,7 @@ pub(crate) use epilogue::{Epilogue, Residual};
 pub(crate) use lhs::{Converted, Element};
 pub(crate) use micro::LhsRows;
 pub use recurrent::Recurrent;
-pub(crate) use recurrent::Step;
+pub(crate) use recurrent::{Back, BackCells, BackStep, Before, MAX_GATES, MAX_KEPT, Step};
 pub(crate) use rows::RowSource;
 
 use crate::{isa::Isa, memory::Buffer};

@@ -30,8 +30,8 @@ pub use kernels::attention::RelativeBias;
 pub use kernels::norm::Norm;
 pub use memory::Tensor;
 pub use ops::{
-    additive::Additive, additive::AdditiveMemory, backward::TrainLinear, cache::KvCache,
-    cross::Memory, embed::Embedding,
+    additive::Additive, additive::AdditiveMemory, backward::TrainLinear, backward::TrainRecurrent,
+    cache::KvCache, cross::Memory, embed::Embedding,
 };
 
 use seq2seq_core::Result;

@@ -21,7 +21,7 @@ use std::ops::{Deref, DerefMut};
 use std::{fmt, slice};
 
 pub(crate) use prefetch::{For, prefetch, prefetch_run};
-pub(crate) use split::{Chunks, Columns, Runs, Split, Tile, Tiles};
+pub(crate) use split::{Chunks, Columns, Runs, Split, Tile, Tiles, VectorTile, Vectors};
 pub use tensor::Tensor;
 
 /// Room for what may come is provided at once, in large pages, up to this size. The keys and values of eight sentences

@@ -8,7 +8,11 @@
 //! u is the sum of the product, scaled, with its bias; x the projected input. Each unit is computed in a lane, so that its
 //! bits do not depend on the others.
 
-use super::{epilogue::Columns, micro::Sums, recurrent::MAX_GATES};
+use super::{
+    epilogue::Columns,
+    micro::Sums,
+    recurrent::{MAX_GATES, MAX_KEPT},
+};
 use crate::simd::{Kernel, Simd, math};
 use seq2seq_core::Cell;
 
@@ -39,6 +43,8 @@ pub(super) struct Place<'a> {
     pub(super) h: &'a mut [f32],
     /// c, which becomes c'; empty in a GRU.
     pub(super) c: &'a mut [f32],
+    /// Where training has the gates kept.
+    pub(super) kept: Option<[&'a mut [f32]; MAX_KEPT]>,
 }
 
 /// Computes the units of a block for one row.
@@ -92,7 +98,7 @@ impl Kernel for Units<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { gates, place: Place { before, out, h, c } } = self;
+        let Self { gates, place: Place { before, out, h, c, mut kept } } = self;
         match gates.cell {
             Cell::Lstm => {
                 for at in (0..out.len()).step_by(S::LANES) {
@@ -103,6 +109,11 @@ impl Kernel for Units<'_> {
                     let cell = s.fma(forget, load(s, c, at), s.mul(input, new));
                     let hidden = s.mul(output, math::tanh(s, cell));
                     store(s, cell, c, at);
+                    if let Some(kept) = &mut kept {
+                        for (v, kept) in [input, forget, new, output, cell].into_iter().zip(kept) {
+                            store(s, v, kept, at);
+                        }
+                    }
                     store(s, hidden, h, at);
                     store(s, hidden, out, at);
                 }
@@ -111,8 +122,13 @@ impl Kernel for Units<'_> {
                 for at in (0..out.len()).step_by(S::LANES) {
                     let reset = math::sigmoid(s, gates.sum(s, 0, at));
                     let update = math::sigmoid(s, gates.sum(s, 1, at));
-                    let new = s.fma(reset, gates.hidden(s, 2, at), gates.input(s, 2, at));
-                    let new = math::tanh(s, new);
+                    let hidden = gates.hidden(s, 2, at);
+                    let new = math::tanh(s, s.fma(reset, hidden, gates.input(s, 2, at)));
+                    if let Some(kept) = &mut kept {
+                        for (v, kept) in [reset, update, new, hidden].into_iter().zip(kept) {
+                            store(s, v, kept, at);
+                        }
+                    }
                     let hidden = s.fma(update, s.sub(s.load(&before[at..]), new), new);
                     store(s, hidden, h, at);
                     store(s, hidden, out, at);

@@ -8,6 +8,10 @@
 //! Bits are those of the linear layer of the same weights, whatever the batch and the threads; the cell is computed unit by
 //! unit.
 
+mod back;
+
+pub(crate) use back::{Back, BackCells, BackStep, Before};
+
 use super::{
     Linear,
     cell::{Gates, Place, Units},
@@ -18,7 +22,7 @@ use super::{
 };
 use crate::{
     isa::Isa,
-    memory::{self, Tensor, Tile},
+    memory::{self, Tensor, Tile, VectorTile, Vectors},
     simd,
     threads::Threads,
 };
@@ -28,7 +32,9 @@ use seq2seq_core::{
 };
 
 /// No cell has more gates.
-pub(super) const MAX_GATES: usize = 4;
+pub(crate) const MAX_GATES: usize = 4;
+/// No cell keeps more vectors for training.
+pub(crate) const MAX_KEPT: usize = 5;
 
 /// The recurrent half of a layer, packed.
 #[derive(Debug)]
@@ -53,6 +59,8 @@ pub(crate) struct Step<'a> {
     pub(crate) after: &'a mut Tensor,
     /// c, in an LSTM.
     pub(crate) cells: Option<&'a mut Tensor>,
+    /// What training keeps of all positions.
+    pub(crate) kept: Option<&'a mut Tensor>,
 }
 
 impl Recurrent {
@@ -65,13 +73,12 @@ impl Recurrent {
     ) -> Result<Self> {
         let shape = check::recurrent(spec, format)?;
         let columns = MicroKernel::select(isa, format).layout.columns;
+        let bounds = bounds(shape, columns);
         let pack = |part: &LinearPart| {
             let parts = blocks(part, shape, columns)?;
             Linear::pack(threads, isa, &LinearSpec { parts, gated: false, scale: 1.0 }, format)
         };
         let directions = spec.directions.iter().map(pack).collect::<Result<_>>()?;
-        let starts = |d: usize| (0..shape.width).step_by(columns).map(move |u| d * shape.width + u);
-        let bounds = (0..shape.directions).flat_map(starts).chain([shape.output()]).collect();
         Ok(Self { shape, directions, bounds })
     }
 
@@ -82,7 +89,7 @@ impl Recurrent {
 
     /// One step of each direction, for the sequences that still run.
     pub(crate) fn step(&self, threads: &Threads, step: Step<'_>) {
-        let Step { x, before, rows, out, after, cells } = step;
+        let Step { x, before, rows, out, after, cells, kept } = step;
         let RecurrentShape { cell, width, .. } = self.shape;
         let (gates, live) = (cell.gates(), rows[0].len());
         let mut converted = [None, None];
@@ -97,9 +104,10 @@ impl Recurrent {
         let tiles = plan::tiles(live, self.directions[0].kernel.max_rows());
         let panel_bytes = self.directions[0].panel_bytes();
         let parts = |tensor| memory::Columns::new(tensor, &self.bounds);
-        let targets = (parts(out), (parts(after), cells.map(parts)));
+        let vectors = |kept| Vectors::new(kept, &self.bounds, (width, cell.kept()));
+        let targets = ((parts(out), parts(after)), (cells.map(parts), kept.map(vectors)));
         let cost = plan::cost(panel_bytes * gates * tiles);
-        threads.each_part(targets, cost, |part, (out, (h, c))| {
+        threads.each_part(targets, cost, |part, ((out, h), (c, kept))| {
             let (d, block) = (part / blocks, part % blocks);
             let first = self.bounds[part];
             let block = Block {
@@ -113,7 +121,7 @@ impl Recurrent {
                 rows: rows[d],
                 width,
             };
-            block.run(Targets { out, h, c });
+            block.run(Targets { out, h, c, kept });
         });
     }
 }
@@ -123,6 +131,12 @@ impl Linear {
         let layout = &self.kernel.layout;
         layout.panel_bytes(layout.units(self.shape.input))
     }
+}
+
+/// Where the units of each block of `columns` begin, direction after direction, and where the last end.
+fn bounds(shape: RecurrentShape, columns: usize) -> Vec<usize> {
+    let starts = |d: usize| (0..shape.width).step_by(columns).map(move |u| d * shape.width + u);
+    (0..shape.directions).flat_map(starts).chain([shape.output()]).collect()
 }
 
 /// The parts of `part` in the order of blocks: of each block its gates, filled up with zeros to whole panels.
@@ -154,6 +168,7 @@ struct Targets<'a> {
     out: Tile<'a>,
     h: Tile<'a>,
     c: Option<Tile<'a>>,
+    kept: Option<VectorTile<'a>>,
 }
 
 /// One block in one step.
@@ -219,6 +234,7 @@ impl Block<'_> {
                     out: targets.out.row(place),
                     h: targets.h.row(row),
                     c: targets.c.as_mut().map_or(&mut [], |c| c.row(row)),
+                    kept: targets.kept.as_mut().map(|kept| kept.row(place)),
                 };
                 simd::dispatch(self.layer.isa, Units { gates, place });
             }

@@ -184,6 +184,87 @@ unsafe impl<'a> Split for Columns<'a> {
     }
 }
 
+/// A tensor whose rows are vectors, several for each direction of a recurrent layer, cut into runs of units: part i is units
+/// `bounds[i]..bounds[i + 1]` of each vector of their direction.
+pub(crate) struct Vectors<'a> {
+    start: Start<'a, f32>,
+    stride: usize,
+    rows: usize,
+    /// Units of all directions, one after the other.
+    bounds: &'a [usize],
+    /// Units of a direction.
+    width: usize,
+    /// Vectors of a direction.
+    count: usize,
+}
+
+impl<'a> Vectors<'a> {
+    /// # Panics
+    /// When `bounds` fall, lead out of `x`, or a part has units of two directions.
+    pub(crate) fn new(
+        x: &'a mut Tensor,
+        bounds: &'a [usize],
+        (width, count): (usize, usize),
+    ) -> Self {
+        let inside = |w: &[usize]| w[0] <= w[1] && w[1] <= (w[0] / width + 1) * width;
+        assert!(width > 0 && bounds.windows(2).all(inside));
+        assert!(bounds.last().is_none_or(|&end| end.div_ceil(width) * width * count <= x.width()));
+        let (stride, rows) = (x.stride(), x.rows());
+        let start = Start(x.values_mut().as_mut_ptr(), PhantomData);
+        Self { start, stride, rows, bounds, width, count }
+    }
+}
+
+// SAFETY: the bounds do not fall, so different parts share no unit of a vector; vectors do not overlap, as a part has units of
+// one direction.
+unsafe impl<'a> Split for Vectors<'a> {
+    type Part = VectorTile<'a>;
+
+    fn count(&self) -> usize {
+        self.bounds.len().saturating_sub(1)
+    }
+
+    unsafe fn part(&self, i: usize) -> VectorTile<'a> {
+        let (from, to) = (self.bounds[i], self.bounds[i + 1]);
+        let column = from / self.width * self.width * self.count + from % self.width;
+        // SAFETY: `new` saw that the units of each vector lie in each row. (Without rows there may be no values.)
+        let start = unsafe { self.start.0.add(if self.rows == 0 { 0 } else { column }) };
+        let start = Start(start, PhantomData);
+        let (stride, rows, step, count) = (self.stride, self.rows, self.width, self.count);
+        VectorTile { start, stride, rows, units: to - from, step, count }
+    }
+}
+
+/// Some units of each vector of some rows.
+pub(crate) struct VectorTile<'a> {
+    start: Start<'a, f32>,
+    stride: usize,
+    rows: usize,
+    units: usize,
+    /// From a vector to the next.
+    step: usize,
+    count: usize,
+}
+
+impl VectorTile<'_> {
+    /// The units of each vector of row `i`; of vectors that there are not, none.
+    ///
+    /// # Panics
+    /// When there is no row `i`.
+    pub(crate) fn row<const N: usize>(&mut self, i: usize) -> [&mut [f32]; N] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        std::array::from_fn(|vector| match vector < self.count {
+            false => &mut [][..],
+            // SAFETY: row and vector were just seen to be in the tile, which lies in the tensor and belongs to this holder
+            // alone; vectors begin `step` apart and have at most as many units, so no two of these slices overlap.
+            true => unsafe {
+                let at = i * self.stride + vector * self.step;
+                slice::from_raw_parts_mut(self.start.0.add(at), self.units)
+            },
+        })
+    }
+}
+
 /// Some columns of some rows.
 pub(crate) struct Tile<'a> {
     start: Start<'a, f32>,

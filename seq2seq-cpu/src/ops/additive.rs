@@ -20,6 +20,23 @@ pub struct AdditiveMemory {
     values: Tensor,
 }
 
+impl Additive {
+    pub(crate) fn v(&self) -> &[f32] {
+        &self.v
+    }
+
+    pub(crate) fn v_mut(&mut self) -> &mut [f32] {
+        &mut self.v
+    }
+}
+
+impl AdditiveMemory {
+    /// How positions divide into sources, keys, values.
+    pub(crate) fn parts(&self) -> (&Ragged, &Tensor, &Tensor) {
+        (&self.rows, &self.keys, &self.values)
+    }
+}
+
 pub(crate) fn additive(v: &HostTensor) -> Result<Additive> {
     check::additive(v)?;
     Ok(Additive { v: v.to_f32() })
@@ -39,31 +56,50 @@ pub(crate) fn attend(
     memory: &AdditiveMemory,
     weights: Option<&mut Vec<f32>>,
 ) -> Result<Tensor> {
+    let Some(weights) = weights else {
+        return attend_rows(cpu, q, (rows, sources), v, memory, None);
+    };
+    let mut padded = Tensor::scratch(q.rows(), memory.rows.longest());
+    let out = attend_rows(cpu, q, (rows, sources), v, memory, Some(&mut padded))?;
+    for (range, &source) in rows.ranges().zip(sources) {
+        for n in range {
+            weights.extend_from_slice(&padded.row(n)[..memory.rows.length(source)]);
+        }
+    }
+    Ok(out)
+}
+
+/// The weights go into `padded`, `[N, longest source]`: those of each row from the first column on, zeros behind.
+pub(crate) fn attend_rows(
+    cpu: &Cpu,
+    q: &Tensor,
+    (rows, sources): (&Ragged, &[usize]),
+    v: &Additive,
+    memory: &AdditiveMemory,
+    padded: Option<&mut Tensor>,
+) -> Result<Tensor> {
     let held = (memory.rows.sequences(), memory.keys.width());
     check::additive_attend(q, rows, v.v.len(), sources, held)?;
     let mut source_of = Buffer::<usize>::scratch(q.rows());
     for (range, &source) in rows.ranges().zip(sources) {
         source_of[range].fill(source);
     }
-    let longest = sources.iter().map(|&i| memory.rows.length(i)).max().unwrap_or(0);
-    let width = memory.values.width();
+    let (longest, width) = (memory.rows.longest(), memory.values.width());
     let mut out = Tensor::scratch(q.rows(), width);
-    let mut padded = weights.is_some().then(|| Tensor::scratch(q.rows(), longest));
-    let targets = (Chunks::<f32>::rows(&mut out), padded.as_mut().map(Chunks::<f32>::rows));
+    let targets = (Chunks::<f32>::rows(&mut out), padded.map(Chunks::<f32>::rows));
     // A tanh takes as long as some twenty simple steps.
     let cost = longest * (20 * v.v.len() + width);
     cpu.threads().each_part(targets, cost, |n, (out, weights)| {
         let source = memory.rows.range(source_of[n]);
-        let weights = weights.map(|w| &mut w[..source.len()]);
+        let weights = weights.map(|w| {
+            let (own, behind) = w[..longest].split_at_mut(source.len());
+            behind.fill(0.0);
+            own
+        });
         let (keys, values) = (&memory.keys, &memory.values);
         let row =
             Row { q: q.row(n), v: &v.v, keys, values, source, out: &mut out[..width], weights };
         dispatch(cpu.isa(), row);
     });
-    if let (Some(weights), Some(padded)) = (weights, padded) {
-        for (n, &source) in source_of.iter().enumerate() {
-            weights.extend_from_slice(&padded.row(n)[..memory.rows.length(source)]);
-        }
-    }
     Ok(out)
 }

@@ -1,24 +1,32 @@
 //! What training adds: [`TrainBackend`] and [`OptimiserOps`](seq2seq_core::train::OptimiserOps), each method one function.
 
+mod additive;
 mod attention;
+mod columns;
 mod embed;
 pub(crate) mod linear;
 mod loss;
 mod muon;
 mod norm;
 mod optimiser;
+mod recurrent;
 
 pub use linear::TrainLinear;
+pub use recurrent::TrainRecurrent;
 
 use crate::kernels::backward::sum::AddScaled;
 use crate::memory::{Chunks, Tensor};
+use crate::ops::additive::{Additive, AdditiveMemory};
 use crate::simd::dispatch;
 use crate::{Cpu, Memory, Norm, RelativeBias};
 use seq2seq_core::train::{
-    AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,
-    Loss, Masters, NormGradients, Smoothing, TrainBackend, TrainEpilogue, Wanted,
+    AdditiveBackward, AdditiveGradients, AttendBackward, CrossBackward, Dropout, Gradient,
+    LinearBackward, LinearGradients, Looked, Loss, Masters, NormGradients, RecurBackward,
+    RecurPass, Recurred, RecurrentMasters, Smoothing, TrainBackend, TrainEpilogue,
+    TrainRecurrentOps, Wanted,
 };
 use seq2seq_core::{AttentionSpec, Format, Lookup, Pool, Ragged, Result, Rows, backend::check};
+use std::ops::Range;
 
 /// gradient += x
 fn add(cpu: &Cpu, x: Tensor, gradient: &mut Gradient<Tensor>) {
@@ -211,5 +219,97 @@ impl TrainBackend for Cpu {
         check::gradient("add", gradient.as_ref(), [x.rows(), x.width()])?;
         add(self, x, gradient);
         Ok(())
+    }
+}
+
+impl TrainRecurrentOps for Cpu {
+    type TrainRecurrent = TrainRecurrent;
+
+    fn pack_recurrent(
+        &self,
+        masters: &RecurrentMasters<'_, Tensor>,
+        format: Format,
+    ) -> Result<TrainRecurrent> {
+        TrainRecurrent::pack(self, masters, format)
+    }
+
+    fn repack_recurrent(
+        &self,
+        layer: &mut TrainRecurrent,
+        masters: &RecurrentMasters<'_, Tensor>,
+    ) -> Result<()> {
+        layer.repack(self, masters)
+    }
+
+    fn recur_forward(
+        &self,
+        x: &Tensor,
+        rows: &Ragged,
+        layer: &TrainRecurrent,
+        state: Option<&Tensor>,
+        keep: bool,
+    ) -> Result<Recurred<Tensor>> {
+        crate::ops::recurrent::recur(self, x, rows, layer.forward(), state, keep)
+    }
+
+    fn recur_backward(
+        &self,
+        layer: &TrainRecurrent,
+        of: &RecurBackward<'_, Tensor>,
+        x: Wanted<'_, Tensor>,
+        state: Wanted<'_, Tensor>,
+    ) -> Result<Tensor> {
+        recurrent::backward(self, layer, of, x, state)
+    }
+
+    fn recur_weights_backward(
+        &self,
+        layer: &TrainRecurrent,
+        passes: &[RecurPass<'_, Tensor>],
+        gradients: Vec<[Wanted<'_, Tensor>; 2]>,
+    ) -> Result<()> {
+        recurrent::weights_backward(self, layer, passes, gradients)
+    }
+
+    fn columns_backward(
+        &self,
+        dy: &Tensor,
+        from: usize,
+        part: (usize, Range<usize>),
+        gradient: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        columns::columns_backward(self, dy, from, part, gradient)
+    }
+
+    fn stack_rows_backward(
+        &self,
+        dy: &Tensor,
+        rows: Range<usize>,
+        gradient: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        columns::stack_rows_backward(self, dy, rows, gradient)
+    }
+
+    fn renew_additive(&self, held: &mut Additive, v: &Tensor) -> Result<()> {
+        additive::renew(held, v)
+    }
+
+    fn additive_attend_forward(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        v: &Additive,
+        memory: &AdditiveMemory,
+        sources: &[usize],
+    ) -> Result<(Tensor, Tensor)> {
+        additive::forward(self, q, (rows, sources), v, memory)
+    }
+
+    fn additive_attend_backward(
+        &self,
+        of: &AdditiveBackward<'_, Tensor, Additive, AdditiveMemory>,
+        gradients: AdditiveGradients<'_, Tensor>,
+    ) -> Result<()> {
+        additive::backward(self, of, gradients)
     }
 }

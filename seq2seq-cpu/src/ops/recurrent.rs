@@ -5,25 +5,31 @@ use crate::{
     gemm::{Recurrent, Step},
     memory::{Buffer, Tensor},
 };
-use seq2seq_core::{Ragged, Result, Rows, backend::check};
+use seq2seq_core::{Ragged, Result, Rows, backend::check, train::Recurred};
 use std::cmp::Reverse;
 
-/// The layer over each sequence, all of them side by side, a position of each at a time.
-///
-/// Sequences are taken longest first, so that those that still run are the first rows of the state.
+/// Sequences longest first, so that those that still run are the first rows of the state.
+pub(crate) fn longest_first(rows: &Ragged) -> Buffer<usize> {
+    let mut order = Buffer::<usize>::scratch(rows.sequences());
+    order.iter_mut().enumerate().for_each(|(i, place)| *place = i);
+    order.sort_unstable_by_key(|&i| (Reverse(rows.length(i)), i));
+    order
+}
+
+/// The layer over each sequence, all of them side by side, a position of each at a time. Gives the results, the last states
+/// and, where `keep` is set, what training keeps.
 pub(crate) fn recur(
     cpu: &Cpu,
     x: &Tensor,
     rows: &Ragged,
     layer: &Recurrent,
     state: Option<&Tensor>,
-) -> Result<(Tensor, Tensor)> {
+    keep: bool,
+) -> Result<Recurred<Tensor>> {
     let shape = layer.shape();
     check::recur(x, rows, shape, state)?;
     let (sequences, width) = (rows.sequences(), shape.output());
-    let mut order = Buffer::<usize>::scratch(sequences);
-    order.iter_mut().enumerate().for_each(|(i, place)| *place = i);
-    order.sort_unstable_by_key(|&i| (Reverse(rows.length(i)), i));
+    let order = longest_first(rows);
 
     let begin = |columns: std::ops::Range<usize>| {
         let mut vectors = Tensor::scratch(sequences, width);
@@ -40,6 +46,7 @@ pub(crate) fn recur(
     let mut cells = (shape.cell.vectors() == 2).then(|| begin(width..2 * width));
     let mut after = Tensor::scratch(sequences, width);
     let mut out = Tensor::scratch(x.rows(), width);
+    let mut kept = keep.then(|| Tensor::scratch(x.rows(), shape.cell.kept() * width));
     let mut positions = Buffer::<usize>::scratch(2 * sequences);
     let (forwards, backwards) = positions.split_at_mut(sequences);
     for t in 0..rows.longest() {
@@ -55,6 +62,7 @@ pub(crate) fn recur(
             out: &mut out,
             after: &mut after,
             cells: cells.as_mut(),
+            kept: kept.as_mut(),
         };
         layer.step(cpu.threads(), step);
         std::mem::swap(&mut before, &mut after);
@@ -80,5 +88,5 @@ pub(crate) fn recur(
             vectors[width..].copy_from_slice(cells.row(row));
         }
     }
-    Ok((out, end))
+    Ok(Recurred { y: out, end, kept })
 }

@@ -149,13 +149,15 @@ impl TrainLinear {
 
 /// The masters as a layer to be packed.
 fn spec(masters: &Masters<'_, Tensor>) -> Result<LinearSpec> {
-    let part = |p: &MasterPart<'_, Tensor>| -> Result<LinearPart> {
-        let vector = |b: &Tensor| host(b)?.reshape(vec![b.rows() * b.width()]);
-        let (bias, transposed) = (p.bias.map(vector).transpose()?, p.transposed);
-        Ok(LinearPart { weight: host(p.weight)?, bias, transposed })
-    };
-    let parts = masters.parts.iter().map(part).collect::<Result<_>>()?;
+    let parts = masters.parts.iter().map(host_part).collect::<Result<_>>()?;
     Ok(LinearSpec { parts, gated: masters.gated, scale: masters.scale })
+}
+
+/// Masters on the host.
+pub(super) fn host_part(p: &MasterPart<'_, Tensor>) -> Result<LinearPart> {
+    let vector = |b: &Tensor| host(b)?.reshape(vec![b.rows() * b.width()]);
+    let (bias, transposed) = (p.bias.map(vector).transpose()?, p.transposed);
+    Ok(LinearPart { weight: host(p.weight)?, bias, transposed })
 }
 
 /// Without a gate, so that its sums can be kept.
@@ -195,7 +197,12 @@ fn stacked<'a>(
 }
 
 /// x · layer, added to `held` where there is something.
-fn product(cpu: &Cpu, x: &Tensor, layer: &Linear, held: &mut Gradient<Tensor>) -> Result<()> {
+pub(super) fn product(
+    cpu: &Cpu,
+    x: &Tensor,
+    layer: &Linear,
+    held: &mut Gradient<Tensor>,
+) -> Result<()> {
     let residual = held.take();
     let epilogue = Epilogue { residual: residual.as_ref(), ..Epilogue::NONE };
     *held = Some(crate::ops::linear::linear(cpu.threads(), x, layer, epilogue)?);
@@ -300,7 +307,12 @@ fn weight_gradient(
 }
 
 /// The sums of some columns over the rows.
-fn bias_gradient(cpu: &Cpu, dz: &Tensor, columns: Range<usize>, gradient: &mut Gradient<Tensor>) {
+pub(super) fn bias_gradient(
+    cpu: &Cpu,
+    dz: &Tensor,
+    columns: Range<usize>,
+    gradient: &mut Gradient<Tensor>,
+) {
     let width = columns.len();
     let out = super::begun(cpu, gradient, [1, width]);
     let chunks = Chunks::new(&mut out.values_mut()[..width], COLUMNS);

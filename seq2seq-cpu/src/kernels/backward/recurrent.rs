@@ -1,0 +1,154 @@
+//! The cell of a recurrent layer on its way back, for some units of one row.
+//!
+//! ```text
+//! dh = product + carry + dy
+//! LSTM   dc' = dc + dh o (1 - tanh² c')
+//!        da = dc' g i (1 - i), dc' c f (1 - f), dc' i (1 - g²), dh tanh c' o (1 - o)     dc = dc' f
+//! GRU    da_n = dh (1 - z) (1 - n²)   da_z = dh (h - n) z (1 - z)   da_r = da_n u_n r (1 - r)
+//!        dx = (da_r, da_z, da_n)   du = (da_r, da_z, da_n r)                             carry = dh z
+//! ```
+//!
+//! The product is that of du of the position behind with U. Each unit is computed in a lane.
+
+use crate::gemm::{MAX_GATES, MAX_KEPT};
+use crate::simd::{Kernel, Simd, math};
+use seq2seq_core::Cell;
+
+/// The units of one row at one position. A vector can be read at each unit of what is only read.
+pub(crate) struct Cells<'a> {
+    pub(crate) cell: Cell,
+    /// What comes back through U.
+    pub(crate) product: &'a [f32],
+    /// The rest of the gradient of h', which becomes that of h.
+    pub(crate) carry: &'a mut [f32],
+    /// The gradient of c', which becomes that of c; empty in a GRU.
+    pub(crate) dc: &'a mut [f32],
+    /// The gradient of the result.
+    pub(crate) dy: Option<&'a [f32]>,
+    /// i, f, g, o, c' of an LSTM, r, z, n, u_n of a GRU.
+    pub(crate) kept: [&'a [f32]; MAX_KEPT],
+    /// c of an LSTM, h of a GRU; zeros where absent.
+    pub(crate) before: Option<&'a [f32]>,
+    /// du, for the next step and for all positions.
+    pub(crate) next: [&'a mut [f32]; MAX_GATES],
+    pub(crate) du: [&'a mut [f32]; MAX_GATES],
+    /// The gradient of the projected input where it is not du.
+    pub(crate) dx: Option<[&'a mut [f32]; MAX_GATES]>,
+}
+
+/// A vector at `at`, zeros behind the end of `x`.
+#[inline(always)]
+fn load<S: Simd>(s: S, x: &[f32], at: usize) -> S::V {
+    match x.len() - at < S::LANES {
+        true => s.load_partial(&x[at..], 0.0),
+        false => s.load(&x[at..]),
+    }
+}
+
+/// Stores a vector at `at`, as far as `x` goes.
+#[inline(always)]
+fn store<S: Simd>(s: S, v: S::V, x: &mut [f32], at: usize) {
+    match x.len() - at < S::LANES {
+        true => s.store_partial(v, &mut x[at..]),
+        false => s.store(v, &mut x[at..]),
+    }
+}
+
+/// A vector of what may be absent.
+#[inline(always)]
+fn given<S: Simd>(s: S, x: Option<&[f32]>, at: usize) -> S::V {
+    match x {
+        Some(x) => s.load(&x[at..]),
+        None => s.zero(),
+    }
+}
+
+/// The slope of the logistic function where it is `y`.
+#[inline(always)]
+fn slope<S: Simd>(s: S, y: S::V) -> S::V {
+    s.mul(y, s.sub(s.splat(1.0), y))
+}
+
+/// The slope of tanh where it is `y`.
+#[inline(always)]
+fn flat<S: Simd>(s: S, y: S::V) -> S::V {
+    s.sub(s.splat(1.0), s.mul(y, y))
+}
+
+impl Kernel for Cells<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.cell {
+            Cell::Lstm => self.lstm(s),
+            Cell::Gru => self.gru(s),
+        }
+    }
+}
+
+impl Cells<'_> {
+    #[inline(always)]
+    fn dh<S: Simd>(&self, s: S, at: usize) -> S::V {
+        let carried = s.add(s.load(&self.product[at..]), load(s, self.carry, at));
+        s.add(carried, given(s, self.dy, at))
+    }
+
+    #[inline(always)]
+    fn lstm<S: Simd>(self, s: S) {
+        for at in (0..self.carry.len()).step_by(S::LANES) {
+            let [i, f, g, o, new] = self.kept.map(|x| s.load(&x[at..]));
+            let dh = self.dh(s, at);
+            let tanh = math::tanh(s, new);
+            let dc = s.fma(s.mul(dh, o), flat(s, tanh), load(s, self.dc, at));
+            let da = [
+                s.mul(s.mul(dc, g), slope(s, i)),
+                s.mul(s.mul(dc, given(s, self.before, at)), slope(s, f)),
+                s.mul(s.mul(dc, i), flat(s, g)),
+                s.mul(s.mul(dh, tanh), slope(s, o)),
+            ];
+            store(s, s.mul(dc, f), self.dc, at);
+            store(s, s.zero(), self.carry, at);
+            for (gate, da) in da.into_iter().enumerate() {
+                store(s, da, self.next[gate], at);
+                store(s, da, self.du[gate], at);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn gru<S: Simd>(mut self, s: S) {
+        for at in (0..self.carry.len()).step_by(S::LANES) {
+            let [r, z, n, u] = [0, 1, 2, 3].map(|v| s.load(&self.kept[v][at..]));
+            let dh = self.dh(s, at);
+            let dn = s.mul(s.mul(dh, s.sub(s.splat(1.0), z)), flat(s, n));
+            let dz = s.mul(s.mul(dh, s.sub(given(s, self.before, at), n)), slope(s, z));
+            let dr = s.mul(s.mul(dn, u), slope(s, r));
+            store(s, s.mul(dh, z), self.carry, at);
+            for (gate, du) in [dr, dz, s.mul(dn, r)].into_iter().enumerate() {
+                store(s, du, self.next[gate], at);
+                store(s, du, self.du[gate], at);
+            }
+            if let Some(dx) = &mut self.dx {
+                for (gate, da) in [dr, dz, dn].into_iter().enumerate() {
+                    store(s, da, dx[gate], at);
+                }
+            }
+        }
+    }
+}
+
+/// carry += product
+pub(crate) struct Join<'a> {
+    pub(crate) product: &'a [f32],
+    pub(crate) carry: &'a mut [f32],
+}
+
+impl Kernel for Join<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.carry.iter_mut().zip(self.product).for_each(|(carry, x)| *carry += x);
+    }
+}

@@ -1,0 +1,269 @@
+//! Recurrent layers for training: packed for both directions, walked back, and the products of their weights' gradients.
+
+use super::linear::{Columns, bias_gradient, host_part, product, turned};
+use crate::Cpu;
+use crate::gemm::{Back, BackCells, BackStep, Before, Linear, Recurrent, RowSource};
+use crate::kernels::backward::sum::AddScaled;
+use crate::memory::{Buffer, Chunks, Tensor};
+use crate::ops::{columns::stack_rows, recurrent::longest_first};
+use crate::simd::dispatch;
+use seq2seq_core::backend::check::{self, RecurrentShape};
+use seq2seq_core::train::{Gradient, RecurBackward, RecurPass, RecurrentMasters, Wanted};
+use seq2seq_core::{Cell, Format, RecurrentSpec, Result, Rows};
+use std::ops::Range;
+
+/// The recurrent half of a layer that is trained.
+#[derive(Debug)]
+pub struct TrainRecurrent {
+    forward: Recurrent,
+    back: Back,
+    format: Format,
+}
+
+impl TrainRecurrent {
+    pub(super) fn pack(
+        cpu: &Cpu,
+        masters: &RecurrentMasters<'_, Tensor>,
+        format: Format,
+    ) -> Result<Self> {
+        let forward = forward_of(cpu, masters, format)?;
+        let (threads, isa) = (cpu.threads(), cpu.isa());
+        let back = Back::pack(threads, isa, forward.shape(), &weights(masters), format);
+        Ok(Self { forward, back, format })
+    }
+
+    pub(super) fn repack(
+        &mut self,
+        cpu: &Cpu,
+        masters: &RecurrentMasters<'_, Tensor>,
+    ) -> Result<()> {
+        let forward = forward_of(cpu, masters, self.format)?;
+        check::repack_recurrent(self.forward.shape(), forward.shape())?;
+        self.forward = forward;
+        self.back.fill(cpu.threads(), &weights(masters));
+        Ok(())
+    }
+
+    pub(super) fn forward(&self) -> &Recurrent {
+        &self.forward
+    }
+}
+
+fn forward_of(
+    cpu: &Cpu,
+    masters: &RecurrentMasters<'_, Tensor>,
+    format: Format,
+) -> Result<Recurrent> {
+    check::train_format(format)?;
+    check::recurrent_masters(masters)?;
+    let directions = masters.directions.iter().map(host_part).collect::<Result<_>>()?;
+    let spec = RecurrentSpec { cell: masters.cell, directions };
+    Recurrent::pack(cpu.threads(), cpu.isa(), &spec, format)
+}
+
+/// U of each direction by its rows.
+fn weights<'a>(masters: &RecurrentMasters<'a, Tensor>) -> Vec<Columns<'a>> {
+    let all = |x: &'a Tensor| Columns { x, columns: 0..x.width() };
+    masters.directions.iter().map(|part| all(part.weight)).collect()
+}
+
+/// Where the positions of a step stand: rows of each direction.
+fn places(
+    of: &RecurBackward<'_, Tensor>,
+    order: &[usize],
+    t: usize,
+    places: &mut [usize],
+) -> usize {
+    let live = order.partition_point(|&i| of.rows.length(i) > t);
+    let (forwards, backwards) = places.split_at_mut(order.len());
+    for (row, &i) in order[..live].iter().enumerate() {
+        let range = of.rows.range(i);
+        (forwards[row], backwards[row]) = (range.start + t, range.end - 1 - t);
+    }
+    live
+}
+
+/// Columns of the gradient of the last state, in the order of the sequences.
+fn begin(of: &RecurBackward<'_, Tensor>, order: &[usize], columns: Range<usize>) -> Tensor {
+    let width = columns.len();
+    let mut out = Tensor::scratch(order.len(), width);
+    let stride = out.stride();
+    for (row, &i) in out.values_mut().chunks_exact_mut(stride).zip(order) {
+        match of.dend {
+            Some(dend) => row[..width].copy_from_slice(&dend.row(i)[columns.clone()]),
+            None => row[..width].fill(0.0),
+        }
+    }
+    out
+}
+
+/// All sequences side by side, a position of each at a time, the last first.
+pub(super) fn backward(
+    cpu: &Cpu,
+    layer: &TrainRecurrent,
+    of: &RecurBackward<'_, Tensor>,
+    x: Wanted<'_, Tensor>,
+    state: Wanted<'_, Tensor>,
+) -> Result<Tensor> {
+    let shape = layer.forward.shape();
+    check::recur_backward(of, shape, (&x, &state))?;
+    let (sequences, rows, width) = (of.rows.sequences(), of.rows.rows(), shape.output());
+    let order = longest_first(of.rows);
+    let lstm = shape.cell == Cell::Lstm;
+    let mut carry = begin(of, &order, 0..width);
+    let mut dc = lstm.then(|| begin(of, &order, width..2 * width));
+    let mut behind = Tensor::scratch(sequences, shape.input());
+    let mut next = Tensor::scratch(sequences, shape.input());
+    let mut du = Tensor::scratch(rows, shape.input());
+    let mut dx = (x.is_some() && !lstm).then(|| Tensor::scratch(rows, shape.input()));
+    let mut positions = Buffer::<usize>::scratch(2 * sequences);
+    let mut count = 0;
+    for t in (0..of.rows.longest()).rev() {
+        let live = places(of, &order, t, &mut positions);
+        let (forwards, backwards) = positions.split_at(sequences);
+        let before = match of.state {
+            _ if t > 0 => Before::Position(of.y),
+            Some(state) => Before::State(state, &order, if lstm { width } else { 0 }),
+            None => Before::Nothing,
+        };
+        let cells = BackCells {
+            rows: [&forwards[..live], &backwards[..live]],
+            dy: of.dy,
+            kept: of.kept,
+            before,
+            next: &mut next,
+            du: &mut du,
+            dx: dx.as_mut(),
+        };
+        let behind_of = (&behind, count);
+        let step =
+            BackStep { behind: behind_of, carry: &mut carry, dc: dc.as_mut(), cells: Some(cells) };
+        layer.back.step(cpu.threads(), step);
+        std::mem::swap(&mut behind, &mut next);
+        count = live;
+    }
+    if let Some(gradient) = state {
+        let step = BackStep { behind: (&behind, count), carry: &mut carry, dc: None, cells: None };
+        layer.back.step(cpu.threads(), step);
+        first_state(cpu, gradient, shape, &order, (&carry, dc.as_ref()));
+    }
+    if let Some(gradient) = x {
+        match dx {
+            Some(dx) => super::add(cpu, dx, gradient),
+            None => add_copy(cpu, &du, gradient),
+        }
+    }
+    Ok(du)
+}
+
+/// gradient += x
+fn add_copy(cpu: &Cpu, x: &Tensor, gradient: &mut Gradient<Tensor>) {
+    let (add, width) = (gradient.is_some(), x.width());
+    let gradient = gradient.get_or_insert_with(|| Tensor::scratch(x.rows(), width));
+    cpu.threads().each_part(Chunks::<f32>::rows(gradient), width / 2, |row, out| {
+        let (out, x) = (&mut out[..width], x.row(row));
+        match add {
+            true => dispatch(cpu.isa(), AddScaled { out, x, factor: 1.0 }),
+            false => out.copy_from_slice(x),
+        }
+    });
+}
+
+/// Adds what came to the first states, rows in the order of `order`.
+fn first_state(
+    cpu: &Cpu,
+    gradient: &mut Gradient<Tensor>,
+    shape: RecurrentShape,
+    order: &[usize],
+    (dh, dc): (&Tensor, Option<&Tensor>),
+) {
+    let (add, width) = (gradient.is_some(), shape.output());
+    let gradient = gradient.get_or_insert_with(|| Tensor::scratch(order.len(), shape.state()));
+    let stride = gradient.stride();
+    let values = gradient.values_mut();
+    for (row, &i) in order.iter().enumerate() {
+        let out = &mut values[i * stride..][..shape.state()];
+        for (out, part) in out.chunks_exact_mut(width).zip([Some(dh), dc].into_iter().flatten()) {
+            let x = part.row(row);
+            match add {
+                true => dispatch(cpu.isa(), AddScaled { out, x, factor: 1.0 }),
+                false => out.copy_from_slice(x),
+            }
+        }
+    }
+}
+
+/// h of one direction before each position of some passes.
+struct Hidden<'a> {
+    /// The row that holds it; zeros where there is none.
+    rows: Vec<Option<&'a [f32]>>,
+    columns: Range<usize>,
+}
+
+impl<'a> Hidden<'a> {
+    fn of(passes: &[RecurPass<'a, Tensor>], d: usize, width: usize) -> Self {
+        let mut rows = Vec::with_capacity(passes.iter().map(|of| of.rows.rows()).sum());
+        for of in passes {
+            for (i, range) in of.rows.ranges().enumerate() {
+                let first = || of.state.map(|state| state.row(i));
+                rows.extend(range.clone().map(|n| match d {
+                    0 if n > range.start => Some(of.y.row(n - 1)),
+                    1 if n + 1 < range.end => Some(of.y.row(n + 1)),
+                    _ => first(),
+                }));
+            }
+        }
+        Self { rows, columns: d * width..(d + 1) * width }
+    }
+}
+
+impl RowSource for Hidden<'_> {
+    fn steps(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    #[inline]
+    fn read(&self, k: usize, from: usize, out: &mut [f32]) {
+        let from = self.columns.start + from;
+        match self.rows[k] {
+            Some(row) => out.copy_from_slice(&row[from..from + out.len()]),
+            None => out.fill(0.0),
+        }
+    }
+}
+
+pub(super) fn weights_backward(
+    cpu: &Cpu,
+    layer: &TrainRecurrent,
+    passes: &[RecurPass<'_, Tensor>],
+    gradients: Vec<[Wanted<'_, Tensor>; 2]>,
+) -> Result<()> {
+    let shape = layer.forward.shape();
+    check::recur_weights_backward(passes, shape, &gradients)?;
+    let stacked;
+    let du = match passes {
+        [] => return Ok(()),
+        [one] => one.du,
+        _ => {
+            stacked = stack_rows(&passes.iter().map(|of| of.du).collect::<Vec<_>>())?;
+            &stacked
+        }
+    };
+    let gates = shape.cell.gates() * shape.width;
+    for (d, [weight, bias]) in gradients.into_iter().enumerate() {
+        let columns = d * gates..(d + 1) * gates;
+        if let Some(gradient) = weight {
+            let h = Hidden::of(passes, d, shape.width);
+            let panels = Linear::of_rows(cpu.threads(), cpu.isa(), &h, 1.0, layer.format);
+            product(cpu, &turned(cpu, du, columns.clone()), &panels, gradient)?;
+        }
+        if let Some(gradient) = bias {
+            bias_gradient(cpu, du, columns, gradient);
+        }
+    }
+    Ok(())
+}
