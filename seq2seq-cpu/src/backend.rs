@@ -190,7 +190,7 @@ impl RecurrentOps for Cpu {
     }
 
     fn stack_rows(&self, parts: &[&Tensor]) -> Result<Tensor> {
-        columns::stack_rows(parts)
+        columns::stack_rows(self, parts)
     }
 
     fn additive(&self, v: &HostTensor) -> Result<Additive> {
@@ -203,7 +203,7 @@ impl RecurrentOps for Cpu {
         values: &Tensor,
         rows: &Ragged,
     ) -> Result<AdditiveMemory> {
-        additive::memory(keys, values, rows)
+        additive::memory(self, keys, values, rows)
     }
 
     fn additive_attend(

@@ -1,6 +1,9 @@
 //! Masters, their gradients, and the state of optimisers.
 
-use crate::train::{Adafactor, AdamW, Factors, Gradient, Muon, Second, Sgd, TrainBackend};
+use super::layers::PartIds;
+use crate::train::{
+    Adafactor, AdamW, Factors, Gradient, Muon, Second, Sgd, TrainBackend, Wanted,
+};
 use crate::{DType, Error, HostTensor, Result, Rows};
 use std::{collections::HashMap, sync::Arc};
 
@@ -313,5 +316,34 @@ impl<B: TrainBackend> Parameters<B> {
             Some(gradient) => inner.add(gradient, &mut self.all[id].gradient),
             None => Ok(()),
         }
+    }
+}
+
+/// The gradients of weight and bias of some parts.
+pub(super) struct Taken<B: TrainBackend> {
+    ids: Vec<[Option<Id>; 2]>,
+    gradients: Vec<[Option<Gradient<B::Tensor>>; 2]>,
+}
+
+impl<B: TrainBackend> Taken<B> {
+    pub(super) fn of(parameters: &mut Parameters<B>, parts: &[PartIds]) -> Self {
+        let ids: Vec<[Option<Id>; 2]> = parts.iter().map(|p| [Some(p.weight), p.bias]).collect();
+        let take = |ids: &[Option<Id>; 2]| ids.map(|id| id.and_then(|id| parameters.take(id)));
+        Self { gradients: ids.iter().map(take).collect(), ids }
+    }
+
+    /// Whether any is wanted.
+    pub(super) fn any(&self) -> bool {
+        self.gradients.iter().flatten().any(Option::is_some)
+    }
+
+    pub(super) fn wanted(&mut self) -> Vec<[Wanted<'_, B::Tensor>; 2]> {
+        self.gradients.iter_mut().map(|g| g.each_mut().map(Option::as_mut)).collect()
+    }
+
+    pub(super) fn put(self, inner: &B, parameters: &mut Parameters<B>) -> Result<()> {
+        let ids = self.ids.into_iter().flatten();
+        ids.zip(self.gradients.into_iter().flatten())
+            .try_for_each(|(id, taken)| id.map_or(Ok(()), |id| parameters.put(inner, id, taken)))
     }
 }

@@ -6,13 +6,13 @@ mod recurrent;
 pub(super) use recurrent::{Attended, ColumnsPart, Recurrence};
 
 use super::layers::{Attention, BiasShared, LinearShared, MemoryShared, NormShared, read};
-use super::parameters::{Id, Parameters};
+use super::parameters::{Id, Parameters, Taken};
 use crate::train::{
     AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,
     NormGradients, TrainBackend,
 };
 use crate::{Activation, Error, Pool, Ragged, Result, Rows};
-use deferred::{Deferred, LinearUse, Taken, layer_of};
+use deferred::{Deferred, LinearUse, layer_of};
 use std::sync::Arc;
 
 /// Activations, and where on the tape they came from.
@@ -237,12 +237,12 @@ impl<B: TrainBackend> Tape<B> {
                     dropout,
                     dy: &dy,
                 };
-                if dropout.is_none() && residual.is_none() && self.deferred.several(&layer) {
+                let plain = dropout.is_none() && residual.is_none();
+                if plain && self.deferred.several(&layer, activation) {
                     let parts = layer.parts.iter().map(|_| [None, None]).collect();
                     let gradients = LinearGradients { x: self.of(&x), parts };
                     inner.linear_backward(&read(&layer.layer), &of, gradients)?;
-                    self.deferred.linear(layer, LinearUse { x, sums, activation, dy });
-                    return Ok(());
+                    return self.deferred.linear(&layer, LinearUse { x, sums, activation, dy });
                 }
                 let mut taken = Taken::of(parameters, &layer.parts);
                 let gradients = LinearGradients { x: self.of(&x), parts: taken.wanted() };

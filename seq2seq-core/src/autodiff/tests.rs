@@ -1,5 +1,7 @@
 //! What the tape does beside the backwards, which the conformance suite and the fixtures of models check.
 
+mod recurrent;
+
 use super::*;
 use crate::reference::{self, Reference};
 use crate::train::{AdamW, Muon, OptimiserOps, Sgd};

@@ -113,3 +113,36 @@ fn a_tile_ends() {
     // SAFETY: the only call.
     unsafe { tiles.part(0) }.row(1);
 }
+
+#[test]
+fn vectors_are_cut_within_their_direction() {
+    let threads = Threads::new(Some(2)).unwrap();
+    // Two directions of three vectors of five units.
+    let mut x = Tensor::scratch(2, 30);
+    x.values_mut().fill(-1.0);
+    let split = Vectors::new(&mut x, &[0, 4, 5, 9, 10], (5, 3));
+    threads.each_part(split, 1 << 20, |i, mut tile| {
+        for r in 0..2 {
+            let vectors = tile.row::<4>(r);
+            assert!(vectors[3].is_empty());
+            for (v, vector) in vectors.into_iter().enumerate() {
+                vector.fill((10 * i + v) as f32);
+            }
+        }
+    });
+    for r in 0..2 {
+        for (column, got) in x.row(r).iter().enumerate() {
+            let (d, v, unit) = (column / 15, column / 5 % 3, column % 5);
+            let part = 2 * d + usize::from(unit == 4);
+            assert_eq!(*got, (10 * part + v) as f32, "column {column}");
+        }
+        assert_eq!(x.values()[r * x.stride() + 30], -1.0);
+    }
+}
+
+#[test]
+#[should_panic(expected = "inside")]
+fn a_part_has_units_of_one_direction() {
+    let mut x = Tensor::scratch(1, 30);
+    Vectors::new(&mut x, &[0, 6, 10], (5, 3));
+}

@@ -42,9 +42,14 @@ pub(crate) fn additive(v: &HostTensor) -> Result<Additive> {
     Ok(Additive { v: v.to_f32() })
 }
 
-pub(crate) fn memory(keys: &Tensor, values: &Tensor, rows: &Ragged) -> Result<AdditiveMemory> {
+pub(crate) fn memory(
+    cpu: &Cpu,
+    keys: &Tensor,
+    values: &Tensor,
+    rows: &Ragged,
+) -> Result<AdditiveMemory> {
     check::additive_memory(keys, values, rows)?;
-    let (keys, values) = (stack_rows(&[keys])?, stack_rows(&[values])?);
+    let (keys, values) = (stack_rows(cpu, &[keys])?, stack_rows(cpu, &[values])?);
     Ok(AdditiveMemory { rows: rows.clone(), keys, values })
 }
 

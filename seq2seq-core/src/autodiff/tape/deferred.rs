@@ -4,11 +4,11 @@
 //! product over the rows, which over a few is nothing but reading and writing the whole gradient. So the rows of all uses of
 //! a layer are held until the first of them has been passed on the way back, and then are multiplied at once.
 
-use super::super::layers::{LinearShared, PartIds, RecurrentShared, read};
-use super::super::parameters::{Id, Parameters};
+use super::super::layers::{LinearShared, RecurrentShared, read};
+use super::super::parameters::{Parameters, Taken};
 use super::{Record, Tensor};
-use crate::train::{Gradient, LinearBackward, LinearGradients, RecurPass, TrainBackend, Wanted};
-use crate::{Activation, Ragged, Result};
+use crate::train::{LinearBackward, LinearGradients, RecurPass, TrainBackend};
+use crate::{Activation, Error, Ragged, Result};
 use std::{collections::HashMap, sync::Arc};
 
 /// What is held back.
@@ -22,7 +22,7 @@ struct Uses<B: TrainBackend> {
     left: usize,
     /// Whether there were several.
     several: bool,
-    held: Option<Held<B>>,
+    held: Held<B>,
 }
 
 /// The uses of one layer that have been passed.
@@ -67,6 +67,11 @@ pub(super) fn layer_of<B: TrainBackend>(record: &Record<B>) -> Option<usize> {
     }
 }
 
+/// Layers are counted from the records, so each has its uses.
+fn unrecorded() -> Error {
+    Error::invalid("autodiff", "a layer that no record has")
+}
+
 impl<B: TrainBackend> Default for Deferred<B> {
     fn default() -> Self {
         Self { uses: HashMap::new() }
@@ -77,33 +82,56 @@ impl<B: TrainBackend> Deferred<B> {
     /// Nothing yet, of these records.
     pub(super) fn of(records: &[Record<B>]) -> Self {
         let mut uses: HashMap<usize, Uses<B>> = HashMap::new();
-        for layer in records.iter().filter_map(layer_of) {
-            let of = uses.entry(layer).or_insert(Uses { left: 0, several: false, held: None });
+        for record in records {
+            let held = match record {
+                Record::Linear { layer, .. } => Held::Linear(layer.clone(), Vec::new()),
+                Record::Recur(of) => Held::Recurrent(of.layer.clone(), Vec::new()),
+                _ => continue,
+            };
+            let Some(layer) = layer_of(record) else { continue };
+            let of = uses.entry(layer).or_insert(Uses { left: 0, several: false, held });
             of.several = of.left > 0;
             of.left += 1;
         }
         Self { uses }
     }
 
-    /// Whether there are other uses of a layer.
-    pub(super) fn several(&self, layer: &Arc<LinearShared<B>>) -> bool {
-        self.uses.get(&Arc::as_ptr(layer).addr()).is_some_and(|uses| uses.several)
-    }
-
-    pub(super) fn linear(&mut self, layer: Arc<LinearShared<B>>, used: LinearUse<B>) {
-        let Some(uses) = self.uses.get_mut(&Arc::as_ptr(&layer).addr()) else { return };
-        match uses.held.get_or_insert_with(|| Held::Linear(layer, Vec::new())) {
-            Held::Linear(_, held) => held.push(used),
-            Held::Recurrent(..) => {}
+    /// Whether there are other uses of a layer, with the same activation.
+    pub(super) fn several(
+        &self,
+        layer: &Arc<LinearShared<B>>,
+        activation: Option<Activation>,
+    ) -> bool {
+        match self.uses.get(&Arc::as_ptr(layer).addr()) {
+            Some(Uses { several, held: Held::Linear(_, held), .. }) => {
+                *several && held.first().is_none_or(|first| first.activation == activation)
+            }
+            _ => false,
         }
     }
 
-    pub(super) fn recur(&mut self, layer: Arc<RecurrentShared<B>>, used: RecurUse<B>) {
-        let Some(uses) = self.uses.get_mut(&Arc::as_ptr(&layer).addr()) else { return };
-        match uses.held.get_or_insert_with(|| Held::Recurrent(layer, Vec::new())) {
-            Held::Recurrent(_, held) => held.push(used),
-            Held::Linear(..) => {}
+    pub(super) fn linear(
+        &mut self,
+        layer: &Arc<LinearShared<B>>,
+        used: LinearUse<B>,
+    ) -> Result<()> {
+        match self.uses.get_mut(&Arc::as_ptr(layer).addr()) {
+            Some(Uses { held: Held::Linear(_, held), .. }) => held.push(used),
+            _ => return Err(unrecorded()),
         }
+        Ok(())
+    }
+
+    pub(super) fn recur(
+        &mut self,
+        layer: &Arc<RecurrentShared<B>>,
+        used: RecurUse<B>,
+    ) -> Result<()> {
+        match self.uses.get_mut(&Arc::as_ptr(layer).addr()) {
+            Some(Uses { held: Held::Recurrent(_, held), .. }) => held.push(used),
+            _ => return Err(unrecorded()),
+        }
+        Ok(())
     }
 
     /// A record of a layer has been passed; behind the last comes the product.
@@ -118,35 +146,12 @@ impl<B: TrainBackend> Deferred<B> {
         if uses.left > 0 {
             return Ok(());
         }
-        match uses.held.take() {
-            None => Ok(()),
-            Some(Held::Linear(layer, held)) => linear(inner, parameters, &layer, held),
-            Some(Held::Recurrent(layer, held)) => recurrent(inner, parameters, &layer, &held),
+        match &mut uses.held {
+            Held::Linear(layer, held) => linear(inner, parameters, layer, std::mem::take(held)),
+            Held::Recurrent(layer, held) => {
+                recurrent(inner, parameters, layer, std::mem::take(held))
+            }
         }
-    }
-}
-
-/// The gradients of weight and bias of some parts.
-pub(super) struct Taken<B: TrainBackend> {
-    ids: Vec<[Option<Id>; 2]>,
-    gradients: Vec<[Option<Gradient<B::Tensor>>; 2]>,
-}
-
-impl<B: TrainBackend> Taken<B> {
-    pub(super) fn of(parameters: &mut Parameters<B>, parts: &[PartIds]) -> Self {
-        let ids: Vec<[Option<Id>; 2]> = parts.iter().map(|p| [Some(p.weight), p.bias]).collect();
-        let take = |ids: &[Option<Id>; 2]| ids.map(|id| id.and_then(|id| parameters.take(id)));
-        Self { gradients: ids.iter().map(take).collect(), ids }
-    }
-
-    pub(super) fn wanted(&mut self) -> Vec<[Wanted<'_, B::Tensor>; 2]> {
-        self.gradients.iter_mut().map(|g| g.each_mut().map(Option::as_mut)).collect()
-    }
-
-    pub(super) fn put(self, inner: &B, parameters: &mut Parameters<B>) -> Result<()> {
-        let ids = self.ids.into_iter().flatten();
-        ids.zip(self.gradients.into_iter().flatten())
-            .try_for_each(|(id, taken)| id.map_or(Ok(()), |id| parameters.put(inner, id, taken)))
     }
 }
 
@@ -156,6 +161,10 @@ fn linear<B: TrainBackend>(
     layer: &LinearShared<B>,
     held: Vec<LinearUse<B>>,
 ) -> Result<()> {
+    let mut taken = Taken::of(parameters, &layer.parts);
+    if held.is_empty() || !taken.any() {
+        return taken.put(inner, parameters);
+    }
     // From the first row of the pass to the last.
     let stack = |rows: Vec<&B::Tensor>| inner.stack_rows(&rows);
     let x = stack(held.iter().rev().map(|used| used.x.value()).collect())?;
@@ -164,7 +173,6 @@ fn linear<B: TrainBackend>(
     let sums = sums.map(stack).transpose()?;
     let activation = held.first().and_then(|used| used.activation);
     drop(held);
-    let mut taken = Taken::of(parameters, &layer.parts);
     let of = LinearBackward { x: &x, sums: sums.as_ref(), activation, dropout: None, dy: &dy };
     let gradients = LinearGradients { x: None, parts: taken.wanted() };
     inner.linear_backward(&read(&layer.layer), &of, gradients)?;
@@ -175,11 +183,14 @@ fn recurrent<B: TrainBackend>(
     inner: &B,
     parameters: &mut Parameters<B>,
     layer: &RecurrentShared<B>,
-    held: &[RecurUse<B>],
+    held: Vec<RecurUse<B>>,
 ) -> Result<()> {
+    let mut taken = Taken::of(parameters, &layer.parts);
+    if held.is_empty() || !taken.any() {
+        return taken.put(inner, parameters);
+    }
     // From the first row of the pass to the last.
     let passes: Vec<_> = held.iter().rev().map(RecurUse::pass).collect();
-    let mut taken = Taken::of(parameters, &layer.parts);
     inner.recur_weights_backward(&read(&layer.layer), &passes, taken.wanted())?;
     taken.put(inner, parameters)
 }

@@ -82,8 +82,7 @@ impl<B: TrainBackend> Tape<B> {
             inner.recur_backward(&read(&layer.layer), &backward, dx.as_mut(), dstate.as_mut())?;
         self.put(inner, x, dx)?;
         self.put(inner, before, dstate)?;
-        self.deferred.recur(layer, RecurUse { rows, state, y, du });
-        Ok(())
+        self.deferred.recur(&layer, RecurUse { rows, state, y, du })
     }
 
     pub(super) fn columns(

@@ -35,10 +35,10 @@ pub(crate) struct BackStep<'a> {
     /// du of the position behind, `[B, D · gates · M]`, of which the first rows have one, and how many.
     pub(crate) behind: (&'a Tensor, usize),
     /// The gradient of h but for the product with du, `[B, D · M]`: from the state behind the last position, or within the cell.
-    pub(crate) carry: &'a mut Tensor,
+    pub(crate) dh: &'a mut Tensor,
     /// The gradient of c, in an LSTM.
     pub(crate) dc: Option<&'a mut Tensor>,
-    /// The cells of a position; without, all is added to `carry`.
+    /// The cells of a position; without, the product is added to `dh`.
     pub(crate) cells: Option<BackCells<'a>>,
 }
 
@@ -93,7 +93,7 @@ impl Back {
 
     /// One step of each direction, for the sequences that have the position.
     pub(crate) fn step(&self, threads: &Threads, step: BackStep<'_>) {
-        let BackStep { behind: (behind, count), carry, dc, cells } = step;
+        let BackStep { behind: (behind, count), dh, dc, cells } = step;
         let RecurrentShape { cell, width, directions } = self.shape;
         let inputs = cell.gates() * width;
         let mut converted = [None, None];
@@ -113,15 +113,13 @@ impl Back {
         });
         let parts = |tensor| memory::Columns::new(tensor, &self.bounds);
         let vectors = |tensor| Vectors::new(tensor, &self.bounds, (width, cell.gates()));
-        let targets = (
-            (parts(carry), dc.map(parts)),
-            (next.map(vectors), (du.map(vectors), dx.map(vectors))),
-        );
+        let targets =
+            ((parts(dh), dc.map(parts)), (next.map(vectors), (du.map(vectors), dx.map(vectors))));
         let tiles = plan::tiles(count, self.directions[0].kernel.max_rows());
         let live = read.as_ref().map_or(0, |read| read.rows[0].len());
         let cost = plan::cost(self.directions[0].panel_bytes() * tiles) + 64 * live * MAX_COLUMNS;
         let blocks = (self.bounds.len() - 1) / directions;
-        threads.each_part(targets, cost, |part, ((carry, dc), (next, (du, dx)))| {
+        threads.each_part(targets, cost, |part, ((dh, dc), (next, (du, dx)))| {
             let (d, first) = (part / blocks, self.bounds[part]);
             let block = Block {
                 shape: self.shape,
@@ -133,7 +131,7 @@ impl Back {
                 units: first - d * width..self.bounds[part + 1] - d * width,
                 read: read.as_ref(),
             };
-            block.run(Targets { carry, dc, next, du, dx });
+            block.run(Targets { dh, dc, next, du, dx });
         });
     }
 }
@@ -148,7 +146,7 @@ struct Read<'a> {
 
 /// Where a block writes.
 struct Targets<'a> {
-    carry: Tile<'a>,
+    dh: Tile<'a>,
     dc: Option<Tile<'a>>,
     next: Option<VectorTile<'a>>,
     du: Option<VectorTile<'a>>,
@@ -204,10 +202,10 @@ impl Block<'_> {
     /// The units of one row, with the product that comes from behind.
     fn row(&self, row: usize, product: &[f32], targets: &mut Targets<'_>) {
         let isa = self.layer.isa;
-        let carry = targets.carry.row(row);
+        let dh = targets.dh.row(row);
         let (Some(read), Some(next), Some(du)) = (self.read, &mut targets.next, &mut targets.du)
         else {
-            return simd::dispatch(isa, Join { product, carry });
+            return simd::dispatch(isa, Join { product, dh });
         };
         let RecurrentShape { cell, width, .. } = self.shape;
         let (place, column) = (read.rows[self.d][row], self.d * width + self.units.start);
@@ -227,7 +225,7 @@ impl Block<'_> {
         let cells = Cells {
             cell,
             product,
-            carry,
+            dh,
             dc: targets.dc.as_mut().map_or(&mut [], |dc| dc.row(row)),
             dy: read.dy.map(|dy| readable(dy, place, column)),
             kept: std::array::from_fn(|v| if v < cell.kept() { kept(place, v) } else { &[] }),

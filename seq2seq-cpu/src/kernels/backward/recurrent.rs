@@ -1,11 +1,11 @@
 //! The cell of a recurrent layer on its way back, for some units of one row.
 //!
 //! ```text
-//! dh = product + carry + dy
-//! LSTM   dc' = dc + dh o (1 - tanh² c')
-//!        da = dc' g i (1 - i), dc' c f (1 - f), dc' i (1 - g²), dh tanh c' o (1 - o)     dc = dc' f
-//! GRU    da_n = dh (1 - z) (1 - n²)   da_z = dh (h - n) z (1 - z)   da_r = da_n u_n r (1 - r)
-//!        dx = (da_r, da_z, da_n)   du = (da_r, da_z, da_n r)                             carry = dh z
+//! dh' = product + dh + dy
+//! LSTM   dc' = dc + dh' o (1 - tanh² c')
+//!        da = dc' g i (1 - i), dc' c f (1 - f), dc' i (1 - g²), dh' tanh c' o (1 - o)     dc = dc' f   dh = 0
+//! GRU    da_n = dh' (1 - z) (1 - n²)   da_z = dh' (h - n) z (1 - z)   da_r = da_n u_n r (1 - r)
+//!        dx = (da_r, da_z, da_n)   du = (da_r, da_z, da_n r)                               dh = dh' z
 //! ```
 //!
 //! The product is that of du of the position behind with U. Each unit is computed in a lane.
@@ -19,8 +19,8 @@ pub(crate) struct Cells<'a> {
     pub(crate) cell: Cell,
     /// What comes back through U.
     pub(crate) product: &'a [f32],
-    /// The rest of the gradient of h', which becomes that of h.
-    pub(crate) carry: &'a mut [f32],
+    /// The rest of the gradient of h', which becomes that of h but for the next product.
+    pub(crate) dh: &'a mut [f32],
     /// The gradient of c', which becomes that of c; empty in a GRU.
     pub(crate) dc: &'a mut [f32],
     /// The gradient of the result.
@@ -89,16 +89,16 @@ impl Kernel for Cells<'_> {
 
 impl Cells<'_> {
     #[inline(always)]
-    fn dh<S: Simd>(&self, s: S, at: usize) -> S::V {
-        let carried = s.add(s.load(&self.product[at..]), load(s, self.carry, at));
-        s.add(carried, given(s, self.dy, at))
+    fn all_of_dh<S: Simd>(&self, s: S, at: usize) -> S::V {
+        let behind = s.add(s.load(&self.product[at..]), load(s, self.dh, at));
+        s.add(behind, given(s, self.dy, at))
     }
 
     #[inline(always)]
     fn lstm<S: Simd>(self, s: S) {
-        for at in (0..self.carry.len()).step_by(S::LANES) {
+        for at in (0..self.dh.len()).step_by(S::LANES) {
             let [i, f, g, o, new] = self.kept.map(|x| s.load(&x[at..]));
-            let dh = self.dh(s, at);
+            let dh = self.all_of_dh(s, at);
             let tanh = math::tanh(s, new);
             let dc = s.fma(s.mul(dh, o), flat(s, tanh), load(s, self.dc, at));
             let da = [
@@ -108,7 +108,7 @@ impl Cells<'_> {
                 s.mul(s.mul(dh, tanh), slope(s, o)),
             ];
             store(s, s.mul(dc, f), self.dc, at);
-            store(s, s.zero(), self.carry, at);
+            store(s, s.zero(), self.dh, at);
             for (gate, da) in da.into_iter().enumerate() {
                 store(s, da, self.next[gate], at);
                 store(s, da, self.du[gate], at);
@@ -118,13 +118,13 @@ impl Cells<'_> {
 
     #[inline(always)]
     fn gru<S: Simd>(mut self, s: S) {
-        for at in (0..self.carry.len()).step_by(S::LANES) {
+        for at in (0..self.dh.len()).step_by(S::LANES) {
             let [r, z, n, u] = [0, 1, 2, 3].map(|v| s.load(&self.kept[v][at..]));
-            let dh = self.dh(s, at);
+            let dh = self.all_of_dh(s, at);
             let dn = s.mul(s.mul(dh, s.sub(s.splat(1.0), z)), flat(s, n));
             let dz = s.mul(s.mul(dh, s.sub(given(s, self.before, at), n)), slope(s, z));
             let dr = s.mul(s.mul(dn, u), slope(s, r));
-            store(s, s.mul(dh, z), self.carry, at);
+            store(s, s.mul(dh, z), self.dh, at);
             for (gate, du) in [dr, dz, s.mul(dn, r)].into_iter().enumerate() {
                 store(s, du, self.next[gate], at);
                 store(s, du, self.du[gate], at);
@@ -138,10 +138,10 @@ impl Cells<'_> {
     }
 }
 
-/// carry += product
+/// dh += product
 pub(crate) struct Join<'a> {
     pub(crate) product: &'a [f32],
-    pub(crate) carry: &'a mut [f32],
+    pub(crate) dh: &'a mut [f32],
 }
 
 impl Kernel for Join<'_> {
@@ -149,6 +149,6 @@ impl Kernel for Join<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        self.carry.iter_mut().zip(self.product).for_each(|(carry, x)| *carry += x);
+        self.dh.iter_mut().zip(self.product).for_each(|(dh, x)| *dh += x);
     }
 }

@@ -110,7 +110,7 @@ pub(super) fn backward(
     let (sequences, rows, width) = (of.rows.sequences(), of.rows.rows(), shape.output());
     let order = longest_first(of.rows);
     let lstm = shape.cell == Cell::Lstm;
-    let mut carry = begin(of, &order, 0..width);
+    let mut dh = begin(of, &order, 0..width);
     let mut dc = lstm.then(|| begin(of, &order, width..2 * width));
     let mut behind = Tensor::scratch(sequences, shape.input());
     let mut next = Tensor::scratch(sequences, shape.input());
@@ -136,16 +136,15 @@ pub(super) fn backward(
             dx: dx.as_mut(),
         };
         let behind_of = (&behind, count);
-        let step =
-            BackStep { behind: behind_of, carry: &mut carry, dc: dc.as_mut(), cells: Some(cells) };
+        let step = BackStep { behind: behind_of, dh: &mut dh, dc: dc.as_mut(), cells: Some(cells) };
         layer.back.step(cpu.threads(), step);
         std::mem::swap(&mut behind, &mut next);
         count = live;
     }
     if let Some(gradient) = state {
-        let step = BackStep { behind: (&behind, count), carry: &mut carry, dc: None, cells: None };
+        let step = BackStep { behind: (&behind, count), dh: &mut dh, dc: None, cells: None };
         layer.back.step(cpu.threads(), step);
-        first_state(cpu, gradient, shape, &order, (&carry, dc.as_ref()));
+        first_state(cpu, gradient, shape, &order, (&dh, dc.as_ref()));
     }
     if let Some(gradient) = x {
         match dx {
@@ -194,13 +193,13 @@ fn first_state(
 }
 
 /// h of one direction before each position of some passes.
-struct Hidden<'a> {
+struct StateBefore<'a> {
     /// The row that holds it; zeros where there is none.
     rows: Vec<Option<&'a [f32]>>,
     columns: Range<usize>,
 }
 
-impl<'a> Hidden<'a> {
+impl<'a> StateBefore<'a> {
     fn of(passes: &[RecurPass<'a, Tensor>], d: usize, width: usize) -> Self {
         let mut rows = Vec::with_capacity(passes.iter().map(|of| of.rows.rows()).sum());
         for of in passes {
@@ -217,7 +216,7 @@ impl<'a> Hidden<'a> {
     }
 }
 
-impl RowSource for Hidden<'_> {
+impl RowSource for StateBefore<'_> {
     fn steps(&self) -> usize {
         self.rows.len()
     }
@@ -249,7 +248,7 @@ pub(super) fn weights_backward(
         [] => return Ok(()),
         [one] => one.du,
         _ => {
-            stacked = stack_rows(&passes.iter().map(|of| of.du).collect::<Vec<_>>())?;
+            stacked = stack_rows(cpu, &passes.iter().map(|of| of.du).collect::<Vec<_>>())?;
             &stacked
         }
     };
@@ -257,7 +256,7 @@ pub(super) fn weights_backward(
     for (d, [weight, bias]) in gradients.into_iter().enumerate() {
         let columns = d * gates..(d + 1) * gates;
         if let Some(gradient) = weight {
-            let h = Hidden::of(passes, d, shape.width);
+            let h = StateBefore::of(passes, d, shape.width);
             let panels = Linear::of_rows(cpu.threads(), cpu.isa(), &h, 1.0, layer.format);
             product(cpu, &turned(cpu, du, columns.clone()), &panels, gradient)?;
         }
