@@ -161,7 +161,13 @@ fn bf16_is_off_by_its_rounding() {
 /// A learner computes and writes as the model does, and lowers its loss.
 #[test]
 fn steps_lower_the_loss_and_change_what_is_computed() {
-    for name in ["t5_v1_1", "gpt2", "bert_sequence_classification"] {
+    for name in [
+        "t5_v1_1",
+        "gpt2",
+        "bert_sequence_classification",
+        "rnn_lstm_bahdanau",
+        "rnn_gru_luong_general",
+    ] {
         let fixture = support::fixture(name);
         let Expected { batch, .. } = expected(&fixture);
         for options in options() {
@@ -188,5 +194,39 @@ fn steps_lower_the_loss_and_change_what_is_computed() {
             assert_ne!(before[0].values, learner.forward(&batch.input).unwrap()[0].values);
             assert_eq!(frozen, learner.value(&first).unwrap());
         }
+    }
+}
+
+/// Elements are dropped between the layers of a recurrent model as config.json says, and only in training.
+#[test]
+fn recurrent_models_drop_between_layers() {
+    let fixture = support::fixture("rnn_lstm_bahdanau");
+    let Expected { batch, loss: without, .. } = expected(&fixture);
+    let dir = tempfile::tempdir().unwrap();
+    let copy =
+        |file: &str| std::fs::copy(fixture.folder.join(file), dir.path().join(file)).unwrap();
+    copy("model.safetensors");
+    let mut config = fixture.json("config.json");
+    config["dropout"] = 0.5.into();
+    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    for options in options() {
+        let learner = Learner::load(dir.path(), &options).unwrap();
+        let loss = |dropout| {
+            let pass = PassOptions { dropout, ..PassOptions::default() };
+            let loss = learner.learn(&batch, &pass).unwrap().sum;
+            let gradient = learner.gradient("decoder.rnn.weight_ih_l1").unwrap().unwrap();
+            learner.clear_gradients();
+            (loss, gradient)
+        };
+        let dropped = loss(Some((7, 1)));
+        assert_eq!(dropped, loss(Some((7, 1))), "{}", label(&options));
+        assert_ne!(dropped.0, loss(Some((7, 2))).0);
+        for (what, got) in [
+            ("evaluated", learner.evaluate(&batch, Smoothing::None).unwrap().sum),
+            ("without", loss(None).0),
+        ] {
+            assert!((got - without).abs() < 1e-5 * without, "{what}: {got}, expected {without}");
+        }
+        assert_ne!(dropped.0, without);
     }
 }

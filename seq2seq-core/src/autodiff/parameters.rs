@@ -1,9 +1,7 @@
 //! Masters, their gradients, and the state of optimisers.
 
 use super::layers::PartIds;
-use crate::train::{
-    Adafactor, AdamW, Factors, Gradient, Muon, Second, Sgd, TrainBackend, Wanted,
-};
+use crate::train::{Adafactor, AdamW, Factors, Gradient, Muon, Second, Sgd, TrainBackend, Wanted};
 use crate::{DType, Error, HostTensor, Result, Rows};
 use std::{collections::HashMap, sync::Arc};
 

@@ -42,6 +42,8 @@ struct Config {
     bridge: BridgeName,
     #[serde(default)]
     tie_word_embeddings: bool,
+    #[serde(default)]
+    dropout: f32,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +113,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
             BridgeName::Copy => Bridge::Copy,
             BridgeName::Dense => Bridge::Dense,
         },
+        dropout: c.dropout,
     };
     if c.tie_word_embeddings && c.embedding_size != c.hidden_size {
         return Err(Unplanned::Invalid(format!(
@@ -209,6 +212,7 @@ mod tests {
                 "'input_feeding' cannot be false",
             ),
             (config(json!({"tie_word_embeddings": true})), "embeddings of 6"),
+            (config(json!({"dropout": 1.0})), "'dropout' is 1"),
         ] {
             let reason = match plan(&config).and_then(|plan| Ok(plan.check()?)) {
                 Err(Unplanned::Invalid(reason)) => reason,

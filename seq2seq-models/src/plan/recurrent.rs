@@ -35,6 +35,8 @@ pub struct RecurrentPlan {
     pub input_feeding: bool,
     /// How the decoder begins.
     pub bridge: Bridge,
+    /// The rate at which training drops what each layer but the last gives to the next, as `nn.LSTM` does.
+    pub dropout: f32,
 }
 
 /// How a recurrent decoder comes by the source.
@@ -134,6 +136,9 @@ impl RecurrentPlan {
         }
         if let Some((what, n)) = sizes.iter().find(|(_, n)| *n > 1 << 28) {
             return Err(format!("the {what} is {n}"));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(format!("'dropout' is {}, expected 0 to below 1", self.dropout));
         }
         let (memory, width) = (self.memory(), self.width);
         if memory != width && self.bridge == Bridge::Copy {

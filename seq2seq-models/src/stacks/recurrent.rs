@@ -11,7 +11,7 @@ mod steps;
 use super::input::Packed;
 use crate::{
     Error, Forward, ForwardOutput, Result,
-    checkpoint::{Loader, OutputShape},
+    checkpoint::{Loader, OutputShape, Presence},
     plan::{HeadPlan, RecurrentPlan},
 };
 use decoder::Decoder;
@@ -30,6 +30,16 @@ pub(crate) struct RecurrentModel<B: SeqBackend> {
     output: B::Linear,
 }
 
+/// What comes of sources and targets.
+struct Pass<B: SeqBackend> {
+    memory: B::Tensor,
+    source_rows: Ragged,
+    /// What the scores are made of, in these rows.
+    x: B::Tensor,
+    rows: Ragged,
+    logits: B::Tensor,
+}
+
 /// The sources, read, and the decoder before its first step.
 struct Encoded<B: SeqBackend> {
     x: B::Tensor,
@@ -46,18 +56,17 @@ impl<B: SeqBackend> RecurrentModel<B> {
         let root = loader.root();
         let head = head.output.ok_or_else(|| Error::input("a recurrent model writes"))?;
         let (encoder, decoder) = (root.at("encoder"), root.at("decoder"));
-        let shape = OutputShape {
-            inputs: plan.width,
-            outputs: head.width,
-            bias: head.bias,
-            scale: head.scale,
-        };
+        let language = root.at("head").at("language");
+        // A parameter where the file has one, not a buffer.
+        let bias = if language.holds("out.bias") { Presence::Always } else { Presence::Never };
+        let shape =
+            OutputShape { inputs: plan.width, outputs: head.width, bias, scale: head.scale };
         let tied = decoder.at("embed");
         Ok(Self {
             backend: loader.backend.clone(),
             encoder: Encoder::load(plan, &encoder)?,
             decoder: Decoder::load(plan, &decoder)?,
-            output: root.at("head").at("language").output(shape, head.tied.then_some(&tied))?,
+            output: language.output(shape, head.tied.then_some(&tied))?,
             plan: plan.clone(),
         })
     }
@@ -76,7 +85,24 @@ impl<B: SeqBackend> RecurrentModel<B> {
         self.compute(request, true)
     }
 
+    /// The scores of the next token on the device, `[N, V]`: a row for each position of `decoder_input_ids`. It is what a
+    /// loss is taken of.
+    pub(crate) fn scores(&self, request: &Forward) -> Result<B::Tensor> {
+        Ok(self.pass(request)?.logits)
+    }
+
     fn compute(&self, request: &Forward, with_hidden: bool) -> Result<Vec<ForwardOutput>> {
+        let Pass { memory, source_rows, x, rows, logits } = self.pass(request)?;
+        let mut results = vec![self.rows_of("logits", &logits, &rows)?];
+        if with_hidden {
+            results.push(self.rows_of("last_hidden_state", &x, &rows)?);
+        }
+        results.push(self.rows_of("encoder_last_hidden_state", &memory, &source_rows)?);
+        Ok(results)
+    }
+
+    /// The whole model over sources and targets.
+    fn pass(&self, request: &Forward) -> Result<Pass<B>> {
         if request.token_type_ids.is_some() {
             let reason = "token_type_ids: this model tells no segments apart; leave them out";
             return Err(Error::input(reason));
@@ -91,17 +117,13 @@ impl<B: SeqBackend> RecurrentModel<B> {
             )));
         }
         let target = Packed::unbounded("decoder_input_ids", ids, self.plan.target_vocab)?;
-        let Encoded { x: memory, rows, mut state } = self.encode(&request.input_ids)?;
+        let Encoded { x: memory, rows: source_rows, mut state } =
+            self.encode(&request.input_ids)?;
         let (b, decoder) = (&self.backend, &self.decoder);
         let x = decoder.forward(b, &target.ids, &target.rows, &mut state, None)?;
         let logits = b.linear(&x, &self.output, Epilogue::NONE)?;
         b.observe(Stage::Head, &logits)?;
-        let mut results = vec![self.rows_of("logits", &logits, &target.rows)?];
-        if with_hidden {
-            results.push(self.rows_of("last_hidden_state", &x, &target.rows)?);
-        }
-        results.push(self.rows_of("encoder_last_hidden_state", &memory, &rows)?);
-        Ok(results)
+        Ok(Pass { memory, source_rows, x, rows: target.rows, logits })
     }
 
     fn rows_of(&self, name: &'static str, x: &B::Tensor, rows: &Ragged) -> Result<ForwardOutput> {

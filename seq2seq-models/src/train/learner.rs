@@ -10,11 +10,11 @@ use crate::{
     generate::{self, Sink},
     model::{self, Compute},
     plan::ModelPlan,
-    stacks::Transformer,
+    stacks::{self, RecurrentModel, Stacks, Transformer},
 };
 use seq2seq_core::{
-    HostTensor, Rows,
-    autodiff::{Autodiff, Optimiser, Parameter},
+    Backend, HostTensor, Rows,
+    autodiff::{Autodiff, Optimiser, Parameter, Tensor},
     train::{Loss, Smoothing, TrainBackend},
 };
 use std::path::Path;
@@ -133,12 +133,6 @@ impl Learner {
             ));
         }
         let plan = families::plan(&checkpoint)?;
-        if plan.recurrent.is_some() {
-            return Err(Error::Input(format!(
-                "models of the family {} cannot be trained yet; those of transformers can",
-                plan.family
-            )));
-        }
         let Learning(learn) = device::learn(&checkpoint, &plan, options)?;
         Ok(Self { checkpoint, plan, learn })
     }
@@ -341,9 +335,12 @@ impl Learning {
     ) -> Result<Self> {
         let backend = Autodiff::new(backend);
         let loader = Loader::new(&backend, checkpoint, plan.family.names(), formats);
-        let model = Transformer::load(plan, &loader)?;
+        let learn: Box<dyn Learn> = match stacks::load(plan, &loader)? {
+            Stacks::Transformer(model) => model,
+            Stacks::Recurrent(model) => model,
+        };
         loader.check_exceptions()?;
-        Ok(Self(Box::new(model)))
+        Ok(Self(learn))
     }
 }
 
@@ -351,13 +348,45 @@ fn unknown(name: &str) -> Error {
     Error::Input(format!("'{name}' is no parameter of this model"))
 }
 
-impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
+/// A model that can be recorded.
+trait Recorded: Compute {
+    type Below: TrainBackend;
+    fn recorder(&self) -> &Autodiff<Self::Below>;
+    /// What a loss is taken of.
+    fn scores(&self, request: &Forward) -> Result<Tensor<Self::Below>>;
+}
+
+impl<B: TrainBackend> Recorded for Transformer<Autodiff<B>> {
+    type Below = B;
+
+    fn recorder(&self) -> &Autodiff<B> {
+        self.backend()
+    }
+
+    fn scores(&self, request: &Forward) -> Result<Tensor<B>> {
+        self.scores(request)
+    }
+}
+
+impl<B: TrainBackend> Recorded for RecurrentModel<Autodiff<B>> {
+    type Below = B;
+
+    fn recorder(&self) -> &Autodiff<B> {
+        self.backend()
+    }
+
+    fn scores(&self, request: &Forward) -> Result<Tensor<B>> {
+        self.scores(request)
+    }
+}
+
+impl<M: Recorded> Learn for M {
     fn device(&self) -> String {
-        self.backend().inner().describe()
+        self.recorder().inner().describe()
     }
 
     fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss> {
-        let b = self.backend();
+        let b = self.recorder();
         b.begin(options.dropout);
         let pass = || {
             let scores = self.scores(&batch.input)?;
@@ -373,24 +402,24 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
 
     fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss> {
         let scores = self.scores(&batch.input)?;
-        Ok(self.backend().cross_entropy(&scores, &batch.targets, smoothing)?)
+        Ok(self.recorder().cross_entropy(&scores, &batch.targets, smoothing)?)
     }
 
     fn parameters(&self) -> Vec<ParameterInfo> {
-        self.backend().parameters().iter().map(info).collect()
+        self.recorder().parameters().iter().map(info).collect()
     }
 
     fn freeze(&self, frozen: &dyn Fn(&str) -> bool) {
-        self.backend().parameters().iter_mut().for_each(|p| p.freeze(frozen(p.name())));
+        self.recorder().parameters().iter_mut().for_each(|p| p.freeze(frozen(p.name())));
     }
 
     fn value(&self, name: &str) -> Result<Vec<f32>> {
-        let parameters = self.backend().parameters();
-        download(self.backend(), parameters.get(name).ok_or_else(|| unknown(name))?.value())
+        let parameters = self.recorder().parameters();
+        download(self.recorder(), parameters.get(name).ok_or_else(|| unknown(name))?.value())
     }
 
     fn set_values(&self, values: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>>) -> Result<()> {
-        let b = self.backend();
+        let b = self.recorder();
         for parameter in b.parameters().iter_mut() {
             let Some(values) = values(parameter.name())? else { continue };
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {
@@ -404,9 +433,9 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
     }
 
     fn optimiser_tensors(&self) -> Vec<OptimiserTensor> {
-        let parameters = self.backend().parameters();
-        let of = |p: &Parameter<B>| {
-            let tensor = |(name, tensor): (&str, &B::Tensor)| OptimiserTensor {
+        let parameters = self.recorder().parameters();
+        let of = |p: &Parameter<M::Below>| {
+            let tensor = |(name, tensor): (&str, &<M::Below as Backend>::Tensor)| OptimiserTensor {
                 parameter: p.name().into(),
                 name: name.into(),
                 shape: [tensor.rows(), tensor.width()],
@@ -417,7 +446,7 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
     }
 
     fn optimiser_value(&self, tensor: &OptimiserTensor) -> Result<Vec<f32>> {
-        let parameters = self.backend().parameters();
+        let parameters = self.recorder().parameters();
         let parameter =
             parameters.get(&tensor.parameter).ok_or_else(|| unknown(&tensor.parameter))?;
         let state = parameter.state();
@@ -428,14 +457,14 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
                     tensor.parameter, tensor.name
                 ))
             })?;
-        download(self.backend(), value)
+        download(self.recorder(), value)
     }
 
     fn restore_optimiser(
         &self,
         values: &mut dyn FnMut(&str) -> Result<Vec<(OptimiserTensor, Vec<f32>)>>,
     ) -> Result<()> {
-        let b = self.backend();
+        let b = self.recorder();
         for parameter in b.parameters().iter_mut() {
             let tensors = values(parameter.name())?.into_iter().map(|(tensor, values)| {
                 Ok((tensor.name, upload(b, parameter.name(), tensor.shape, &values)?))
@@ -447,22 +476,22 @@ impl<B: TrainBackend> Learn for Transformer<Autodiff<B>> {
     }
 
     fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>> {
-        let parameters = self.backend().parameters();
+        let parameters = self.recorder().parameters();
         let parameter = parameters.get(name).ok_or_else(|| unknown(name))?;
-        parameter.gradient().map(|g| download(self.backend(), g)).transpose()
+        parameter.gradient().map(|g| download(self.recorder(), g)).transpose()
     }
 
     fn gradient_norm(&self) -> Result<f64> {
-        let b = self.backend();
+        let b = self.recorder();
         Ok(b.parameters().gradient_norm(b.inner())?)
     }
 
     fn clear_gradients(&self) {
-        self.backend().parameters().clear_gradients();
+        self.recorder().parameters().clear_gradients();
     }
 
     fn step_each(&self, choose: &dyn Fn(&ParameterInfo) -> Optimiser) -> Result<()> {
-        Ok(self.backend().step_each(|p| choose(&info(p)))?)
+        Ok(self.recorder().step_each(|p| choose(&info(p)))?)
     }
 }
 

@@ -190,6 +190,9 @@ impl<B: SeqBackend> Decoder<B> {
         states: &mut [B::Tensor],
     ) -> Result<B::Tensor> {
         for (i, (layer, state)) in self.layers.iter().zip(states).enumerate() {
+            if i > 0 {
+                x = backend.dropout(x, self.plan.dropout)?;
+            }
             let (y, end) = layer.forward(backend, &x, rows, Some(state))?;
             (x, *state) = (y, end);
             backend.observe(Stage::Layer(Side::Decoder, i), &x)?;

@@ -8,6 +8,7 @@ use seq2seq_core::{Lookup, Ragged, SeqBackend, Side, Stage};
 pub(super) struct Encoder<B: SeqBackend> {
     tokens: B::Embedding,
     layers: Vec<Layer<B>>,
+    dropout: f32,
 }
 
 impl<B: SeqBackend> Encoder<B> {
@@ -25,6 +26,7 @@ impl<B: SeqBackend> Encoder<B> {
         Ok(Self {
             tokens: embed.embedding("tokens", plan.source_vocab, plan.embedding)?,
             layers: (0..plan.layers).map(layer).collect::<Result<_>>()?,
+            dropout: plan.dropout,
         })
     }
 
@@ -39,6 +41,9 @@ impl<B: SeqBackend> Encoder<B> {
         backend.observe(Stage::Embedding(Side::Encoder), &x)?;
         let mut states = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
+            if i > 0 {
+                x = backend.dropout(x, self.dropout)?;
+            }
             let (y, state) = layer.forward(backend, &x, rows, None)?;
             x = y;
             backend.observe(Stage::Layer(Side::Encoder, i), &x)?;
