@@ -176,20 +176,15 @@ impl RowSearch {
     pub(super) fn stop_here(&mut self, plan: &Plan<'_>) {
         self.done = true;
         if self.finished.is_empty() {
-            let as_finished = |r: &Running| Finished {
-                score: plan.score(self.row, r.score, r.ids.len()),
-                ids: r.ids.clone(),
-                steps: r.steps.clone(),
-            };
-            let running = self.running.iter_mut().filter(|r| r.score > NOWHERE);
-            self.finished = running
-                .map(|r| {
-                    let finished = as_finished(r);
-                    // It is one or the other.
-                    r.score = NOWHERE;
-                    finished
-                })
-                .collect();
+            for r in self.running.iter_mut().filter(|r| r.score > NOWHERE) {
+                self.finished.push(Finished {
+                    score: plan.score(self.row, r.score, r.ids.len()),
+                    ids: r.ids.clone(),
+                    steps: r.steps.clone(),
+                });
+                // It is one or the other.
+                r.score = NOWHERE;
+            }
         }
     }
 
