@@ -27,9 +27,11 @@
 //! | `tape.rs`, `tape/` | the records and how each is walked back |
 //! | `parameters.rs` | masters, gradients, steps of optimisers |
 //! | `layers.rs` | what is packed from masters |
+//! | `lora.rs` | low-rank adapters of masters |
 //! | `ops.rs`, `recurrent.rs` | the traits |
 
 mod layers;
+mod lora;
 mod ops;
 mod parameters;
 mod recurrent;
@@ -40,6 +42,7 @@ mod tests;
 pub use layers::{
     Additive, AdditiveMemory, Embedding, Linear, Memory, Norm, Recurrent, RelativeBias,
 };
+pub use lora::LowRank;
 pub use parameters::{Optimiser, Parameter, Parameters};
 pub use tape::Tensor;
 
@@ -177,7 +180,8 @@ impl<B: TrainBackend> Autodiff<B> {
     /// # Errors
     /// Those of packing.
     pub fn refresh(&self) -> Result<()> {
-        let parameters = self.parameters();
+        let mut parameters = self.parameters();
+        parameters.renew_adapted(&self.inner)?;
         let mut packed = lock(&self.shared.packed);
         packed.retain(|item| item.strong_count() > 0);
         packed

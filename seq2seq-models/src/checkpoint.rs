@@ -17,7 +17,7 @@ pub use formats::{ModuleFormat, layer_format};
 pub use scope::Presence;
 pub use tensors::Checkpoint;
 
-pub(crate) use formats::Formats;
-pub(crate) use loader::{Loader, Missing, Taken, TakenLinear};
+pub(crate) use formats::{Formats, kinds};
+pub(crate) use loader::{Loader, Matrix, Missing, Taken, TakenLinear};
 pub(crate) use names::NameTable;
 pub(crate) use scope::{OutputShape, Part, Scope};

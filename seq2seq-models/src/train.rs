@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `learner.rs` | [`Learner`]: a pass forward and back, parameters under their checkpoint's names, steps |
+//! | `lora.rs` | [`LoraOptions`]: low-rank adapters, saved and read as peft does |
 //! | [`data`] | rows from files, in ragged batches |
 //! | [`tokenizers`] | tokenizers made anew |
 //! | [`denoise`] | corrupted texts to be restored |
@@ -21,6 +22,7 @@ pub mod denoise;
 mod evaluation;
 mod learner;
 mod log;
+mod lora;
 pub mod metrics;
 mod new_model;
 pub mod objective;
@@ -35,6 +37,7 @@ pub use evaluation::{Evaluation, Sample};
 pub(crate) use learner::Learning;
 pub use learner::{Batch, Learner, OptimiserTensor, ParameterInfo, PassOptions};
 pub use log::StepReport;
+pub use lora::LoraOptions;
 pub use new_model::NewModel;
 pub use settings::{SavedType, Settings};
 pub use trainer::{Observer, Trainer};

@@ -28,7 +28,7 @@ pub(super) struct PartIds {
 
 impl PartIds {
     pub(super) fn trained<B: TrainBackend>(&self, parameters: &Parameters<B>) -> bool {
-        [Some(self.weight), self.bias].into_iter().flatten().any(|id| parameters.trained(id))
+        parameters.weight_trained(self.weight) || self.bias.is_some_and(|id| parameters.trained(id))
     }
 }
 
@@ -56,7 +56,7 @@ fn master_parts<'a, B: TrainBackend>(
     parts: &[PartIds],
 ) -> Vec<MasterPart<'a, B::Tensor>> {
     let part = |p: &PartIds| MasterPart {
-        weight: parameters.value(p.weight),
+        weight: parameters.weight(p.weight),
         bias: p.bias.map(|id| parameters.value(id)),
         transposed: p.transposed,
     };

@@ -1,9 +1,13 @@
 //! Masters, their gradients, and the state of optimisers.
 
 use super::layers::PartIds;
+use super::lora::Adapter;
 use crate::train::{Adafactor, AdamW, Factors, Gradient, Muon, Second, Sgd, TrainBackend, Wanted};
 use crate::{DType, Error, HostTensor, Result, Rows};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// A tensor of a checkpoint that is trained.
 #[derive(Debug)]
@@ -42,13 +46,15 @@ pub(super) type Id = usize;
 
 /// All parameters, in the order in which they were first loaded.
 pub struct Parameters<B: TrainBackend> {
-    all: Vec<Parameter<B>>,
+    pub(super) all: Vec<Parameter<B>>,
     by_name: HashMap<Arc<str>, Id>,
+    /// Of matrices that have one.
+    pub(super) adapters: BTreeMap<Id, Adapter<B::Tensor>>,
 }
 
 impl<B: TrainBackend> Default for Parameters<B> {
     fn default() -> Self {
-        Self { all: Vec::new(), by_name: HashMap::new() }
+        Self { all: Vec::new(), by_name: HashMap::new(), adapters: BTreeMap::new() }
     }
 }
 
@@ -220,7 +226,11 @@ impl<B: TrainBackend> Parameters<B> {
 
     /// The parameter of this name.
     pub fn get(&self, name: &str) -> Option<&Parameter<B>> {
-        self.by_name.get(name).map(|&id| &self.all[id])
+        self.id(name).map(|id| &self.all[id])
+    }
+
+    pub(super) fn id(&self, name: &str) -> Option<Id> {
+        self.by_name.get(name).copied()
     }
 
     /// The root of the sum of the squares of all gradients; NaN or infinite where one of them is.
@@ -318,16 +328,18 @@ impl<B: TrainBackend> Parameters<B> {
 }
 
 /// The gradients of weight and bias of some parts.
-pub(super) struct Taken<B: TrainBackend> {
-    ids: Vec<[Option<Id>; 2]>,
+pub(super) struct Taken<'a, B: TrainBackend> {
+    parts: &'a [PartIds],
     gradients: Vec<[Option<Gradient<B::Tensor>>; 2]>,
 }
 
-impl<B: TrainBackend> Taken<B> {
-    pub(super) fn of(parameters: &mut Parameters<B>, parts: &[PartIds]) -> Self {
-        let ids: Vec<[Option<Id>; 2]> = parts.iter().map(|p| [Some(p.weight), p.bias]).collect();
-        let take = |ids: &[Option<Id>; 2]| ids.map(|id| id.and_then(|id| parameters.take(id)));
-        Self { gradients: ids.iter().map(take).collect(), ids }
+impl<'a, B: TrainBackend> Taken<'a, B> {
+    pub(super) fn of(parameters: &mut Parameters<B>, parts: &'a [PartIds]) -> Self {
+        let take = |part: &PartIds| {
+            let weight = parameters.take_weight(part.weight);
+            [weight, part.bias.and_then(|id| parameters.take(id))]
+        };
+        Self { gradients: parts.iter().map(take).collect(), parts }
     }
 
     /// Whether any is wanted.
@@ -340,8 +352,10 @@ impl<B: TrainBackend> Taken<B> {
     }
 
     pub(super) fn put(self, inner: &B, parameters: &mut Parameters<B>) -> Result<()> {
-        let ids = self.ids.into_iter().flatten();
-        ids.zip(self.gradients.into_iter().flatten())
-            .try_for_each(|(id, taken)| id.map_or(Ok(()), |id| parameters.put(inner, id, taken)))
+        for (part, [weight, bias]) in self.parts.iter().zip(self.gradients) {
+            parameters.put_weight(inner, part.weight, weight)?;
+            part.bias.map_or(Ok(()), |id| parameters.put(inner, id, bias))?;
+        }
+        Ok(())
     }
 }

@@ -90,17 +90,21 @@ impl Formats {
 
 /// The error for an exception that is for no layer, with what there is: paths whose numbers are left out.
 pub(super) fn unused(exception: &ModuleFormat, modules: impl Iterator<Item = String>) -> Error {
+    Error::Input(format!(
+        "module format '{exception}': the pattern matches no linear layer; there are {}",
+        kinds(modules)
+    ))
+}
+
+/// Paths of modules with `*` for their numbers, each once.
+pub(crate) fn kinds(modules: impl Iterator<Item = String>) -> String {
     let kind = |module: String| {
         let segment =
             |s: &str| if s.bytes().all(|b| b.is_ascii_digit()) { "*".into() } else { s.into() };
         module.split('.').map(segment).collect::<Vec<String>>().join(".")
     };
     let kinds: std::collections::BTreeSet<String> = modules.map(kind).collect();
-    let kinds: Vec<String> = kinds.into_iter().collect();
-    Error::Input(format!(
-        "module format '{exception}': the pattern matches no linear layer; there are {}",
-        kinds.join(", ")
-    ))
+    kinds.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

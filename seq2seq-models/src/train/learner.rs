@@ -4,17 +4,18 @@
 
 use crate::{
     Error, Forward, ForwardOutput, Generated, Result,
-    checkpoint::{Checkpoint, Files, Formats, Loader},
+    checkpoint::{Checkpoint, Files, Formats, Loader, TakenLinear},
     device::{self, LoadOptions},
     families,
     generate::{self, Sink},
     model::{self, Compute},
     plan::ModelPlan,
     stacks::{self, RecurrentModel, Stacks, Transformer},
+    train::lora::Lora,
 };
 use seq2seq_core::{
     Backend, HostTensor, Rows,
-    autodiff::{Autodiff, Optimiser, Parameter, Tensor},
+    autodiff::{Autodiff, LowRank, Optimiser, Parameter, Tensor},
     train::{Loss, Smoothing, TrainBackend},
 };
 use std::path::Path;
@@ -85,12 +86,14 @@ pub struct OptimiserTensor {
 /// ```
 pub struct Learner {
     checkpoint: Checkpoint,
-    plan: ModelPlan,
-    learn: Box<dyn Learn>,
+    pub(super) plan: ModelPlan,
+    pub(super) learn: Box<dyn Learn>,
+    pub(super) linears: Vec<TakenLinear>,
+    pub(super) lora: Option<Lora>,
 }
 
 /// What training asks of a model beside what requests do: one virtual call a pass or a parameter.
-trait Learn: Compute {
+pub(super) trait Learn: Compute {
     /// The backend below that of training.
     fn device(&self) -> String;
     fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss>;
@@ -109,6 +112,8 @@ trait Learn: Compute {
     fn gradient_norm(&self) -> Result<f64>;
     fn clear_gradients(&self);
     fn step_each(&self, choose: &dyn Fn(&ParameterInfo) -> Optimiser) -> Result<()>;
+    fn adapt(&self, weight: &str, change: &LowRank) -> Result<()>;
+    fn merge_adapters(&self, merged: bool);
 }
 
 impl Learner {
@@ -133,8 +138,8 @@ impl Learner {
             ));
         }
         let plan = families::plan(&checkpoint)?;
-        let Learning(learn) = device::learn(&checkpoint, &plan, options)?;
-        Ok(Self { checkpoint, plan, learn })
+        let Learning { learn, linears } = device::learn(&checkpoint, &plan, options)?;
+        Ok(Self { checkpoint, plan, learn, linears, lora: None })
     }
 
     /// The model as a description.
@@ -324,7 +329,10 @@ impl Learner {
 }
 
 /// A model on a backend, erased.
-pub(crate) struct Learning(Box<dyn Learn>);
+pub(crate) struct Learning {
+    learn: Box<dyn Learn>,
+    linears: Vec<TakenLinear>,
+}
 
 impl Learning {
     pub(crate) fn load<B: TrainBackend>(
@@ -340,7 +348,7 @@ impl Learning {
             Stacks::Recurrent(model) => model,
         };
         loader.check_exceptions()?;
-        Ok(Self(learn))
+        Ok(Self { learn, linears: loader.finish().0.linears })
     }
 }
 
@@ -492,6 +500,14 @@ impl<M: Recorded> Learn for M {
 
     fn step_each(&self, choose: &dyn Fn(&ParameterInfo) -> Optimiser) -> Result<()> {
         Ok(self.recorder().step_each(|p| choose(&info(p)))?)
+    }
+
+    fn adapt(&self, weight: &str, change: &LowRank) -> Result<()> {
+        Ok(self.recorder().adapt(weight, change)?)
+    }
+
+    fn merge_adapters(&self, merged: bool) {
+        self.recorder().merge_adapters(merged);
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Purpose {
     Weights = 4,
     /// Dropout.
     Dropout = 5,
+    /// What adapters begin with ([`LoraOptions`](super::LoraOptions)).
+    Adapters = 6,
 }
 
 /// The key under which an epoch draws for a purpose.

@@ -1,0 +1,182 @@
+//! Low-rank adapters beside peft: files, loss, and the gradients of their factors.
+
+mod support;
+
+use safetensors::SafeTensors;
+use seq2seq_core::{
+    autodiff::Optimiser,
+    train::{AdamW, Smoothing},
+};
+use seq2seq_models::{
+    Learner, LoadOptions,
+    train::{Batch, LoraOptions, PassOptions},
+};
+use std::{collections::BTreeMap, path::PathBuf};
+use support::{Fixture, backends, fixture, label, root};
+
+/// Of the largest of a tensor.
+const TOLERANCE: f32 = 1e-3;
+/// One whose tensors lie `[out, in]`, one `[in, out]`.
+const MODELS: [&str; 2] = ["t5_v1_0", "gpt2"];
+
+fn adapter(name: &str) -> PathBuf {
+    root().join("lora").join(name)
+}
+
+/// Names, shapes and values of a file.
+fn tensors(path: &std::path::Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let of = |(name, tensor): (String, safetensors::tensor::TensorView<'_>)| {
+        let values = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+        (name, (tensor.shape().to_vec(), values.collect()))
+    };
+    file.tensors().into_iter().map(of).collect()
+}
+
+fn batch(fixture: &Fixture) -> Batch {
+    let bytes = std::fs::read(fixture.folder.join("gradients.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let (input, _) = fixture.forward();
+    let labels = file.tensor("labels").unwrap();
+    let longest = labels.shape()[1];
+    let ids = labels.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
+    let ids: Vec<Option<u32>> = ids.map(|id| u32::try_from(id).ok()).collect();
+    let rows = input.decoder_input_ids.as_ref().unwrap_or(&input.input_ids);
+    let of_row = |(ids, row): (&[Option<u32>], &Vec<u32>)| ids[..row.len()].to_vec();
+    let targets = ids.chunks(longest).zip(rows).flat_map(of_row).collect();
+    Batch { input, targets }
+}
+
+fn transposed((shape, values): &(Vec<usize>, Vec<f32>)) -> Vec<f32> {
+    let (rows, columns) = (shape[0], shape[1]);
+    (0..columns).flat_map(|j| (0..rows).map(move |i| values[i * columns + j])).collect()
+}
+
+#[test]
+fn loss_and_gradients_match_peft() {
+    for name in MODELS {
+        let fixture = fixture(name);
+        let expected = tensors(&adapter(name).join("gradients.safetensors"));
+        for options in backends() {
+            let at = format!("{name} {}", label(&options));
+            let mut learner = Learner::load(&fixture.folder, &options).unwrap();
+            let count = learner.load_lora(adapter(name)).unwrap();
+            assert_eq!(2 * count, expected.len() - 1, "{at}");
+            let loss = learner.learn(&batch(&fixture), &PassOptions::default()).unwrap();
+            let want = f64::from(expected["loss"].1[0]);
+            assert!((loss.sum - want).abs() < 1e-5 * want, "{at}: {}, not {want}", loss.sum);
+            let mut trained = 0;
+            for parameter in learner.parameters() {
+                let Some(got) = learner.gradient(&parameter.name).unwrap() else {
+                    assert!(parameter.frozen, "{at}: {} has no gradient", parameter.name);
+                    continue;
+                };
+                trained += 1;
+                let want = &expected[&format!("gradient.base_model.model.{}", parameter.name)];
+                let want = if name == "gpt2" { transposed(want) } else { want.1.clone() };
+                assert_eq!(got.len(), want.len());
+                let largest = want.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+                let off = got.iter().zip(&want).fold(0.0f32, |a, (g, w)| a.max((g - w).abs()));
+                let name = &parameter.name;
+                assert!(off <= TOLERANCE * largest, "{at} {name}: off by {off} of {largest}");
+            }
+            assert_eq!(trained, 2 * count, "{at}");
+        }
+    }
+}
+
+#[test]
+fn what_is_saved_is_what_peft_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in MODELS {
+        let mut learner = Learner::load(fixture(name).folder, &LoadOptions::default()).unwrap();
+        learner.load_lora(adapter(name)).unwrap();
+        let output = folder.path().join(name);
+        learner.save_lora(&output, name).unwrap();
+        let weights = "adapter_model.safetensors";
+        assert_eq!(tensors(&output.join(weights)), tensors(&adapter(name).join(weights)));
+        let config = |folder: PathBuf| -> serde_json::Value {
+            serde_json::from_slice(&std::fs::read(folder.join("adapter_config.json")).unwrap())
+                .unwrap()
+        };
+        let (ours, theirs) = (config(output.clone()), config(adapter(name)));
+        for (key, value) in ours.as_object().unwrap() {
+            if key != "target_modules" {
+                assert_eq!(*value, theirs[key], "{name} {key}");
+            }
+        }
+        // It can be read again, and a folder that holds something is left alone.
+        let mut again = Learner::load(fixture(name).folder, &LoadOptions::default()).unwrap();
+        again.load_lora(&output).unwrap();
+        let batch = batch(&fixture(name));
+        let loss = |l: &Learner| l.evaluate(&batch, Smoothing::None).unwrap().sum;
+        assert_eq!(loss(&again), loss(&learner));
+        assert!(learner.save_lora(&output, name).is_err());
+    }
+}
+
+#[test]
+fn adapters_learn_and_merge() {
+    for name in MODELS {
+        let fixture = fixture(name);
+        let batch = batch(&fixture);
+        let options = LoadOptions::default();
+        let mut learner = Learner::load(&fixture.folder, &options).unwrap();
+        let plain = learner.forward(&batch.input).unwrap()[0].values.clone();
+        let parameters = learner.parameters();
+        let values: Vec<_> = parameters.iter().map(|p| learner.value(&p.name).unwrap()).collect();
+        let lora = LoraOptions {
+            rank: 2,
+            targets: vec!["*.attention.*".into(), "*.ffn.in".into()],
+            ..LoraOptions::default()
+        };
+        let count = learner.add_lora(&lora).unwrap();
+        assert_eq!(learner.parameters().len(), parameters.len() + 2 * count);
+        assert_eq!(learner.forward(&batch.input).unwrap()[0].values, plain, "B is zero");
+        let mut losses = Vec::new();
+        for step in 1..=20 {
+            let loss = learner.learn(&batch, &PassOptions::default()).unwrap();
+            losses.push(loss.sum / loss.tokens as f64);
+            let gradient_scale = 1.0 / loss.tokens as f32;
+            let adam = AdamW { rate: 2e-2, step, gradient_scale, ..AdamW::default() };
+            learner.step(&Optimiser::AdamW(adam)).unwrap();
+        }
+        assert!(losses[19] < 0.9 * losses[0], "{name}: {losses:?}");
+        let still = |learner: &Learner| {
+            let value = |p: &seq2seq_models::train::ParameterInfo| learner.value(&p.name).unwrap();
+            parameters.iter().map(value).zip(&values).all(|(now, then)| now == *then)
+        };
+        assert!(still(&learner), "{name}: the base is frozen");
+        let adapted = learner.forward(&batch.input).unwrap()[0].values.clone();
+        assert_ne!(adapted, plain);
+        learner.merge_lora().unwrap();
+        assert_eq!(learner.forward(&batch.input).unwrap()[0].values, adapted);
+        // A model that is given the merged weights computes the same without adapters.
+        let merged = Learner::load(&fixture.folder, &options).unwrap();
+        for p in &parameters {
+            merged.set_value(&p.name, &learner.value(&p.name).unwrap()).unwrap();
+        }
+        assert_eq!(merged.forward(&batch.input).unwrap()[0].values, adapted);
+        learner.unmerge_lora().unwrap();
+        assert!(still(&learner), "{name}: to the bit");
+        assert_eq!(learner.forward(&batch.input).unwrap()[0].values, adapted);
+    }
+}
+
+#[test]
+fn what_cannot_be_adapted_is_said() {
+    let load = |name: &str| Learner::load(fixture(name).folder, &LoadOptions::default()).unwrap();
+    let mut t5 = load("t5_v1_0");
+    assert!(t5.merge_lora().unwrap_err().to_string().contains("no adapters"));
+    assert!(t5.save_lora("/nonexistent/x", "x").unwrap_err().to_string().contains("no adapters"));
+    let odd = LoraOptions { targets: vec!["*.keys".into()], ..LoraOptions::default() };
+    let error = t5.add_lora(&odd).unwrap_err().to_string();
+    assert!(error.contains("'*.keys'") && error.contains("decoder.layers.*.cross.key"), "{error}");
+    let error = t5.load_lora(adapter("gpt2")).unwrap_err().to_string();
+    assert!(error.contains("no factor"), "{error}");
+    let error = t5.load_lora(fixture("t5_v1_0").folder).unwrap_err().to_string();
+    assert!(error.contains("adapter_config.json"), "{error}");
+    t5.add_lora(&LoraOptions::default()).unwrap();
+    assert!(t5.add_lora(&LoraOptions::default()).unwrap_err().to_string().contains("already"));
+}
