@@ -13,9 +13,8 @@ use crate::{
     plan::{HeadKind, ModelPlan},
     train::random::{Draws, Purpose},
 };
-use seq2seq_core::{HostTensor, autodiff::LowRank};
-
 use files::{load, save};
+use seq2seq_core::{HostTensor, autodiff::LowRank};
 
 /// Which layers get adapters, and of what kind.
 #[derive(Debug, Clone, PartialEq)]
