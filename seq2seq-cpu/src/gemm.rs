@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `micro.rs`, `micro/` | the kernels of each instruction set: a few rows times one panel |
 //! | `pack.rs` | weights of a checkpoint into panels |
-//! | `rows.rs` | panels from rows of the reduction |
+//! | `rows.rs` | panels from tensors, for training |
 //! | `lhs.rs` | activations in the element type that a kernel reads |
 //! | `plan.rs` | how a product is cut among workers and tiles |
 //! | `drive.rs` | the loops over blocks, panels and tiles |
@@ -31,7 +31,7 @@ pub(crate) use lhs::{Converted, Element};
 pub(crate) use micro::LhsRows;
 pub use recurrent::Recurrent;
 pub(crate) use recurrent::{Back, BackCells, BackStep, Before, MAX_GATES, MAX_KEPT, Step};
-pub(crate) use rows::RowSource;
+pub(crate) use rows::Source;
 
 use crate::{isa::Isa, memory::Buffer};
 use micro::MicroKernel;

@@ -21,6 +21,7 @@ use std::ops::{Deref, DerefMut};
 use std::{fmt, slice};
 
 pub(crate) use prefetch::{For, prefetch, prefetch_run};
+pub(crate) use recycle::keep_steps;
 pub(crate) use split::{Chunks, Columns, Runs, Split, Tile, Tiles, VectorTile, Vectors};
 pub use tensor::Tensor;
 

@@ -29,7 +29,7 @@ use std::{
 };
 
 /// Weights above this round to infinity in bf16: the middle between its largest value and the next power of two.
-const BF16_LIMIT: f32 = f32::from_bits(0x7f7f_8000);
+pub(super) const BF16_LIMIT: f32 = f32::from_bits(0x7f7f_8000);
 
 /// Consecutive columns of a panel that are consecutive outputs of one part.
 struct Run<'a> {
@@ -306,7 +306,7 @@ fn weave<T: Copy, const UNIT: usize>(
 }
 
 /// Whether all values are numbers of at most `limit`.
-fn finite_to(limit: f32, values: &[f32]) -> bool {
+pub(super) fn finite_to(limit: f32, values: &[f32]) -> bool {
     // One comparison a value and no early exit, which the compiler vectorises. NaN compares false.
     values.iter().fold(true, |good, v| good & (v.abs() <= limit))
 }

@@ -1,11 +1,12 @@
-//! Panels from a matrix whose rows are the steps of the reduction: gradients' operands, and weights the other way round.
+//! Panels from a matrix that is given by blocks: weights for both directions, and the operands of gradients.
 //!
-//! Row k of the source holds the weights of all columns at step k, so a panel of one k a unit is the source cut into
-//! stripes, and one of two k takes two rows in turn.
+//! A panel is filled 16 steps of the reduction at a time. In f32 the source writes into the panel itself; in bf16 into a
+//! block that stays in the first cache, which is rounded and put in the order of the panel.
 
 use super::{
     Linear,
     micro::{Layout, MAX_COLUMNS, MicroKernel, Weight},
+    pack::{BF16_LIMIT, finite_to},
 };
 use crate::{
     isa::Isa,
@@ -13,90 +14,141 @@ use crate::{
     memory::{Buffer, Chunks},
     threads::Threads,
 };
-use bytemuck::{Pod, cast_slice_mut};
+use bytemuck::cast_slice_mut;
 use seq2seq_core::{Format, backend::check::LinearShape};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-/// A matrix by its rows.
-pub(crate) trait RowSource: Sync {
+/// Steps of the reduction that are read at once.
+const STEPS: usize = 16;
+
+/// A matrix `[K, N]`.
+pub(crate) trait Source: Sync {
     /// Steps of the reduction, K.
     fn steps(&self) -> usize;
     /// Columns, N.
     fn columns(&self) -> usize;
-    /// Columns `from` to `from + out.len()` of row `k`.
-    fn read(&self, k: usize, from: usize, out: &mut [f32]);
+    /// Rows `steps`, columns `columns`, into the beginnings of rows of `out` that are `stride` values apart.
+    fn read(&self, steps: Range<usize>, columns: Range<usize>, out: &mut [f32], stride: usize);
 }
 
 impl Linear {
-    /// The layer x · source, times `scale`, in f32 or bf16. Values that are not finite are taken as they are.
-    pub(crate) fn of_rows(
-        threads: &Threads,
+    /// A layer of `input` by `output` weights, times `scale`, in f32 or bf16, to be filled.
+    pub(crate) fn unfilled(
         isa: Isa,
-        source: &impl RowSource,
+        [input, output]: [usize; 2],
         scale: f32,
         format: Format,
     ) -> Self {
         let kernel = MicroKernel::select(isa, format);
         let layout = kernel.layout;
-        let (input, output) = (source.steps(), source.columns());
         let shape = LinearShape { input, product: output, output };
         let panels = output.div_ceil(layout.columns);
         let data = Buffer::<u8>::scratch(panels * layout.panel_bytes(layout.units(input)));
         let scale = vec![scale; panels * layout.columns];
         let bias = vec![0.0; panels * layout.columns];
         let width = layout.columns;
-        let mut this = Self { isa, kernel, shape, gated: false, panels, width, data, scale, bias };
+        Self { isa, kernel, shape, gated: false, panels, width, data, scale, bias }
+    }
+
+    /// The layer x · source, times `scale`. Values that are not finite are taken as they are.
+    pub(crate) fn of_source(
+        threads: &Threads,
+        isa: Isa,
+        source: &impl Source,
+        scale: f32,
+        format: Format,
+    ) -> Self {
+        let size = [source.steps(), source.columns()];
+        let mut this = Self::unfilled(isa, size, scale, format);
         this.fill(threads, source);
         this
     }
 
-    /// Packs another source of the same size.
-    pub(crate) fn fill(&mut self, threads: &Threads, source: &impl RowSource) {
+    /// Packs a source of this layer's size; the layer is one of f32 or bf16 without a gate. False where a value is not
+    /// finite, or would not be in the format.
+    pub(crate) fn fill(&mut self, threads: &Threads, source: &impl Source) -> bool {
         let layout = self.kernel.layout;
         let panel_bytes = layout.panel_bytes(layout.units(self.shape.input)).max(1);
-        let (isa, cost) = (self.isa, 2 * self.shape.input * layout.columns);
+        let (isa, cost) = (self.isa, self.shape.input * layout.columns);
+        let good = AtomicBool::new(true);
         threads.each_part(Chunks::new(&mut self.data[..], panel_bytes), cost, |panel, bytes| {
             let from = panel * layout.columns;
-            match layout.weight {
-                Weight::F32 => stripes(source, from, layout, bytes, |line, out: &mut [f32]| {
-                    out.copy_from_slice(line);
-                }),
-                _ => stripes(source, from, layout, bytes, |line, out: &mut [u16]| {
-                    round(isa, line, out);
-                }),
+            let columns = from..source.columns().min(from + layout.columns);
+            let finite = match layout.weight {
+                Weight::F32 => fill_plain(source, columns, layout.columns, cast_slice_mut(bytes)),
+                _ => fill_rounded(source, columns, (isa, layout), cast_slice_mut(bytes)),
+            };
+            if !finite {
+                good.store(false, Ordering::Relaxed);
             }
         });
+        good.into_inner()
+    }
+
+    /// The bias of some outputs of a layer without a gate.
+    pub(crate) fn bias_mut(&mut self, outputs: Range<usize>) -> &mut [f32] {
+        &mut self.bias[outputs]
     }
 }
 
-/// Fills a panel with the columns from `from` on: each line converted, then unit by unit.
-fn stripes<T: Pod>(
-    source: &impl RowSource,
-    from: usize,
-    layout: Layout,
-    panel: &mut [u8],
-    convert: impl Fn(&[f32], &mut [T]),
-) {
-    let (columns, unit) = (layout.columns, layout.unit);
-    let held = columns.min(source.columns() - from);
-    let mut line = [0.0f32; MAX_COLUMNS];
-    let mut converted = [[T::zeroed(); MAX_COLUMNS]; 4];
-    let plain = unit == 1 && (0..columns).all(|i| layout.column_at(i) == i);
-    for (u, out) in cast_slice_mut::<u8, T>(panel).chunks_exact_mut(columns * unit).enumerate() {
-        for (i, converted) in converted[..unit].iter_mut().enumerate() {
-            let k = u * unit + i;
-            match k < source.steps() {
-                true => source.read(k, from, &mut line[..held]),
-                false => line.fill(0.0),
-            }
-            convert(&line[..columns], &mut converted[..columns]);
+/// Fills a panel of f32 whose columns stand in their own order, one k a unit. False where a value is not finite.
+fn fill_plain(
+    source: &impl Source,
+    columns: Range<usize>,
+    width: usize,
+    panel: &mut [f32],
+) -> bool {
+    let mut finite = true;
+    for (i, block) in panel.chunks_mut(STEPS * width).enumerate() {
+        let steps = i * STEPS..i * STEPS + block.len() / width;
+        if columns.len() < width {
+            block.fill(0.0);
         }
-        if plain {
-            out.copy_from_slice(&converted[0][..columns]);
-            continue;
+        source.read(steps, columns.clone(), block, width);
+        finite &= finite_to(f32::MAX, block);
+    }
+    finite
+}
+
+/// Fills a panel of bf16. False where a value rounds to what is not finite.
+fn fill_rounded(
+    source: &impl Source,
+    columns: Range<usize>,
+    (isa, layout): (Isa, Layout),
+    panel: &mut [u16],
+) -> bool {
+    let (width, unit) = (layout.columns, layout.unit);
+    let mut order = [0; MAX_COLUMNS];
+    order.iter_mut().enumerate().for_each(|(i, place)| *place = layout.column_at(i));
+    let order = &order[..width];
+    let mut block = [0.0f32; STEPS * MAX_COLUMNS];
+    let mut rounded = [0u16; STEPS * MAX_COLUMNS];
+    let mut finite = true;
+    for (i, out) in panel.chunks_mut(STEPS * width).enumerate() {
+        let steps = i * STEPS..source.steps().min((i + 1) * STEPS);
+        let (block, rounded) = (&mut block[..out.len()], &mut rounded[..out.len()]);
+        // Behind the last step the unit is filled up with zeros.
+        block[steps.len() * width..].fill(0.0);
+        source.read(steps, columns.clone(), block, width);
+        finite &= finite_to(BF16_LIMIT.next_down(), block);
+        round(isa, block, rounded);
+        match unit {
+            1 => weave::<1>(rounded, order, out),
+            _ => weave::<2>(rounded, order, out),
         }
-        for (place, out) in out.chunks_exact_mut(unit).enumerate() {
-            let column = layout.column_at(place);
-            out.iter_mut().zip(&converted).for_each(|(out, line)| *out = line[column]);
+    }
+    finite
+}
+
+/// Rows of a block, `UNIT` at a time, in the order of a panel.
+fn weave<const UNIT: usize>(rows: &[u16], order: &[usize], out: &mut [u16]) {
+    let width = order.len();
+    for (rows, out) in rows.chunks_exact(UNIT * width).zip(out.chunks_exact_mut(UNIT * width)) {
+        for (out, &column) in out.as_chunks_mut::<UNIT>().0.iter_mut().zip(order) {
+            out.iter_mut().enumerate().for_each(|(i, out)| *out = rows[i * width + column]);
         }
     }
 }

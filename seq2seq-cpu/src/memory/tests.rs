@@ -39,6 +39,29 @@ fn lists_are_bounded() {
     assert!((1..=64).contains(&kept), "{kept}");
 }
 
+#[cfg(not(seq2seq_strict_memory))]
+#[test]
+fn a_thread_that_trains_keeps_the_blocks_of_a_step() {
+    std::thread::spawn(|| {
+        keep_steps();
+        // 300 MB at once, in more blocks than other lists hold; then the same again, from the list.
+        let step = || (0..100).map(|_| Buffer::<u8>::scratch(3 << 20)).collect::<Vec<_>>();
+        let places = |step: &[Buffer<u8>]| {
+            let mut places: Vec<_> = step.iter().map(|b| b.as_ptr().addr()).collect();
+            places.sort_unstable();
+            places
+        };
+        let first = places(&step());
+        assert_eq!(places(&step()), first);
+        // What never was in use at once does not wait.
+        drop(Buffer::<u8>::scratch(200 << 20));
+        let kept = std::iter::from_fn(|| recycle::take(3 << 20)).count();
+        assert!(kept * (3 << 20) <= 303 << 20, "{kept}");
+    })
+    .join()
+    .unwrap();
+}
+
 #[test]
 fn sparse_buffers_are_zeros_and_never_recycled() {
     let mut b = Buffer::<f32>::sparse(1 << 20).unwrap();

@@ -6,9 +6,11 @@ mod columns;
 mod embed;
 pub(crate) mod linear;
 mod loss;
+mod masters;
 mod muon;
 mod norm;
 mod optimiser;
+mod products;
 mod recurrent;
 
 pub use linear::TrainLinear;
@@ -82,6 +84,7 @@ impl TrainBackend for Cpu {
         of: &LinearBackward<'_, Tensor>,
         gradients: LinearGradients<'_, Tensor>,
     ) -> Result<()> {
+        crate::memory::keep_steps();
         linear::backward(self, layer, of, gradients)
     }
 

@@ -7,7 +7,7 @@
 use super::{RecurrentShape, bounds};
 use crate::{
     gemm::{
-        Linear, RowSource,
+        Linear, Source,
         lhs::{Converted, Element},
         micro::{LhsRows, MAX_COLUMNS, Sums},
         plan,
@@ -77,18 +77,21 @@ impl Back {
         threads: &Threads,
         isa: Isa,
         shape: RecurrentShape,
-        weights: &[impl RowSource],
+        weights: &[impl Source],
         format: Format,
     ) -> Self {
-        let pack = |source| Linear::of_rows(threads, isa, source, 1.0, format);
+        let pack = |source| Linear::of_source(threads, isa, source, 1.0, format);
         let directions: Vec<Linear> = weights.iter().map(pack).collect();
         let columns = directions.first().map_or(MAX_COLUMNS, |d| d.kernel.layout.columns);
         Self { shape, directions, bounds: bounds(shape, columns) }
     }
 
     /// Packs other weights of the same sizes.
-    pub(crate) fn fill(&mut self, threads: &Threads, weights: &[impl RowSource]) {
-        self.directions.iter_mut().zip(weights).for_each(|(d, source)| d.fill(threads, source));
+    pub(crate) fn fill(&mut self, threads: &Threads, weights: &[impl Source]) {
+        for (direction, source) in self.directions.iter_mut().zip(weights) {
+            // The forward has been packed from the same values, and has found what is not finite.
+            direction.fill(threads, source);
+        }
     }
 
     /// One step of each direction, for the sequences that have the position.

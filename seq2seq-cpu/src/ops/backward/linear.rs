@@ -1,16 +1,18 @@
 //! Linear layers for training: packed for both directions, and the products of their gradients.
 //!
 //! ```text
-//! dX = dZ W      W packed with its rows as the steps of the reduction
-//! dW = dZᵀ X     dZ turned, X packed in stripes: the reduction is over the rows of the batch
+//! dX = dZ W      W packed with its rows as the steps of the reduction, in blocks of channels
+//! dW = dZᵀ X     dZ turned, X packed: the reduction is over the rows of the batch
 //! ```
 //!
 //! All three products of a layer run on the kernels of the forward. A gated layer is packed with gate and up side by side,
 //! so that its sums can be kept.
 
-use crate::gemm::{Linear, RowSource};
+use super::masters::{Back, Columns, Forward, Stacked, outputs};
+use super::products::{Operand, residual, turned};
+use crate::gemm::Linear;
 use crate::kernels::backward::linear::{Activate, Deactivate};
-use crate::kernels::backward::sum::{ColumnSums, Transpose};
+use crate::kernels::backward::sum::ColumnSums;
 use crate::kernels::dropout::mask;
 use crate::memory::{Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
@@ -22,6 +24,11 @@ use seq2seq_core::train::{
 use seq2seq_core::{DType, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Result, Rows};
 use std::{ops::Range, sync::Arc};
 
+/// The most steps of a reduction over channels that are taken at once: a panel of them stays in the second cache. Over a
+/// vocabulary it would be megabytes, read again for every few rows.
+const BLOCK: usize = 4096;
+/// Channels of a weight whose gradient is made at once: of a vocabulary there is no second copy of dZ, turned.
+const CHANNELS: usize = 4096;
 /// Columns of a bias that one worker sums over all rows.
 const COLUMNS: usize = 128;
 
@@ -30,8 +37,8 @@ const COLUMNS: usize = 128;
 pub struct TrainLinear {
     /// Never gated: gate and up stand side by side.
     forward: Linear,
-    /// x · W, for the gradient of the input.
-    back: Linear,
+    /// x · W, for the gradient of the input, in blocks of [`BLOCK`] channels at most.
+    back: Vec<Linear>,
     shape: LinearShape,
     gated: bool,
     scale: f32,
@@ -47,95 +54,57 @@ struct Part {
 
 impl Part {
     fn of(part: &MasterPart<'_, Tensor>) -> Self {
-        let output = if part.transposed { part.weight.width() } else { part.weight.rows() };
-        Self { output, transposed: part.transposed }
+        Self { output: outputs(part), transposed: part.transposed }
     }
-}
-
-/// The weights of all parts, one below the other: row k is output channel k.
-struct Stacked<'a> {
-    /// Each with its first channel; a transposed one turned.
-    parts: Vec<(Range<usize>, &'a Tensor)>,
-    input: usize,
-}
-
-impl RowSource for Stacked<'_> {
-    fn steps(&self) -> usize {
-        self.parts.last().map_or(0, |(channels, _)| channels.end)
-    }
-
-    fn columns(&self) -> usize {
-        self.input
-    }
-
-    #[inline]
-    fn read(&self, k: usize, from: usize, out: &mut [f32]) {
-        let part = self.parts.iter().find(|(channels, _)| k < channels.end);
-        if let Some((channels, weight)) = part {
-            out.copy_from_slice(&weight.row(k - channels.start)[from..from + out.len()]);
-        }
-    }
-}
-
-/// Columns of a tensor.
-pub(super) struct Columns<'a> {
-    pub(super) x: &'a Tensor,
-    pub(super) columns: Range<usize>,
-}
-
-impl RowSource for Columns<'_> {
-    fn steps(&self) -> usize {
-        self.x.rows()
-    }
-
-    fn columns(&self) -> usize {
-        self.columns.len()
-    }
-
-    #[inline]
-    fn read(&self, k: usize, from: usize, out: &mut [f32]) {
-        let from = self.columns.start + from;
-        out.copy_from_slice(&self.x.row(k)[from..from + out.len()]);
-    }
-}
-
-/// Columns as rows.
-pub(super) fn turned(cpu: &Cpu, x: &Tensor, columns: Range<usize>) -> Tensor {
-    const ROWS: usize = 16;
-    let mut out = Tensor::scratch(columns.len(), x.rows());
-    let (stride, rows) = (out.stride(), x.rows());
-    let chunks = Chunks::new(out.values_mut(), ROWS * stride);
-    cpu.threads().each_part(chunks, 2 * ROWS * rows, |i, out| {
-        let first = columns.start + i * ROWS;
-        let columns = first..(first + out.len() / stride).min(columns.end);
-        dispatch(cpu.isa(), Transpose { x, rows, columns, out, stride });
-    });
-    out
 }
 
 impl TrainLinear {
     pub(super) fn pack(cpu: &Cpu, masters: &Masters<'_, Tensor>, format: Format) -> Result<Self> {
         check::train_format(format)?;
-        let spec = spec(masters)?;
-        let shape = check::pack(&spec, format)?;
-        let forward = forward_of(cpu, spec, format)?;
-        let turned = turned_parts(cpu, masters);
-        let stacked = stacked(masters, &turned, shape.input);
-        let back = Linear::of_rows(cpu.threads(), cpu.isa(), &stacked, masters.scale, format);
+        let shape = check::pack(&spec(masters)?, format)?;
+        let (scale, gated) = (masters.scale, masters.gated);
+        let size = [shape.input, shape.product];
+        let forward = Linear::unfilled(cpu.isa(), size, scale, format);
+        let back = blocks(shape.product)
+            .map(|block| Linear::unfilled(cpu.isa(), [block.len(), shape.input], scale, format))
+            .collect();
         let parts = masters.parts.iter().map(Part::of).collect();
-        let (gated, scale) = (masters.gated, masters.scale);
-        Ok(Self { forward, back, shape, gated, scale, format, parts })
+        let mut this = Self { forward, back, shape, gated, scale, format, parts };
+        this.fill(cpu, masters)?;
+        Ok(this)
     }
 
     pub(super) fn repack(&mut self, cpu: &Cpu, masters: &Masters<'_, Tensor>) -> Result<()> {
-        let spec = spec(masters)?;
-        let shape = check::pack(&spec, self.format)?;
-        let forward = forward_of(cpu, spec, self.format)?;
-        let same_parts = masters.parts.iter().map(Part::of).eq(self.parts.iter().copied());
-        check::repack(self.shape, shape, same_parts)?;
-        self.forward = forward;
-        let turned = turned_parts(cpu, masters);
-        self.back.fill(cpu.threads(), &stacked(masters, &turned, shape.input));
+        let sizes = masters.parts.iter().map(|p| [p.weight.rows(), p.weight.width()]);
+        let same = sizes.eq(self.parts().map(|(size, _)| size))
+            && masters.parts.iter().map(Part::of).eq(self.parts.iter().copied());
+        match same {
+            true => self.fill(cpu, masters),
+            false => check::repack(self.shape, check::pack(&spec(masters)?, self.format)?, false),
+        }
+    }
+
+    /// Packs both directions from masters that have the shape of the layer.
+    fn fill(&mut self, cpu: &Cpu, masters: &Masters<'_, Tensor>) -> Result<()> {
+        let stacked = Stacked::new(masters, self.shape.input);
+        let mut first = 0;
+        for part in &masters.parts {
+            let held = self.forward.bias_mut(first..first + outputs(part));
+            match part.bias {
+                Some(bias) if !bias.row(0).iter().all(|b| b.is_finite()) => {
+                    return Err(check::not_finite("pack", "bias"));
+                }
+                Some(bias) => held.copy_from_slice(bias.row(0)),
+                None => held.fill(0.0),
+            }
+            first += outputs(part);
+        }
+        if !self.forward.fill(cpu.threads(), &Forward(&stacked)) {
+            return Err(check::not_finite("pack", "weight"));
+        }
+        for (layer, channels) in self.back.iter_mut().zip(blocks(self.shape.product)) {
+            layer.fill(cpu.threads(), &Back { stacked: &stacked, channels });
+        }
         Ok(())
     }
 
@@ -147,7 +116,7 @@ impl TrainLinear {
     }
 }
 
-/// The masters as a layer to be packed.
+/// The masters as a layer to be packed, for its checks.
 fn spec(masters: &Masters<'_, Tensor>) -> Result<LinearSpec> {
     let parts = masters.parts.iter().map(host_part).collect::<Result<_>>()?;
     Ok(LinearSpec { parts, gated: masters.gated, scale: masters.scale })
@@ -160,12 +129,6 @@ pub(super) fn host_part(p: &MasterPart<'_, Tensor>) -> Result<LinearPart> {
     Ok(LinearPart { weight: host(p.weight)?, bias, transposed })
 }
 
-/// Without a gate, so that its sums can be kept.
-fn forward_of(cpu: &Cpu, spec: LinearSpec, format: Format) -> Result<Linear> {
-    let spec = LinearSpec { gated: false, ..spec };
-    Linear::pack(cpu.threads(), cpu.isa(), &spec, format)
-}
-
 fn host(x: &Tensor) -> Result<HostTensor> {
     let mut bytes = Vec::with_capacity(4 * x.rows() * x.width());
     // The order of bytes in memory is that of files, as the kernels need it.
@@ -174,26 +137,26 @@ fn host(x: &Tensor) -> Result<HostTensor> {
     HostTensor::from_shared(DType::F32, vec![x.rows(), x.width()], Arc::new(bytes), range)
 }
 
-/// The transposed parts, turned.
-fn turned_parts(cpu: &Cpu, masters: &Masters<'_, Tensor>) -> Vec<Option<Tensor>> {
-    let turn = |p: &MasterPart<'_, Tensor>| {
-        p.transposed.then(|| turned(cpu, p.weight, 0..p.weight.width()))
-    };
-    masters.parts.iter().map(turn).collect()
+/// Nearly equal blocks of `0..channels`.
+fn blocks(channels: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    let count = channels.div_ceil(BLOCK);
+    (0..count).map(move |i| channels * i / count..channels * (i + 1) / count)
 }
 
-fn stacked<'a>(
-    masters: &Masters<'a, Tensor>,
-    turned: &'a [Option<Tensor>],
-    input: usize,
-) -> Stacked<'a> {
-    let mut first = 0;
-    let parts = masters.parts.iter().zip(turned).map(|(part, turned)| {
-        let weight = turned.as_ref().unwrap_or(part.weight);
-        first += weight.rows();
-        (first - weight.rows()..first, weight)
-    });
-    Stacked { parts: parts.collect(), input }
+/// dz · W, added to `held` where there is something.
+fn input_gradient(cpu: &Cpu, dz: &Tensor, layer: &TrainLinear, held: &mut Gradient<Tensor>) {
+    if dz.rows() == 0 {
+        held.get_or_insert_with(|| Tensor::scratch(0, layer.shape.input));
+        return;
+    }
+    for (layer, channels) in layer.back.iter().zip(blocks(layer.shape.product)) {
+        let before = held.take();
+        let mut out = Tensor::scratch(dz.rows(), layer.shape().output);
+        let stride = out.stride();
+        let before = before.as_ref().map(|x| residual(x, 0));
+        Operand::of(dz, channels).multiply(cpu, layer, before, (out.values_mut(), stride));
+        *held = Some(out);
+    }
 }
 
 /// x · layer, added to `held` where there is something.
@@ -282,27 +245,55 @@ fn gradient_of_sums(
     Some(dz)
 }
 
-/// The gradient of the weight of a part, whose channels are `columns` of `dz`.
-fn weight_gradient(
-    cpu: &Cpu,
-    layer: &TrainLinear,
-    part: Part,
-    (x, dz, columns): (&Tensor, &Tensor, Range<usize>),
-    gradient: &mut Gradient<Tensor>,
-) -> Result<()> {
-    let (threads, isa) = (cpu.threads(), cpu.isa());
-    let panels =
-        |source: &Columns<'_>| Linear::of_rows(threads, isa, source, layer.scale, layer.format);
-    let all = 0..layer.shape.input;
-    match part.transposed {
-        false => {
-            let panels = panels(&Columns { x, columns: all });
-            product(cpu, &turned(cpu, dz, columns), &panels, gradient)
+/// The operands of the gradients of weights that do not depend on the part.
+struct Input<'a> {
+    x: &'a Tensor,
+    /// x in panels.
+    panels: Option<Linear>,
+    /// x turned.
+    turned: Option<Tensor>,
+}
+
+impl Input<'_> {
+    /// The gradient of the weight of a part, whose channels are `columns` of `dz`.
+    fn weight_gradient(
+        &mut self,
+        cpu: &Cpu,
+        layer: &TrainLinear,
+        part: Part,
+        (dz, columns): (&Tensor, Range<usize>),
+        gradient: &mut Gradient<Tensor>,
+    ) {
+        let x = self.x;
+        let panels = |x, columns| {
+            let source = Columns { x, columns };
+            Linear::of_source(cpu.threads(), cpu.isa(), &source, layer.scale, layer.format)
+        };
+        let before = gradient.take();
+        let input = layer.shape.input;
+        let [rows, width] =
+            if part.transposed { [input, part.output] } else { [part.output, input] };
+        let mut out = Tensor::scratch(rows, width);
+        let stride = out.stride();
+        match part.transposed {
+            false => {
+                let panels = self.panels.get_or_insert_with(|| panels(x, 0..input));
+                let chunks = out.values_mut().chunks_mut(CHANNELS * stride);
+                for (first, out) in (0..part.output).step_by(CHANNELS).zip(chunks) {
+                    let last = part.output.min(first + CHANNELS);
+                    let dz = turned(cpu, dz, columns.start + first..columns.start + last);
+                    let before = before.as_ref().map(|x| residual(x, first));
+                    Operand::of(&dz, 0..dz.width()).multiply(cpu, panels, before, (out, stride));
+                }
+            }
+            true => {
+                let x = self.turned.get_or_insert_with(|| turned(cpu, x, 0..input));
+                let before = before.as_ref().map(|x| residual(x, 0));
+                let out = (out.values_mut(), stride);
+                Operand::of(x, 0..x.width()).multiply(cpu, &panels(dz, columns), before, out);
+            }
         }
-        true => {
-            let panels = panels(&Columns { x: dz, columns });
-            product(cpu, &turned(cpu, x, all), &panels, gradient)
-        }
+        *gradient = Some(out);
     }
 }
 
@@ -333,14 +324,15 @@ pub(super) fn backward(
     let held = gradient_of_sums(cpu, layer, of);
     let dz = held.as_ref().unwrap_or(of.dy);
     if let Some(gradient) = gradients.x {
-        product(cpu, dz, &layer.back, gradient)?;
+        input_gradient(cpu, dz, layer, gradient);
     }
+    let mut input = Input { x: of.x, panels: None, turned: None };
     let mut first = 0;
     for (&part, [weight, bias]) in layer.parts.iter().zip(gradients.parts) {
         let columns = first..first + part.output;
         first = columns.end;
         if let Some(gradient) = weight {
-            weight_gradient(cpu, layer, part, (of.x, dz, columns.clone()), gradient)?;
+            input.weight_gradient(cpu, layer, part, (dz, columns.clone()), gradient);
         }
         if let Some(gradient) = bias {
             bias_gradient(cpu, dz, columns, gradient);

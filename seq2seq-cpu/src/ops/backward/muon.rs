@@ -6,8 +6,9 @@
 //! X = a X + B X      X in stripes
 //! ```
 
-use super::linear::{Columns, turned};
+use super::masters::Columns;
 use super::optimiser::squares;
+use super::products::turned;
 use crate::gemm::Linear;
 use crate::kernels::backward::optimiser::MomentumRow;
 use crate::kernels::backward::sum::Mix;
@@ -19,7 +20,7 @@ use seq2seq_core::{Epilogue, Format, Result, Rows, backend::check};
 /// x · rows, times `scale`.
 fn product(cpu: &Cpu, x: &Tensor, rows: &Tensor, scale: f32, format: Format) -> Result<Tensor> {
     let source = Columns { x: rows, columns: 0..rows.width() };
-    let panels = Linear::of_rows(cpu.threads(), cpu.isa(), &source, scale, format);
+    let panels = Linear::of_source(cpu.threads(), cpu.isa(), &source, scale, format);
     crate::ops::linear::linear(cpu.threads(), x, &panels, Epilogue::NONE)
 }
 

@@ -1,8 +1,10 @@
 //! Recurrent layers for training: packed for both directions, walked back, and the products of their weights' gradients.
 
-use super::linear::{Columns, bias_gradient, host_part, product, turned};
+use super::linear::{bias_gradient, host_part, product};
+use super::masters::Columns;
+use super::products::turned;
 use crate::Cpu;
-use crate::gemm::{Back, BackCells, BackStep, Before, Linear, Recurrent, RowSource};
+use crate::gemm::{Back, BackCells, BackStep, Before, Linear, Recurrent, Source};
 use crate::kernels::backward::sum::AddScaled;
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::ops::{columns::stack_rows, recurrent::longest_first};
@@ -216,7 +218,7 @@ impl<'a> StateBefore<'a> {
     }
 }
 
-impl RowSource for StateBefore<'_> {
+impl Source for StateBefore<'_> {
     fn steps(&self) -> usize {
         self.rows.len()
     }
@@ -225,12 +227,14 @@ impl RowSource for StateBefore<'_> {
         self.columns.len()
     }
 
-    #[inline]
-    fn read(&self, k: usize, from: usize, out: &mut [f32]) {
-        let from = self.columns.start + from;
-        match self.rows[k] {
-            Some(row) => out.copy_from_slice(&row[from..from + out.len()]),
-            None => out.fill(0.0),
+    fn read(&self, steps: Range<usize>, columns: Range<usize>, out: &mut [f32], stride: usize) {
+        let from = self.columns.start;
+        for (row, out) in self.rows[steps].iter().zip(out.chunks_mut(stride)) {
+            let out = &mut out[..columns.len()];
+            match row {
+                Some(row) => out.copy_from_slice(&row[from + columns.start..from + columns.end]),
+                None => out.fill(0.0),
+            }
         }
     }
 }
@@ -257,7 +261,7 @@ pub(super) fn weights_backward(
         let columns = d * gates..(d + 1) * gates;
         if let Some(gradient) = weight {
             let h = StateBefore::of(passes, d, shape.width);
-            let panels = Linear::of_rows(cpu.threads(), cpu.isa(), &h, 1.0, layer.format);
+            let panels = Linear::of_source(cpu.threads(), cpu.isa(), &h, 1.0, layer.format);
             product(cpu, &turned(cpu, du, columns.clone()), &panels, gradient)?;
         }
         if let Some(gradient) = bias {
