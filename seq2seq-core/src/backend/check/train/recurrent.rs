@@ -9,8 +9,8 @@ use crate::train::{
 use crate::{Error, Result, Rows};
 use std::ops::Range;
 
-/// For [`TrainRecurrentOps::pack_recurrent`](crate::train::TrainRecurrentOps::pack_recurrent), beside what
-/// [`recurrent`](super::super::recurrent) checks of the same weights, and for the packing anew of a layer that is `held`.
+/// For [`TrainRecurrentOps::repack_recurrent`](crate::train::TrainRecurrentOps::repack_recurrent): a layer may get other
+/// weights, not another shape.
 pub fn repack_recurrent(held: RecurrentShape, new: RecurrentShape) -> Result<()> {
     match held == new {
         true => Ok(()),
@@ -18,7 +18,8 @@ pub fn repack_recurrent(held: RecurrentShape, new: RecurrentShape) -> Result<()>
     }
 }
 
-/// The bias of a direction is a row.
+/// For [`TrainRecurrentOps::pack_recurrent`](crate::train::TrainRecurrentOps::pack_recurrent), beside what
+/// [`train_format`](super::train_format) and [`recurrent`](fn@crate::backend::check::recurrent) check.
 pub fn recurrent_masters<T: Rows>(masters: &RecurrentMasters<'_, T>) -> Result<()> {
     let biases = masters.directions.iter().filter_map(|part| part.bias);
     biases
