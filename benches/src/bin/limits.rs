@@ -4,18 +4,8 @@
 //! A format is printed only where the machine has instructions for it: FMA (f32), AVX512-BF16, and for int8 AVX512-VNNI,
 //! AVX-VNNI or the `vpmaddwd` of AVX2. SEQ2SEQ_CPU_ISA=avx2 leaves AVX-512 unused, as it does in the engine.
 
+use seq2seq_benches::limits;
 use std::process::ExitCode;
-
-#[cfg(target_arch = "x86_64")]
-#[path = "limits/x86_64.rs"]
-mod machine;
-
-#[cfg(not(target_arch = "x86_64"))]
-mod machine {
-    pub(crate) fn measure(_threads: usize) -> Result<Vec<(&'static str, f64)>, String> {
-        Err(format!("limits: {} is not measured, only x86_64", std::env::consts::ARCH))
-    }
-}
 
 fn main() -> ExitCode {
     match report(std::env::args().skip(1)) {
@@ -49,7 +39,7 @@ fn report(mut arguments: impl Iterator<Item = String>) -> Result<String, String>
             }
         }
     }
-    let rows = machine::measure(threads)?;
+    let rows = limits::measure(threads)?;
     if json {
         let fields: Vec<String> =
             rows.iter().map(|(name, rate)| format!("\"{name}\": {rate:.4e}")).collect();
