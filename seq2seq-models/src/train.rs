@@ -35,7 +35,7 @@ pub mod trainer;
 
 pub use evaluation::{Evaluation, Sample};
 pub(crate) use learner::Learning;
-pub use learner::{Batch, Learner, OptimiserTensor, ParameterInfo, PassOptions};
+pub use learner::{Batch, Learner, OptimiserTensor, OptimiserValues, ParameterInfo, PassOptions};
 pub use log::StepReport;
 pub use lora::LoraOptions;
 pub use new_model::NewModel;

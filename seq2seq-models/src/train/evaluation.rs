@@ -3,7 +3,7 @@
 use super::{
     Learner,
     data::{BatchOptions, Batcher, Corpus, Order, Position, Row, RowEncoder},
-    metrics::Scorer,
+    metrics::{Metric, Scorer},
     objective::Objective,
     settings::{DataSettings, EvaluationSettings},
 };
@@ -52,6 +52,13 @@ impl Evaluation {
             }),
         }
     }
+}
+
+/// What generated texts came to.
+#[derive(Default)]
+struct Written {
+    scores: Vec<(String, f64)>,
+    samples: Vec<Sample>,
 }
 
 /// Rows to be measured by.
@@ -129,7 +136,7 @@ impl Evaluator {
         }
         let tokens = loss.tokens.max(1) as f64;
         let mean = loss.nll / tokens;
-        let (scores, samples) = self.generate(learner)?;
+        let Written { scores, samples } = self.generate(learner)?;
         Ok(Evaluation {
             step,
             loss: mean,
@@ -140,9 +147,9 @@ impl Evaluator {
         })
     }
 
-    fn generate(&self, learner: &Learner) -> Result<(Vec<(String, f64)>, Vec<Sample>)> {
+    fn generate(&self, learner: &Learner) -> Result<Written> {
         if self.texts.is_empty() || self.settings.metrics.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Written::default());
         }
         let context = learner.context()?;
         let mut scorer = Scorer::new(&self.settings.metrics);
@@ -162,7 +169,8 @@ impl Evaluator {
                 samples.push(Sample { source, target, written });
             }
         }
-        let scores = scorer.scores()?.into_iter();
-        Ok((scores.map(|(metric, value)| (metric.name().to_owned(), value)).collect(), samples))
+        let score = |(metric, value): (Metric, f64)| (metric.name().to_owned(), value);
+        let scores = scorer.scores()?.into_iter().map(score).collect();
+        Ok(Written { scores, samples })
     }
 }

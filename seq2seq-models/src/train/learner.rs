@@ -62,6 +62,9 @@ pub struct OptimiserTensor {
     pub shape: [usize; 2],
 }
 
+/// A tensor that an optimiser keeps, and its values.
+pub type OptimiserValues = (OptimiserTensor, Vec<f32>);
+
 /// A model under training, on its backend. One pass at a time.
 ///
 /// ```no_run
@@ -106,7 +109,7 @@ pub(super) trait Learn: Compute {
     fn optimiser_value(&self, tensor: &OptimiserTensor) -> Result<Vec<f32>>;
     fn restore_optimiser(
         &self,
-        values: &mut dyn FnMut(&str) -> Result<Vec<(OptimiserTensor, Vec<f32>)>>,
+        values: &mut dyn FnMut(&str) -> Result<Vec<OptimiserValues>>,
     ) -> Result<()>;
     fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>>;
     fn gradient_norm(&self) -> Result<f64>;
@@ -285,7 +288,7 @@ impl Learner {
     /// For tensors that no optimiser keeps, or of other shapes, and what `values` fails with.
     pub fn restore_optimiser(
         &self,
-        mut values: impl FnMut(&str) -> Result<Vec<(OptimiserTensor, Vec<f32>)>>,
+        mut values: impl FnMut(&str) -> Result<Vec<OptimiserValues>>,
     ) -> Result<()> {
         self.learn.restore_optimiser(&mut values)
     }
@@ -470,7 +473,7 @@ impl<M: Recorded> Learn for M {
 
     fn restore_optimiser(
         &self,
-        values: &mut dyn FnMut(&str) -> Result<Vec<(OptimiserTensor, Vec<f32>)>>,
+        values: &mut dyn FnMut(&str) -> Result<Vec<OptimiserValues>>,
     ) -> Result<()> {
         let b = self.recorder();
         for parameter in b.parameters().iter_mut() {
