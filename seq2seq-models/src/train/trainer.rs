@@ -5,7 +5,7 @@
 //! | file | |
 //! |---|---|
 //! | `config.toml` | the settings, all of them |
-//! | `checkpoint.safetensors` | where the training stands ([`super::checkpoint`]) |
+//! | `checkpoint.safetensors` | where the training stands: weights, what optimisers keep, the place in the data |
 //! | `metrics.jsonl` | what happened |
 //!
 //! Each file is replaced whole, so that a training that is killed at any moment goes on from its last checkpoint, to

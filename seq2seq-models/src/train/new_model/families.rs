@@ -6,7 +6,7 @@ use crate::{
     checkpoint::Missing,
     families::Family,
     plan::{ModelPlan, StackPlan},
-    train::settings::GroupSettings,
+    train::settings::{GroupSettings, OptimiserKind},
 };
 use serde_json::{Value, json};
 
@@ -46,16 +46,28 @@ pub(super) fn small(family: Family) -> Result<Value> {
     }
 }
 
-/// Parameters of a new model for which another rate holds, unless the settings have groups of their own.
+/// Parameters of a new model for which something else holds, unless the settings have groups of their own.
 ///
-/// T5's position biases begin near zero and come to several units before a head can tell neighbours apart. At the rate of
-/// the others that takes a thousand steps, in which nothing is copied in order.
+/// The matrices within the blocks of a transformer are trained by Muon: on numbers written as words (500 rows, 150 steps) a T5
+/// came to 76% of what it had not seen, by AdamW alone to 8%. T5's position biases begin near zero and come to several
+/// units before a head can tell neighbours apart; at the rate of the others that takes a thousand steps, in which nothing is
+/// copied in order.
 pub(in crate::train) fn groups(family: Family) -> Vec<GroupSettings> {
-    let names = vec!["*.relative_attention_bias.weight".into()];
+    let group = |name: &str, rate, decay, kind| GroupSettings {
+        names: vec![name.into()],
+        rate,
+        decay,
+        kind,
+        frozen: false,
+    };
+    let muon = |name| group(name, 1.5, None, Some(OptimiserKind::Muon));
     match family {
         Family::T5 => {
-            vec![GroupSettings { names, rate: 10.0, decay: Some(0.0), kind: None, frozen: false }]
+            let biases = group("*.relative_attention_bias.weight", 10.0, Some(0.0), None);
+            vec![muon("*.block.*.weight"), biases]
         }
+        Family::Bart => vec![muon("*.layers.*.weight")],
+        Family::Gpt2 => vec![muon("transformer.h.*.weight")],
         _ => Vec::new(),
     }
 }

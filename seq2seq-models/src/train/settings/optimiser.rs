@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct OptimiserSettings {
     /// `adamw`, `sgd`, `adafactor` or `muon`.
     pub kind: OptimiserKind,
-    /// The largest learning rate. Where absent, 1e-4 for a model that is trained further and 2e-3 for a new one.
+    /// The largest learning rate. Where absent, 1e-4 for a model that is trained further and 3e-3 for a new one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// Decoupled weight decay (SGD: the L2 penalty) of matrices.

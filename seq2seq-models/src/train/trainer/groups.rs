@@ -34,7 +34,7 @@ impl Groups {
     pub(super) fn new(settings: &Settings, learner: &Learner) -> Result<Self> {
         let optimiser = settings.optimiser.clone();
         let anew = settings.family.is_some();
-        let rate = optimiser.rate.unwrap_or(if anew { 2e-3 } else { 1e-4 });
+        let rate = optimiser.rate.unwrap_or(if anew { 3e-3 } else { 1e-4 });
         let parameters = learner.parameters();
         for (i, group) in settings.groups.iter().enumerate() {
             for name in &group.names {
