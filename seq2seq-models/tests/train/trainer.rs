@@ -1,7 +1,7 @@
 //! Whole trainings: they learn, they serve, and they go on where they were stopped.
 
 use seq2seq_models::{
-    LoadOptions, Model, Prompt, Tokenizer,
+    Forward, Learner, LoadOptions, Model, Prompt, Tokenizer,
     generate::GenerationConfig,
     train::{
         Observer, Settings, StepReport, Trainer,
@@ -342,4 +342,32 @@ fn an_evaluation_that_becomes_no_better_ends_the_training() {
     let mut trainer = Trainer::new(settings, false).unwrap();
     assert_eq!(trainer.run(&mut ()).unwrap(), End::NoBetter);
     assert_eq!(trainer.progress().step, 3);
+}
+
+#[test]
+fn a_learner_saves_a_folder_or_nothing() {
+    let work = Work::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/bart_base");
+    let learner = Learner::load(&fixture, &LoadOptions::default()).unwrap();
+    learner.save(work.path("same"), SavedType::F32).unwrap();
+    let forward = Forward {
+        input_ids: vec![vec![4, 5, 6]],
+        decoder_input_ids: Some(vec![vec![2, 4]]),
+        ..Forward::default()
+    };
+    let logits = |folder: &Path| {
+        let model = Model::load(folder, &LoadOptions::default()).unwrap();
+        model.forward(&forward).unwrap()[0].values.clone()
+    };
+    // What is not trained, such as a bias of the logits, is there too.
+    assert_eq!(logits(&work.path("same")), logits(&fixture));
+    let error = learner.save(work.path("same"), SavedType::F32).unwrap_err().to_string();
+    assert!(error.contains("holds something"), "{error}");
+    let name = learner.parameters()[0].name.clone();
+    let mut values = learner.value(&name).unwrap();
+    values[0] = 1e6;
+    learner.set_value(&name, &values).unwrap();
+    let error = learner.save(work.path("half"), SavedType::F16).unwrap_err().to_string();
+    assert!(error.contains(&name) && error.contains("float16 cannot hold"), "{error}");
+    assert!(!work.path("half").exists());
 }
