@@ -255,7 +255,8 @@ impl<'a, B: Backend> Loader<'a, B> {
         })
     }
 
-    fn note_missing(&self, path: &str, shape: &[usize], required: bool) {
+    /// When collecting, notes that there is no such tensor.
+    pub(super) fn note_missing(&self, path: &str, shape: &[usize], required: bool) {
         if self.collects() {
             let (path, names) = (path.to_owned(), self.names.candidates(path));
             let shape = shape.to_vec();

@@ -186,7 +186,11 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
     /// tokens under `tied`. The bias may be a buffer that files lack, which then is zero (PARITY trap 16).
     pub(crate) fn output(&self, shape: OutputShape, tied: Option<&Self>) -> Result<B::Linear> {
         let path = match tied {
-            Some(tied) if !self.holds("out.weight") => tied.join("tokens.weight"),
+            Some(tied) if !self.holds("out.weight") => {
+                let own = self.join("out.weight");
+                self.loader.note_missing(&own, &[shape.outputs, shape.inputs], false);
+                tied.join("tokens.weight")
+            }
             _ => self.join("out.weight"),
         };
         let module = self.join("out");
