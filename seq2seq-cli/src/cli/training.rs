@@ -29,7 +29,7 @@ pub(crate) struct TrainArgs {
     /// The folder to be written.
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    /// A new model of this family, some five million weights unless `architecture` says otherwise.
+    /// A new model of this family, some three million weights unless `architecture` says otherwise.
     #[arg(long, value_name = "t5|bart|gpt2|rnn")]
     pub(crate) family: Option<String>,
     /// Steps [default: 1000].

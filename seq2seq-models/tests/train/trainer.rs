@@ -52,7 +52,7 @@ impl Work {
                 "d_model = 32\nencoder_layers = 1\ndecoder_layers = 1\nencoder_ffn_dim = 64\n\
                  decoder_ffn_dim = 64\nencoder_attention_heads = 4\ndecoder_attention_heads = 4"
             }
-            "gpt2" => "n_embd = 32\nn_layer = 1\nn_head = 4",
+            "gpt2" => "resid_pdrop = 0.1\nn_embd = 32\nn_layer = 1\nn_head = 4",
             _ => "embedding_size = 16\nhidden_size = 32",
         };
         let mut settings = Settings {
