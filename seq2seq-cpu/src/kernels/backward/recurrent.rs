@@ -97,7 +97,9 @@ impl Cells<'_> {
     #[inline(always)]
     fn lstm<S: Simd>(self, s: S) {
         for at in (0..self.dh.len()).step_by(S::LANES) {
-            let [i, f, g, o, new] = self.kept.map(|x| s.load(&x[at..]));
+            let [i, f, g, o, new] = self.kept;
+            let (i, f, g) = (s.load(&i[at..]), s.load(&f[at..]), s.load(&g[at..]));
+            let (o, new) = (s.load(&o[at..]), s.load(&new[at..]));
             let dh = self.all_of_dh(s, at);
             let tanh = math::tanh(s, new);
             let dc = s.fma(s.mul(dh, o), flat(s, tanh), load(s, self.dc, at));
@@ -119,7 +121,9 @@ impl Cells<'_> {
     #[inline(always)]
     fn gru<S: Simd>(mut self, s: S) {
         for at in (0..self.dh.len()).step_by(S::LANES) {
-            let [r, z, n, u] = [0, 1, 2, 3].map(|v| s.load(&self.kept[v][at..]));
+            let [r, z, n, u, ..] = self.kept;
+            let (r, z) = (s.load(&r[at..]), s.load(&z[at..]));
+            let (n, u) = (s.load(&n[at..]), s.load(&u[at..]));
             let dh = self.all_of_dh(s, at);
             let dn = s.mul(s.mul(dh, s.sub(s.splat(1.0), z)), flat(s, n));
             let dz = s.mul(s.mul(dh, s.sub(given(s, self.before, at), n)), slope(s, z));
