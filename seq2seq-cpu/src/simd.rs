@@ -132,6 +132,24 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         x.copy_from_slice(&lanes[..x.len()]);
     }
 
+    /// The vector at `at`, zeros behind the end of `x`.
+    #[inline(always)]
+    fn load_within(self, x: &[f32], at: usize) -> Self::V {
+        match x.len() - at < Self::LANES {
+            true => self.load_partial(&x[at..], 0.0),
+            false => self.load(&x[at..]),
+        }
+    }
+
+    /// Stores a vector at `at`, as far as `x` goes.
+    #[inline(always)]
+    fn store_within(self, v: Self::V, x: &mut [f32], at: usize) {
+        match x.len() - at < Self::LANES {
+            true => self.store_partial(v, &mut x[at..]),
+            false => self.store(v, &mut x[at..]),
+        }
+    }
+
     /// The sum of all lanes, by halves: lane i and lane i + LANES / 2 first.
     #[inline(always)]
     fn reduce_add(self, v: Self::V) -> f32 {

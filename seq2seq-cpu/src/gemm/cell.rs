@@ -75,24 +75,6 @@ impl Gates<'_> {
     }
 }
 
-/// A vector at `at`, zeros behind the end of `x`.
-#[inline(always)]
-fn load<S: Simd>(s: S, x: &[f32], at: usize) -> S::V {
-    match x.len() - at < S::LANES {
-        true => s.load_partial(&x[at..], 0.0),
-        false => s.load(&x[at..]),
-    }
-}
-
-/// Stores a vector at `at`, as far as `x` goes.
-#[inline(always)]
-fn store<S: Simd>(s: S, v: S::V, x: &mut [f32], at: usize) {
-    match x.len() - at < S::LANES {
-        true => s.store_partial(v, &mut x[at..]),
-        false => s.store(v, &mut x[at..]),
-    }
-}
-
 impl Kernel for Units<'_> {
     type Output = ();
 
@@ -106,16 +88,16 @@ impl Kernel for Units<'_> {
                     let forget = math::sigmoid(s, gates.sum(s, 1, at));
                     let new = math::tanh(s, gates.sum(s, 2, at));
                     let output = math::sigmoid(s, gates.sum(s, 3, at));
-                    let cell = s.fma(forget, load(s, c, at), s.mul(input, new));
+                    let cell = s.fma(forget, s.load_within(c, at), s.mul(input, new));
                     let hidden = s.mul(output, math::tanh(s, cell));
-                    store(s, cell, c, at);
+                    s.store_within(cell, c, at);
                     if let Some(kept) = &mut kept {
                         for (v, kept) in [input, forget, new, output, cell].into_iter().zip(kept) {
-                            store(s, v, kept, at);
+                            s.store_within(v, kept, at);
                         }
                     }
-                    store(s, hidden, h, at);
-                    store(s, hidden, out, at);
+                    s.store_within(hidden, h, at);
+                    s.store_within(hidden, out, at);
                 }
             }
             Cell::Gru => {
@@ -126,12 +108,12 @@ impl Kernel for Units<'_> {
                     let new = math::tanh(s, s.fma(reset, hidden, gates.input(s, 2, at)));
                     if let Some(kept) = &mut kept {
                         for (v, kept) in [reset, update, new, hidden].into_iter().zip(kept) {
-                            store(s, v, kept, at);
+                            s.store_within(v, kept, at);
                         }
                     }
                     let hidden = s.fma(update, s.sub(s.load(&before[at..]), new), new);
-                    store(s, hidden, h, at);
-                    store(s, hidden, out, at);
+                    s.store_within(hidden, h, at);
+                    s.store_within(hidden, out, at);
                 }
             }
         }

@@ -73,23 +73,6 @@ pub(crate) struct Columns<'a> {
     pub(crate) dv: Tile<'a>,
 }
 
-/// The vector at `at` of some columns of a row.
-#[inline(always)]
-fn load<S: Simd>(s: S, x: &[f32], at: usize) -> S::V {
-    match x.len() - at < S::LANES {
-        true => s.load_partial(&x[at..], 0.0),
-        false => s.load(&x[at..]),
-    }
-}
-
-#[inline(always)]
-fn store<S: Simd>(s: S, v: S::V, x: &mut [f32], at: usize) {
-    match x.len() - at < S::LANES {
-        true => s.store_partial(v, &mut x[at..]),
-        false => s.store(v, &mut x[at..]),
-    }
-}
-
 impl Kernel for Columns<'_> {
     type Output = ();
 
@@ -99,25 +82,25 @@ impl Kernel for Columns<'_> {
         let width = dv.row(0).len();
         for at in (0..width).step_by(S::LANES) {
             let (column, one) = (from + at, s.splat(1.0));
-            let by = load(s, v, column);
-            let mut sum_v = load(s, dv.row(0), at);
+            let by = s.load_within(v, column);
+            let mut sum_v = s.load_within(dv.row(0), at);
             for (rows, source) in groups {
                 for n in rows.clone() {
-                    let query = load(s, q.row(n), column);
-                    let mut sum_q = load(s, dq.row(n), at);
+                    let query = s.load_within(q.row(n), column);
+                    let mut sum_q = s.load_within(dq.row(n), at);
                     for (j, &ds) in source.clone().zip(ds.row(n)) {
-                        let t = math::tanh(s, s.add(query, load(s, keys.row(j), column)));
+                        let t = math::tanh(s, s.add(query, s.load_within(keys.row(j), column)));
                         let ds = s.splat(ds);
                         sum_v = s.fma(ds, t, sum_v);
                         let through = s.mul(s.mul(ds, by), s.sub(one, s.mul(t, t)));
                         sum_q = s.add(sum_q, through);
                         let key = dkeys.row(j);
-                        store(s, s.add(load(s, key, at), through), key, at);
+                        s.store_within(s.add(s.load_within(key, at), through), key, at);
                     }
-                    store(s, sum_q, dq.row(n), at);
+                    s.store_within(sum_q, dq.row(n), at);
                 }
             }
-            store(s, sum_v, dv.row(0), at);
+            s.store_within(sum_v, dv.row(0), at);
         }
     }
 }

@@ -3,23 +3,6 @@
 use crate::simd::{Kernel, Simd, math};
 use seq2seq_core::Activation;
 
-/// A vector of `x` from `at` on, of which `count` values count.
-#[inline(always)]
-fn load<S: Simd>(s: S, x: &[f32], at: usize, count: usize) -> S::V {
-    match count == S::LANES {
-        true => s.load(&x[at..]),
-        false => s.load_partial(&x[at..at + count], 0.0),
-    }
-}
-
-#[inline(always)]
-fn store<S: Simd>(s: S, v: S::V, x: &mut [f32], at: usize, count: usize) {
-    match count == S::LANES {
-        true => s.store(v, &mut x[at..]),
-        false => s.store_partial(v, &mut x[at..at + count]),
-    }
-}
-
 /// y = activation(z) [· up] [· mask] [+ residual]
 pub(crate) struct Activate<'a> {
     pub(crate) activation: Option<Activation>,
@@ -57,18 +40,18 @@ impl Activate<'_> {
         // One call of each closure: a function that is called twice is compiled apart, without the instructions.
         let n = self.z.len();
         for at in (0..n).step_by(S::LANES) {
-            let count = S::LANES.min(n - at);
-            let mut y = act(load(s, self.z, at, count));
+            let end = n.min(at + S::LANES);
+            let mut y = act(s.load_within(&self.z[..end], at));
             if let Some(up) = self.up {
-                y = s.mul(y, load(s, up, at, count));
+                y = s.mul(y, s.load_within(&up[..end], at));
             }
             if let Some(mask) = self.mask {
-                y = s.mul(y, load(s, mask, at, count));
+                y = s.mul(y, s.load_within(&mask[..end], at));
             }
             if let Some(residual) = self.residual {
-                y = s.add(y, load(s, residual, at, count));
+                y = s.add(y, s.load_within(&residual[..end], at));
             }
-            store(s, y, self.y, at, count);
+            s.store_within(y, &mut self.y[..end], at);
         }
     }
 }
@@ -115,18 +98,18 @@ impl Deactivate<'_> {
     fn by<S: Simd>(&mut self, s: S, act: impl Fn(S::V) -> S::V, slope: impl Fn(S::V) -> S::V) {
         let n = self.dy.len();
         for at in (0..n).step_by(S::LANES) {
-            let count = S::LANES.min(n - at);
-            let mut dy = load(s, self.dy, at, count);
+            let end = n.min(at + S::LANES);
+            let mut dy = s.load_within(&self.dy[..end], at);
             if let Some(mask) = self.mask {
-                dy = s.mul(dy, load(s, mask, at, count));
+                dy = s.mul(dy, s.load_within(&mask[..end], at));
             }
-            let z = load(s, self.z, at, count);
+            let z = s.load_within(&self.z[..end], at);
             let mut through = dy;
             if let Some(up) = self.up {
-                through = s.mul(dy, load(s, up, at, count));
-                store(s, s.mul(dy, act(z)), self.dup, at, count);
+                through = s.mul(dy, s.load_within(&up[..end], at));
+                s.store_within(s.mul(dy, act(z)), &mut self.dup[..end], at);
             }
-            store(s, s.mul(through, slope(z)), self.dz, at, count);
+            s.store_within(s.mul(through, slope(z)), &mut self.dz[..end], at);
         }
     }
 }

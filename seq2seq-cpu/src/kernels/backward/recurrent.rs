@@ -36,24 +36,6 @@ pub(crate) struct Cells<'a> {
     pub(crate) dx: Option<[&'a mut [f32]; MAX_GATES]>,
 }
 
-/// A vector at `at`, zeros behind the end of `x`.
-#[inline(always)]
-fn load<S: Simd>(s: S, x: &[f32], at: usize) -> S::V {
-    match x.len() - at < S::LANES {
-        true => s.load_partial(&x[at..], 0.0),
-        false => s.load(&x[at..]),
-    }
-}
-
-/// Stores a vector at `at`, as far as `x` goes.
-#[inline(always)]
-fn store<S: Simd>(s: S, v: S::V, x: &mut [f32], at: usize) {
-    match x.len() - at < S::LANES {
-        true => s.store_partial(v, &mut x[at..]),
-        false => s.store(v, &mut x[at..]),
-    }
-}
-
 /// A vector of what may be absent.
 #[inline(always)]
 fn given<S: Simd>(s: S, x: Option<&[f32]>, at: usize) -> S::V {
@@ -90,7 +72,7 @@ impl Kernel for Cells<'_> {
 impl Cells<'_> {
     #[inline(always)]
     fn all_of_dh<S: Simd>(&self, s: S, at: usize) -> S::V {
-        let behind = s.add(s.load(&self.product[at..]), load(s, self.dh, at));
+        let behind = s.add(s.load(&self.product[at..]), s.load_within(self.dh, at));
         s.add(behind, given(s, self.dy, at))
     }
 
@@ -102,18 +84,18 @@ impl Cells<'_> {
             let (o, new) = (s.load(&o[at..]), s.load(&new[at..]));
             let dh = self.all_of_dh(s, at);
             let tanh = math::tanh(s, new);
-            let dc = s.fma(s.mul(dh, o), flat(s, tanh), load(s, self.dc, at));
+            let dc = s.fma(s.mul(dh, o), flat(s, tanh), s.load_within(self.dc, at));
             let da = [
                 s.mul(s.mul(dc, g), slope(s, i)),
                 s.mul(s.mul(dc, given(s, self.before, at)), slope(s, f)),
                 s.mul(s.mul(dc, i), flat(s, g)),
                 s.mul(s.mul(dh, tanh), slope(s, o)),
             ];
-            store(s, s.mul(dc, f), self.dc, at);
-            store(s, s.zero(), self.dh, at);
+            s.store_within(s.mul(dc, f), self.dc, at);
+            s.store_within(s.zero(), self.dh, at);
             for (gate, da) in da.into_iter().enumerate() {
-                store(s, da, self.next[gate], at);
-                store(s, da, self.du[gate], at);
+                s.store_within(da, self.next[gate], at);
+                s.store_within(da, self.du[gate], at);
             }
         }
     }
@@ -128,14 +110,14 @@ impl Cells<'_> {
             let dn = s.mul(s.mul(dh, s.sub(s.splat(1.0), z)), flat(s, n));
             let dz = s.mul(s.mul(dh, s.sub(given(s, self.before, at), n)), slope(s, z));
             let dr = s.mul(s.mul(dn, u), slope(s, r));
-            store(s, s.mul(dh, z), self.dh, at);
+            s.store_within(s.mul(dh, z), self.dh, at);
             for (gate, du) in [dr, dz, s.mul(dn, r)].into_iter().enumerate() {
-                store(s, du, self.next[gate], at);
-                store(s, du, self.du[gate], at);
+                s.store_within(du, self.next[gate], at);
+                s.store_within(du, self.du[gate], at);
             }
             if let Some(dx) = &mut self.dx {
                 for (gate, da) in [dr, dz, dn].into_iter().enumerate() {
-                    store(s, da, dx[gate], at);
+                    s.store_within(da, dx[gate], at);
                 }
             }
         }
