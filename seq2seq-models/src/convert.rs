@@ -17,7 +17,7 @@ use encode::Entry;
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufWriter, ErrorKind, Seek, SeekFrom, Write},
+    io::{BufWriter, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -50,10 +50,10 @@ pub fn convert(files: &Files, options: &LoadOptions, output: &Path) -> Result<Co
     }
     let folder = NewFolder::at(output)?;
     let entries = entries(&checkpoint, &formats)?;
-    let carried = files.carried()?;
-    for name in &carried {
-        let gone = || Error::io(files.path(name), ErrorKind::NotFound.into());
-        folder.write(name, files.read(name)?.ok_or_else(gone)?)?;
+    let mut carried = Vec::new();
+    for (name, bytes) in files.carried()? {
+        folder.write(&name, bytes)?;
+        carried.push(name);
     }
     let bytes = write(&checkpoint, &formats, &entries, &folder.path().join(WEIGHTS), output)?;
     folder.finish()?;

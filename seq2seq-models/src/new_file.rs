@@ -6,20 +6,28 @@ use std::{fs, path::Path};
 /// What the names of files begin with while they are written.
 pub(crate) const UNFINISHED: &str = ".seq2seq-";
 
-/// Has `write` fill a file beside `path`, which then takes its place: whoever looks there, now or after the machine has
-/// stopped, finds the old file or the new one. Where anything fails the old one stays and nothing is left behind.
-pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let failed = |e| Error::io(path, e);
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// What makes files and folders to be written; they are as open as the process' mask lets them be, where temporary ones are
+/// private otherwise.
+pub(crate) fn unfinished(mode: u32) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private otherwise; the process' mask still holds.
-        builder.permissions(fs::Permissions::from_mode(0o666));
+        builder.permissions(fs::Permissions::from_mode(mode));
     }
-    let temporary = builder.tempfile_in(folder).map_err(failed)?.into_temp_path();
+    #[cfg(not(unix))]
+    let _ = mode;
+    builder
+}
+
+/// Has `write` fill a file beside `path`, which then takes its place: whoever looks there, now or after the machine has
+/// stopped, finds the old file or the new one. Where anything fails the old one stays and nothing is left behind.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let failed = |e| Error::io(path, e);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let named = unfinished(0o666);
+    let temporary = named.tempfile_in(folder).map_err(failed)?.into_temp_path();
     write(&temporary)?;
     temporary.persist(path).map_err(|e| failed(e.error))?;
     // The new name, too, is to be on the disk. Not every system can sync a folder.

@@ -1,6 +1,6 @@
 //! Folders that appear when all is written, or not at all.
 
-use crate::{Error, Result};
+use crate::{Error, Result, new_file};
 use std::{
     fs,
     io::ErrorKind,
@@ -65,13 +65,5 @@ fn target(output: &Path) -> Result<PathBuf> {
 
 fn temporary(target: &Path) -> Result<TempDir> {
     let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".seq2seq-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary folders are private otherwise; the process' mask still holds.
-        builder.permissions(fs::Permissions::from_mode(0o777));
-    }
-    builder.tempdir_in(parent).map_err(|e| Error::io(parent, e))
+    new_file::unfinished(0o777).tempdir_in(parent).map_err(|e| Error::io(parent, e))
 }

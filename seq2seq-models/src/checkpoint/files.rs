@@ -79,9 +79,9 @@ impl Files {
         Ok(names)
     }
 
-    /// The files beside the weights that belong to a model: configuration, tokenizer, and the modules of
-    /// sentence-transformers.
-    pub(crate) fn carried(&self) -> Result<Vec<String>> {
+    /// The files beside the weights that belong to a model, and their bytes: configuration, tokenizer, and the modules
+    /// of sentence-transformers.
+    pub(crate) fn carried(&self) -> Result<Vec<(String, Vec<u8>)>> {
         const ENDS: [&str; 5] = [".json", ".txt", ".model", ".spm", ".jinja"];
         let is = |name: &String| {
             ENDS.iter().any(|end| name.ends_with(end))
@@ -89,7 +89,12 @@ impl Files {
                 && !name.ends_with(".index.json")
                 && (!name.contains('/') || name.ends_with("/config.json"))
         };
-        Ok(self.names()?.into_iter().filter(is).collect())
+        let file = |name: String| {
+            let gone = || Error::io(self.path(&name), ErrorKind::NotFound.into());
+            let bytes = self.read(&name)?.ok_or_else(gone)?;
+            Ok((name, bytes))
+        };
+        self.names()?.into_iter().filter(is).map(file).collect()
     }
 
     /// The bytes of a file, copied; `None` where there is no such file.

@@ -5,6 +5,7 @@
 
 use crate::{Error, Result};
 use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
+use seq2seq_core::DType;
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Range,
@@ -27,6 +28,27 @@ pub(crate) struct Entry {
     pub(crate) shape: Vec<usize>,
     /// Byte range in the file.
     pub(crate) range: Range<usize>,
+}
+
+impl Entry {
+    /// Its element type; `None` where the engine has no use for it. Signed bytes mean something in converted folders only.
+    pub(crate) fn element(&self) -> Option<DType> {
+        Some(match self.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::I64 => DType::I64,
+            Dtype::I32 => DType::I32,
+            Dtype::U8 => DType::U8,
+            _ => return None,
+        })
+    }
+
+    /// The error for an element type that cannot be read.
+    pub(crate) fn unreadable(&self, path: &Path, tensor: &str) -> Error {
+        let (path, tensor, found) = (path.into(), tensor.into(), format!("{:?}", self.dtype));
+        Error::TensorType { path, tensor, found }
+    }
 }
 
 /// The header of a file; `path` is for messages.

@@ -195,22 +195,10 @@ impl Checkpoint {
         let Some((shard, entry)) = self.tensors.get(name) else { return Ok(None) };
         let Shard { path, file } = &self.shards[*shard];
         let dtype = match entry.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            Dtype::I64 => DType::I64,
-            Dtype::I32 => DType::I32,
-            Dtype::U8 => DType::U8,
-            // Bytes of others may mean anything.
-            Dtype::I8 if self.stored.is_some() => DType::I8,
-            other => {
-                return Err(Error::TensorType {
-                    path: path.clone(),
-                    tensor: name.into(),
-                    found: format!("{other:?}"),
-                });
-            }
+            Dtype::I8 if self.stored.is_some() => Some(DType::I8),
+            _ => entry.element(),
         };
+        let dtype = dtype.ok_or_else(|| entry.unreadable(path, name))?;
         let (shape, range) = (entry.shape.clone(), entry.range.clone());
         Ok(Some(HostTensor::from_shared(dtype, shape, file.bytes.clone(), range)?))
     }

@@ -24,7 +24,6 @@ use crate::{
     },
     new_file,
 };
-use safetensors::Dtype;
 use seq2seq_core::DType;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -149,18 +148,7 @@ impl Saved {
         }
         let mut tensors = BTreeMap::new();
         for (name, entry) in &header.tensors {
-            let dtype = match entry.dtype {
-                Dtype::F32 => DType::F32,
-                Dtype::F16 => DType::F16,
-                Dtype::BF16 => DType::BF16,
-                Dtype::I64 => DType::I64,
-                Dtype::I32 => DType::I32,
-                Dtype::U8 => DType::U8,
-                other => {
-                    let found = format!("{other:?}");
-                    return Err(Error::TensorType { path, tensor: name.clone(), found });
-                }
-            };
+            let dtype = entry.element().ok_or_else(|| entry.unreadable(&path, name))?;
             let (shape, range) = (entry.shape.clone(), entry.range.clone());
             tensors.insert(name.clone(), Tensor { dtype, shape, range });
         }

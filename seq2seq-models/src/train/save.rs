@@ -12,7 +12,6 @@ use seq2seq_core::DType;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::ErrorKind,
     path::Path,
 };
 
@@ -55,20 +54,18 @@ impl Learner {
 
 /// The files beside the weights, config.json with the type that the weights are saved in.
 pub(crate) fn carried(files: &Files, saved: SavedType) -> Result<Vec<(String, Vec<u8>)>> {
-    let file = |name: String| {
-        let gone = || Error::io(files.path(&name), ErrorKind::NotFound.into());
-        let mut bytes = files.read(&name)?.ok_or_else(gone)?;
-        if name == "config.json" {
-            let mut config: Value = files.json(&name)?.ok_or_else(gone)?;
-            if let Some(keys) = config.as_object_mut() {
-                keys.remove("torch_dtype");
-                keys.insert("dtype".into(), saved.name().into());
-            }
-            bytes = format!("{config:#}\n").into_bytes();
+    let mut carried = files.carried()?;
+    for (_, bytes) in carried.iter_mut().filter(|(name, _)| name == "config.json") {
+        let mut config: Value = serde_json::from_slice(bytes).map_err(|e| {
+            Error::file(files.path("config.json"), format!("is not the JSON expected: {e}"))
+        })?;
+        if let Some(keys) = config.as_object_mut() {
+            keys.remove("torch_dtype");
+            keys.insert("dtype".into(), saved.name().into());
         }
-        Ok((name, bytes))
-    };
-    files.carried()?.into_iter().map(file).collect()
+        *bytes = format!("{config:#}\n").into_bytes();
+    }
+    Ok(carried)
 }
 
 /// Replaces a file of weights by these.

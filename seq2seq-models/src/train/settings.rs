@@ -335,6 +335,14 @@ impl Settings {
         self.groups.iter().enumerate().try_for_each(|(i, g)| g.check(&format!("parameters[{i}]")))
     }
 
+    /// The share of the training, from 0 to 1, that is done after so many steps and seconds spent in them.
+    pub fn done(&self, step: u64, seconds: f64) -> f64 {
+        match self.minutes {
+            Some(minutes) => (seconds / (60.0 * minutes)).min(1.0),
+            None => step as f64 / self.steps as f64,
+        }
+    }
+
     fn objective_check(&self) -> Result<()> {
         match &self.data.objective {
             ObjectiveSettings::Denoise { noise } => noise.iter().try_for_each(Noise::check),

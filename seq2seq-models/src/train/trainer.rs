@@ -242,10 +242,7 @@ impl Trainer {
 
     /// The share of the training that is done, from 0 to 1.
     pub fn done(&self) -> f64 {
-        match self.settings.minutes {
-            Some(minutes) => (self.progress.seconds / (60.0 * minutes)).min(1.0),
-            None => self.progress.step as f64 / self.settings.steps as f64,
-        }
+        self.settings.done(self.progress.step, self.progress.seconds)
     }
 
     /// Takes all steps that are left.

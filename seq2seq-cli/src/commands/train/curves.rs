@@ -1,6 +1,9 @@
 //! Loss and scores over steps, drawn from the log of a training.
 
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    output::Output,
+};
 use plotters::prelude::*;
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, ops::Range, path::Path};
@@ -53,13 +56,9 @@ impl Curves {
     pub(super) fn write_svg(&self, path: &Path) -> Result<()> {
         let mut text = String::new();
         self.draw(&mut text).map_err(Failure::Other)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let put = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            std::io::Write::write_all(&mut file, text.as_bytes())?;
-            file.persist(path).map_err(|e| e.error).map(drop)
-        };
-        put().map_err(|e| Failure::output(path, &e))
+        let mut output = Output::open(Some(path))?;
+        output.text(&text)?;
+        output.finish()
     }
 
     fn draw(&self, text: &mut String) -> Result<(), String> {

@@ -7,16 +7,14 @@ use seq2seq_models::train::{Evaluation, Observer, Settings, StepReport, trainer:
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
     time::Instant,
 };
 
 /// On a terminal a bar on standard error; elsewhere lines on standard output. And the drawing of the curves.
 pub(super) struct Watch {
     bar: ProgressBar,
-    steps: u64,
-    minutes: Option<f64>,
-    folder: PathBuf,
+    settings: Settings,
     began: Instant,
     /// How much was done when it began.
     before: f64,
@@ -36,23 +34,12 @@ impl Watch {
         // The template is ours; a wrong one would leave the default style.
         let style = ProgressStyle::with_template("{wide_bar} {percent}% {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let mut this = Self {
+        Self {
             bar,
-            steps: settings.steps,
-            minutes: settings.minutes,
-            folder: settings.output.join("training"),
+            before: settings.done(progress.step, progress.seconds),
+            settings: settings.clone(),
             began: Instant::now(),
-            before: 0.0,
             failed: None,
-        };
-        this.before = this.done(progress.step, progress.seconds);
-        this
-    }
-
-    fn done(&self, step: u64, seconds: f64) -> f64 {
-        match self.minutes {
-            Some(minutes) => (seconds / (60.0 * minutes)).min(1.0),
-            None => step as f64 / self.steps as f64,
         }
     }
 
@@ -66,8 +53,8 @@ impl Watch {
     }
 
     fn draw(&self) -> Result<()> {
-        let curves = Curves::read(&self.folder.join("metrics.jsonl"))?;
-        curves.write_svg(&self.folder.join("curves.svg"))
+        let folder = self.settings.output.join("training");
+        Curves::read(&folder.join("metrics.jsonl"))?.write_svg(&folder.join("curves.svg"))
     }
 
     /// Ends the bar, and fails where something could not be shown or drawn.
@@ -79,7 +66,7 @@ impl Watch {
 
 impl Observer for Watch {
     fn stepped(&mut self, report: &StepReport) -> ControlFlow<()> {
-        let done = self.done(report.step, report.seconds);
+        let done = self.settings.done(report.step, report.seconds);
         let since = (done - self.before).max(f64::MIN_POSITIVE);
         let left = self.began.elapsed().as_secs_f64() * (1.0 - done) / since;
         let StepReport { step, loss, tokens_per_second, rate, .. } = report;

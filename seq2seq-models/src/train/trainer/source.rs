@@ -49,13 +49,9 @@ impl Source {
         corpus: Corpus,
     ) -> Result<Self> {
         let files = Files::folder(folder.path())?;
-        let mut held = Vec::new();
-        for name in files.carried()? {
-            if let Some(bytes) = files.read(&name)? {
-                held.push((name, Cow::Owned(bytes)));
-            }
-        }
-        held.push((WEIGHTS.into(), Cow::Owned(saved.weights())));
+        let mut held = files.carried()?;
+        held.push((WEIGHTS.into(), saved.weights()));
+        let held = held.into_iter().map(|(name, bytes)| (name, Cow::Owned(bytes)));
         let name = folder.path().display().to_string();
         Self::of(settings, Files::embedded(&name, held), corpus)
     }
