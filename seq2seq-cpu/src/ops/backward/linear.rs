@@ -150,26 +150,8 @@ fn input_gradient(cpu: &Cpu, dz: &Tensor, layer: &TrainLinear, held: &mut Gradie
         return;
     }
     for (layer, channels) in layer.back.iter().zip(blocks(layer.shape.product)) {
-        let before = held.take();
-        let mut out = Tensor::scratch(dz.rows(), layer.shape().output);
-        let stride = out.stride();
-        let before = before.as_ref().map(|x| residual(x, 0));
-        Operand::of(dz, channels).multiply(cpu, layer, before, (out.values_mut(), stride));
-        *held = Some(out);
+        Operand::of(dz, channels).add_product(cpu, layer, held);
     }
-}
-
-/// x · layer, added to `held` where there is something.
-pub(super) fn product(
-    cpu: &Cpu,
-    x: &Tensor,
-    layer: &Linear,
-    held: &mut Gradient<Tensor>,
-) -> Result<()> {
-    let residual = held.take();
-    let epilogue = Epilogue { residual: residual.as_ref(), ..Epilogue::NONE };
-    *held = Some(crate::ops::linear::linear(cpu.threads(), x, layer, epilogue)?);
-    Ok(())
 }
 
 pub(super) fn forward(
@@ -269,29 +251,21 @@ impl Input<'_> {
             let source = Columns { x, columns };
             Linear::of_source(cpu.threads(), cpu.isa(), &source, layer.scale, layer.format)
         };
-        let before = gradient.take();
         let input = layer.shape.input;
-        let [rows, width] =
-            if part.transposed { [input, part.output] } else { [part.output, input] };
-        let mut out = Tensor::scratch(rows, width);
+        if part.transposed {
+            let x = self.turned.get_or_insert_with(|| turned(cpu, x, 0..input));
+            return Operand::of(x, 0..x.width()).add_product(cpu, &panels(dz, columns), gradient);
+        }
+        let before = gradient.take();
+        let mut out = Tensor::scratch(part.output, input);
         let stride = out.stride();
-        match part.transposed {
-            false => {
-                let panels = self.panels.get_or_insert_with(|| panels(x, 0..input));
-                let chunks = out.values_mut().chunks_mut(CHANNELS * stride);
-                for (first, out) in (0..part.output).step_by(CHANNELS).zip(chunks) {
-                    let last = part.output.min(first + CHANNELS);
-                    let dz = turned(cpu, dz, columns.start + first..columns.start + last);
-                    let before = before.as_ref().map(|x| residual(x, first));
-                    Operand::of(&dz, 0..dz.width()).multiply(cpu, panels, before, (out, stride));
-                }
-            }
-            true => {
-                let x = self.turned.get_or_insert_with(|| turned(cpu, x, 0..input));
-                let before = before.as_ref().map(|x| residual(x, 0));
-                let out = (out.values_mut(), stride);
-                Operand::of(x, 0..x.width()).multiply(cpu, &panels(dz, columns), before, out);
-            }
+        let panels = self.panels.get_or_insert_with(|| panels(x, 0..input));
+        let chunks = out.values_mut().chunks_mut(CHANNELS * stride);
+        for (first, out) in (0..part.output).step_by(CHANNELS).zip(chunks) {
+            let last = part.output.min(first + CHANNELS);
+            let dz = turned(cpu, dz, columns.start + first..columns.start + last);
+            let before = before.as_ref().map(|x| residual(x, first));
+            Operand::of(&dz, 0..dz.width()).multiply(cpu, panels, before, (out, stride));
         }
         *gradient = Some(out);
     }

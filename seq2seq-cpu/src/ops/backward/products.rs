@@ -4,7 +4,7 @@ use crate::gemm::{self, Converted, Element, LhsRows, Linear, Residual};
 use crate::kernels::backward::sum::Transpose;
 use crate::memory::{Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
-use seq2seq_core::Rows;
+use seq2seq_core::{Rows, train::Gradient};
 use std::ops::Range;
 
 /// Columns as rows.
@@ -58,6 +58,16 @@ impl<'a> Operand<'a> {
         };
         let epilogue = gemm::Epilogue { activation: None, residual, converted: converted.as_ref() };
         layer.multiply(cpu.threads(), self.rows, rows, &epilogue, (out, stride));
+    }
+
+    /// x · layer, added to `held` where there is something. There are rows.
+    pub(super) fn add_product(&self, cpu: &Cpu, layer: &Linear, held: &mut Gradient<Tensor>) {
+        let before = held.take();
+        let mut out = Tensor::scratch(self.rows, layer.shape().output);
+        let stride = out.stride();
+        let before = before.as_ref().map(|x| residual(x, 0));
+        self.multiply(cpu, layer, before, (out.values_mut(), stride));
+        *held = Some(out);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Recurrent layers for training: packed for both directions, walked back, and the products of their weights' gradients.
 
-use super::linear::{bias_gradient, host_part, product};
+use super::linear::{bias_gradient, host_part};
 use super::masters::Columns;
-use super::products::turned;
+use super::products::{Operand, turned};
 use crate::Cpu;
 use crate::gemm::{Back, BackCells, BackStep, Before, Linear, Recurrent, Source};
 use crate::kernels::backward::sum::AddScaled;
@@ -262,7 +262,8 @@ pub(super) fn weights_backward(
         if let Some(gradient) = weight {
             let h = StateBefore::of(passes, d, shape.width);
             let panels = Linear::of_source(cpu.threads(), cpu.isa(), &h, 1.0, layer.format);
-            product(cpu, &turned(cpu, du, columns.clone()), &panels, gradient)?;
+            let du = turned(cpu, du, columns.clone());
+            Operand::of(&du, 0..du.width()).add_product(cpu, &panels, gradient);
         }
         if let Some(gradient) = bias {
             bias_gradient(cpu, du, columns, gradient);
