@@ -76,6 +76,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn eq(self, a: Self::V, b: Self::V) -> Self::M;
     /// Lanes of `a` where `m` holds, of `b` elsewhere.
     fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+    /// The lanes of both in turn: a₀ b₀ a₁ b₁ …, which fill two vectors.
+    fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// Whether `m` holds in every lane.
     fn all(self, m: Self::M) -> bool;
 

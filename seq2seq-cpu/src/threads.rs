@@ -34,6 +34,9 @@ const MOST: usize = 4096;
 /// Work below this many element-wise steps (about a microsecond) is not worth a meeting.
 const GRAIN: usize = 8192;
 
+/// In how many pieces a thread would take its part of a job if all were equally fast.
+const SHARES: usize = 8;
+
 type Job<'a> = dyn Fn() + Sync + 'a;
 type Panic = Box<dyn Any + Send>;
 
@@ -153,17 +156,21 @@ impl Threads {
         }
     }
 
-    /// Calls `f` once for each index below `count`, each on whichever thread is free first. An index takes about `cost`
+    /// Calls `f` once for each index below `count`, on whichever thread is free first. An index takes about `cost`
     /// element-wise steps; where all together are few, they run in turn on this thread.
+    ///
+    /// Neighbours go to one thread, a [`SHARES`]th of its part at a time: what they read and write follows each other in
+    /// memory.
     pub(crate) fn each(&self, count: usize, cost: usize, f: impl Fn(usize) + Sync) {
         if count <= 1 || count.saturating_mul(cost) < GRAIN {
             return (0..count).for_each(f);
         }
         let next = Line(AtomicUsize::new(0));
+        let share = (count / (self.count() * SHARES)).max(1);
         self.run(&|| {
             loop {
-                match next.0.fetch_add(1, Relaxed) {
-                    index if index < count => f(index),
+                match next.0.fetch_add(share, Relaxed) {
+                    first if first < count => (first..count.min(first + share)).for_each(&f),
                     _ => break,
                 }
             }

@@ -30,8 +30,16 @@ pub(crate) trait Source: Sync {
     fn steps(&self) -> usize;
     /// Columns, N.
     fn columns(&self) -> usize;
-    /// Rows `steps`, columns `columns`, into the beginnings of rows of `out` that are `stride` values apart.
-    fn read(&self, steps: Range<usize>, columns: Range<usize>, out: &mut [f32], stride: usize);
+    /// Rows `steps`, columns `columns`, into the beginnings of rows of `out` that are `stride` values apart, by the
+    /// instructions of `isa`.
+    fn read(
+        &self,
+        isa: Isa,
+        steps: Range<usize>,
+        columns: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    );
 }
 
 impl Linear {
@@ -78,7 +86,9 @@ impl Linear {
             let from = panel * layout.columns;
             let columns = from..source.columns().min(from + layout.columns);
             let finite = match layout.weight {
-                Weight::F32 => fill_plain(source, columns, layout.columns, cast_slice_mut(bytes)),
+                Weight::F32 => {
+                    fill_plain(source, columns, (isa, layout.columns), cast_slice_mut(bytes))
+                }
                 _ => fill_rounded(source, columns, (isa, layout), cast_slice_mut(bytes)),
             };
             if !finite {
@@ -98,7 +108,7 @@ impl Linear {
 fn fill_plain(
     source: &impl Source,
     columns: Range<usize>,
-    width: usize,
+    (isa, width): (Isa, usize),
     panel: &mut [f32],
 ) -> bool {
     let mut finite = true;
@@ -107,7 +117,7 @@ fn fill_plain(
         if columns.len() < width {
             block.fill(0.0);
         }
-        source.read(steps, columns.clone(), block, width);
+        source.read(isa, steps, columns.clone(), block, width);
         finite &= finite_to(f32::MAX, block);
     }
     finite
@@ -132,7 +142,7 @@ fn fill_rounded(
         let (block, rounded) = (&mut block[..out.len()], &mut rounded[..out.len()]);
         // Behind the last step the unit is filled up with zeros.
         block[steps.len() * width..].fill(0.0);
-        source.read(steps, columns.clone(), block, width);
+        source.read(isa, steps, columns.clone(), block, width);
         finite &= finite_to(BF16_LIMIT.next_down(), block);
         round(isa, block, rounded);
         match unit {

@@ -4,6 +4,7 @@
 
 pub(crate) mod additive;
 pub(crate) mod attention;
+pub(crate) mod copy;
 pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod norm;

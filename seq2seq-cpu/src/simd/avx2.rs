@@ -107,6 +107,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn interleave(self, a: __m256, b: __m256) -> [__m256; 2] {
+        unsafe {
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let lower = _mm256_permute2f128_ps::<0x20>(low, high);
+            [lower, _mm256_permute2f128_ps::<0x31>(low, high)]
+        }
+    }
+
+    #[inline(always)]
     fn all(self, m: __m256) -> bool {
         unsafe { _mm256_movemask_ps(m) == 0xff }
     }

@@ -107,6 +107,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn interleave(self, a: float32x4_t, b: float32x4_t) -> [float32x4_t; 2] {
+        unsafe { [vzip1q_f32(a, b), vzip2q_f32(a, b)] }
+    }
+
+    #[inline(always)]
     fn all(self, m: uint32x4_t) -> bool {
         unsafe { vminvq_u32(m) != 0 }
     }

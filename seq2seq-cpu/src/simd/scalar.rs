@@ -102,6 +102,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn interleave(self, a: V, b: V) -> [V; 2] {
+        [[a[0], b[0], a[1], b[1]], [a[2], b[2], a[3], b[3]]]
+    }
+
+    #[inline(always)]
     fn all(self, m: [bool; 4]) -> bool {
         m.into_iter().all(|x| x)
     }

@@ -175,6 +175,14 @@ impl Kernel for Operations {
         assert!(
             s.all(s.eq(x, x)) && !s.all(s.lt(x, x)) && !s.all(s.eq(x, s.load(&ramp(0.0, 1.0, 16))))
         );
+        for (half, got) in s.interleave(x, y).into_iter().enumerate() {
+            let mut out = [0.0; MAX_LANES];
+            s.store(got, &mut out);
+            for (i, out) in out[..S::LANES].iter().enumerate() {
+                let at = half * S::LANES + i;
+                assert_eq!(*out, [a[at / 2], b[at / 2]][at % 2], "interleave place {at}");
+            }
+        }
         assert_eq!(s.reduce_add(x), a.iter().sum::<f32>());
         assert_eq!(s.reduce_max(x), a.iter().copied().fold(-9.0, f32::max));
         let nan = s.splat(f32::NAN);

@@ -7,10 +7,15 @@
 //! dq = scale · ds k   dk += scale · ds q   dv += m p dy
 //! ```
 //!
-//! dy · y is Σ p dp (Dao 2023, FlashAttention-2, section 3.2), so a vector of queries needs one pass over its keys. Scores and
-//! dp are chains over rising d whose lanes are keys, as in the forward; the rest are rows of D columns. Keys and values sum
-//! over the queries in order, and all of it belongs to one unit of work: no bit depends on the threads.
+//! dy · y is Σ p dp (Dao 2023, FlashAttention-2, section 3.2), so queries need one pass over their keys. Scores and dp are
+//! chains over rising d whose lanes are keys, as in the forward; the rest are rows of D columns. Keys and values sum over the
+//! queries in order, and all of it belongs to one unit of work: no bit depends on the threads.
+//!
+//! [`QUERIES`] queries of a head pass the keys together: a vector of keys that is read serves all of them, and their sums
+//! are as many chains as keep the multipliers busy. Where fewer are left, or a causal query sees fewer keys, the weights of
+//! what is not there are zeros.
 
+use super::copy::{Part, Transpose};
 use crate::kernels::attention::{Angles, RelativeBias, padded};
 use crate::kernels::dropout::mask;
 use crate::memory::{Buffer, Tensor, Tile};
@@ -52,17 +57,18 @@ pub(crate) struct Unit<'a> {
     pub(crate) distances: Option<&'a mut [f32]>,
 }
 
-/// Keys and values of a unit, in both layouts, and what sums up over its queries.
-struct Held {
+/// Queries of a tile.
+const QUERIES: usize = 4;
+
+/// A column of a tile's queries, or of their gradients.
+type Column = [f32; QUERIES];
+
+/// Keys and values of a unit, in the layouts that its products read, and the sums over its queries.
+struct Held<'a> {
     /// Keys, rounded up to whole vectors.
     span: usize,
-    /// Columns of a row, rounded up.
+    /// Columns of a row, rounded up to whole vectors.
     wide: usize,
-    values: Buffer<f32>,
-}
-
-/// Its parts.
-struct Parts<'a> {
     /// `[D][span]`
     keys_across: &'a [f32],
     values_across: &'a [f32],
@@ -72,38 +78,80 @@ struct Parts<'a> {
     dv: &'a mut [f32],
 }
 
-impl Held {
-    fn new(unit: &Unit<'_>) -> Self {
+impl<'a> Held<'a> {
+    /// Values that it takes.
+    fn room(d: usize, count: usize) -> usize {
+        let (span, wide) = Self::size(d, count);
+        2 * d * span + 3 * count * wide
+    }
+
+    fn size(d: usize, count: usize) -> (usize, usize) {
+        // A sequence may have none.
+        (count.max(1).next_multiple_of(MAX_LANES), padded(d).next_multiple_of(MAX_LANES))
+    }
+
+    #[inline(always)]
+    fn fill<S: Simd>(s: S, unit: &Unit<'_>, room: &'a mut [f32]) -> Self {
         let Call { source, spec, angles, .. } = unit.call;
         let (d, count) = (spec.head_dim, unit.keys.len());
-        let (span, wide) =
-            (count.next_multiple_of(MAX_LANES), padded(d).next_multiple_of(MAX_LANES));
-        let mut values = Buffer::zeroed(2 * d * span + 3 * count * wide);
-        let (across, along) = values.split_at_mut(2 * d * span);
+        let (span, wide) = Self::size(d, count);
+        let (across, along) = room.split_at_mut(2 * d * span);
         let (keys_across, values_across) = across.split_at_mut(d * span);
-        let key = unit.call.column + unit.kv_head * d;
-        for (j, row) in unit.keys.clone().enumerate() {
-            let held = &mut along[j * wide..j * wide + d];
-            held.copy_from_slice(&source.row(row)[key..key + d]);
+        let (keys, sums) = along.split_at_mut(count * wide);
+        let first = unit.call.column + unit.kv_head * d;
+        for (row, held) in unit.keys.clone().zip(keys.chunks_exact_mut(wide)) {
+            let (held, padding) = held.split_at_mut(d);
+            held.copy_from_slice(&source.row(row)[first..first + d]);
+            padding.fill(0.0);
             if let Some(angles) = angles {
                 angles.rotate(row, held);
             }
-            let value = &source.row(row)[key + spec.kv_width()..][..d];
-            for c in 0..d {
-                keys_across[c * span + j] = held[c];
-                values_across[c * span + j] = value[c];
-            }
         }
-        Self { span, wide, values }
+        let from = Part { values: &*keys, stride: wide, rows: count, columns: d };
+        Transpose { from, out: &mut *keys_across, stride: span }.run(s);
+        let columns = first + spec.kv_width()..first + spec.kv_width() + d;
+        let from = Part::of(source, unit.keys.clone(), columns);
+        Transpose { from, out: &mut *values_across, stride: span }.run(s);
+        // What stands behind the last key is multiplied too, and not used.
+        for line in keys_across.chunks_exact_mut(span).chain(values_across.chunks_exact_mut(span)) {
+            line[count..].fill(0.0);
+        }
+        sums.fill(0.0);
+        let (dk, dv) = sums.split_at_mut(count * wide);
+        Self { span, wide, keys_across, values_across, keys, dk, dv }
+    }
+}
+
+/// A tile of queries at work.
+struct Work<'a> {
+    /// `[wide]` columns of the scaled queries and of dy.
+    q: &'a mut [Column],
+    dy: &'a mut [Column],
+    /// `[QUERIES][wide]`
+    dq: &'a mut [f32],
+    /// `[QUERIES][span]`: scores and then weights, dp and then ds.
+    p: &'a mut [f32],
+    ds: &'a mut [f32],
+    /// `[span]`: the mask of dropout.
+    factors: &'a mut [f32],
+    /// Σ p dp of each.
+    along: Column,
+}
+
+impl<'a> Work<'a> {
+    /// Values that it takes.
+    fn room(span: usize, wide: usize) -> usize {
+        3 * QUERIES * wide + (2 * QUERIES + 1) * span
     }
 
-    fn parts(&mut self, d: usize) -> Parts<'_> {
-        let (across, along) = self.values.split_at_mut(2 * d * self.span);
-        let (keys_across, values_across) = across.split_at(d * self.span);
-        let third = along.len() / 3;
-        let (keys, sums) = along.split_at_mut(third);
-        let (dk, dv) = sums.split_at_mut(third);
-        Parts { keys_across, values_across, keys, dk, dv }
+    fn new(span: usize, wide: usize, room: &'a mut [f32]) -> Self {
+        let (q, room) = room.split_at_mut(QUERIES * wide);
+        let (dy, room) = room.split_at_mut(QUERIES * wide);
+        let (dq, room) = room.split_at_mut(QUERIES * wide);
+        let (p, room) = room.split_at_mut(QUERIES * span);
+        let (ds, factors) = room.split_at_mut(QUERIES * span);
+        let (q, dy) = (q.as_chunks_mut().0, dy.as_chunks_mut().0);
+        Self { q, dy, dq, p, ds, factors, along: [0.0; QUERIES] }
     }
 }
 
@@ -114,82 +162,141 @@ impl Kernel for Unit<'_> {
     fn run<S: Simd>(mut self, s: S) {
         let call = self.call;
         let spec = call.spec;
-        let (d, group, keys) = (spec.head_dim, spec.heads / spec.kv_heads, self.keys.len());
-        let mut held = Held::new(&self);
-        let (span, wide) = (held.span, held.wide);
-        let parts = held.parts(d);
-        let mut scratch = Buffer::<f32>::zeroed(3 * wide + 3 * span);
-        let (vectors, lines) = scratch.split_at_mut(3 * wide);
-        let (q, rest) = vectors.split_at_mut(wide);
-        let (dy, dq) = rest.split_at_mut(wide);
-        let (p, rest) = lines.split_at_mut(span);
-        let (ds, factors) = rest.split_at_mut(span);
-        for (position, row) in self.rows.clone().enumerate() {
-            let limit = if call.causal { position + 1 } else { keys };
+        let (d, group, count) = (spec.head_dim, spec.heads / spec.kv_heads, self.keys.len());
+        let (span, wide) = Held::size(d, count);
+        let mut room = Buffer::<f32>::scratch(Held::room(d, count) + Work::room(span, wide));
+        let (held, work) = room.split_at_mut(Held::room(d, count));
+        let mut held = Held::fill(s, &self, held);
+        let mut work = Work::new(span, wide, work);
+        for first in (0..self.rows.len()).step_by(QUERIES) {
+            let tile = first..self.rows.len().min(first + QUERIES);
             for of_group in 0..group {
-                let head = self.kv_head * group + of_group;
-                let columns = head * d..(head + 1) * d;
-                q[..d].copy_from_slice(&call.queries.row(row)[columns.clone()]);
-                if let Some(angles) = call.angles {
-                    angles.rotate(row, &mut q[..d]);
-                }
-                q[..d].iter_mut().for_each(|q| *q *= spec.scale);
-                dy[..d].copy_from_slice(&call.dy.row(row)[columns.clone()]);
-                let along = dot(&dy[..d], &call.y.row(row)[columns]);
-                if let Some(dropout) = call.dropout {
-                    mask(dropout, row * spec.heads + head, &mut factors[..limit]);
-                }
-                across(
-                    s,
-                    (&q[..d], parts.keys_across),
-                    span,
-                    &mut p[..limit.next_multiple_of(MAX_LANES)],
-                );
-                across(
-                    s,
-                    (&dy[..d], parts.values_across),
-                    span,
-                    &mut ds[..limit.next_multiple_of(MAX_LANES)],
-                );
-                let log = s.splat(call.log_sums.row(row)[head]);
-                let bias = call.bias.map(|bias| bias.seen_from(head, position));
-                for at in (0..limit).step_by(S::LANES) {
-                    let mut score = s.load(&p[at..]);
-                    if let Some(bias) = bias {
-                        score = s.add(score, bias.at(s, at));
-                    }
-                    s.store(math::exp(s, s.sub(score, log)), &mut p[at..]);
-                }
-                for j in 0..limit {
-                    let factor = if call.dropout.is_some() { factors[j] } else { 1.0 };
-                    ds[j] = p[j] * (ds[j] * factor - along);
-                    p[j] *= factor;
-                }
-                if let Some(distances) = &mut self.distances {
-                    let all = keys + self.rows.len() - 1;
-                    let from = of_group * all + self.rows.len() - 1 - position;
-                    let out = &mut distances[from..from + limit];
-                    out.iter_mut().zip(&*ds).for_each(|(out, ds)| *out += ds);
-                }
-                mix(s, &ds[..limit], parts.keys, dq);
-                spread(s, &ds[..limit], q, parts.dk);
-                spread(s, &p[..limit], dy, parts.dv);
-                let out = &mut self.dq.row(position)[of_group * d..(of_group + 1) * d];
-                out.iter_mut().zip(&*dq).for_each(|(out, dq)| *out = dq * spec.scale);
-                if let Some(angles) = call.angles {
-                    angles.rotate_back(row, out);
-                }
+                self.tile(s, (tile.clone(), of_group), &mut held, &mut work);
             }
         }
         for (j, row) in self.keys.clone().enumerate() {
             let dk = self.dk.row(j);
-            dk.copy_from_slice(&parts.dk[j * wide..j * wide + d]);
+            dk.copy_from_slice(&held.dk[j * wide..j * wide + d]);
             if let Some(angles) = call.angles {
                 angles.rotate_back(row, dk);
             }
-            self.dv.row(j).copy_from_slice(&parts.dv[j * wide..j * wide + d]);
+            self.dv.row(j).copy_from_slice(&held.dv[j * wide..j * wide + d]);
         }
     }
+}
+
+impl Unit<'_> {
+    /// The queries of one head at some positions.
+    #[inline(always)]
+    fn tile<S: Simd>(
+        &mut self,
+        s: S,
+        (tile, of_group): (Range<usize>, usize),
+        held: &mut Held<'_>,
+        work: &mut Work<'_>,
+    ) {
+        let call = self.call;
+        let spec = call.spec;
+        let (d, group, keys) = (spec.head_dim, spec.heads / spec.kv_heads, self.keys.len());
+        let (span, wide) = (held.span, held.wide);
+        let head = self.kv_head * group + of_group;
+        // The keys that the last of them sees.
+        let limit = if call.causal { tile.end } else { keys };
+        let whole = limit.next_multiple_of(MAX_LANES);
+        self.read(tile.clone(), head, work);
+        across(s, &work.q[..d], held.keys_across, span, &mut *work.p, whole);
+        across(s, &work.dy[..d], held.values_across, span, &mut *work.ds, whole);
+        for i in 0..QUERIES {
+            let p = &mut work.p[i * span..i * span + whole];
+            let ds = &mut work.ds[i * span..i * span + whole];
+            let Some(position) = Some(tile.start + i).filter(|&position| position < tile.end)
+            else {
+                p.fill(0.0);
+                ds.fill(0.0);
+                continue;
+            };
+            let row = self.rows.start + position;
+            let seen = if call.causal { position + 1 } else { keys };
+            let factors = call.dropout.map(|dropout| {
+                mask(dropout, row * spec.heads + head, &mut work.factors[..seen]);
+                &work.factors[..whole]
+            });
+            let log = s.splat(call.log_sums.row(row)[head]);
+            let along = s.splat(work.along[i]);
+            let bias = call.bias.map(|bias| bias.seen_from(head, position));
+            for at in (0..seen).step_by(S::LANES) {
+                let mut score = s.load(&p[at..]);
+                if let Some(bias) = bias {
+                    score = s.add(score, bias.at(s, at));
+                }
+                let mut weight = math::exp(s, s.sub(score, log));
+                let mut dp = s.load(&ds[at..]);
+                let all = weight;
+                if let Some(factors) = factors {
+                    let factor = s.load(&factors[at..]);
+                    dp = s.mul(dp, factor);
+                    weight = s.mul(weight, factor);
+                }
+                s.store(weight, &mut p[at..]);
+                s.store(s.mul(all, s.sub(dp, along)), &mut ds[at..]);
+            }
+            p[seen..].fill(0.0);
+            ds[seen..].fill(0.0);
+            if let Some(distances) = &mut self.distances {
+                let all = keys + self.rows.len() - 1;
+                let from = of_group * all + self.rows.len() - 1 - position;
+                let out = &mut distances[from..from + seen];
+                out.iter_mut().zip(&*ds).for_each(|(out, ds)| *out += ds);
+            }
+        }
+        let weights = lines(&*work.ds, span, limit);
+        mix(s, weights, held.keys, &mut *work.dq, wide);
+        spread(s, weights, &*work.q, held.dk, wide);
+        spread(s, lines(&*work.p, span, limit), &*work.dy, held.dv, wide);
+        for (i, position) in tile.enumerate() {
+            let out = &mut self.dq.row(position)[of_group * d..(of_group + 1) * d];
+            let dq = &work.dq[i * wide..i * wide + d];
+            out.iter_mut().zip(dq).for_each(|(out, dq)| *out = dq * spec.scale);
+            if let Some(angles) = call.angles {
+                angles.rotate_back(self.rows.start + position, out);
+            }
+        }
+    }
+
+    /// Reads scaled queries and dy at some positions as columns, zeros in place of those that are not there.
+    #[inline(always)]
+    fn read(&self, tile: Range<usize>, head: usize, work: &mut Work<'_>) {
+        let call = self.call;
+        let (spec, d) = (call.spec, call.spec.head_dim);
+        work.q.fill([0.0; QUERIES]);
+        work.dy.fill([0.0; QUERIES]);
+        work.along = [0.0; QUERIES];
+        for (i, position) in tile.enumerate() {
+            let (row, columns) = (self.rows.start + position, head * d..(head + 1) * d);
+            // Where dq will stand: a row of its own for the rotation.
+            let q = &mut work.dq[..d];
+            q.copy_from_slice(&call.queries.row(row)[columns.clone()]);
+            if let Some(angles) = call.angles {
+                angles.rotate(row, q);
+            }
+            let dy = &call.dy.row(row)[columns.clone()];
+            work.along[i] = dot(dy, &call.y.row(row)[columns]);
+            let places = work.q.iter_mut().zip(work.dy.iter_mut());
+            for ((q, dy), (to_q, to_dy)) in q.iter().zip(dy).zip(places) {
+                (to_q[i], to_dy[i]) = (q * spec.scale, *dy);
+            }
+        }
+    }
+}
+
+/// The lines of a tile, `limit` values each.
+#[inline(always)]
+fn lines(x: &[f32], span: usize, limit: usize) -> [&[f32]; QUERIES] {
+    let mut lines = [&x[..limit]; QUERIES];
+    for (i, line) in lines.iter_mut().enumerate() {
+        *line = &x[i * span..i * span + limit];
+    }
+    lines
 }
 
 /// x · y over 16 sums.
@@ -207,52 +314,79 @@ fn dot(x: &[f32], y: &[f32]) -> f32 {
     sums[0]
 }
 
-/// out\[j\] = Σ x\[c\] · table\[c\]\[j\], a chain over rising c.
+/// For each query i and key j below `count`, out\[i\]\[j\] = Σ x\[c\]\[i\] · table\[c\]\[j\], a chain over rising c. Lines of
+/// `out` and `table` are `span` long.
 #[inline(always)]
-fn across<S: Simd>(s: S, (x, table): (&[f32], &[f32]), span: usize, out: &mut [f32]) {
-    for at in (0..out.len()).step_by(MAX_LANES) {
-        // Two vectors where a vector has 8 lanes, four where it has 4.
-        let mut sums = [s.zero(); MAX_LANES];
-        let vectors = MAX_LANES / S::LANES;
-        for (c, &x) in x.iter().enumerate() {
-            let x = s.splat(x);
-            for (v, sum) in sums[..vectors].iter_mut().enumerate() {
-                *sum = s.fma(x, s.load(&table[c * span + at + v * S::LANES..]), *sum);
+fn across<S: Simd>(s: S, x: &[Column], table: &[f32], span: usize, out: &mut [f32], count: usize) {
+    // Two vectors where a vector has 8 lanes, four where it has 4.
+    let vectors = MAX_LANES / S::LANES;
+    for at in (0..count).step_by(MAX_LANES) {
+        let mut sums = [[s.zero(); MAX_LANES]; QUERIES];
+        for (x, line) in x.iter().zip(table.chunks_exact(span)) {
+            let line = &line[at..at + MAX_LANES];
+            for v in 0..vectors {
+                let keys = s.load(&line[v * S::LANES..]);
+                for i in 0..QUERIES {
+                    sums[i][v] = s.fma(s.splat(x[i]), keys, sums[i][v]);
+                }
             }
         }
-        for (v, sum) in sums[..vectors].iter().enumerate() {
-            s.store(*sum, &mut out[at + v * S::LANES..]);
+        for i in 0..QUERIES {
+            let line = &mut out[i * span + at..i * span + at + MAX_LANES];
+            for v in 0..vectors {
+                s.store(sums[i][v], &mut line[v * S::LANES..]);
+            }
         }
     }
 }
 
-/// out = Σ weights\[j\] · rows\[j\], a chain over rising j; rows are as wide as `out`, whole vectors.
+/// For each query i, row i of `out` = Σ weights\[i\]\[j\] · rows\[j\], a chain over rising j. Rows are `wide` values, whole
+/// vectors.
 #[inline(always)]
-fn mix<S: Simd>(s: S, weights: &[f32], rows: &[f32], out: &mut [f32]) {
-    let wide = out.len();
+fn mix<S: Simd>(s: S, weights: [&[f32]; QUERIES], rows: &[f32], out: &mut [f32], wide: usize) {
+    let vectors = MAX_LANES / S::LANES;
     for at in (0..wide).step_by(MAX_LANES) {
-        let mut sums = [s.zero(); MAX_LANES];
-        let vectors = MAX_LANES / S::LANES;
-        for (j, &weight) in weights.iter().enumerate() {
-            let weight = s.splat(weight);
-            for (v, sum) in sums[..vectors].iter_mut().enumerate() {
-                *sum = s.fma(weight, s.load(&rows[j * wide + at + v * S::LANES..]), *sum);
+        let mut sums = [[s.zero(); MAX_LANES]; QUERIES];
+        for (j, row) in rows.chunks_exact(wide).enumerate().take(weights[0].len()) {
+            let row = &row[at..at + MAX_LANES];
+            for v in 0..vectors {
+                let row = s.load(&row[v * S::LANES..]);
+                for i in 0..QUERIES {
+                    sums[i][v] = s.fma(s.splat(weights[i][j]), row, sums[i][v]);
+                }
             }
         }
-        for (v, sum) in sums[..vectors].iter().enumerate() {
-            s.store(*sum, &mut out[at + v * S::LANES..]);
+        for i in 0..QUERIES {
+            let row = &mut out[i * wide + at..i * wide + at + MAX_LANES];
+            for v in 0..vectors {
+                s.store(sums[i][v], &mut row[v * S::LANES..]);
+            }
         }
     }
 }
 
-/// rows\[j\] += weights\[j\] · x
+/// rows\[j\] += Σ weights\[i\]\[j\] · x\[·\]\[i\], the queries i in order. Rows are `wide` values, whole vectors.
 #[inline(always)]
-fn spread<S: Simd>(s: S, weights: &[f32], x: &[f32], rows: &mut [f32]) {
-    for (row, &weight) in rows.chunks_exact_mut(x.len()).zip(weights) {
-        let weight = s.splat(weight);
-        for at in (0..x.len()).step_by(S::LANES) {
-            let sum = s.fma(weight, s.load(&x[at..]), s.load(&row[at..]));
-            s.store(sum, &mut row[at..]);
+fn spread<S: Simd>(s: S, weights: [&[f32]; QUERIES], x: &[Column], rows: &mut [f32], wide: usize) {
+    let vectors = MAX_LANES / S::LANES;
+    for at in (0..wide).step_by(MAX_LANES) {
+        let mut held = [[s.zero(); MAX_LANES]; QUERIES];
+        for i in 0..QUERIES {
+            let mut row = [0.0; MAX_LANES];
+            row.iter_mut().zip(&x[at..at + MAX_LANES]).for_each(|(row, x)| *row = x[i]);
+            for v in 0..vectors {
+                held[i][v] = s.load(&row[v * S::LANES..]);
+            }
+        }
+        for (j, row) in rows.chunks_exact_mut(wide).enumerate().take(weights[0].len()) {
+            let row = &mut row[at..at + MAX_LANES];
+            for v in 0..vectors {
+                let mut sum = s.load(&row[v * S::LANES..]);
+                for i in 0..QUERIES {
+                    sum = s.fma(s.splat(weights[i][j]), held[i][v], sum);
+                }
+                s.store(sum, &mut row[v * S::LANES..]);
+            }
         }
     }
 }

@@ -76,31 +76,3 @@ impl Kernel for Squares<'_> {
         sums.iter().sum()
     }
 }
-
-/// Turns columns `columns` of `x` into rows: row i of `out`, of `out.len() / columns` values, is column i.
-pub(crate) struct Transpose<'a> {
-    pub(crate) x: &'a Tensor,
-    pub(crate) rows: usize,
-    pub(crate) columns: Range<usize>,
-    pub(crate) out: &'a mut [f32],
-    pub(crate) stride: usize,
-}
-
-impl Kernel for Transpose<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        const SIDE: usize = 16;
-        let (values, stride) = (self.x.values(), self.x.stride());
-        for first in (0..self.rows).step_by(SIDE) {
-            let last = self.rows.min(first + SIDE);
-            for (i, column) in self.columns.clone().enumerate() {
-                let out = &mut self.out[i * self.stride + first..i * self.stride + last];
-                for (k, out) in out.iter_mut().enumerate() {
-                    *out = values[(first + k) * stride + column];
-                }
-            }
-        }
-    }
-}

@@ -1,33 +1,12 @@
 //! The matrices that a layer is packed from, and operands of gradients, by blocks.
 
 use crate::gemm::Source;
+use crate::isa::Isa;
+use crate::kernels::backward::copy::{Copy, Part, Transpose};
 use crate::memory::Tensor;
+use crate::simd::dispatch;
 use seq2seq_core::{Rows, train::MasterPart, train::Masters};
 use std::ops::Range;
-
-/// Some rows and columns of `x`, into rows of `out` that are `stride` values apart.
-#[inline]
-fn straight(x: &Tensor, rows: Range<usize>, columns: Range<usize>, out: &mut [f32], stride: usize) {
-    for (row, out) in rows.zip(out.chunks_mut(stride)) {
-        let (from, _) = x.row(row)[columns.clone()].as_chunks::<8>();
-        let (to, rest) = out[..columns.len()].as_chunks_mut::<8>();
-        // Eight at a time, as copies of a length that is not known are calls.
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-        let tail = columns.end - rest.len()..columns.end;
-        rest.copy_from_slice(&x.row(row)[tail]);
-    }
-}
-
-/// The same turned: rows of `x` are columns of `out`.
-#[inline]
-fn turned(x: &Tensor, rows: Range<usize>, columns: Range<usize>, out: &mut [f32], stride: usize) {
-    for (column, row) in rows.enumerate() {
-        let values = &x.row(row)[columns.clone()];
-        for (out, &value) in out.chunks_mut(stride).zip(values) {
-            out[column] = value;
-        }
-    }
-}
 
 /// Columns of a tensor: the rows of a batch are the steps of the reduction.
 pub(super) struct Columns<'a> {
@@ -44,9 +23,17 @@ impl Source for Columns<'_> {
         self.columns.len()
     }
 
-    fn read(&self, steps: Range<usize>, columns: Range<usize>, out: &mut [f32], stride: usize) {
+    fn read(
+        &self,
+        isa: Isa,
+        steps: Range<usize>,
+        columns: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
         let first = self.columns.start;
-        straight(self.x, steps, first + columns.start..first + columns.end, out, stride);
+        let columns = first + columns.start..first + columns.end;
+        dispatch(isa, Copy { from: Part::of(self.x, steps, columns), out, stride });
     }
 }
 
@@ -97,10 +84,26 @@ impl Source for Forward<'_> {
         self.0.product
     }
 
-    fn read(&self, steps: Range<usize>, columns: Range<usize>, out: &mut [f32], stride: usize) {
-        self.0.parts_of(columns, |part, channels, at| match part.transposed {
-            true => straight(part.weight, steps.clone(), channels, &mut out[at..], stride),
-            false => turned(part.weight, channels, steps.clone(), &mut out[at..], stride),
+    fn read(
+        &self,
+        isa: Isa,
+        steps: Range<usize>,
+        columns: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        self.0.parts_of(columns, |part, channels, at| {
+            let (steps, out) = (steps.clone(), &mut out[at..]);
+            match part.transposed {
+                true => {
+                    let from = Part::of(part.weight, steps, channels);
+                    dispatch(isa, Copy { from, out, stride });
+                }
+                false => {
+                    let from = Part::of(part.weight, channels, steps);
+                    dispatch(isa, Transpose { from, out, stride });
+                }
+            }
         });
     }
 }
@@ -120,13 +123,26 @@ impl Source for Back<'_> {
         self.stacked.input
     }
 
-    fn read(&self, steps: Range<usize>, columns: Range<usize>, out: &mut [f32], stride: usize) {
+    fn read(
+        &self,
+        isa: Isa,
+        steps: Range<usize>,
+        columns: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
         let first = self.channels.start;
         self.stacked.parts_of(first + steps.start..first + steps.end, |part, channels, at| {
-            let out = &mut out[at * stride..];
+            let (columns, out) = (columns.clone(), &mut out[at * stride..]);
             match part.transposed {
-                true => turned(part.weight, columns.clone(), channels, out, stride),
-                false => straight(part.weight, channels, columns.clone(), out, stride),
+                true => {
+                    let from = Part::of(part.weight, columns, channels);
+                    dispatch(isa, Transpose { from, out, stride });
+                }
+                false => {
+                    let from = Part::of(part.weight, channels, columns);
+                    dispatch(isa, Copy { from, out, stride });
+                }
             }
         });
     }

@@ -5,6 +5,7 @@ use super::masters::Columns;
 use super::products::{Operand, turned};
 use crate::Cpu;
 use crate::gemm::{Back, BackCells, BackStep, Before, Linear, Recurrent, Source};
+use crate::isa::Isa;
 use crate::kernels::backward::sum::AddScaled;
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::ops::{columns::stack_rows, recurrent::longest_first};
@@ -227,7 +228,14 @@ impl Source for StateBefore<'_> {
         self.columns.len()
     }
 
-    fn read(&self, steps: Range<usize>, columns: Range<usize>, out: &mut [f32], stride: usize) {
+    fn read(
+        &self,
+        _: Isa,
+        steps: Range<usize>,
+        columns: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
         let from = self.columns.start;
         for (row, out) in self.rows[steps].iter().zip(out.chunks_mut(stride)) {
             let out = &mut out[..columns.len()];
