@@ -24,7 +24,7 @@ from workloads import Workload
 
 HERE = pathlib.Path(__file__).resolve().parent
 RELEASE = HERE.parents[1] / "target/release"
-WORKLOADS = ["t5-small 8x64->64", "gpt2 4x128"]
+WORKLOADS = ["t5-small 8x64->64", "gpt2 4x128", "lstm 32x32->32"]
 OURS = "seq2seq"
 
 

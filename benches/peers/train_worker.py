@@ -7,6 +7,7 @@ TARGET is 0 where there is no decoder. Requests and answers are those of `worker
 import argparse
 import json
 import os
+import pathlib
 import resource
 import sys
 import time
@@ -49,30 +50,42 @@ def main() -> None:
 
 
 def build(args: argparse.Namespace, torch, transformers):
-    """A step: forward, backward, clipping, AdamW. Nothing is dropped."""
-    config = transformers.AutoConfig.from_pretrained(args.folder)
-    kind = transformers.AutoModelForSeq2SeqLM if args.target else transformers.AutoModelForCausalLM
-    for key in ("dropout_rate", "dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop"):
-        if hasattr(config, key):
-            setattr(config, key, 0.0)
-    model = kind.from_pretrained(args.folder, config=config, dtype=torch.float32)
-    model.train()
+    """A step: forward, backward, clipping, AdamW. Nothing is dropped; the values of weights and ids are any."""
     draw = torch.Generator().manual_seed(0)
-    ids = lambda length: torch.randint(2, config.vocab_size, (args.batch, length), generator=draw)
-    batch = {"input_ids": ids(args.source)}
-    batch["labels"] = ids(args.target) if args.target else batch["input_ids"]
+    ids = lambda vocabulary, length: torch.randint(2, vocabulary, (args.batch, length), generator=draw)
+    settings = json.loads((pathlib.Path(args.folder) / "config.json").read_text())
+    model = recurrent(settings) if settings["model_type"] == "rnn_seq2seq" else transformer(args, torch, transformers)
+    model.train()
+    batch = {"input_ids": ids(settings["vocab_size"], args.source)}
+    batch["labels"] = ids(settings["vocab_size"], args.target) if args.target else batch["input_ids"]
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
     forward = torch.compile(model) if args.mode == "compile" else model
 
     def step() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.format == "bf16"):
-            loss = forward(**batch).loss
-        loss.backward()
+            out = forward(**batch)
+        (out if isinstance(out, torch.Tensor) else out.loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
 
     return step
+
+
+def recurrent(settings: dict):
+    from lstm import Lstm
+
+    return Lstm(settings)
+
+
+def transformer(args: argparse.Namespace, torch, transformers):
+    """The model of a folder, without dropout."""
+    config = transformers.AutoConfig.from_pretrained(args.folder)
+    kind = transformers.AutoModelForSeq2SeqLM if args.target else transformers.AutoModelForCausalLM
+    for key in ("dropout_rate", "dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop"):
+        if hasattr(config, key):
+            setattr(config, key, 0.0)
+    return kind.from_pretrained(args.folder, config=config, dtype=torch.float32)
 
 
 def timed(step, warm: int, runs: int) -> list[float]:

@@ -1,7 +1,7 @@
 //! The time of a training step: forward, backward, the norm of all gradients for clipping, AdamW, packing anew.
 //!
 //! `train_step FOLDER BATCHxSOURCE[->TARGET] [--format f32|bf16] [--threads N] [--runs N] [--json]`; the folder is a
-//! checkpoint of T5 or GPT-2, such as `benches/peers/make_checkpoints.py` writes. Ids are seeded, and nothing is dropped.
+//! checkpoint of T5, GPT-2 or an LSTM with attention, such as `benches/peers/make_checkpoints.py` writes. Ids are seeded, and nothing is dropped.
 //! The last line tells what share of the floor is reached: that is (2 operations a weight and token forward and 4 back) /
 //! peak + 28 bytes of AdamW a parameter / bandwidth.
 
@@ -60,10 +60,18 @@ impl Shape {
         let target = self.target.map_or(source, |length| self.batch * length);
         let table = ["shared.", "wte."].iter().any(|table| name.contains(table));
         match parameter.shape.len() {
-            2 if name.contains("relative_attention_bias") || name.contains("wpe.") => 0,
+            2 if ["relative_attention_bias", "wpe.", "embed_tokens."]
+                .iter()
+                .any(|part| name.contains(part)) =>
+            {
+                0
+            }
             2 if table => target * usize::from(tied),
             2 if name.starts_with("encoder.") => source,
-            2 if name.contains("EncDecAttention.k.") || name.contains("EncDecAttention.v.") => {
+            2 if ["EncDecAttention.k.", "EncDecAttention.v.", "attention.key."]
+                .iter()
+                .any(|part| name.contains(part)) =>
+            {
                 source
             }
             2 => target,

@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod generate;
+pub mod outcome;
 mod rng;
 mod surface;
 pub mod tables;

@@ -209,18 +209,21 @@ impl Unit<'_> {
         for i in 0..QUERIES {
             let p = &mut work.p[i * span..i * span + whole];
             let ds = &mut work.ds[i * span..i * span + whole];
-            let Some(position) = Some(tile.start + i).filter(|&position| position < tile.end)
-            else {
+            let position = tile.start + i;
+            if position >= tile.end {
                 p.fill(0.0);
                 ds.fill(0.0);
                 continue;
-            };
+            }
             let row = self.rows.start + position;
             let seen = if call.causal { position + 1 } else { keys };
-            let factors = call.dropout.map(|dropout| {
-                mask(dropout, row * spec.heads + head, &mut work.factors[..seen]);
-                &work.factors[..whole]
-            });
+            let factors = match call.dropout {
+                Some(dropout) => {
+                    mask(dropout, row * spec.heads + head, &mut work.factors[..seen]);
+                    Some(&work.factors[..whole])
+                }
+                None => None,
+            };
             let log = s.splat(call.log_sums.row(row)[head]);
             let along = s.splat(work.along[i]);
             let bias = call.bias.map(|bias| bias.seen_from(head, position));
@@ -373,7 +376,9 @@ fn spread<S: Simd>(s: S, weights: [&[f32]; QUERIES], x: &[Column], rows: &mut [f
         let mut held = [[s.zero(); MAX_LANES]; QUERIES];
         for i in 0..QUERIES {
             let mut row = [0.0; MAX_LANES];
-            row.iter_mut().zip(&x[at..at + MAX_LANES]).for_each(|(row, x)| *row = x[i]);
+            for (value, column) in row.iter_mut().zip(&x[at..at + MAX_LANES]) {
+                *value = column[i];
+            }
             for v in 0..vectors {
                 held[i][v] = s.load(&row[v * S::LANES..]);
             }
