@@ -14,4 +14,4 @@ mod permutation;
 pub use batcher::{Batch, BatchOptions, Batcher, Order, Position, Sequences};
 pub(crate) use corpus::fnv;
 pub use corpus::{Corpus, Row, RowKind};
-pub use encode::{Example, Overlong, RowEncoder};
+pub use encode::{Example, Overlong, RowEncoder, UNTAGGED};

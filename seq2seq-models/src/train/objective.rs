@@ -2,7 +2,7 @@
 
 use super::{
     Batch,
-    data::{self, RowKind},
+    data::{self, RowKind, UNTAGGED},
     denoise::{MaskedLm, Noise, NoiseTokens, SpanCorruption, corrupt},
     random::{Draws, Purpose},
     settings::ObjectiveSettings,
@@ -30,6 +30,7 @@ enum Kind {
     Spans(SpanCorruption, Box<NoiseTokens>),
     MaskedLm(MaskedLm, Box<NoiseTokens>),
     Classify,
+    Tag,
 }
 
 /// How the model reads and what is written.
@@ -73,6 +74,7 @@ impl Objective {
             ObjectiveSettings::Spans(spans) => Kind::Spans(*spans, tokens()),
             ObjectiveSettings::MaskedLm(masked) => Kind::MaskedLm(*masked, tokens()),
             ObjectiveSettings::Classify {} => Kind::Classify,
+            ObjectiveSettings::Tag {} => Kind::Tag,
         };
         let shape = shape(plan, decoding)?;
         kind.check(plan, rows, shape)?;
@@ -90,6 +92,7 @@ impl Objective {
         match (&self.kind, self.shape) {
             (Kind::MaskedLm(masked, tokens), _) => self.masked(rows, &pairs, masked, tokens),
             (Kind::Classify, _) => Ok(classify(pairs)),
+            (Kind::Tag, _) => Ok(tag(pairs)),
             (_, Shape::EncoderDecoder(begin)) => Ok(encoder_decoder(pairs, begin)),
             (_, Shape::Decoder | Shape::Encoder) => decoder(&pairs),
         }
@@ -145,6 +148,7 @@ impl Kind {
             Self::Spans(..) => ("spans", Some(RowKind::Text), &[HeadKind::Language]),
             Self::MaskedLm(..) => ("masked_lm", Some(RowKind::Text), &[HeadKind::MaskedLanguage]),
             Self::Classify => ("classify", Some(RowKind::Pair), &[HeadKind::Classify]),
+            Self::Tag => ("tag", Some(RowKind::Tagged), &[HeadKind::Tag]),
         };
         if !heads.contains(&head) {
             return Err(Error::Input(format!(
@@ -164,14 +168,12 @@ impl Kind {
             _ => kind,
         };
         match kind {
-            Some(kind) if kind != rows => Err(Error::Input(match kind {
-                RowKind::Pair => format!(
-                    "the objective '{name}' learns from sources and targets here; these rows are texts"
-                ),
-                RowKind::Text => format!(
-                    "the objective '{name}' learns from texts ({{\"text\": …}}); these rows are sources and targets"
-                ),
-            })),
+            Some(kind) if kind != rows => Err(Error::Input(format!(
+                "the objective '{name}' learns from {kind} here; these rows are {rows}"
+            ))),
+            None if rows == RowKind::Tagged => Err(Error::Input(format!(
+                "the objective '{name}' does not learn from tagged tokens; 'tag' does"
+            ))),
             _ => Ok(()),
         }
     }
@@ -235,6 +237,18 @@ fn classify(pairs: Vec<Pair>) -> Batch {
     for Pair { source, target } in pairs {
         batch.input.input_ids.push(source);
         batch.targets.push(target.first().copied());
+    }
+    batch
+}
+
+/// Each id of the source is held to its class, where it has one.
+fn tag(pairs: Vec<Pair>) -> Batch {
+    let mut batch = Batch::default();
+    for Pair { source, target } in pairs {
+        batch.input.input_ids.push(source);
+        batch
+            .targets
+            .extend(target.into_iter().map(|class| Some(class).filter(|&c| c != UNTAGGED)));
     }
     batch
 }

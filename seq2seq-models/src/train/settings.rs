@@ -135,6 +135,8 @@ pub enum ObjectiveSettings {
     MaskedLm(MaskedLm),
     /// To name the class, which is the target of its row.
     Classify {},
+    /// To name the class of each word of `{"tokens", "tags"}`.
+    Tag {},
 }
 
 fn bart() -> Vec<Noise> {
@@ -348,7 +350,9 @@ impl Settings {
             ObjectiveSettings::Denoise { noise } => noise.iter().try_for_each(Noise::check),
             ObjectiveSettings::Spans(spans) => spans.check(),
             ObjectiveSettings::MaskedLm(masked) => masked.check(),
-            ObjectiveSettings::Write {} | ObjectiveSettings::Classify {} => Ok(()),
+            ObjectiveSettings::Write {}
+            | ObjectiveSettings::Classify {}
+            | ObjectiveSettings::Tag {} => Ok(()),
         }
     }
 

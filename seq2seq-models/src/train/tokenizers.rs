@@ -243,6 +243,7 @@ impl Iterator for Texts<'_> {
         self.next += 1;
         match self.corpus.row(self.next - 1) {
             Ok(Row::Text(text)) => Some(text),
+            Ok(Row::Tagged { tokens, .. }) => Some(tokens.join(" ")),
             Ok(Row::Pair { source, target }) => {
                 self.target = Some(target);
                 Some(source)

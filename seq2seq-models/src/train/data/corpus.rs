@@ -20,6 +20,13 @@ pub enum Row {
     },
     /// `{"text"}`, for causal and masked language models and for denoising.
     Text(String),
+    /// `{"tokens", "tags"}`: words, and the class of each.
+    Tagged {
+        /// What is read.
+        tokens: Vec<String>,
+        /// As many.
+        tags: Vec<String>,
+    },
 }
 
 /// What the rows of a corpus are.
@@ -29,6 +36,18 @@ pub enum RowKind {
     Pair,
     /// [`Row::Text`].
     Text,
+    /// [`Row::Tagged`].
+    Tagged,
+}
+
+impl std::fmt::Display for RowKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pair => "sources and targets",
+            Self::Text => "texts",
+            Self::Tagged => "tagged tokens",
+        })
+    }
 }
 
 /// The rows of some files, one after the other. Eight bytes of memory a row.
@@ -98,14 +117,7 @@ impl Corpus {
             if self.rows + offsets.len() == 0 {
                 self.kind = kind;
             } else if kind != self.kind {
-                return Err(at(match kind {
-                    RowKind::Pair => {
-                        "has a source and a target; the rows before it are texts".into()
-                    }
-                    RowKind::Text => {
-                        "is a text; the rows before it have a source and a target".into()
-                    }
-                }));
+                return Err(at(format!("holds {kind}; the rows before it {}", self.kind)));
             }
             self.fingerprint = fnv(fnv(self.fingerprint, line), b"\n");
             offsets.push(offset);
@@ -283,7 +295,7 @@ mod tests {
             (
                 "c.jsonl",
                 b"{\"text\": \"a\"}\n{\"source\": \"a\", \"target\": \"b\"}",
-                "line 2: has a source",
+                "line 2: holds sources and targets; the rows before it texts",
             ),
             ("d.tsv", b"\n \r\n", "no rows"),
             ("e.tsv", b"", "no rows"),
@@ -294,7 +306,7 @@ mod tests {
         let pairs = write(&folder, "pairs.tsv", b"a\tb\n");
         let texts = write(&folder, "texts.jsonl", b"{\"text\": \"a\"}\n");
         let error = Corpus::open(&[pairs, texts]).unwrap_err().to_string();
-        assert!(error.contains("texts.jsonl: line 1: is a text"), "{error}");
+        assert!(error.contains("texts.jsonl: line 1: holds texts"), "{error}");
         for path in [folder.path().join("none"), folder.path().into()] {
             assert!(Corpus::open(&[path]).is_err());
         }

@@ -1,7 +1,7 @@
 //! Rows as ids.
 
 use super::Row;
-use crate::{Error, Result, Tokenizer};
+use crate::{Encoding, Error, Result, Tokenizer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -10,9 +10,12 @@ use std::collections::BTreeMap;
 pub struct Example {
     /// What is read; empty for [`Row::Text`].
     pub source: Vec<u32>,
-    /// What is to be written, or the text.
+    /// What is to be written, or the text; of [`Row::Tagged`] a class or [`UNTAGGED`] for each id of the source.
     pub target: Vec<u32>,
 }
+
+/// In place of the class of an id that has none: special tokens, and all tokens of a word but the first.
+pub const UNTAGGED: u32 = u32::MAX;
 
 /// What becomes of rows that are longer than they may be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,7 +41,7 @@ pub struct RowEncoder {
     /// What targets and texts must end with; it is appended where the tokenizer does not. `None` leaves them as they
     /// are.
     pub eos: Option<u32>,
-    /// Where targets are names of classes: which class is which. The only id of such a target is its class.
+    /// Where targets or tags are names of classes: which class is which. The only id of such a target is its class.
     pub classes: Option<BTreeMap<String, u32>>,
 }
 
@@ -72,7 +75,34 @@ impl RowEncoder {
                     Some(classes) => vec![class(classes, target)?],
                 },
             },
+            Row::Tagged { tokens, tags } => self.tagged(tokens, tags)?,
         })
+    }
+
+    /// Words with a space between them. The first token of each has the class of the word; the others do not count
+    /// (as in the examples of transformers).
+    fn tagged(&self, words: &[String], tags: &[String]) -> Result<Example> {
+        if words.is_empty() {
+            return Err(Error::input("there are no words"));
+        }
+        let text = words.join(" ");
+        let kept = self.encoding("source", &text, self.max_source, |_| 0)?;
+        let mut target = vec![UNTAGGED; kept.len()];
+        let no_classes = BTreeMap::new();
+        let classes = self.classes.as_ref().unwrap_or(&no_classes);
+        let mut begin = 0;
+        let mut tokens = (0..kept.len()).filter(|&i| !kept.is_special(i)).peekable();
+        for (word, tag) in words.iter().zip(tags) {
+            let (end, class) = (begin + word.chars().count(), class(classes, tag)?);
+            // Spaces belong to no word.
+            while tokens.next_if(|&i| kept.offsets()[i].1 <= begin).is_some() {}
+            if let Some(first) = tokens.next_if(|&i| kept.offsets()[i].0 < end) {
+                target[first] = class;
+            }
+            while tokens.next_if(|&i| kept.offsets()[i].0 < end).is_some() {}
+            begin = end + 1;
+        }
+        Ok(Example { source: kept.ids().to_vec(), target })
     }
 
     fn ids(
@@ -82,21 +112,34 @@ impl RowEncoder {
         limit: Option<usize>,
         eos: Option<u32>,
     ) -> Result<Vec<u32>> {
-        let mut ids = self.tokenizer.encode(text)?.ids().to_vec();
-        let appended = eos.filter(|&eos| ids.last() != Some(&eos));
-        if let Some(limit) = limit.filter(|&limit| ids.len() + appended.iter().len() > limit) {
-            if self.overlong == Overlong::Refuse {
-                let tokens = ids.len() + appended.iter().len();
-                let reason = format!("the {what} has {tokens} tokens, more than {limit}");
-                return Err(Error::Input(reason));
-            }
-            let room = limit.saturating_sub(appended.iter().len());
-            ids = self.tokenizer.encode_truncated(text, room)?.ids().to_vec();
-        }
-        ids.extend(appended);
+        let ends = |encoding: &Encoding| encoding.ids().last().copied() == eos;
+        let encoding =
+            self.encoding(what, text, limit, |e| usize::from(eos.is_some() && !ends(e)))?;
+        let appended = eos.filter(|_| !ends(&encoding));
+        let ids: Vec<u32> = encoding.ids().iter().copied().chain(appended).collect();
         match ids.is_empty() {
             true => Err(Error::input(format!("the {what} is empty"))),
             false => Ok(ids),
+        }
+    }
+
+    /// A text with room for as many ids behind it as `appended` says of the whole of it.
+    fn encoding(
+        &self,
+        what: &str,
+        text: &str,
+        limit: Option<usize>,
+        appended: impl Fn(&Encoding) -> usize,
+    ) -> Result<Encoding> {
+        let whole = self.tokenizer.encode(text)?;
+        let appended = appended(&whole);
+        let tokens = whole.len() + appended;
+        match limit.filter(|&limit| tokens > limit) {
+            None => Ok(whole),
+            Some(limit) if self.overlong == Overlong::Refuse => {
+                Err(Error::Input(format!("the {what} has {tokens} tokens, more than {limit}")))
+            }
+            Some(limit) => self.tokenizer.encode_truncated(text, limit.saturating_sub(appended)),
         }
     }
 }
@@ -160,5 +203,28 @@ mod tests {
         assert_eq!(encoder.encode(&pair("ab", "Good")).unwrap().target, [1]);
         let error = encoder.encode(&pair("ab", "good")).unwrap_err().to_string();
         assert!(error.contains("'good'") && error.contains("Bad, Good"), "{error}");
+    }
+
+    #[test]
+    fn the_first_token_of_a_word_is_tagged() {
+        let mut encoder = RowEncoder::new(word_piece(false));
+        encoder.classes = Some([("O".to_owned(), 0), ("B".to_owned(), 1)].into());
+        let row = |tokens: &[&str], tags: &[&str]| Row::Tagged {
+            tokens: tokens.iter().map(|&t| t.into()).collect(),
+            tags: tags.iter().map(|&t| t.into()).collect(),
+        };
+        let encoded = encoder.encode(&row(&["the", "cats", "sat"], &["O", "B", "O"])).unwrap();
+        let none = UNTAGGED;
+        // [CLS] the cat ##s sat [SEP]
+        assert_eq!(encoded.source, [2, 5, 6, 7, 8, 3]);
+        assert_eq!(encoded.target, [none, 0, 1, none, 0, none]);
+        encoder.max_source = Some(4);
+        let cut = encoder.encode(&row(&["the", "cats", "sat"], &["O", "B", "O"])).unwrap();
+        assert_eq!(cut.source, [2, 5, 6, 3]);
+        assert_eq!(cut.target, [none, 0, 1, none]);
+        let error = encoder.encode(&row(&["cat"], &["C"])).unwrap_err().to_string();
+        assert!(error.contains("'C' is no class") && error.contains("B, O"), "{error}");
+        let error = encoder.encode(&row(&[], &[])).unwrap_err().to_string();
+        assert!(error.contains("no words"), "{error}");
     }
 }

@@ -53,6 +53,8 @@ struct Fields {
     source: Option<String>,
     target: Option<String>,
     text: Option<String>,
+    tokens: Option<Vec<String>>,
+    tags: Option<Vec<String>>,
 }
 
 fn json(line: &str) -> Result<Row, String> {
@@ -63,20 +65,40 @@ fn json(line: &str) -> Result<Row, String> {
         format!("column {}: {}", e.column(), &message[..end])
     })?;
     match fields {
-        Fields { source: Some(source), target: Some(target), text: None } => {
-            Ok(Row::Pair { source, target })
+        Fields {
+            source: Some(source),
+            target: Some(target),
+            text: None,
+            tokens: None,
+            tags: None,
+        } => Ok(Row::Pair { source, target }),
+        Fields { source: None, target: None, text: Some(text), tokens: None, tags: None } => {
+            Ok(Row::Text(text))
         }
-        Fields { source: None, target: None, text: Some(text) } => Ok(Row::Text(text)),
-        _ => Err("a row holds either \"source\" and \"target\", or \"text\"".into()),
+        Fields {
+            source: None,
+            target: None,
+            text: None,
+            tokens: Some(tokens),
+            tags: Some(tags),
+        } => match tokens.len() == tags.len() {
+            true => Ok(Row::Tagged { tokens, tags }),
+            false => Err(format!("there are {} tokens but {} tags", tokens.len(), tags.len())),
+        },
+        _ => {
+            Err("a row holds \"source\" and \"target\", or \"text\", or \"tokens\" and \"tags\""
+                .into())
+        }
     }
 }
 
 impl Row {
-    /// Which of the two it is.
+    /// What it is.
     pub fn kind(&self) -> RowKind {
         match self {
             Self::Pair { .. } => RowKind::Pair,
             Self::Text(_) => RowKind::Text,
+            Self::Tagged { .. } => RowKind::Tagged,
         }
     }
 }
@@ -99,6 +121,8 @@ mod tests {
             Ok(pair("é", "b\tc"))
         );
         assert_eq!(json(r#"{"text": ""}"#), Ok(Row::Text(String::new())));
+        let tagged = Row::Tagged { tokens: vec!["Ann".into()], tags: vec!["B-PER".into()] };
+        assert_eq!(json(r#"{"tokens": ["Ann"], "tags": ["B-PER"]}"#), Ok(tagged));
     }
 
     #[test]
@@ -107,12 +131,13 @@ mod tests {
             (Format::Tsv, &b"no tab"[..], "no tab"),
             (Format::Tsv, b"a\tb\tc\t", "3 tabs"),
             (Format::Tsv, b"a\t\xFF", "byte 3 is not UTF-8"),
-            (Format::JsonLines, b"{\"source\": \"a\"}", "either \"source\" and \"target\""),
+            (Format::JsonLines, b"{\"source\": \"a\"}", "holds \"source\" and \"target\""),
             (
                 Format::JsonLines,
                 b"{\"source\": \"a\", \"target\": \"b\", \"text\": \"c\"}",
-                "either",
+                "or \"text\"",
             ),
+            (Format::JsonLines, b"{\"tokens\": [\"a\"], \"tags\": []}", "1 tokens but 0 tags"),
             (Format::JsonLines, b"{\"text\": 5}", "column 10: invalid type"),
             (Format::JsonLines, b"hello", "column 1: expected value"),
         ] {

@@ -74,7 +74,8 @@ impl Source {
             let eos = decoding.config().eos_token_id;
             encoder.eos = eos.and_then(|ids| ids.0.first().copied());
         }
-        if matches!(settings.data.objective, ObjectiveSettings::Classify {}) {
+        use ObjectiveSettings::{Classify, Tag};
+        if matches!(settings.data.objective, Classify {} | Tag {}) {
             let labels = Labels::from_config(learner.checkpoint().config())?;
             let names = labels.names().iter().cloned();
             encoder.classes = Some(names.zip(0..).collect());
