@@ -5,6 +5,7 @@
 //! | tensor | |
 //! |---|---|
 //! | `model/NAME` | the tensors of the model, parameters in f32 |
+//! | `adapter/NAME` | the factors of LoRA |
 //! | `optimiser/NAME/KEPT` | what optimisers keep of a parameter: `first`, `second`, `velocity`, … |
 //! | `average/NAME` | the running mean |
 //! | `checksum` | CRC-32 of all bytes before it |
@@ -68,6 +69,11 @@ pub(crate) fn save(
         let dtype = if parameter.is_some() { DType::F32 } else { info.dtype };
         let source = parameter.map_or(Source::Constant(info.name.clone()), Source::Parameter);
         add(format!("model/{}", info.name), dtype, info.shape, source);
+    }
+    let adapters = learner.lora_parameters();
+    for parameter in learner.parameters().into_iter().filter(|p| adapters.contains(&p.name)) {
+        let name = format!("adapter/{}", parameter.name);
+        add(name, DType::F32, parameter.shape, Source::Parameter(parameter.name));
     }
     for kept in learner.optimiser_tensors() {
         let name = format!("optimiser/{}/{}", kept.parameter, kept.name);
@@ -185,8 +191,19 @@ impl Saved {
         file
     }
 
-    /// Gives the learner what its optimisers had kept.
+    /// Gives the learner its adapters, and what its optimisers had kept.
     pub(crate) fn restore(&self, learner: &Learner) -> Result<()> {
+        let adapters = learner.lora_parameters();
+        let adapter = |parameter: &str| {
+            let name = format!("adapter/{parameter}");
+            let tensor = self.tensors.get(&name).ok_or_else(|| {
+                Error::file(&self.path, format!("has no tensor '{name}', though LoRA is trained"))
+            })?;
+            self.values(&name, tensor)
+        };
+        if !adapters.is_empty() {
+            learner.set_values(|p| adapters.contains(p).then(|| adapter(p)).transpose())?;
+        }
         learner.restore_optimiser(|parameter| {
             let prefix = format!("optimiser/{parameter}/");
             let kept = self

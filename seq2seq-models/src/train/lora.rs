@@ -13,11 +13,14 @@ use crate::{
     plan::{HeadKind, ModelPlan},
     train::random::{Draws, Purpose},
 };
-use files::{load, save};
+pub(super) use files::FOLDER;
+use files::{load, rendered};
 use seq2seq_core::{HostTensor, autodiff::LowRank};
+use serde::{Deserialize, Serialize};
 
 /// Which layers get adapters, and of what kind.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LoraOptions {
     /// r: rows of A and columns of B.
     pub rank: usize,

@@ -5,6 +5,7 @@ mod optimiser;
 
 pub use optimiser::{GroupSettings, OptimiserKind, OptimiserSettings};
 
+use super::lora::LoraOptions;
 use super::{
     data::Overlong,
     denoise::{MaskedLm, Noise, SpanCorruption},
@@ -66,6 +67,9 @@ pub struct Settings {
     /// Parameters for which something else holds; of two that match a parameter, the later is for it.
     #[serde(rename = "parameters", skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSettings>,
+    /// Low-rank adapters that are trained in place of the model's own weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraOptions>,
     /// How the learning rate goes.
     pub schedule: ScheduleSettings,
     /// A running mean of the weights, which is measured and saved in their place.
@@ -221,6 +225,7 @@ impl Default for Settings {
             data: DataSettings::default(),
             optimiser: OptimiserSettings::default(),
             groups: Vec::new(),
+            lora: None,
             schedule: ScheduleSettings::default(),
             average: None,
             evaluation: EvaluationSettings::default(),
@@ -293,6 +298,9 @@ impl Settings {
             }
             (Some(_), None) if !self.architecture.is_empty() => {
                 return fail("'architecture' is for a new model; this one has its own".into());
+            }
+            (None, Some(_)) if self.lora.is_some() => {
+                return fail("'lora' adapts a model that there is: name it by 'model'".into());
             }
             _ => {}
         }

@@ -385,7 +385,7 @@ impl Trainer {
             let goodness = evaluation.goodness(&settings.evaluation.best)?;
             let best = before.is_none_or(|best| goodness > best.goodness);
             if best {
-                folder.write_model(learner, settings.save_as)?;
+                folder.write_model(learner, settings)?;
             }
             Ok((evaluation, goodness, best))
         };
@@ -407,7 +407,7 @@ impl Trainer {
     fn save(&mut self) -> Result<()> {
         let Self { learner, average, folder, settings, .. } = self;
         if self.evaluator.is_none() {
-            let write = || folder.write_model(learner, settings.save_as);
+            let write = || folder.write_model(learner, settings);
             match average {
                 Some(average) => average.with(learner, write)?,
                 None => write()?,

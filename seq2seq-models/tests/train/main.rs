@@ -1,5 +1,6 @@
 //! What training is made of, against what other libraries compute (`fixtures/README.md`).
 
+mod adapters;
 mod classes;
 mod metrics;
 mod schedule;

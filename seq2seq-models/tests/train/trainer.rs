@@ -26,24 +26,24 @@ fn rows(count: usize) -> String {
     (0..count).map(row).collect()
 }
 
-struct Work {
+pub(super) struct Work {
     folder: TempDir,
 }
 
 impl Work {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("train.tsv"), rows(40)).unwrap();
         fs::write(folder.path().join("valid.tsv"), rows(10)).unwrap();
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A model of some thousand weights.
-    fn settings(&self, family: &str) -> Settings {
+    pub(super) fn settings(&self, family: &str) -> Settings {
         let architecture = match family {
             "t5" => {
                 "d_model = 32\nd_kv = 8\nd_ff = 64\nnum_heads = 4\nnum_layers = 1\nnum_decoder_layers = 1"
@@ -74,11 +74,11 @@ impl Work {
     }
 }
 
-fn train(settings: &Settings) -> End {
+pub(super) fn train(settings: &Settings) -> End {
     Trainer::new(settings.clone(), false).unwrap().run(&mut ()).unwrap()
 }
 
-fn weights(folder: &Path) -> Vec<u8> {
+pub(super) fn weights(folder: &Path) -> Vec<u8> {
     fs::read(folder.join("model.safetensors")).unwrap()
 }
 

@@ -3,7 +3,6 @@
 use super::{Layer, Lora};
 use crate::{
     Error, Files, Result,
-    new_folder::NewFolder,
     plan::{HeadKind, ModelPlan},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -14,6 +13,8 @@ use std::path::Path;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// Where a training puts them in its output folder.
+pub(in crate::train) const FOLDER: &str = "adapter";
 /// What peft puts before the names of modules.
 const PREFIX: &str = "base_model.model.";
 
@@ -35,15 +36,13 @@ struct Config<'a> {
     use_rslora: bool,
 }
 
-/// Writes the adapters, of which `factors` gives A and B, into a new folder.
-pub(in crate::train) fn save(
-    folder: &Path,
+/// The files of the adapters, of which `factors` gives A and B, by their names.
+pub(in crate::train) fn rendered(
     lora: &Lora,
     plan: &ModelPlan,
     base: &str,
     factors: impl Fn(&Layer) -> Result<[Vec<f32>; 2]>,
-) -> Result<()> {
-    let new = NewFolder::at(folder)?;
+) -> Result<[(&'static str, Vec<u8>); 2]> {
     let config = Config {
         peft_type: "LORA",
         task_type: match plan.head.kind {
@@ -65,10 +64,9 @@ pub(in crate::train) fn save(
         inference_mode: true,
         use_rslora: false,
     };
-    let failed = |e: &dyn std::fmt::Display| Error::file(folder, e.to_string());
+    let failed = |e: &dyn std::fmt::Display| Error::Input(format!("the adapters: {e}"));
     let mut json = serde_json::to_vec_pretty(&config).map_err(|e| failed(&e))?;
     json.push(b'\n');
-    new.write(CONFIG, json)?;
     let mut tensors = Vec::new();
     for layer in &lora.layers {
         let shapes = [vec![lora.rank, layer.inputs], vec![layer.outputs, lora.rank]];
@@ -84,8 +82,7 @@ pub(in crate::train) fn save(
     let views: Vec<_> = views.collect::<Result<_>>()?;
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
-    new.write(WEIGHTS, bytes)?;
-    new.finish()
+    Ok([(CONFIG, json), (WEIGHTS, bytes)])
 }
 
 /// Reads adapters for some of `layers`.

@@ -1,7 +1,7 @@
 //! Adapters on a model under training.
 
-use super::{Layer, Lora, LoraOptions, load, save};
-use crate::{Error, Learner, Result};
+use super::{Layer, Lora, LoraOptions, load, rendered};
+use crate::{Error, Learner, Result, new_folder::NewFolder};
 use seq2seq_core::autodiff::LowRank;
 use std::{collections::HashSet, path::Path};
 
@@ -34,9 +34,10 @@ impl Learner {
         }
         let mut pairs = lora.layers.iter().zip(changes);
         pairs.try_for_each(|(layer, change)| self.learn.adapt(&layer.weight, change))?;
-        let own: HashSet<String> = lora.layers.iter().flat_map(Layer::parameters).collect();
+        let count = self.lora.insert(lora).layers.len();
+        let own = self.lora_parameters();
         self.learn.freeze(&|name| !own.contains(name));
-        Ok(self.lora.insert(lora).layers.len())
+        Ok(count)
     }
 
     /// Writes the adapters as peft does, into a new folder that it reads; `base` says whose they are: a folder or an id on
@@ -45,12 +46,35 @@ impl Learner {
     /// # Errors
     /// Where there are none, and where the folder holds something or cannot be written.
     pub fn save_lora(&self, folder: impl AsRef<Path>, base: &str) -> Result<()> {
+        let files = self.lora_files(base)?;
+        let folder = NewFolder::at(folder.as_ref())?;
+        for (name, bytes) in files {
+            folder.write(name, bytes)?;
+        }
+        folder.finish()
+    }
+
+    /// The files of the adapters by their names.
+    pub(in crate::train) fn lora_files(&self, base: &str) -> Result<[(&'static str, Vec<u8>); 2]> {
         let lora = self.lora.as_ref().ok_or_else(no_adapters)?;
         let factors = |layer: &Layer| {
             let [left, right] = layer.parameters();
             Ok(layer.factors(lora.rank, self.value(&left)?, self.value(&right)?))
         };
-        save(folder.as_ref(), lora, &self.plan, base, factors)
+        rendered(lora, &self.plan, base, factors)
+    }
+
+    /// The parameters of adapters.
+    pub(in crate::train) fn lora_parameters(&self) -> HashSet<String> {
+        self.lora.iter().flat_map(|lora| lora.layers.iter().flat_map(Layer::parameters)).collect()
+    }
+
+    /// Does something with the adapters, if there are any, added to the weights.
+    pub(in crate::train) fn merged<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.learn.merge_adapters(true);
+        let done = act();
+        self.learn.merge_adapters(false);
+        done
     }
 
     /// Adds the adapters to the weights that they are for, as [`value`](Self::value) then gives them: a model saved so needs

@@ -5,8 +5,9 @@ use crate::{
     train::{
         Learner,
         checkpoint::Saved,
+        lora,
         save::{WEIGHTS, carried, write_weights},
-        settings::{SavedType, Settings},
+        settings::Settings,
     },
 };
 use serde_json::Value;
@@ -114,7 +115,10 @@ impl Folder {
 
     /// Removes what a process that was killed was writing, and writes the settings.
     pub(super) fn resume(&self, settings: &Settings) -> Result<()> {
-        for folder in [&self.root, &self.root.join(TRAINING)] {
+        for folder in [&self.root, &self.root.join(TRAINING), &self.root.join(lora::FOLDER)] {
+            if !folder.exists() {
+                continue;
+            }
             for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
                 let path = entry.map_err(|e| Error::io(folder, e))?.path();
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -128,9 +132,16 @@ impl Folder {
         new_file::replace_with(&path, text.as_bytes())
     }
 
-    /// Replaces the model's weights by these.
-    pub(super) fn write_model(&self, learner: &Learner, saved: SavedType) -> Result<()> {
-        write_weights(learner, &self.root.join(WEIGHTS), saved)
+    /// Replaces the model's weights by these, with adapters added, which are written beside them too.
+    pub(super) fn write_model(&self, learner: &Learner, settings: &Settings) -> Result<()> {
+        if let (Some(_), Some(base)) = (&settings.lora, &settings.model) {
+            let folder = self.root.join(lora::FOLDER);
+            fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+            for (name, bytes) in learner.lora_files(&base.display().to_string())? {
+                new_file::replace_with(&folder.join(name), &bytes)?;
+            }
+        }
+        learner.merged(|| write_weights(learner, &self.root.join(WEIGHTS), settings.save_as))
     }
 
     pub(super) fn path(&self) -> &Path {

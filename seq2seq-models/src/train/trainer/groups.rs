@@ -34,7 +34,12 @@ impl Groups {
     pub(super) fn new(settings: &Settings, learner: &Learner) -> Result<Self> {
         let optimiser = settings.optimiser.clone();
         let anew = settings.family.is_some();
-        let rate = optimiser.rate.unwrap_or(if anew { 3e-3 } else { 1e-4 });
+        let rate = optimiser.rate.unwrap_or(match settings.lora {
+            // What adapters begin with changes nothing; at the rate of a model's own weights they would take long.
+            Some(_) => 1e-3,
+            None if anew => 3e-3,
+            None => 1e-4,
+        });
         let parameters = learner.parameters();
         for (i, group) in settings.groups.iter().enumerate() {
             for name in &group.names {
@@ -68,7 +73,8 @@ impl Groups {
                     decay: group.and_then(|g| g.decay).unwrap_or(optimiser.decay),
                 },
             );
-            if group.is_some_and(|g| g.frozen) {
+            // Those under adapters are frozen already.
+            if parameter.frozen || group.is_some_and(|g| g.frozen) {
                 frozen.push(parameter.name);
             }
         }

@@ -63,7 +63,10 @@ impl Source {
             ..LoadOptions::default()
         };
         let tokenizer = Tokenizer::from_files(&files)?;
-        let learner = Learner::load_files(files, &options)?;
+        let mut learner = Learner::load_files(files, &options)?;
+        if let Some(options) = &settings.lora {
+            learner.add_lora(options)?;
+        }
         let decoding = decoding(learner.checkpoint())?;
         let limit = learner.max_positions();
         let mut encoder = RowEncoder::new(tokenizer);
