@@ -15,7 +15,7 @@
 //! are as many chains as keep the multipliers busy. Where fewer are left, or a causal query sees fewer keys, the weights of
 //! what is not there are zeros.
 
-use super::copy::{Part, Transpose};
+use super::copy::{Part, TransposePart};
 use crate::kernels::attention::{Angles, RelativeBias, padded};
 use crate::kernels::dropout::mask;
 use crate::memory::{Buffer, Tensor, Tile};
@@ -108,10 +108,10 @@ impl<'a> Held<'a> {
             }
         }
         let from = Part { values: &*keys, stride: wide, rows: count, columns: d };
-        Transpose { from, out: &mut *keys_across, stride: span }.run(s);
+        TransposePart { from, out: &mut *keys_across, stride: span }.run(s);
         let columns = first + spec.kv_width()..first + spec.kv_width() + d;
         let from = Part::of(source, unit.keys.clone(), columns);
-        Transpose { from, out: &mut *values_across, stride: span }.run(s);
+        TransposePart { from, out: &mut *values_across, stride: span }.run(s);
         // What stands behind the last key is multiplied too, and not used.
         for line in keys_across.chunks_exact_mut(span).chain(values_across.chunks_exact_mut(span)) {
             line[count..].fill(0.0);

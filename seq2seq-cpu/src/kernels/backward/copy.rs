@@ -27,13 +27,13 @@ impl<'a> Part<'a> {
 }
 
 /// Writes a part into rows that are `stride` values apart.
-pub(crate) struct Copy<'a> {
+pub(crate) struct CopyPart<'a> {
     pub(crate) from: Part<'a>,
     pub(crate) out: &'a mut [f32],
     pub(crate) stride: usize,
 }
 
-impl Kernel for Copy<'_> {
+impl Kernel for CopyPart<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -50,7 +50,7 @@ impl Kernel for Copy<'_> {
 }
 
 /// Writes the columns of a part as rows that are `stride` values apart.
-pub(crate) struct Transpose<'a> {
+pub(crate) struct TransposePart<'a> {
     pub(crate) from: Part<'a>,
     pub(crate) out: &'a mut [f32],
     pub(crate) stride: usize,
@@ -59,7 +59,7 @@ pub(crate) struct Transpose<'a> {
 /// Columns that are turned while their lines lie in the first cache: a line of 16.
 const COLUMNS: usize = 16;
 
-impl Kernel for Transpose<'_> {
+impl Kernel for TransposePart<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -124,8 +124,8 @@ mod tests {
             for isa in Isa::available() {
                 let mut straight = vec![-1.0; (rows + 1) * wide];
                 let mut turned = vec![-1.0; (columns + 1) * high];
-                dispatch(isa, Copy { from, out: &mut straight, stride: wide });
-                dispatch(isa, Transpose { from, out: &mut turned, stride: high });
+                dispatch(isa, CopyPart { from, out: &mut straight, stride: wide });
+                dispatch(isa, TransposePart { from, out: &mut turned, stride: high });
                 for (i, value) in straight.iter().enumerate() {
                     let (row, column) = (i / wide, i % wide);
                     let inside = row < rows && column < columns;

@@ -2,7 +2,7 @@
 
 use crate::gemm::Source;
 use crate::isa::Isa;
-use crate::kernels::backward::copy::{Copy, Part, Transpose};
+use crate::kernels::backward::copy::{CopyPart, Part, TransposePart};
 use crate::memory::Tensor;
 use crate::simd::dispatch;
 use seq2seq_core::{Rows, train::MasterPart, train::Masters};
@@ -33,7 +33,7 @@ impl Source for Columns<'_> {
     ) {
         let first = self.columns.start;
         let columns = first + columns.start..first + columns.end;
-        dispatch(isa, Copy { from: Part::of(self.x, steps, columns), out, stride });
+        dispatch(isa, CopyPart { from: Part::of(self.x, steps, columns), out, stride });
     }
 }
 
@@ -97,11 +97,11 @@ impl Source for Forward<'_> {
             match part.transposed {
                 true => {
                     let from = Part::of(part.weight, steps, channels);
-                    dispatch(isa, Copy { from, out, stride });
+                    dispatch(isa, CopyPart { from, out, stride });
                 }
                 false => {
                     let from = Part::of(part.weight, channels, steps);
-                    dispatch(isa, Transpose { from, out, stride });
+                    dispatch(isa, TransposePart { from, out, stride });
                 }
             }
         });
@@ -137,11 +137,11 @@ impl Source for Back<'_> {
             match part.transposed {
                 true => {
                     let from = Part::of(part.weight, columns, channels);
-                    dispatch(isa, Transpose { from, out, stride });
+                    dispatch(isa, TransposePart { from, out, stride });
                 }
                 false => {
                     let from = Part::of(part.weight, channels, columns);
-                    dispatch(isa, Copy { from, out, stride });
+                    dispatch(isa, CopyPart { from, out, stride });
                 }
             }
         });

@@ -1,7 +1,7 @@
 //! Products of tensors, or of columns of them, with what is packed.
 
 use crate::gemm::{self, Converted, Element, LhsRows, Linear, Residual};
-use crate::kernels::backward::copy::{Part, Transpose};
+use crate::kernels::backward::copy::{Part, TransposePart};
 use crate::memory::{Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::{Rows, train::Gradient};
@@ -16,7 +16,7 @@ pub(super) fn turned(cpu: &Cpu, x: &Tensor, columns: Range<usize>) -> Tensor {
     cpu.threads().each_part(chunks, 2 * ROWS * rows, |i, out| {
         let first = columns.start + i * ROWS;
         let columns = first..(first + out.len() / stride).min(columns.end);
-        dispatch(cpu.isa(), Transpose { from: Part::of(x, 0..rows, columns), out, stride });
+        dispatch(cpu.isa(), TransposePart { from: Part::of(x, 0..rows, columns), out, stride });
     });
     out
 }
