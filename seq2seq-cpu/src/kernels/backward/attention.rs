@@ -187,6 +187,7 @@ impl Kernel for Unit<'_> {
 
 impl Unit<'_> {
     /// The queries of one head at some positions.
+    // Without closures: in a loop that is unrolled they are called several times, and compiled apart.
     #[inline(always)]
     fn tile<S: Simd>(
         &mut self,
@@ -226,7 +227,10 @@ impl Unit<'_> {
             };
             let log = s.splat(call.log_sums.row(row)[head]);
             let along = s.splat(work.along[i]);
-            let bias = call.bias.map(|bias| bias.seen_from(head, position));
+            let mut bias = None;
+            if let Some(all) = call.bias {
+                bias = Some(all.seen_from(head, position));
+            }
             for at in (0..seen).step_by(S::LANES) {
                 let mut score = s.load(&p[at..]);
                 if let Some(bias) = bias {
@@ -249,7 +253,9 @@ impl Unit<'_> {
                 let all = keys + self.rows.len() - 1;
                 let from = of_group * all + self.rows.len() - 1 - position;
                 let out = &mut distances[from..from + seen];
-                out.iter_mut().zip(&*ds).for_each(|(out, ds)| *out += ds);
+                for (out, ds) in out.iter_mut().zip(&*ds) {
+                    *out += ds;
+                }
             }
         }
         let weights = lines(&*work.ds, span, limit);
@@ -259,7 +265,9 @@ impl Unit<'_> {
         for (i, position) in tile.enumerate() {
             let out = &mut self.dq.row(position)[of_group * d..(of_group + 1) * d];
             let dq = &work.dq[i * wide..i * wide + d];
-            out.iter_mut().zip(dq).for_each(|(out, dq)| *out = dq * spec.scale);
+            for (out, dq) in out.iter_mut().zip(dq) {
+                *out = dq * spec.scale;
+            }
             if let Some(angles) = call.angles {
                 angles.rotate_back(self.rows.start + position, out);
             }
