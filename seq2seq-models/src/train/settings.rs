@@ -5,10 +5,10 @@ mod optimiser;
 
 pub use optimiser::{GroupSettings, OptimiserKind, OptimiserSettings};
 
-use super::lora::LoraOptions;
 use super::{
     data::Overlong,
     denoise::{MaskedLm, Noise, SpanCorruption},
+    lora::LoraOptions,
     metrics::Metric,
     schedule::Decay,
     tokenizers::Kind,

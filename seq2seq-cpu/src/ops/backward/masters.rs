@@ -72,6 +72,22 @@ pub(super) fn outputs(part: &MasterPart<'_, Tensor>) -> usize {
     if part.transposed { part.weight.width() } else { part.weight.rows() }
 }
 
+/// Some channels and inputs of a part, into rows of `out` that are `stride` values apart: a row is a channel, or an input.
+fn write(
+    isa: Isa,
+    part: &MasterPart<'_, Tensor>,
+    [channels, inputs]: [Range<usize>; 2],
+    by_channel: bool,
+    (out, stride): (&mut [f32], usize),
+) {
+    let (rows, columns) = if part.transposed { (inputs, channels) } else { (channels, inputs) };
+    let from = Part::of(part.weight, rows, columns);
+    match part.transposed == by_channel {
+        true => dispatch(isa, TransposePart { from, out, stride }),
+        false => dispatch(isa, CopyPart { from, out, stride }),
+    }
+}
+
 /// x · Wᵀ: a step of the reduction is an input.
 pub(super) struct Forward<'a>(pub(super) &'a Stacked<'a>);
 
@@ -93,17 +109,7 @@ impl Source for Forward<'_> {
         stride: usize,
     ) {
         self.0.parts_of(columns, |part, channels, at| {
-            let (steps, out) = (steps.clone(), &mut out[at..]);
-            match part.transposed {
-                true => {
-                    let from = Part::of(part.weight, steps, channels);
-                    dispatch(isa, CopyPart { from, out, stride });
-                }
-                false => {
-                    let from = Part::of(part.weight, channels, steps);
-                    dispatch(isa, TransposePart { from, out, stride });
-                }
-            }
+            write(isa, part, [channels, steps.clone()], false, (&mut out[at..], stride));
         });
     }
 }
@@ -133,17 +139,7 @@ impl Source for Back<'_> {
     ) {
         let first = self.channels.start;
         self.stacked.parts_of(first + steps.start..first + steps.end, |part, channels, at| {
-            let (columns, out) = (columns.clone(), &mut out[at * stride..]);
-            match part.transposed {
-                true => {
-                    let from = Part::of(part.weight, columns, channels);
-                    dispatch(isa, TransposePart { from, out, stride });
-                }
-                false => {
-                    let from = Part::of(part.weight, channels, columns);
-                    dispatch(isa, CopyPart { from, out, stride });
-                }
-            }
+            write(isa, part, [channels, columns.clone()], true, (&mut out[at * stride..], stride));
         });
     }
 }
