@@ -1,8 +1,8 @@
 //! The time of a training step: forward, backward, the norm of all gradients for clipping, AdamW, packing anew.
 //!
 //! `train_step FOLDER BATCHxSOURCE[->TARGET] [--format f32|bf16] [--threads N] [--runs N] [--json]`; the folder is a
-//! checkpoint of T5, GPT-2 or an LSTM with attention, such as `benches/peers/make_checkpoints.py` writes. Ids are seeded, and nothing is dropped.
-//! The last line tells what share of the floor is reached: that is (2 operations a weight and token forward and 4 back) /
+//! checkpoint of T5, GPT-2 or an LSTM with attention, such as `benches/peers/make_checkpoints.py` writes. Ids are seeded,
+//! and nothing is dropped. The last line tells what share of the floor is reached: that is (2 operations a weight and token forward and 4 back) /
 //! peak + 28 bytes of AdamW a parameter / bandwidth.
 
 use seq2seq_core::{Format, autodiff::Optimiser, train::AdamW};
@@ -58,22 +58,12 @@ impl Shape {
     fn tokens(&self, parameter: &ParameterInfo, tied: bool) -> usize {
         let (name, source) = (parameter.name.as_str(), self.batch * self.source);
         let target = self.target.map_or(source, |length| self.batch * length);
-        let table = ["shared.", "wte."].iter().any(|table| name.contains(table));
+        let any = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
         match parameter.shape.len() {
-            2 if ["relative_attention_bias", "wpe.", "embed_tokens."]
-                .iter()
-                .any(|part| name.contains(part)) =>
-            {
-                0
-            }
-            2 if table => target * usize::from(tied),
+            2 if any(&["relative_attention_bias", "wpe.", "embed_tokens."]) => 0,
+            2 if any(&["shared.", "wte."]) => target * usize::from(tied),
             2 if name.starts_with("encoder.") => source,
-            2 if ["EncDecAttention.k.", "EncDecAttention.v.", "attention.key."]
-                .iter()
-                .any(|part| name.contains(part)) =>
-            {
-                source
-            }
+            2 if any(&["EncDecAttention.k.", "EncDecAttention.v.", "attention.key."]) => source,
             2 => target,
             _ => 0,
         }

@@ -42,8 +42,19 @@ pub mod words;
 pub use generate::{Row, Rows};
 pub use rng::Rng;
 
-use std::fmt::Write as _;
+use std::{error::Error, fmt::Write as _, process::ExitCode};
 use tables::{CURRENCIES, Currency, MONTHS, Unit};
+
+/// How a program ends: what went wrong is told.
+pub fn exit_code(result: Result<(), Box<dyn Error>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// A meaning with a written and a spoken form. Ranges are those of [`Expression::draw`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -64,27 +64,16 @@ fn json(line: &str) -> Result<Row, String> {
         let end = message.rfind(" at line ").unwrap_or(message.len());
         format!("column {}: {}", e.column(), &message[..end])
     })?;
-    match fields {
-        Fields {
-            source: Some(source),
-            target: Some(target),
-            text: None,
-            tokens: None,
-            tags: None,
-        } => Ok(Row::Pair { source, target }),
-        Fields { source: None, target: None, text: Some(text), tokens: None, tags: None } => {
-            Ok(Row::Text(text))
+    let Fields { source, target, text, tokens, tags } = fields;
+    match (source, target, text, tokens, tags) {
+        (Some(source), Some(target), None, None, None) => Ok(Row::Pair { source, target }),
+        (None, None, Some(text), None, None) => Ok(Row::Text(text)),
+        (None, None, None, Some(tokens), Some(tags)) if tokens.len() == tags.len() => {
+            Ok(Row::Tagged { tokens, tags })
         }
-        Fields {
-            source: None,
-            target: None,
-            text: None,
-            tokens: Some(tokens),
-            tags: Some(tags),
-        } => match tokens.len() == tags.len() {
-            true => Ok(Row::Tagged { tokens, tags }),
-            false => Err(format!("there are {} tokens but {} tags", tokens.len(), tags.len())),
-        },
+        (None, None, None, Some(tokens), Some(tags)) => {
+            Err(format!("there are {} tokens but {} tags", tokens.len(), tags.len()))
+        }
         _ => {
             Err("a row holds \"source\" and \"target\", or \"text\", or \"tokens\" and \"tags\""
                 .into())
