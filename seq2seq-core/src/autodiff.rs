@@ -24,7 +24,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `tape.rs`, `tape/` | the records and how each is walked back |
+//! | `tape.rs`, `tape/` | the records and how each is walked back, or computed again first (`checkpoint.rs`) |
 //! | `parameters.rs` | masters, gradients, steps of optimisers |
 //! | `layers.rs` | what is packed from masters |
 //! | `lora.rs` | low-rank adapters of masters |
@@ -104,6 +104,13 @@ impl<B: TrainBackend> Autodiff<B> {
     pub fn begin(&self, dropout: Option<(u64, u32)>) {
         let dropout = dropout.map(|(seed, step)| Dropout { rate: 0.0, seed, step, place: 0 });
         *lock(&self.shared.tape) = Tape::recording(dropout);
+    }
+
+    /// Has the pass that has begun keep only what each layer reads, and compute the layer again on the way back: gradient
+    /// checkpointing, for less memory and one more forward. The gradients have the same bits. Layers are told by
+    /// [`observe`](crate::Backend::observe); one that is no transformer's is an error there.
+    pub fn checkpoint(&self) {
+        lock(&self.shared.tape).checkpoint();
     }
 
     /// Forgets what was recorded, and records no more.

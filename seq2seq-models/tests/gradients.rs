@@ -197,18 +197,79 @@ fn steps_lower_the_loss_and_change_what_is_computed() {
     }
 }
 
+/// A copy of a fixture whose config.json has some keys set.
+fn configured(fixture: &Fixture, keys: &[(&str, f64)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let weights = "model.safetensors";
+    std::fs::copy(fixture.folder.join(weights), dir.path().join(weights)).unwrap();
+    let mut config = fixture.json("config.json");
+    keys.iter().for_each(|&(key, value)| config[key] = value.into());
+    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    dir
+}
+
+/// Layers that are computed again drop what was dropped, and give the gradients of those that are kept.
+#[test]
+fn checkpointing_changes_no_bit() {
+    let keys = [
+        "dropout_rate",
+        "resid_pdrop",
+        "attn_pdrop",
+        "embd_pdrop",
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+    ];
+    let transformers = |f: &Fixture| f.json("config.json")["model_type"] != "rnn_seq2seq";
+    let mut dropped = 0;
+    for fixture in fixtures_with("gradients.safetensors").into_iter().filter(transformers) {
+        let Expected { batch, loss, .. } = expected(&fixture);
+        let folder = configured(&fixture, &keys.map(|key| (key, 0.2)));
+        for options in options() {
+            let learner = Learner::load(folder.path(), &options).unwrap();
+            let frozen = learner.parameters()[0].name.clone();
+            let mut pass = |checkpointing, freezes| {
+                learner.freeze(|name| freezes && name == frozen);
+                let dropout = Some((7, 1));
+                let pass = PassOptions { dropout, checkpointing, ..PassOptions::default() };
+                let got = learner.learn(&batch, &pass).unwrap();
+                dropped += usize::from((got.sum - loss).abs() > 1e-3);
+                let bits = |g: Vec<f32>| g.iter().map(|v| v.to_bits()).collect();
+                let of = |p: String| learner.gradient(&p).unwrap().map(bits);
+                let names = learner.parameters().into_iter().map(|p| p.name);
+                let gradients: Vec<Option<Vec<u32>>> = names.map(of).collect();
+                learner.clear_gradients();
+                (got, gradients)
+            };
+            for freezes in [false, true] {
+                let (kept, again) = (pass(false, freezes), pass(true, freezes));
+                assert_eq!(kept.0, again.0, "{} {}", fixture.name, label(&options));
+                assert!(kept.1 == again.1, "{} {}", fixture.name, label(&options));
+            }
+        }
+    }
+    assert!(dropped > 0, "nothing was dropped");
+}
+
+#[test]
+fn recurrent_layers_are_not_checkpointed() {
+    let fixture = support::fixture("rnn_lstm_bahdanau");
+    let Expected { batch, .. } = expected(&fixture);
+    let learner = Learner::load(&fixture.folder, &options()[0]).unwrap();
+    let pass = PassOptions { checkpointing: true, ..PassOptions::default() };
+    let error = learner.learn(&batch, &pass).unwrap_err().to_string();
+    assert!(error.contains("gradient checkpointing"), "{error}");
+    learner.learn(&batch, &PassOptions::default()).unwrap();
+}
+
 /// Elements are dropped between the layers of a recurrent model as config.json says, and only in training.
 #[test]
 fn recurrent_models_drop_between_layers() {
     let fixture = support::fixture("rnn_lstm_bahdanau");
     let Expected { batch, loss: without, .. } = expected(&fixture);
-    let dir = tempfile::tempdir().unwrap();
-    let copy =
-        |file: &str| std::fs::copy(fixture.folder.join(file), dir.path().join(file)).unwrap();
-    copy("model.safetensors");
-    let mut config = fixture.json("config.json");
-    config["dropout"] = 0.5.into();
-    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    let dir = configured(&fixture, &[("dropout", 0.5)]);
     for options in options() {
         let learner = Learner::load(dir.path(), &options).unwrap();
         let loss = |dropout| {

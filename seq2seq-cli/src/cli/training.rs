@@ -11,7 +11,8 @@ use std::{num::NonZeroU64, path::PathBuf};
 /// last one. Its folder `training` holds config.toml (all settings), metrics.jsonl, curves.svg and the checkpoint from
 /// which --resume goes on, to the bits of a training that was never stopped.
 ///
-/// Everything else is in a config.toml, whose keys `--set` sets too: architecture (keys of config.json), tokenizer (kind,
+/// Everything else is in a config.toml, whose keys `--set` sets too: checkpointing (layers are computed again on the way back
+/// rather than kept, for less memory), architecture (keys of config.json), tokenizer (kind,
 /// vocab_size, folder), data (objective, batch_tokens, max_source, max_target), optimiser (kind, rate, decay, clip,
 /// accumulate, smoothing), parameters (names, rate, frozen), schedule (decay, warmup), average, evaluation (every,
 /// generate, metrics, best, patience), save_as. docs/training.md has them all.

@@ -4,14 +4,14 @@ use super::layers::{
     Attention, BiasShared, Embedding, Linear, LinearShared, Memory, MemoryShared, Norm, NormShared,
     PartIds, RelativeBias, masters, read,
 };
-use super::tape::{self, Record, Tensor};
+use super::tape::{self, Kept, Record, Tensor};
 use super::{Autodiff, lock};
 use crate::backend::check;
 use crate::train::{TrainBackend, TrainEpilogue};
 use crate::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
     Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool, Ragged,
-    Result, Rows, Sampled, ScoreOrder, TopK, Warp,
+    Result, Rows, Sampled, ScoreOrder, Stage, TopK, Warp,
 };
 use std::sync::{Arc, RwLock};
 
@@ -96,9 +96,8 @@ impl<B: TrainBackend> Backend for Autodiff<B> {
         let (y, sums) = self.inner.linear_forward(x.value(), &read(&shared.layer), &below, keep)?;
         match &mut tape {
             Some(tape) if depends => {
-                let residual = residual.map(|r| tape.node(r)).transpose()?.flatten();
-                tape.node(x)?;
-                let (layer, x) = (shared.clone(), x.clone());
+                let residual = residual.map(|r| tape.place(r)).transpose()?;
+                let (layer, x) = (shared.clone(), tape.operand(x)?);
                 let record = Record::Linear { layer, x, sums, activation, dropout, residual };
                 Ok(tape.push(Arc::new(y), record))
             }
@@ -147,8 +146,7 @@ impl<B: TrainBackend> Backend for Autodiff<B> {
         let trained = self.trained(shared.weight) || shared.bias.is_some_and(|b| self.trained(b));
         match self.tape() {
             Some(mut tape) if trained || x.depends() => {
-                tape.node(x)?;
-                let record = Record::Norm { norm: shared.clone(), x: x.clone() };
+                let record = Record::Norm { norm: shared.clone(), x: tape.operand(x)? };
                 Ok(tape.push(Arc::new(y), record))
             }
             _ => Ok(Tensor::constant(y)),
@@ -188,6 +186,10 @@ impl<B: TrainBackend> Backend for Autodiff<B> {
             Some(node) => Ok(tape.push(Arc::new(y), Record::Dropout { x: node, dropout })),
         }
     }
+
+    fn observe(&self, stage: Stage, _: &Tensor<B>) -> Result<()> {
+        self.tape().map_or(Ok(()), |mut tape| tape.pass_stage(stage))
+    }
 }
 
 impl<B: TrainBackend> EncoderOps for Autodiff<B> {
@@ -210,15 +212,14 @@ impl<B: TrainBackend> EncoderOps for Autodiff<B> {
         let held = bias.map(|b| read(&b.shared.bias));
         match self.tape() {
             Some(mut tape) if trained || qkv.depends() => {
-                tape.node(qkv)?;
+                let operand = tape.operand(qkv)?;
                 let dropout = tape.dropout(spec.dropout);
                 let (y, log_sums) =
                     self.inner.attend_forward(qkv.value(), rows, spec, held.as_deref(), dropout)?;
                 let y = Arc::new(y);
                 let record = Record::Attend {
-                    qkv: qkv.clone(),
-                    y: y.clone(),
-                    log_sums,
+                    qkv: operand,
+                    kept: Some(Kept { y: y.clone(), log_sums }),
                     attention: Attention { spec: spec.clone(), rows: rows.clone() },
                     bias: bias.map(|b| b.shared.clone()),
                     dropout,
@@ -329,7 +330,7 @@ impl<B: TrainBackend> CrossAttentionOps for Autodiff<B> {
                         hint: "attention weights are for a pass that is not".into(),
                     });
                 }
-                tape.node(q)?;
+                let operand = tape.operand(q)?;
                 tape.node(&held.kv)?;
                 let dropout = tape.dropout(spec.dropout);
                 let (y, log_sums) = self.inner.cross_attend_forward(
@@ -342,9 +343,8 @@ impl<B: TrainBackend> CrossAttentionOps for Autodiff<B> {
                 )?;
                 let y = Arc::new(y);
                 let record = Record::CrossAttend {
-                    q: q.clone(),
-                    y: y.clone(),
-                    log_sums,
+                    q: operand,
+                    kept: Some(Kept { y: y.clone(), log_sums }),
                     attention: Attention { spec: spec.clone(), rows: rows.clone() },
                     memory: held.clone(),
                     sources: sources.to_vec(),

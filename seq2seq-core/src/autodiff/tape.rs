@@ -1,18 +1,23 @@
 //! What was computed, in order, and the way back.
 
+mod checkpoint;
 mod deferred;
+mod record;
 mod recurrent;
 
+pub(super) use record::{Kept, Lookup, Operand, Record};
 pub(super) use recurrent::{Attended, ColumnsPart, Recurrence};
 
-use super::layers::{Attention, BiasShared, LinearShared, MemoryShared, NormShared, read};
-use super::parameters::{Id, Parameters, Taken};
+use super::layers::read;
+use super::parameters::{Parameters, Taken};
 use crate::train::{
     AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,
     NormGradients, TrainBackend,
 };
-use crate::{Activation, Error, Pool, Ragged, Result, Rows};
+use crate::{Error, Result, Rows};
+use checkpoint::Checkpoints;
 use deferred::{Deferred, LinearUse, layer_of};
+use record::forgotten;
 use std::sync::Arc;
 
 /// Activations, and where on the tape they came from.
@@ -62,68 +67,6 @@ impl<B: TrainBackend> Rows for Tensor<B> {
     }
 }
 
-/// An operation and what its backward needs.
-pub(super) enum Record<B: TrainBackend> {
-    Linear {
-        layer: Arc<LinearShared<B>>,
-        x: Tensor<B>,
-        sums: Option<B::Tensor>,
-        activation: Option<Activation>,
-        dropout: Option<Dropout>,
-        residual: Option<Node>,
-    },
-    Embed(Vec<Lookup>),
-    Norm {
-        norm: Arc<NormShared<B>>,
-        x: Tensor<B>,
-    },
-    GatherRows {
-        x: Node,
-        rows: Vec<usize>,
-        count: usize,
-    },
-    Pool {
-        x: Node,
-        rows: Ragged,
-        pool: Pool,
-    },
-    Dropout {
-        x: Node,
-        dropout: Dropout,
-    },
-    Attend {
-        qkv: Tensor<B>,
-        y: Arc<B::Tensor>,
-        log_sums: B::Tensor,
-        attention: Attention,
-        bias: Option<Arc<BiasShared<B>>>,
-        dropout: Option<Dropout>,
-    },
-    CrossAttend {
-        q: Tensor<B>,
-        y: Arc<B::Tensor>,
-        log_sums: B::Tensor,
-        attention: Attention,
-        memory: Arc<MemoryShared<B>>,
-        sources: Vec<usize>,
-        dropout: Option<Dropout>,
-    },
-    Recur(Recurrence<B>),
-    /// What the sequences of the recurrence at that place end with.
-    RecurEnd(usize),
-    Columns(Vec<ColumnsPart>),
-    /// The rows of each part.
-    StackRows(Vec<(Option<Node>, usize)>),
-    AdditiveAttend(Attended<B>),
-}
-
-/// Rows that were looked up in a parameter.
-pub(super) struct Lookup {
-    pub(super) table: Id,
-    pub(super) ids: Vec<u32>,
-    pub(super) scale: f32,
-}
-
 /// The records of one pass.
 pub(super) struct Tape<B: TrainBackend> {
     /// What dropout is decided by, with the next place; `None` where nothing is dropped.
@@ -133,14 +76,22 @@ pub(super) struct Tape<B: TrainBackend> {
     records: Vec<Record<B>>,
     /// One for each record.
     gradients: Vec<Gradient<B::Tensor>>,
+    /// Where layers are computed again on the way back.
+    checkpoints: Option<Checkpoints>,
     /// On the way back.
     deferred: Deferred<B>,
 }
 
 impl<B: TrainBackend> Default for Tape<B> {
     fn default() -> Self {
-        let (records, gradients) = (Vec::new(), Vec::new());
-        Self { dropout: None, pass: 0, records, gradients, deferred: Deferred::default() }
+        Self {
+            dropout: None,
+            pass: 0,
+            records: Vec::new(),
+            gradients: Vec::new(),
+            checkpoints: None,
+            deferred: Deferred::default(),
+        }
     }
 }
 
@@ -178,6 +129,24 @@ impl<B: TrainBackend> Tape<B> {
         }
     }
 
+    /// `x` as a record keeps it whose way back reads it.
+    ///
+    /// # Errors
+    /// As [`node`](Self::node).
+    pub(super) fn operand(&self, x: &Tensor<B>) -> Result<Operand<B>> {
+        self.node(x).map(|_| Operand::of(x))
+    }
+
+    /// `x` as a record keeps it whose way back asks only where it came from: with its value if that may have to be
+    /// computed with again.
+    ///
+    /// # Errors
+    /// As [`node`](Self::node).
+    pub(super) fn place(&self, x: &Tensor<B>) -> Result<Operand<B>> {
+        self.node(x)?;
+        Ok(if self.checkpoints.is_some() { Operand::of(x) } else { Operand::place(x) })
+    }
+
     /// The result of an operation.
     pub(super) fn push(&mut self, value: Arc<B::Tensor>, record: Record<B>) -> Tensor<B> {
         let node = Node { pass: self.pass, index: self.records.len() };
@@ -202,7 +171,11 @@ impl<B: TrainBackend> Tape<B> {
     /// From the last record to the first; each is gone once it has been passed.
     pub(super) fn backward(mut self, inner: &B, parameters: &mut Parameters<B>) -> Result<()> {
         self.deferred = Deferred::of(&self.records);
-        while let (Some(record), Some(gradient)) = (self.records.pop(), self.gradients.pop()) {
+        loop {
+            self.compute_again(inner)?;
+            let (Some(record), Some(gradient)) = (self.records.pop(), self.gradients.pop()) else {
+                return Ok(());
+            };
             let layer = layer_of(&record);
             match (record, gradient) {
                 (Record::Recur(recurrence), dy) => self.recur(inner, recurrence, dy)?,
@@ -213,12 +186,15 @@ impl<B: TrainBackend> Tape<B> {
                 self.deferred.passed(inner, parameters, layer)?;
             }
         }
-        Ok(())
     }
 
-    /// The gradient of a tensor, to be added to.
-    fn of(&mut self, x: &Tensor<B>) -> Option<&mut Gradient<B::Tensor>> {
-        x.node.map(|node| &mut self.gradients[node.index])
+    /// The gradient of what was read, to be added to.
+    fn of(&mut self, x: &Operand<B>) -> Option<&mut Gradient<B::Tensor>> {
+        self.at(x.node)
+    }
+
+    fn at(&mut self, node: Option<Node>) -> Option<&mut Gradient<B::Tensor>> {
+        node.map(|node| &mut self.gradients[node.index])
     }
 
     fn step(
@@ -230,8 +206,9 @@ impl<B: TrainBackend> Tape<B> {
     ) -> Result<()> {
         match record {
             Record::Linear { layer, x, sums, activation, dropout, residual } => {
+                let residual = residual.and_then(|residual| residual.node);
                 let of = LinearBackward {
-                    x: x.value(),
+                    x: x.value()?,
                     sums: sums.as_ref(),
                     activation,
                     dropout,
@@ -269,7 +246,7 @@ impl<B: TrainBackend> Tape<B> {
                 let mut bias = norm.bias.and_then(|id| parameters.take(id));
                 let gradients =
                     NormGradients { x: self.of(&x), weight: weight.as_mut(), bias: bias.as_mut() };
-                inner.norm_backward(x.value(), &read(&norm.norm), &dy, gradients)?;
+                inner.norm_backward(x.value()?, &read(&norm.norm), &dy, gradients)?;
                 parameters.put(inner, norm.weight, weight)?;
                 norm.bias.map_or(Ok(()), |id| parameters.put(inner, id, bias))
             }
@@ -282,12 +259,13 @@ impl<B: TrainBackend> Tape<B> {
             Record::Dropout { x, dropout } => {
                 inner.add(inner.apply_dropout(&dy, dropout)?, &mut self.gradients[x.index])
             }
-            Record::Attend { qkv, y, log_sums, attention, bias, dropout } => {
+            Record::Attend { qkv, kept, attention, bias, dropout } => {
+                let Kept { y, log_sums } = kept.ok_or_else(forgotten)?;
                 let mut table = bias.as_ref().and_then(|b| parameters.take(b.table));
                 {
                     let bias = bias.as_ref().map(|b| read(&b.bias));
                     let of = AttendBackward {
-                        qkv: qkv.value(),
+                        qkv: qkv.value()?,
                         y: &y,
                         log_sums: &log_sums,
                         rows: &attention.rows,
@@ -300,9 +278,10 @@ impl<B: TrainBackend> Tape<B> {
                 }
                 bias.map_or(Ok(()), |b| parameters.put(inner, b.table, table))
             }
-            Record::CrossAttend { q, y, log_sums, attention, memory, sources, dropout } => {
+            Record::CrossAttend { q, kept, attention, memory, sources, dropout } => {
+                let Kept { y, log_sums } = kept.ok_or_else(forgotten)?;
                 let of = CrossBackward {
-                    q: q.value(),
+                    q: q.value()?,
                     y: &y,
                     log_sums: &log_sums,
                     rows: &attention.rows,
@@ -315,9 +294,9 @@ impl<B: TrainBackend> Tape<B> {
                     dy: &dy,
                 };
                 // Queries and keys come from two records: their gradients are taken apart for the call.
-                let mut kv = self.of(&memory.kv).map(Option::take);
+                let mut kv = self.at(memory.kv.node).map(Option::take);
                 inner.cross_attend_backward(&of, self.of(&q), kv.as_mut())?;
-                match (kv.flatten(), self.of(&memory.kv)) {
+                match (kv.flatten(), self.at(memory.kv.node)) {
                     (Some(kv), Some(gradient)) => inner.add(kv, gradient),
                     _ => Ok(()),
                 }

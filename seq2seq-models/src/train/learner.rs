@@ -38,6 +38,9 @@ pub struct PassOptions {
     pub dropout: Option<(u64, u32)>,
     /// Label smoothing.
     pub smoothing: Smoothing,
+    /// Whether only the input of each layer is kept, and the layer computed again on the way back: gradient checkpointing
+    /// (Chen et al. 2016), for less memory and one more forward. Loss and gradients have the same bits.
+    pub checkpointing: bool,
 }
 
 /// A parameter on paper.
@@ -191,7 +194,8 @@ impl Learner {
     /// One pass forward and back: the loss summed over the targets, whose gradient is added to those of the parameters.
     ///
     /// # Errors
-    /// Batches that the model cannot read, and targets that are not as many as its scores or outside them.
+    /// Batches that the model cannot read, targets that are not as many as its scores or outside them, and
+    /// [`checkpointing`](PassOptions::checkpointing) of a recurrent model.
     pub fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss> {
         self.learn.learn(batch, options)
     }
@@ -399,6 +403,9 @@ impl<M: Recorded> Learn for M {
     fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss> {
         let b = self.recorder();
         b.begin(options.dropout);
+        if options.checkpointing {
+            b.checkpoint();
+        }
         let pass = || {
             let scores = self.scores(&batch.input)?;
             let loss = b.cross_entropy(&scores, &batch.targets, options.smoothing)?;

@@ -308,6 +308,7 @@ impl Trainer {
                     self.progress.passes as u32,
                 )),
                 smoothing: self.settings.smoothing(),
+                checkpointing: self.settings.checkpointing,
             };
             let part = self.objective.batch(&batch).and_then(|b| self.learner.learn(&b, &options));
             let part = part.map_err(|e| self.batcher.corpus().error(batch.rows[0], e))?;

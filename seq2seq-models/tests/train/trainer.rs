@@ -203,6 +203,25 @@ fn optimisers_resume_and_threads_do_not_matter() {
     }
 }
 
+/// The weights have the same bits, so a training may go on with it or without.
+#[test]
+fn checkpointing_is_a_matter_of_memory() {
+    let work = Work::new();
+    for family in ["t5", "gpt2"] {
+        let kept = Settings { output: work.path(family), ..work.settings(family) };
+        train(&kept);
+        let output = work.path(&format!("{family} again"));
+        let again = Settings { output, checkpointing: true, threads: Some(1), ..kept.clone() };
+        train(&again);
+        assert!(weights(&again.output) == weights(&kept.output), "{family}");
+        let resumed = Settings { checkpointing: false, steps: 14, ..again };
+        assert_eq!(Trainer::new(resumed, true).unwrap().run(&mut ()).unwrap(), End::Done);
+    }
+    let settings = Settings { checkpointing: true, ..work.settings("rnn") };
+    let error = Trainer::new(settings, false).err().unwrap().to_string();
+    assert!(error.contains("'checkpointing' is for transformers"), "{error}");
+}
+
 #[test]
 fn what_cannot_be_gone_on_with_is_an_error() {
     let work = Work::new();

@@ -6,7 +6,7 @@
 
 use super::super::layers::{LinearShared, RecurrentShared, read};
 use super::super::parameters::{Parameters, Taken};
-use super::{Record, Tensor};
+use super::{Operand, Record, Tensor};
 use crate::train::{LinearBackward, LinearGradients, RecurPass, TrainBackend};
 use crate::{Activation, Error, Ragged, Result};
 use std::{collections::HashMap, sync::Arc};
@@ -33,7 +33,7 @@ enum Held<B: TrainBackend> {
 
 /// A use of a linear layer without dropout and residual.
 pub(super) struct LinearUse<B: TrainBackend> {
-    pub(super) x: Tensor<B>,
+    pub(super) x: Operand<B>,
     pub(super) sums: Option<B::Tensor>,
     pub(super) activation: Option<Activation>,
     pub(super) dy: B::Tensor,
@@ -167,7 +167,8 @@ fn linear<B: TrainBackend>(
     }
     // From the first row of the pass to the last.
     let stack = |rows: Vec<&B::Tensor>| inner.stack_rows(&rows);
-    let x = stack(held.iter().rev().map(|used| used.x.value()).collect())?;
+    let x = held.iter().rev().map(|used| used.x.value());
+    let x = stack(x.collect::<Result<_>>()?)?;
     let dy = stack(held.iter().rev().map(|used| &used.dy).collect())?;
     let sums: Option<Vec<_>> = held.iter().rev().map(|used| used.sums.as_ref()).collect();
     let sums = sums.map(stack).transpose()?;

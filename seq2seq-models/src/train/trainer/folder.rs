@@ -22,13 +22,14 @@ const TRAINING: &str = "training";
 const CHECKPOINT: &str = "training/checkpoint.safetensors";
 
 /// Settings that may be others when a training goes on.
-const FREE: [&str; 9] = [
+const FREE: [&str; 10] = [
     "output",
     "steps",
     "minutes",
     "save_every",
     "log_every",
     "threads",
+    "checkpointing",
     "evaluation",
     "save_as",
     "model",

@@ -64,6 +64,11 @@ impl Source {
         };
         let tokenizer = Tokenizer::from_files(&files)?;
         let mut learner = Learner::load_files(files, &options)?;
+        if settings.checkpointing && learner.plan().recurrent.is_some() {
+            return Err(Error::input(
+                "'checkpointing' is for transformers; a recurrent model is trained without it",
+            ));
+        }
         if let Some(options) = &settings.lora {
             learner.add_lora(options)?;
         }
