@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `learner.rs` | [`Learner`]: a pass forward and back, parameters under their checkpoint's names, steps |
+//! | `sampling.rs` | [`Sampling`]: decoders that read what they would have written |
 //! | `lora.rs` | [`LoraOptions`]: low-rank adapters, saved and read as peft does |
 //! | [`data`] | rows from files, in ragged batches |
 //! | [`tokenizers`] | tokenizers made anew |
@@ -27,6 +28,7 @@ pub mod metrics;
 mod new_model;
 pub mod objective;
 pub mod random;
+mod sampling;
 mod save;
 pub mod schedule;
 pub mod settings;
@@ -39,5 +41,6 @@ pub use learner::{Batch, Learner, OptimiserTensor, OptimiserValues, ParameterInf
 pub use log::StepReport;
 pub use lora::LoraOptions;
 pub use new_model::NewModel;
+pub use sampling::{Sampling, SamplingSettings, TruthDecay};
 pub use settings::{SavedType, Settings};
 pub use trainer::{Observer, Trainer};

@@ -3,6 +3,7 @@
 mod attention;
 mod decoder;
 mod encoder;
+mod fed;
 mod layer;
 mod session;
 mod state;
@@ -103,6 +104,16 @@ impl<B: SeqBackend> RecurrentModel<B> {
 
     /// The whole model over sources and targets.
     fn pass(&self, request: &Forward) -> Result<Pass<B>> {
+        let (Encoded { x: memory, rows: source_rows, mut state }, target) = self.begin(request)?;
+        let (b, decoder) = (&self.backend, &self.decoder);
+        let x = decoder.forward(b, &target.ids, &target.rows, &mut state, None)?;
+        let logits = b.linear(&x, &self.output, Epilogue::NONE)?;
+        b.observe(Stage::Head, &logits)?;
+        Ok(Pass { memory, source_rows, x, rows: target.rows, logits })
+    }
+
+    /// The sources, read, and what the decoder is to read.
+    fn begin(&self, request: &Forward) -> Result<(Encoded<B>, Packed)> {
         if request.token_type_ids.is_some() {
             let reason = "token_type_ids: this model tells no segments apart; leave them out";
             return Err(Error::input(reason));
@@ -117,13 +128,7 @@ impl<B: SeqBackend> RecurrentModel<B> {
             )));
         }
         let target = Packed::unbounded("decoder_input_ids", ids, self.plan.target_vocab)?;
-        let Encoded { x: memory, rows: source_rows, mut state } =
-            self.encode(&request.input_ids)?;
-        let (b, decoder) = (&self.backend, &self.decoder);
-        let x = decoder.forward(b, &target.ids, &target.rows, &mut state, None)?;
-        let logits = b.linear(&x, &self.output, Epilogue::NONE)?;
-        b.observe(Stage::Head, &logits)?;
-        Ok(Pass { memory, source_rows, x, rows: target.rows, logits })
+        Ok((self.encode(&request.input_ids)?, target))
     }
 
     fn rows_of(&self, name: &'static str, x: &B::Tensor, rows: &Ragged) -> Result<ForwardOutput> {

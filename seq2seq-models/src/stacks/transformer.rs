@@ -50,6 +50,10 @@ impl<B: SeqBackend> Transformer<B> {
         &self.backend
     }
 
+    pub(crate) fn plan(&self) -> &ModelPlan {
+        &self.plan
+    }
+
     /// Every row of every sequence through the whole model, without a cache.
     pub(crate) fn forward(&self, request: &Forward) -> Result<Vec<ForwardOutput>> {
         self.compute(request, false)

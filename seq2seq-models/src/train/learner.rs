@@ -2,21 +2,25 @@
 //!
 //! [`Learner`] is the handle that trainers stand on, as [`Model`](crate::Model) is the one of applications.
 
+mod recorded;
+mod spans;
+
+pub(crate) use recorded::Learning;
+
 use crate::{
     Error, Forward, ForwardOutput, Generated, Result,
-    checkpoint::{Checkpoint, Files, Formats, Loader, TakenLinear},
+    checkpoint::{Checkpoint, Files, TakenLinear},
     device::{self, LoadOptions},
     families,
     generate::{self, Sink},
-    model::{self, Compute},
+    model,
     plan::ModelPlan,
-    stacks::{self, RecurrentModel, Stacks, Transformer},
-    train::lora::Lora,
+    train::{lora::Lora, sampling::Sampling},
 };
+use recorded::Learn;
 use seq2seq_core::{
-    Backend, HostTensor, Rows,
-    autodiff::{Autodiff, LowRank, Optimiser, Parameter, Tensor},
-    train::{Loss, Smoothing, TrainBackend},
+    autodiff::Optimiser,
+    train::{Loss, Smoothing},
 };
 use std::path::Path;
 
@@ -26,7 +30,8 @@ pub struct Batch {
     /// What the model reads. An encoder-decoder needs `decoder_input_ids`, the targets shifted right.
     pub input: Forward,
     /// The id or class that each row of scores is held to: of each position of each sequence in order, or of each sequence
-    /// where the model classifies. `None` for rows that do not count.
+    /// where the model classifies. Of a model that answers questions the first and the last token of each answer. `None`
+    /// for what does not count.
     pub targets: Vec<Option<u32>>,
 }
 
@@ -41,6 +46,9 @@ pub struct PassOptions {
     /// Whether only the input of each layer is kept, and the layer computed again on the way back: gradient checkpointing
     /// (Chen et al. 2016), for less memory and one more forward. Loss and gradients have the same bits.
     pub checkpointing: bool,
+    /// Whether a recurrent decoder reads tokens that it would have written itself in the place of some of
+    /// `decoder_input_ids`.
+    pub sampling: Option<Sampling>,
 }
 
 /// A parameter on paper.
@@ -96,30 +104,6 @@ pub struct Learner {
     pub(super) learn: Box<dyn Learn>,
     pub(super) linears: Vec<TakenLinear>,
     pub(super) lora: Option<Lora>,
-}
-
-/// What training asks of a model beside what requests do: one virtual call a pass or a parameter.
-pub(super) trait Learn: Compute {
-    /// The backend below that of training.
-    fn device(&self) -> String;
-    fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss>;
-    fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss>;
-    fn parameters(&self) -> Vec<ParameterInfo>;
-    fn freeze(&self, frozen: &dyn Fn(&str) -> bool);
-    fn value(&self, name: &str) -> Result<Vec<f32>>;
-    fn set_values(&self, values: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>>) -> Result<()>;
-    fn optimiser_tensors(&self) -> Vec<OptimiserTensor>;
-    fn optimiser_value(&self, tensor: &OptimiserTensor) -> Result<Vec<f32>>;
-    fn restore_optimiser(
-        &self,
-        values: &mut dyn FnMut(&str) -> Result<Vec<OptimiserValues>>,
-    ) -> Result<()>;
-    fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>>;
-    fn gradient_norm(&self) -> Result<f64>;
-    fn clear_gradients(&self);
-    fn step_each(&self, choose: &dyn Fn(&ParameterInfo) -> Optimiser) -> Result<()>;
-    fn adapt(&self, weight: &str, change: &LowRank) -> Result<()>;
-    fn merge_adapters(&self, merged: bool);
 }
 
 impl Learner {
@@ -194,8 +178,9 @@ impl Learner {
     /// One pass forward and back: the loss summed over the targets, whose gradient is added to those of the parameters.
     ///
     /// # Errors
-    /// Batches that the model cannot read, targets that are not as many as its scores or outside them, and
-    /// [`checkpointing`](PassOptions::checkpointing) of a recurrent model.
+    /// Batches that the model cannot read, targets that are not as many as its scores or outside them,
+    /// [`checkpointing`](PassOptions::checkpointing) of a recurrent model, and [`sampling`](PassOptions::sampling) of
+    /// another.
     pub fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss> {
         self.learn.learn(batch, options)
     }
@@ -335,206 +320,6 @@ impl Learner {
     }
 }
 
-/// A model on a backend, erased.
-pub(crate) struct Learning {
-    learn: Box<dyn Learn>,
-    linears: Vec<TakenLinear>,
-}
-
-impl Learning {
-    pub(crate) fn load<B: TrainBackend>(
-        backend: B,
-        checkpoint: &Checkpoint,
-        plan: &ModelPlan,
-        formats: &Formats,
-    ) -> Result<Self> {
-        let backend = Autodiff::new(backend);
-        let loader = Loader::new(&backend, checkpoint, plan.family.names(), formats);
-        let learn: Box<dyn Learn> = match stacks::load(plan, &loader)? {
-            Stacks::Transformer(model) => model,
-            Stacks::Recurrent(model) => model,
-        };
-        loader.check_exceptions()?;
-        Ok(Self { learn, linears: loader.finish().0.linears })
-    }
-}
-
 fn unknown(name: &str) -> Error {
     Error::Input(format!("'{name}' is no parameter of this model"))
-}
-
-/// A model that can be recorded.
-trait Recorded: Compute {
-    type Below: TrainBackend;
-    fn recorder(&self) -> &Autodiff<Self::Below>;
-    /// What a loss is taken of.
-    fn scores(&self, request: &Forward) -> Result<Tensor<Self::Below>>;
-}
-
-impl<B: TrainBackend> Recorded for Transformer<Autodiff<B>> {
-    type Below = B;
-
-    fn recorder(&self) -> &Autodiff<B> {
-        self.backend()
-    }
-
-    fn scores(&self, request: &Forward) -> Result<Tensor<B>> {
-        self.scores(request)
-    }
-}
-
-impl<B: TrainBackend> Recorded for RecurrentModel<Autodiff<B>> {
-    type Below = B;
-
-    fn recorder(&self) -> &Autodiff<B> {
-        self.backend()
-    }
-
-    fn scores(&self, request: &Forward) -> Result<Tensor<B>> {
-        self.scores(request)
-    }
-}
-
-impl<M: Recorded> Learn for M {
-    fn device(&self) -> String {
-        self.recorder().inner().describe()
-    }
-
-    fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss> {
-        let b = self.recorder();
-        b.begin(options.dropout);
-        if options.checkpointing {
-            b.checkpoint();
-        }
-        let pass = || {
-            let scores = self.scores(&batch.input)?;
-            let loss = b.cross_entropy(&scores, &batch.targets, options.smoothing)?;
-            drop(scores);
-            b.backward()?;
-            Ok(loss)
-        };
-        let loss = pass();
-        b.stop();
-        loss
-    }
-
-    fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss> {
-        let scores = self.scores(&batch.input)?;
-        Ok(self.recorder().cross_entropy(&scores, &batch.targets, smoothing)?)
-    }
-
-    fn parameters(&self) -> Vec<ParameterInfo> {
-        self.recorder().parameters().iter().map(info).collect()
-    }
-
-    fn freeze(&self, frozen: &dyn Fn(&str) -> bool) {
-        self.recorder().parameters().iter_mut().for_each(|p| p.freeze(frozen(p.name())));
-    }
-
-    fn value(&self, name: &str) -> Result<Vec<f32>> {
-        let parameters = self.recorder().parameters();
-        download(self.recorder(), parameters.get(name).ok_or_else(|| unknown(name))?.value())
-    }
-
-    fn set_values(&self, values: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>>) -> Result<()> {
-        let b = self.recorder();
-        for parameter in b.parameters().iter_mut() {
-            let Some(values) = values(parameter.name())? else { continue };
-            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-                let name = parameter.name();
-                return Err(Error::Input(format!("'{name}': value {at} is {}", values[at])));
-            }
-            let shape = [parameter.value().rows(), parameter.value().width()];
-            *parameter.value_mut() = upload(b, parameter.name(), shape, &values)?;
-        }
-        Ok(b.refresh()?)
-    }
-
-    fn optimiser_tensors(&self) -> Vec<OptimiserTensor> {
-        let parameters = self.recorder().parameters();
-        let of = |p: &Parameter<M::Below>| {
-            let tensor = |(name, tensor): (&str, &<M::Below as Backend>::Tensor)| OptimiserTensor {
-                parameter: p.name().into(),
-                name: name.into(),
-                shape: [tensor.rows(), tensor.width()],
-            };
-            p.state().into_iter().map(tensor).collect::<Vec<_>>()
-        };
-        parameters.iter().flat_map(of).collect()
-    }
-
-    fn optimiser_value(&self, tensor: &OptimiserTensor) -> Result<Vec<f32>> {
-        let parameters = self.recorder().parameters();
-        let parameter =
-            parameters.get(&tensor.parameter).ok_or_else(|| unknown(&tensor.parameter))?;
-        let state = parameter.state();
-        let (_, value) =
-            state.into_iter().find(|(name, _)| *name == tensor.name).ok_or_else(|| {
-                Error::Input(format!(
-                    "'{}': nothing called {} is kept",
-                    tensor.parameter, tensor.name
-                ))
-            })?;
-        download(self.recorder(), value)
-    }
-
-    fn restore_optimiser(
-        &self,
-        values: &mut dyn FnMut(&str) -> Result<Vec<OptimiserValues>>,
-    ) -> Result<()> {
-        let b = self.recorder();
-        for parameter in b.parameters().iter_mut() {
-            let tensors = values(parameter.name())?.into_iter().map(|(tensor, values)| {
-                Ok((tensor.name, upload(b, parameter.name(), tensor.shape, &values)?))
-            });
-            let tensors = tensors.collect::<Result<Vec<_>>>()?;
-            parameter.restore(tensors)?;
-        }
-        Ok(())
-    }
-
-    fn gradient(&self, name: &str) -> Result<Option<Vec<f32>>> {
-        let parameters = self.recorder().parameters();
-        let parameter = parameters.get(name).ok_or_else(|| unknown(name))?;
-        parameter.gradient().map(|g| download(self.recorder(), g)).transpose()
-    }
-
-    fn gradient_norm(&self) -> Result<f64> {
-        let b = self.recorder();
-        Ok(b.parameters().gradient_norm(b.inner())?)
-    }
-
-    fn clear_gradients(&self) {
-        self.recorder().parameters().clear_gradients();
-    }
-
-    fn step_each(&self, choose: &dyn Fn(&ParameterInfo) -> Optimiser) -> Result<()> {
-        Ok(self.recorder().step_each(|p| choose(&info(p)))?)
-    }
-
-    fn adapt(&self, weight: &str, change: &LowRank) -> Result<()> {
-        Ok(self.recorder().adapt(weight, change)?)
-    }
-
-    fn merge_adapters(&self, merged: bool) {
-        self.recorder().merge_adapters(merged);
-    }
-}
-
-fn info<B: TrainBackend>(p: &Parameter<B>) -> ParameterInfo {
-    ParameterInfo { name: p.name().into(), shape: p.shape().to_vec(), frozen: p.is_frozen() }
-}
-
-fn upload<B: TrainBackend>(
-    b: &Autodiff<B>,
-    name: &str,
-    shape: [usize; 2],
-    values: &[f32],
-) -> Result<B::Tensor> {
-    let tensor = HostTensor::from_f32(shape.to_vec(), values);
-    Ok(b.inner().upload(&tensor.map_err(|e| Error::Input(format!("'{name}': {e}")))?)?)
-}
-
-fn download<B: TrainBackend>(b: &Autodiff<B>, x: &B::Tensor) -> Result<Vec<f32>> {
-    Ok(b.inner().download(x)?)
 }

@@ -21,6 +21,8 @@ pub enum Purpose {
     Dropout = 5,
     /// What adapters begin with ([`LoraOptions`](super::LoraOptions)).
     Adapters = 6,
+    /// Which tokens a decoder reads of its own, and what they are ([`Sampling`](super::Sampling)).
+    Sampling = 7,
 }
 
 /// The key under which an epoch draws for a purpose.

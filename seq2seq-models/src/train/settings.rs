@@ -10,6 +10,7 @@ use super::{
     denoise::{MaskedLm, Noise, SpanCorruption},
     lora::LoraOptions,
     metrics::Metric,
+    sampling::SamplingSettings,
     schedule::Decay,
     tokenizers::Kind,
 };
@@ -73,6 +74,9 @@ pub struct Settings {
     /// Low-rank adapters that are trained in place of the model's own weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraOptions>,
+    /// Scheduled sampling of a recurrent decoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<SamplingSettings>,
     /// How the learning rate goes.
     pub schedule: ScheduleSettings,
     /// A running mean of the weights, which is measured and saved in their place.
@@ -230,6 +234,7 @@ impl Default for Settings {
             optimiser: OptimiserSettings::default(),
             groups: Vec::new(),
             lora: None,
+            sampling: None,
             schedule: ScheduleSettings::default(),
             average: None,
             evaluation: EvaluationSettings::default(),
@@ -344,6 +349,7 @@ impl Settings {
         if !matches!(self.format, Format::F32 | Format::Bf16) {
             return fail(format!("'format' is {}; training is in f32 or bf16", self.format));
         }
+        self.sampling.map_or(Ok(()), |sampling| sampling.check())?;
         self.objective_check()?;
         self.optimiser.check("optimiser")?;
         self.groups.iter().enumerate().try_for_each(|(i, g)| g.check(&format!("parameters[{i}]")))

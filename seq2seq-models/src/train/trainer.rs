@@ -26,6 +26,7 @@ use super::{
     new_model,
     objective::Objective,
     random::{self, Purpose},
+    sampling::Sampling,
     schedule::Schedule,
     settings::Settings,
 };
@@ -297,10 +298,14 @@ impl Trainer {
             Some(_) => self.schedule.factor((self.done() * PARTS as f64) as u64),
         };
         let step = self.progress.step + 1;
+        let scheduled = self.settings.sampling;
+        let probability = scheduled.map(|s| s.probability(self.progress.step, self.done()));
         let (mut loss, mut tokens) = (Loss::default(), 0);
         let mut rows = None;
         for _ in 0..self.settings.optimiser.accumulate {
             let batch = self.batcher.next_batch()?;
+            let (seed, pass) = (self.settings.seed, self.progress.passes);
+            let sampling = probability.map(|probability| Sampling { probability, seed, pass });
             let options = PassOptions {
                 // Passes are numbered anew after 2³², with another seed.
                 dropout: Some((
@@ -309,6 +314,7 @@ impl Trainer {
                 )),
                 smoothing: self.settings.smoothing(),
                 checkpointing: self.settings.checkpointing,
+                sampling,
             };
             let part = self.objective.batch(&batch).and_then(|b| self.learner.learn(&b, &options));
             let part = part.map_err(|e| self.batcher.corpus().error(batch.rows[0], e))?;

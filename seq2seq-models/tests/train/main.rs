@@ -3,6 +3,7 @@
 mod adapters;
 mod classes;
 mod metrics;
+mod sampling;
 mod schedule;
 mod tokenizers;
 mod trainer;

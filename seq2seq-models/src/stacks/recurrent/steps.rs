@@ -90,9 +90,18 @@ impl<B: SeqBackend> Steps<'_, B> {
         if let (Some(weights), Some(recorded)) = (weights, recorded) {
             weights.extend(recorded.into_iter().flatten());
         }
-        let mut places = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(place, &row)| places[row] = place);
-        let all = backend.stack_rows(&outputs.iter().collect::<Vec<_>>())?;
-        Ok(backend.gather_rows(&all, &places)?)
+        in_order(backend, &outputs, &order)
     }
+}
+
+/// The rows of all steps, of which the nth is row `order[n]` of the result.
+pub(super) fn in_order<B: SeqBackend>(
+    backend: &B,
+    steps: &[B::Tensor],
+    order: &[usize],
+) -> Result<B::Tensor> {
+    let mut places = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(place, &row)| places[row] = place);
+    let all = backend.stack_rows(&steps.iter().collect::<Vec<_>>())?;
+    Ok(backend.gather_rows(&all, &places)?)
 }

@@ -64,9 +64,15 @@ impl Source {
         };
         let tokenizer = Tokenizer::from_files(&files)?;
         let mut learner = Learner::load_files(files, &options)?;
-        if settings.checkpointing && learner.plan().recurrent.is_some() {
+        let recurrent = learner.plan().recurrent.is_some();
+        if settings.checkpointing && recurrent {
             return Err(Error::input(
                 "'checkpointing' is for transformers; a recurrent model is trained without it",
+            ));
+        }
+        if settings.sampling.is_some() && !recurrent {
+            return Err(Error::input(
+                "'sampling' is for recurrent decoders; a transformer reads its targets at once",
             ));
         }
         if let Some(options) = &settings.lora {
