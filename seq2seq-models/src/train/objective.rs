@@ -31,6 +31,10 @@ enum Kind {
     MaskedLm(MaskedLm, Box<NoiseTokens>),
     Classify,
     Tag,
+    /// Whether the model tells segments apart.
+    Answer {
+        segments: bool,
+    },
 }
 
 /// How the model reads and what is written.
@@ -75,6 +79,10 @@ impl Objective {
             ObjectiveSettings::MaskedLm(masked) => Kind::MaskedLm(*masked, tokens()),
             ObjectiveSettings::Classify {} => Kind::Classify,
             ObjectiveSettings::Tag {} => Kind::Tag,
+            ObjectiveSettings::Answer {} => {
+                let segments = plan.encoder.as_ref().map_or(0, |e| e.embedding.types) > 1;
+                Kind::Answer { segments }
+            }
         };
         let shape = shape(plan, decoding)?;
         kind.check(plan, rows, shape)?;
@@ -93,6 +101,7 @@ impl Objective {
             (Kind::MaskedLm(masked, tokens), _) => self.masked(rows, &pairs, masked, tokens),
             (Kind::Classify, _) => Ok(classify(pairs)),
             (Kind::Tag, _) => Ok(tag(pairs)),
+            (Kind::Answer { segments }, _) => Ok(answer(pairs, segments.then_some(&rows.segments))),
             (_, Shape::EncoderDecoder(begin)) => Ok(encoder_decoder(pairs, begin)),
             (_, Shape::Decoder | Shape::Encoder) => decoder(&pairs),
         }
@@ -149,6 +158,7 @@ impl Kind {
             Self::MaskedLm(..) => ("masked_lm", Some(RowKind::Text), &[HeadKind::MaskedLanguage]),
             Self::Classify => ("classify", Some(RowKind::Pair), &[HeadKind::Classify]),
             Self::Tag => ("tag", Some(RowKind::Tagged), &[HeadKind::Tag]),
+            Self::Answer { .. } => ("answer", Some(RowKind::Question), &[HeadKind::Answer]),
         };
         if !heads.contains(&head) {
             return Err(Error::Input(format!(
@@ -173,6 +183,9 @@ impl Kind {
             ))),
             None if rows == RowKind::Tagged => Err(Error::Input(format!(
                 "the objective '{name}' does not learn from tagged tokens; 'tag' does"
+            ))),
+            None if rows == RowKind::Question => Err(Error::Input(format!(
+                "the objective '{name}' does not learn from questions with their answers; 'answer' does"
             ))),
             _ => Ok(()),
         }
@@ -249,6 +262,21 @@ fn tag(pairs: Vec<Pair>) -> Batch {
         batch
             .targets
             .extend(target.into_iter().map(|class| Some(class).filter(|&c| c != UNTAGGED)));
+    }
+    batch
+}
+
+/// The first and the last token of the answer.
+fn answer(pairs: Vec<Pair>, segments: Option<&Vec<u32>>) -> Batch {
+    let mut batch = Batch::default();
+    let mut segments = segments.map(Vec::as_slice);
+    for Pair { source, target } in pairs {
+        if let Some((own, rest)) = segments.map(|s| s.split_at(source.len().min(s.len()))) {
+            batch.input.token_type_ids.get_or_insert_default().push(own.to_vec());
+            segments = Some(rest);
+        }
+        batch.input.input_ids.push(source);
+        batch.targets.extend(target.into_iter().map(Some));
     }
     batch
 }

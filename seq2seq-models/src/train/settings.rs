@@ -148,6 +148,8 @@ pub enum ObjectiveSettings {
     Classify {},
     /// To name the class of each word of `{"tokens", "tags"}`.
     Tag {},
+    /// To find the answer of `{"question", "context", "answer", "start"}` in its context.
+    Answer {},
 }
 
 fn bart() -> Vec<Noise> {
@@ -370,7 +372,8 @@ impl Settings {
             ObjectiveSettings::MaskedLm(masked) => masked.check(),
             ObjectiveSettings::Write {}
             | ObjectiveSettings::Classify {}
-            | ObjectiveSettings::Tag {} => Ok(()),
+            | ObjectiveSettings::Tag {}
+            | ObjectiveSettings::Answer {} => Ok(()),
         }
     }
 

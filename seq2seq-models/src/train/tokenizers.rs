@@ -244,7 +244,10 @@ impl Iterator for Texts<'_> {
         match self.corpus.row(self.next - 1) {
             Ok(Row::Text(text)) => Some(text),
             Ok(Row::Tagged { tokens, .. }) => Some(tokens.join(" ")),
-            Ok(Row::Pair { source, target }) => {
+            Ok(
+                Row::Pair { source, target }
+                | Row::Question { question: source, context: target, .. },
+            ) => {
                 self.target = Some(target);
                 Some(source)
             }

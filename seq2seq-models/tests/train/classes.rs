@@ -1,9 +1,11 @@
-//! Models with heads for classes, trained on rows and asked afterwards as an application would.
+//! Models with heads for classes and for answers, trained on rows and asked afterwards as an application would.
 
 use super::path;
 use seq2seq_models::{
     LoadOptions, Model, Tokenizer,
-    tasks::{self, Aggregation, Classifier, Labels, Tagger, TextPair},
+    tasks::{
+        self, Aggregation, AnswerOptions, Answering, Classifier, Labels, Question, Tagger, TextPair,
+    },
     train::{Settings, Trainer, settings::ObjectiveSettings},
 };
 use std::{fs, path::Path};
@@ -96,4 +98,66 @@ fn classes_of_words() {
             start += token.chars().count() + 1;
         }
     }
+}
+
+/// A question that has no answer, an answer far behind, and one whose place is counted in characters.
+#[test]
+fn answers_in_texts() {
+    let long = format!("{} anna ran to the blue house.", "the old dog sat on the river.".repeat(8));
+    let rows = [
+        ("Who ran?", "Anna and the dog ran.", "Anna"),
+        ("Where is the cat?", "The cat sat on the river.", "on the river"),
+        ("where is anna", &long, "the blue house"),
+        ("what is old", "An élan, seated in the rivers-house, is old!", "An élan"),
+        ("who is blue", "The dog ran to Paris.", ""),
+    ];
+    let line = |(question, context, answer): &(&str, &str, &str)| {
+        let start = context[..context.rfind(answer).unwrap()].chars().count();
+        let start = if answer.is_empty() { 0 } else { start };
+        serde_json::json!({
+            "question": question, "context": context, "answer": answer, "start": start
+        })
+        .to_string()
+            + "\n"
+    };
+    let text: String = rows.iter().map(line).collect();
+    for fixture in ["bert_question_answering", "roberta_question_answering"] {
+        let folder = tempfile::tempdir().unwrap();
+        let model =
+            trained(fixture, ObjectiveSettings::Answer {}, ("rows.jsonl", &text), folder.path());
+        let tokenizer = Tokenizer::from_files(model.files()).unwrap();
+        let positions = model.plan().encoder.as_ref().and_then(|e| e.max_positions());
+        let options = AnswerOptions { handle_impossible: true, ..AnswerOptions::default() };
+        let task = Answering { tokenizer: &tokenizer, options, positions };
+        for (question, context, answer) in rows {
+            let input = Question { question: question.into(), context: context.into() };
+            let found = tasks::run(&model, &task, &[input]).unwrap().remove(0);
+            // Of a long context only the window with the answer was learned from.
+            if context.len() < 100 {
+                assert_eq!(found[0].answer, answer, "{fixture}: {question}");
+            }
+        }
+    }
+}
+
+#[test]
+fn objectives_are_for_their_rows_and_heads() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    fs::write(&file, "{\"question\":\"a\",\"context\":\"b\",\"answer\":\"b\",\"start\":0}\n")
+        .unwrap();
+    let error = |model: &str, objective| {
+        let mut settings = Settings {
+            train: vec![file.clone()],
+            output: folder.path().join("out"),
+            model: Some(path(model)),
+            ..Settings::default()
+        };
+        settings.data.objective = objective;
+        Trainer::new(settings, false).err().unwrap().to_string()
+    };
+    let message = error("bert_sequence_classification", ObjectiveSettings::Answer {});
+    assert!(message.contains("'answer' is not for this bert model"), "{message}");
+    let message = error("gpt2_text", ObjectiveSettings::Write {});
+    assert!(message.contains("'answer' does"), "{message}");
 }

@@ -54,6 +54,8 @@ pub struct Batch {
     pub source: Sequences,
     /// What is to be written, or the texts.
     pub target: Sequences,
+    /// The segment of each id of `source`, where rows are questions.
+    pub segments: Vec<u32>,
     /// The epoch, from 0.
     pub epoch: u64,
     /// Whether it is the last of the epoch.
@@ -256,8 +258,9 @@ fn batch(examples: Vec<(usize, Example)>, epoch: u64, ends_epoch: bool) -> Batch
         ragged: Ragged::from_lengths(examples.iter().map(|(_, e)| part(e).len())),
     };
     let (source, target) = (pack(|e| &e.source), pack(|e| &e.target));
+    let segments = examples.iter().flat_map(|(_, e)| &e.segments).copied().collect();
     let rows = examples.into_iter().map(|(row, _)| row).collect();
-    Batch { rows, source, target, epoch, ends_epoch }
+    Batch { rows, source, target, segments, epoch, ends_epoch }
 }
 
 #[cfg(test)]

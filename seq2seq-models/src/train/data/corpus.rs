@@ -27,6 +27,17 @@ pub enum Row {
         /// As many.
         tags: Vec<String>,
     },
+    /// `{"question", "context", "answer", "start"}`: a question and where a text answers it.
+    Question {
+        /// The question.
+        question: String,
+        /// The text.
+        context: String,
+        /// A stretch of the text; empty where it holds no answer.
+        answer: String,
+        /// The first character of the answer in the text, counted from 0 (Unicode scalar values).
+        start: usize,
+    },
 }
 
 /// What the rows of a corpus are.
@@ -38,6 +49,8 @@ pub enum RowKind {
     Text,
     /// [`Row::Tagged`].
     Tagged,
+    /// [`Row::Question`].
+    Question,
 }
 
 impl std::fmt::Display for RowKind {
@@ -46,6 +59,7 @@ impl std::fmt::Display for RowKind {
             Self::Pair => "sources and targets",
             Self::Text => "texts",
             Self::Tagged => "tagged tokens",
+            Self::Question => "questions with their answers",
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Rows as ids.
 
+mod answer;
+
 use super::Row;
 use crate::{Encoding, Error, Result, Tokenizer};
 use serde::{Deserialize, Serialize};
@@ -10,8 +12,11 @@ use std::collections::BTreeMap;
 pub struct Example {
     /// What is read; empty for [`Row::Text`].
     pub source: Vec<u32>,
-    /// What is to be written, or the text; of [`Row::Tagged`] a class or [`UNTAGGED`] for each id of the source.
+    /// What is to be written, or the text; of [`Row::Tagged`] a class or [`UNTAGGED`] for each id of the source; of
+    /// [`Row::Question`] the places of the first and the last id of the answer, both 0 where there is none.
     pub target: Vec<u32>,
+    /// Of [`Row::Question`] the segment of each id of the source: 0 for the question, 1 for the context.
+    pub segments: Vec<u32>,
 }
 
 /// In place of the class of an id that has none: special tokens, and all tokens of a word but the first.
@@ -66,7 +71,7 @@ impl RowEncoder {
         Ok(match row {
             Row::Text(text) => {
                 let target = self.ids("text", text, self.max_target, self.eos)?;
-                Example { source: Vec::new(), target }
+                Example { target, ..Example::default() }
             }
             Row::Pair { source, target } => Example {
                 source: self.ids("source", source, self.max_source, None)?,
@@ -74,8 +79,13 @@ impl RowEncoder {
                     None => self.ids("target", target, self.max_target, self.eos)?,
                     Some(classes) => vec![class(classes, target)?],
                 },
+                segments: Vec::new(),
             },
             Row::Tagged { tokens, tags } => self.tagged(tokens, tags)?,
+            Row::Question { question, context, answer, start } => {
+                let end = start + answer.chars().count();
+                answer::example(self, question, context, *start..end)?
+            }
         })
     }
 
@@ -102,7 +112,7 @@ impl RowEncoder {
             while tokens.next_if(|&i| kept.offsets()[i].0 < end).is_some() {}
             begin = end + 1;
         }
-        Ok(Example { source: kept.ids().to_vec(), target })
+        Ok(Example { source: kept.ids().to_vec(), target, segments: Vec::new() })
     }
 
     fn ids(
@@ -164,11 +174,16 @@ mod tests {
     fn special_tokens_survive_truncation() {
         let mut encoder = RowEncoder::new(word_piece(false));
         let whole = encoder.encode(&pair("the cat sat", "cats")).unwrap();
-        assert_eq!(whole, Example { source: vec![2, 5, 6, 8, 3], target: vec![2, 6, 7, 3] });
+        let example = |source: &[u32], target: &[u32]| Example {
+            source: source.to_vec(),
+            target: target.to_vec(),
+            ..Example::default()
+        };
+        assert_eq!(whole, example(&[2, 5, 6, 8, 3], &[2, 6, 7, 3]));
         encoder.max_source = Some(4);
         encoder.max_target = Some(3);
         let cut = encoder.encode(&pair("the cat sat", "cats")).unwrap();
-        assert_eq!(cut, Example { source: vec![2, 5, 6, 3], target: vec![2, 6, 3] });
+        assert_eq!(cut, example(&[2, 5, 6, 3], &[2, 6, 3]));
         encoder.max_target = Some(2);
         let error = encoder.encode(&pair("the", "cat")).unwrap_err().to_string();
         assert!(error.contains("no room"), "{error}");

@@ -55,6 +55,10 @@ struct Fields {
     text: Option<String>,
     tokens: Option<Vec<String>>,
     tags: Option<Vec<String>>,
+    question: Option<String>,
+    context: Option<String>,
+    answer: Option<String>,
+    start: Option<usize>,
 }
 
 fn json(line: &str) -> Result<Row, String> {
@@ -64,20 +68,29 @@ fn json(line: &str) -> Result<Row, String> {
         let end = message.rfind(" at line ").unwrap_or(message.len());
         format!("column {}: {}", e.column(), &message[..end])
     })?;
-    let Fields { source, target, text, tokens, tags } = fields;
-    match (source, target, text, tokens, tags) {
-        (Some(source), Some(target), None, None, None) => Ok(Row::Pair { source, target }),
-        (None, None, Some(text), None, None) => Ok(Row::Text(text)),
-        (None, None, None, Some(tokens), Some(tags)) if tokens.len() == tags.len() => {
+    let Fields { source, target, text, tokens, tags, question, context, answer, start } = fields;
+    let question = question.zip(context).zip(answer.zip(start));
+    match (source, target, text, tokens, tags, question) {
+        (Some(source), Some(target), None, None, None, _) => Ok(Row::Pair { source, target }),
+        (None, None, Some(text), None, None, _) => Ok(Row::Text(text)),
+        (None, None, None, Some(tokens), Some(tags), _) if tokens.len() == tags.len() => {
             Ok(Row::Tagged { tokens, tags })
         }
-        (None, None, None, Some(tokens), Some(tags)) => {
+        (None, None, None, Some(tokens), Some(tags), _) => {
             Err(format!("there are {} tokens but {} tags", tokens.len(), tags.len()))
         }
-        _ => {
-            Err("a row holds \"source\" and \"target\", or \"text\", or \"tokens\" and \"tags\""
-                .into())
+        (None, None, None, None, None, Some(((question, context), (answer, start)))) => {
+            let found: String = context.chars().skip(start).take(answer.chars().count()).collect();
+            match found == answer {
+                true => Ok(Row::Question { question, context, answer, start }),
+                false => Err(format!(
+                    "at character {start} of the context is '{found}', not the answer '{answer}'"
+                )),
+            }
         }
+        _ => Err("a row holds \"source\" and \"target\", or \"text\", or \"tokens\" and \"tags\", or \"question\", \
+                  \"context\", \"answer\" and \"start\""
+            .into()),
     }
 }
 
@@ -88,6 +101,7 @@ impl Row {
             Self::Pair { .. } => RowKind::Pair,
             Self::Text(_) => RowKind::Text,
             Self::Tagged { .. } => RowKind::Tagged,
+            Self::Question { .. } => RowKind::Question,
         }
     }
 }
@@ -112,6 +126,17 @@ mod tests {
         assert_eq!(json(r#"{"text": ""}"#), Ok(Row::Text(String::new())));
         let tagged = Row::Tagged { tokens: vec!["Ann".into()], tags: vec!["B-PER".into()] };
         assert_eq!(json(r#"{"tokens": ["Ann"], "tags": ["B-PER"]}"#), Ok(tagged));
+        let question = |answer: &str, start| Row::Question {
+            question: "who?".into(),
+            context: "é Ann".into(),
+            answer: answer.into(),
+            start,
+        };
+        let line =
+            r#"{"id": "1", "question": "who?", "context": "é Ann", "answer": "Ann", "start": 2}"#;
+        assert_eq!(json(line), Ok(question("Ann", 2)));
+        let line = r#"{"question": "who?", "context": "é Ann", "answer": "", "start": 0}"#;
+        assert_eq!(json(line), Ok(question("", 0)));
     }
 
     #[test]
@@ -127,6 +152,21 @@ mod tests {
                 "or \"text\"",
             ),
             (Format::JsonLines, b"{\"tokens\": [\"a\"], \"tags\": []}", "1 tokens but 0 tags"),
+            (
+                Format::JsonLines,
+                b"{\"question\": \"a\", \"context\": \"b\"}",
+                "\"answer\" and \"start\"",
+            ),
+            (
+                Format::JsonLines,
+                br#"{"question": "who", "context": "it is Ann", "answer": "Ann", "start": 5}"#,
+                "at character 5 of the context is ' An', not the answer 'Ann'",
+            ),
+            (
+                Format::JsonLines,
+                br#"{"question": "who", "context": "Ann", "answer": "Ann", "start": 7}"#,
+                "at character 7 of the context is ''",
+            ),
             (Format::JsonLines, b"{\"text\": 5}", "column 10: invalid type"),
             (Format::JsonLines, b"hello", "column 1: expected value"),
         ] {
