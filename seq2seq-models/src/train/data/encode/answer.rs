@@ -6,7 +6,8 @@ use std::ops::Range;
 
 /// The context is the second text of a pair.
 const CONTEXT: usize = 1;
-/// Tokens that neighbouring windows of a long context share, as in [`tasks::Answering`](crate::tasks::Answering).
+/// Tokens that neighbouring windows of a long context share, as in [`tasks::Answering`](crate::tasks::Answering); half of
+/// what there is of the context where that is less.
 const SHARED: usize = 128;
 
 /// The ids of a question and its context, and the places of the first and the last that have characters of the answer. Of a
@@ -37,7 +38,9 @@ pub(super) fn example(
             )));
         }
         Some(limit) => {
-            let stride = SHARED.min(limit / 2);
+            let of_context = whole.sequence_ids().iter().filter(|&&s| s == Some(CONTEXT)).count();
+            let room = (limit + of_context).saturating_sub(whole.len());
+            let stride = SHARED.min(room / 2);
             let windows = tokenizer.encode_windows(question, context, limit, stride)?;
             let holds = |window: Encoding| match &span {
                 None => Some((window, (0, 0))),
@@ -79,7 +82,7 @@ impl Span {
         };
         let mut places = (0..encoding.len()).filter(shares);
         let first = places.next()?;
-        let last = places.last().unwrap_or(first);
+        let last = places.next_back().unwrap_or(first);
         let characters = encoding.offsets()[first].0..encoding.offsets()[last].1;
         Some(Self { places: (first, last), characters })
     }
@@ -127,7 +130,7 @@ mod tests {
     #[test]
     fn a_long_context_is_read_where_the_answer_is() {
         let mut encoder = RowEncoder::new(word_piece(true));
-        // Room for four tokens of the context; windows share three.
+        // Room for four tokens of the context; windows share two.
         encoder.max_source = Some(8);
         let whole = RowEncoder::new(word_piece(true)).encode(&row(TEXT, "sat. The")).unwrap();
         assert_eq!((whole.source.len(), &whole.target[..]), (10, &[6, 8][..]));
