@@ -1,10 +1,11 @@
 //! What is packed from masters.
 
+use super::lora::{Beside, Dropped, wide_weights};
 use super::parameters::{Id, Packed, Parameters};
 use super::tape::Tensor;
 use crate::train::{MasterPart, Masters, RecurrentMasters, TrainBackend};
-use crate::{AttentionSpec, Cell, Ragged, Result};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use crate::{AttentionSpec, Cell, Format, Ragged, Result};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 /// A linear layer and the parameters that it is packed from.
 pub struct Linear<B: TrainBackend> {
@@ -16,6 +17,29 @@ pub(super) struct LinearShared<B: TrainBackend> {
     pub(super) parts: Vec<PartIds>,
     pub(super) gated: bool,
     pub(super) scale: f32,
+    format: Format,
+    /// What it computes by where dropout is within its adapters.
+    pub(super) dropped: Mutex<Option<Arc<Dropped<B>>>>,
+}
+
+impl<B: TrainBackend> LinearShared<B> {
+    /// Packs the parts.
+    pub(super) fn pack(
+        inner: &B,
+        parameters: &Parameters<B>,
+        parts: Vec<PartIds>,
+        (gated, scale, format): (bool, f32, Format),
+    ) -> Result<Self> {
+        let wide = wide_weights(inner, parameters, &parts)?;
+        let masters = Masters { parts: master_parts(parameters, &parts, &wide), gated, scale };
+        let layer = RwLock::new(inner.pack_masters(&masters, format)?);
+        Ok(Self { layer, parts, gated, scale, format, dropped: Mutex::new(None) })
+    }
+
+    /// How it was packed.
+    pub(super) fn packing(&self) -> (bool, f32, Format) {
+        (self.gated, self.scale, self.format)
+    }
 }
 
 /// The parameters of a part.
@@ -24,6 +48,8 @@ pub(super) struct PartIds {
     pub(super) weight: Id,
     pub(super) bias: Option<Id>,
     pub(super) transposed: bool,
+    /// What stands beside the weight.
+    pub(super) beside: Option<Beside>,
 }
 
 impl PartIds {
@@ -32,35 +58,26 @@ impl PartIds {
     }
 }
 
-/// The masters of a layer.
-pub(super) fn masters<'a, B: TrainBackend>(
-    parameters: &'a Parameters<B>,
-    parts: &[PartIds],
-    gated: bool,
-    scale: f32,
-) -> Masters<'a, B::Tensor> {
-    Masters { parts: master_parts(parameters, parts), gated, scale }
-}
-
 /// The masters of the recurrent half of a layer.
 pub(super) fn recurrent_masters<'a, B: TrainBackend>(
     parameters: &'a Parameters<B>,
     parts: &[PartIds],
     cell: Cell,
 ) -> RecurrentMasters<'a, B::Tensor> {
-    RecurrentMasters { cell, directions: master_parts(parameters, parts) }
+    RecurrentMasters { cell, directions: master_parts(parameters, parts, &[]) }
 }
 
 fn master_parts<'a, B: TrainBackend>(
     parameters: &'a Parameters<B>,
     parts: &[PartIds],
+    wide: &'a [Option<B::Tensor>],
 ) -> Vec<MasterPart<'a, B::Tensor>> {
-    let part = |p: &PartIds| MasterPart {
-        weight: parameters.weight(p.weight),
+    let part = |(i, p): (usize, &PartIds)| MasterPart {
+        weight: wide.get(i).and_then(Option::as_ref).unwrap_or_else(|| parameters.weight(p.weight)),
         bias: p.bias.map(|id| parameters.value(id)),
         transposed: p.transposed,
     };
-    parts.iter().map(part).collect()
+    parts.iter().enumerate().map(part).collect()
 }
 
 /// What is packed, to be read. Nobody panics while writing it, but for a bug below, whose message comes first.
@@ -73,7 +90,9 @@ impl<B: TrainBackend> Packed<B> for LinearShared<B> {
         if !self.parts.iter().any(|part| part.trained(parameters)) {
             return Ok(());
         }
-        let masters = masters(parameters, &self.parts, self.gated, self.scale);
+        let wide = wide_weights(inner, parameters, &self.parts)?;
+        let parts = master_parts(parameters, &self.parts, &wide);
+        let masters = Masters { parts, gated: self.gated, scale: self.scale };
         inner.repack(&mut self.layer.write().unwrap_or_else(PoisonError::into_inner), &masters)
     }
 }

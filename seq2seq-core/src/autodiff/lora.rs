@@ -4,6 +4,12 @@
 //! residual the layer has, and a backend needs nothing new. From G, the gradient of the sum, come those of its factors:
 //! dL = scale · G Rᵀ and dR = scale · Lᵀ G. W itself is kept as it is in the master, which tables that are tied to a layer
 //! go on reading.
+//!
+//! Where an adapter drops elements of its input, which W does not, there is no such sum for a whole pass: `dropped.rs`.
+
+mod dropped;
+
+pub(super) use dropped::{Beside, Dropped, wide_weights};
 
 use super::parameters::{Id, Parameters};
 use super::{Autodiff, lock};
@@ -23,6 +29,9 @@ pub struct LowRank {
     pub right: HostTensor,
     /// Multiplies their product.
     pub scale: f32,
+    /// The rate at which elements of what the change is multiplied with are dropped, in a pass that is trained on with
+    /// dropout.
+    pub dropout: f32,
 }
 
 /// An adapter of a parameter.
@@ -30,6 +39,7 @@ pub(super) struct Adapter<T> {
     left: Id,
     right: Id,
     scale: f32,
+    dropout: f32,
     /// W + scale · L R; W while the adapter is merged, when the parameter holds the sum.
     other: T,
     merged: bool,
@@ -76,6 +86,10 @@ impl<B: TrainBackend> Parameters<B> {
                 "is {shape:?}; {left:?} and {right:?} do not make a change of it"
             ));
         }
+        if !(0.0..1.0).contains(&change.dropout) {
+            let reason = format!("drops at a rate of {}; it is from 0 to below 1", change.dropout);
+            return Err(Error::invalid(OP, format!("'{name}' {reason}")));
+        }
         for factor in [&change.left, &change.right] {
             let taken = factor.name().is_none_or(|name| self.id(name).is_some());
             if taken {
@@ -86,7 +100,8 @@ impl<B: TrainBackend> Parameters<B> {
         let left = self.enter(OP, inner, &change.left)?;
         let right = self.enter(OP, inner, &change.right)?;
         let other = self.sum(inner, id, [left, right], change.scale)?;
-        let adapter = Adapter { left, right, scale: change.scale, other, merged: false };
+        let LowRank { scale, dropout, .. } = *change;
+        let adapter = Adapter { left, right, scale, dropout, other, merged: false };
         self.adapters.insert(id, adapter);
         Ok(())
     }

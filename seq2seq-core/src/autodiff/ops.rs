@@ -2,7 +2,7 @@
 
 use super::layers::{
     Attention, BiasShared, Embedding, Linear, LinearShared, Memory, MemoryShared, Norm, NormShared,
-    PartIds, RelativeBias, masters, read,
+    PartIds, RelativeBias, read,
 };
 use super::tape::{self, Kept, Record, Tensor};
 use super::{Autodiff, lock};
@@ -34,6 +34,35 @@ impl<B: TrainBackend> Autodiff<B> {
 
     fn trained(&self, id: usize) -> bool {
         self.parameters().trained(id)
+    }
+
+    /// A linear layer, recorded where it depends on a parameter.
+    pub(super) fn linear_of(
+        &self,
+        x: &Tensor<B>,
+        shared: &Arc<LinearShared<B>>,
+        epilogue: Epilogue<'_, Tensor<B>>,
+    ) -> Result<Tensor<B>> {
+        let Epilogue { activation, dropout, residual } = epilogue;
+        let trained = {
+            let parameters = self.parameters();
+            shared.parts.iter().any(|part| part.trained(&parameters))
+        };
+        let mut tape = self.tape();
+        let dropout = tape.as_mut().and_then(|tape| tape.dropout(dropout));
+        let depends = trained || x.depends() || residual.is_some_and(Tensor::depends);
+        let keep = tape.is_some() && depends;
+        let below = TrainEpilogue { activation, dropout, residual: residual.map(Tensor::value) };
+        let (y, sums) = self.inner.linear_forward(x.value(), &read(&shared.layer), &below, keep)?;
+        match &mut tape {
+            Some(tape) if depends => {
+                let residual = residual.map(|r| tape.place(r)).transpose()?;
+                let (layer, x) = (shared.clone(), tape.operand(x)?);
+                let record = Record::Linear { layer, x, sums, activation, dropout, residual };
+                Ok(tape.push(Arc::new(y), record))
+            }
+            _ => Ok(Tensor::constant(y)),
+        }
     }
 }
 
@@ -67,12 +96,12 @@ impl<B: TrainBackend> Backend for Autodiff<B> {
                 weight: parameters.enter(OP, &self.inner, &part.weight)?,
                 bias: bias.transpose()?,
                 transposed: part.transposed,
+                beside: None,
             });
         }
-        let (gated, scale) = (spec.gated, spec.scale);
-        let layer = self.inner.pack_masters(&masters(&parameters, &parts, gated, scale), format)?;
+        let packing = (spec.gated, spec.scale, format);
+        let shared = LinearShared::pack(&self.inner, &parameters, parts, packing)?;
         drop(parameters);
-        let shared = LinearShared { layer: RwLock::new(layer), parts, gated, scale };
         Ok(Linear { shared: self.watch(shared) })
     }
 
@@ -82,26 +111,9 @@ impl<B: TrainBackend> Backend for Autodiff<B> {
         layer: &Linear<B>,
         epilogue: Epilogue<'_, Tensor<B>>,
     ) -> Result<Tensor<B>> {
-        let Epilogue { activation, dropout, residual } = epilogue;
-        let shared = &layer.shared;
-        let trained = {
-            let parameters = self.parameters();
-            shared.parts.iter().any(|part| part.trained(&parameters))
-        };
-        let mut tape = self.tape();
-        let dropout = tape.as_mut().and_then(|tape| tape.dropout(dropout));
-        let depends = trained || x.depends() || residual.is_some_and(Tensor::depends);
-        let keep = tape.is_some() && depends;
-        let below = TrainEpilogue { activation, dropout, residual: residual.map(Tensor::value) };
-        let (y, sums) = self.inner.linear_forward(x.value(), &read(&shared.layer), &below, keep)?;
-        match &mut tape {
-            Some(tape) if depends => {
-                let residual = residual.map(|r| tape.place(r)).transpose()?;
-                let (layer, x) = (shared.clone(), tape.operand(x)?);
-                let record = Record::Linear { layer, x, sums, activation, dropout, residual };
-                Ok(tape.push(Arc::new(y), record))
-            }
-            _ => Ok(Tensor::constant(y)),
+        match self.dropped(&layer.shared)? {
+            Some(dropped) => dropped.forward(self, x, epilogue),
+            None => self.linear_of(x, &layer.shared, epilogue),
         }
     }
 
@@ -183,7 +195,10 @@ impl<B: TrainBackend> Backend for Autodiff<B> {
         let y = self.inner.apply_dropout(x.value(), dropout)?;
         match tape.node(&x)? {
             None => Ok(Tensor::constant(y)),
-            Some(node) => Ok(tape.push(Arc::new(y), Record::Dropout { x: node, dropout })),
+            Some(_) => {
+                let x = tape.place(&x)?;
+                Ok(tape.push(Arc::new(y), Record::Dropout { x, dropout }))
+            }
         }
     }
 

@@ -336,7 +336,11 @@ pub(super) struct Taken<'a, B: TrainBackend> {
 impl<'a, B: TrainBackend> Taken<'a, B> {
     pub(super) fn of(parameters: &mut Parameters<B>, parts: &'a [PartIds]) -> Self {
         let take = |part: &PartIds| {
-            let weight = parameters.take_weight(part.weight);
+            let weight = match part.beside {
+                None => parameters.take_weight(part.weight),
+                // Its own, to be taken apart.
+                Some(_) => parameters.weight_trained(part.weight).then_some(None),
+            };
             [weight, part.bias.and_then(|id| parameters.take(id))]
         };
         Self { gradients: parts.iter().map(take).collect(), parts }
@@ -353,7 +357,10 @@ impl<'a, B: TrainBackend> Taken<'a, B> {
 
     pub(super) fn put(self, inner: &B, parameters: &mut Parameters<B>) -> Result<()> {
         for (part, [weight, bias]) in self.parts.iter().zip(self.gradients) {
-            parameters.put_weight(inner, part.weight, weight)?;
+            match part.beside {
+                None => parameters.put_weight(inner, part.weight, weight)?,
+                Some(beside) => parameters.put_wide(inner, part, beside, weight)?,
+            }
             part.bias.map_or(Ok(()), |id| parameters.put(inner, id, bias))?;
         }
         Ok(())

@@ -28,6 +28,7 @@ impl<B: TrainBackend> RecurrentOps for Autodiff<B> {
                 weight: parameters.enter(OP, &self.inner, &part.weight)?,
                 bias: bias.transpose()?,
                 transposed: false,
+                beside: None,
             });
         }
         let cell = spec.cell;
@@ -85,7 +86,7 @@ impl<B: TrainBackend> RecurrentOps for Autodiff<B> {
             Some(mut tape) if parts.iter().any(|part| part.tensor.depends()) => {
                 let part = |part: &Part<'_, Tensor<B>>| {
                     let (width, columns) = (part.tensor.width(), part.columns.clone());
-                    Ok(ColumnsPart { x: tape.node(part.tensor)?, width, columns })
+                    Ok(ColumnsPart { x: tape.place(part.tensor)?, width, columns })
                 };
                 let parts = parts.iter().map(part).collect::<Result<_>>()?;
                 Ok(tape.push(Arc::new(y), Record::Columns(parts)))

@@ -129,6 +129,11 @@ impl<B: TrainBackend> Tape<B> {
         }
     }
 
+    /// Whether anything is dropped.
+    pub(super) fn drops(&self) -> bool {
+        self.dropout.is_some()
+    }
+
     /// `x` as a record keeps it whose way back reads it.
     ///
     /// # Errors
@@ -257,7 +262,8 @@ impl<B: TrainBackend> Tape<B> {
                 inner.pool_backward(&dy, &rows, pool, &mut self.gradients[x.index])
             }
             Record::Dropout { x, dropout } => {
-                inner.add(inner.apply_dropout(&dy, dropout)?, &mut self.gradients[x.index])
+                let dx = inner.apply_dropout(&dy, dropout)?;
+                self.of(&x).map_or(Ok(()), |gradient| inner.add(dx, gradient))
             }
             Record::Attend { qkv, kept, attention, bias, dropout } => {
                 let Kept { y, log_sums } = kept.ok_or_else(forgotten)?;

@@ -29,6 +29,9 @@ pub struct LoraOptions {
     /// Paths of linear layers, such as `decoder.layers.*.attention.query`, as
     /// [`ModuleFormat`](crate::ModuleFormat) has them; `*` stands for any run of characters.
     pub targets: Vec<String>,
+    /// The rate at which elements of what A is multiplied with are dropped in training; what the model's own weights are
+    /// multiplied with stays.
+    pub dropout: f32,
     /// What the random A hangs on.
     pub seed: u64,
 }
@@ -36,7 +39,7 @@ pub struct LoraOptions {
 impl Default for LoraOptions {
     /// Rank 8 and alpha 16 on every layer of the encoder and the decoder.
     fn default() -> Self {
-        Self { rank: 8, alpha: 16.0, targets: vec!["*coder.*".into()], seed: 0 }
+        Self { rank: 8, alpha: 16.0, targets: vec!["*coder.*".into()], dropout: 0.0, seed: 0 }
     }
 }
 
@@ -60,6 +63,7 @@ pub(super) struct Layer {
 pub(super) struct Lora {
     pub(super) rank: usize,
     pub(super) alpha: f32,
+    pub(super) dropout: f32,
     pub(super) layers: Vec<Layer>,
 }
 
@@ -90,7 +94,8 @@ impl Layer {
     }
 
     /// The change that A, `[rank, inputs]`, and B, `[outputs, rank]`, make.
-    pub(super) fn change(&self, rank: usize, a: &[f32], b: &[f32], scale: f32) -> Result<LowRank> {
+    pub(super) fn change(&self, lora: &Lora, a: &[f32], b: &[f32]) -> Result<LowRank> {
+        let (rank, scale, dropout) = (lora.rank, lora.scale(), lora.dropout);
         let [left, right] = self.parameters();
         let host = |shape: [usize; 2], values: &[f32], name: String| {
             Ok::<_, Error>(HostTensor::from_f32(shape.to_vec(), values)?.named(name.as_str()))
@@ -103,7 +108,7 @@ impl Layer {
                 host([rank, outputs], &transposed(b, outputs), right)?,
             ),
         };
-        Ok(LowRank { left, right, scale })
+        Ok(LowRank { left, right, scale, dropout })
     }
 
     /// A and B of what [`parameters`](Self::parameters) hold.
@@ -127,10 +132,14 @@ impl Layer {
 impl Lora {
     /// The adapters that `options` ask for, and what each begins with.
     pub(super) fn new(layers: Vec<Layer>, options: &LoraOptions) -> Result<(Self, Vec<LowRank>)> {
-        let LoraOptions { rank, alpha, targets, seed } = options;
+        let LoraOptions { rank, alpha, targets, dropout, seed } = options;
         if *rank == 0 || !alpha.is_finite() {
             let reason =
                 format!("LoRA of rank {rank} with alpha {alpha}: the rank must be 1 or more");
+            return Err(Error::Input(reason));
+        }
+        if !(0.0..1.0).contains(dropout) {
+            let reason = format!("LoRA with a dropout of {dropout}; it is from 0 to below 1");
             return Err(Error::Input(reason));
         }
         let unmatched = |t: &&String| !layers.iter().any(|l| matches(t, &l.module));
@@ -145,10 +154,10 @@ impl Lora {
         if chosen.is_empty() {
             return Err(Error::input("LoRA without targets; name some, such as *.attention.*"));
         }
-        let lora = Self { rank: *rank, alpha: *alpha, layers: chosen };
+        let lora = Self { rank: *rank, alpha: *alpha, dropout: *dropout, layers: chosen };
         let change = |(i, layer): (usize, &Layer)| {
             let [a, b] = layer.initial(*rank, *seed, i);
-            layer.change(*rank, &a, &b, lora.scale())
+            layer.change(&lora, &a, &b)
         };
         let changes = lora.layers.iter().enumerate().map(change).collect::<Result<_>>()?;
         Ok((lora, changes))
@@ -199,8 +208,9 @@ mod tests {
         let (a, b) = (vec![1., 2., 3., 4.], vec![5., 6., 7., 8., 9., 10.]);
         for transposed in [false, true] {
             let layer = layer(transposed);
-            let LowRank { left, right, scale } = layer.change(2, &a, &b, 0.5).unwrap();
-            assert_eq!(scale, 0.5);
+            let lora = Lora { rank: 2, alpha: 1.0, dropout: 0.25, layers: Vec::new() };
+            let LowRank { left, right, scale, dropout } = layer.change(&lora, &a, &b).unwrap();
+            assert_eq!((scale, dropout), (0.5, 0.25));
             // Σ L R is B A, or its transpose.
             let (l, r) = (left.to_f32(), right.to_f32());
             let columns = right.shape()[1];
@@ -249,5 +259,8 @@ mod tests {
         assert!(of(&[]).is_err());
         let none = LoraOptions { rank: 0, ..LoraOptions::default() };
         assert!(Lora::new(vec![layer(false)], &none).is_err());
+        let all = LoraOptions { dropout: 1.0, ..LoraOptions::default() };
+        let error = Lora::new(vec![layer(false)], &all).unwrap_err().to_string();
+        assert!(error.contains("a dropout of 1"), "{error}");
     }
 }

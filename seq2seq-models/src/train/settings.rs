@@ -53,8 +53,8 @@ pub struct Settings {
     /// `f32`, or `bf16` for products in bf16 over weights in f32.
     #[serde(with = "file::text")]
     pub format: Format,
-    /// Whether only the input of each layer is kept and the layer computed again on the way back: less memory, the same
-    /// bits, a third more time. Not for recurrent models.
+    /// Whether only the input of each layer is kept and the layer computed again on the way back: less memory and one more
+    /// forward, the same bits. Not for recurrent models.
     pub checkpointing: bool,
     /// Threads; one for each core where absent.
     #[serde(skip_serializing_if = "Option::is_none")]

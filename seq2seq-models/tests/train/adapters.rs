@@ -62,6 +62,7 @@ fn the_model_is_the_base_with_its_adapters() {
     assert_eq!(off(&scores(&load(&folder))), 0.0);
 }
 
+/// Going on, the number of threads and checkpointing change no bit; dropout within adapters changes what is learned.
 #[test]
 fn adapters_go_on_where_they_were_stopped() {
     struct Break;
@@ -71,14 +72,31 @@ fn adapters_go_on_where_they_were_stopped() {
         }
     }
     let work = Work::new();
-    let settings = adapted(&work);
-    train(&settings);
-    let broken = Settings { output: work.path("broken"), threads: Some(1), ..settings.clone() };
-    Trainer::new(broken.clone(), false).unwrap().run(&mut Break).unwrap();
-    Trainer::new(broken.clone(), true).unwrap().run(&mut ()).unwrap();
-    assert!(weights(&broken.output) == weights(&settings.output));
-    let adapter = |folder: &Path| std::fs::read(folder.join("adapter/adapter_model.safetensors"));
-    assert!(adapter(&broken.output).unwrap() == adapter(&settings.output).unwrap());
+    let file = |folder: &Path, name| std::fs::read(folder.join("adapter").join(name)).unwrap();
+    let mut seen = Vec::new();
+    let plain = adapted(&work);
+    for dropout in [0.0, 0.3] {
+        let lora = plain.lora.clone().map(|lora| LoraOptions { dropout, ..lora });
+        let output = work.path(&format!("adapted {dropout}"));
+        let settings = Settings { lora, output, ..plain.clone() };
+        train(&settings);
+        let broken = Settings {
+            output: work.path(&format!("broken {dropout}")),
+            threads: Some(1),
+            checkpointing: true,
+            ..settings.clone()
+        };
+        Trainer::new(broken.clone(), false).unwrap().run(&mut Break).unwrap();
+        Trainer::new(broken.clone(), true).unwrap().run(&mut ()).unwrap();
+        assert!(weights(&broken.output) == weights(&settings.output), "{dropout}");
+        let adapter = |folder: &Path| file(folder, "adapter_model.safetensors");
+        assert!(adapter(&broken.output) == adapter(&settings.output), "{dropout}");
+        let config = file(&settings.output, "adapter_config.json");
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        assert!((config["lora_dropout"].as_f64().unwrap() - f64::from(dropout)).abs() < 1e-6);
+        seen.push(adapter(&settings.output));
+    }
+    assert!(seen[0] != seen[1], "nothing was dropped");
 }
 
 #[test]

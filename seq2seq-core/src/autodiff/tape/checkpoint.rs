@@ -8,9 +8,9 @@
 
 use super::super::layers::{Attention, read};
 use super::record::{Kept, Operand, Record, forgotten};
-use super::{Node, Tape};
+use super::{ColumnsPart, Node, Tape};
 use crate::train::{TrainBackend, TrainEpilogue};
-use crate::{Error, Result, Stage};
+use crate::{Error, Part, Result, Stage};
 use std::{ops::Range, sync::Arc};
 
 /// The layers of a pass.
@@ -74,12 +74,12 @@ impl<B: TrainBackend> Operand<B> {
 
 impl<B: TrainBackend> Record<B> {
     /// What was read by a record that can be computed again.
-    fn operands(&mut self) -> Result<[Option<&mut Operand<B>>; 2]> {
+    fn operands(&mut self) -> Result<Vec<&mut Operand<B>>> {
         match self {
-            Self::Linear { x, residual, .. } => Ok([Some(x), residual.as_mut()]),
-            Self::Norm { x, .. } => Ok([Some(x), None]),
-            Self::Attend { qkv, .. } => Ok([Some(qkv), None]),
-            Self::CrossAttend { q, .. } => Ok([Some(q), None]),
+            Self::Linear { x, residual, .. } => Ok([x].into_iter().chain(residual).collect()),
+            Self::Norm { x, .. } | Self::Dropout { x, .. } => Ok(vec![x]),
+            Self::Attend { qkv: x, .. } | Self::CrossAttend { q: x, .. } => Ok(vec![x]),
+            Self::Columns(parts) => Ok(parts.iter_mut().map(|part| &mut part.x).collect()),
             _ => Err(Error::Unsupported {
                 what: "gradient checkpointing of a layer that is no transformer's".into(),
                 hint: "train it without checkpointing".into(),
@@ -89,7 +89,7 @@ impl<B: TrainBackend> Record<B> {
 
     /// Lets go of what a layer that begins at `begin` made itself.
     fn forget(&mut self, begin: usize) -> Result<()> {
-        for operand in self.operands()?.into_iter().flatten() {
+        for operand in self.operands()? {
             if operand.inside(begin).is_some() {
                 operand.value = None;
             }
@@ -105,7 +105,7 @@ impl<B: TrainBackend> Record<B> {
     /// Takes back what was read, of what the layer has `made` again.
     fn restore(&mut self, begin: usize, made: &[Arc<B::Tensor>]) {
         let Ok(operands) = self.operands() else { return };
-        for operand in operands.into_iter().flatten() {
+        for operand in operands {
             if let Some(index) = operand.inside(begin) {
                 operand.value = made.get(index).cloned();
             }
@@ -134,6 +134,16 @@ impl<B: TrainBackend> Record<B> {
                 Ok(Arc::new(y))
             }
             Self::Norm { norm, x } => Ok(Arc::new(inner.norm(x.value()?, &read(&norm.norm))?)),
+            Self::Dropout { x, dropout } => {
+                Ok(Arc::new(inner.apply_dropout(x.value()?, *dropout)?))
+            }
+            Self::Columns(parts) => {
+                let mut read = Vec::with_capacity(parts.len());
+                for ColumnsPart { x, columns, .. } in parts.iter() {
+                    read.push(Part { tensor: x.value()?, columns: columns.clone() });
+                }
+                Ok(Arc::new(inner.columns(&read)?))
+            }
             Self::Attend { qkv, kept, attention, bias, dropout } => {
                 let Attention { spec, rows } = attention;
                 let bias = bias.as_ref().map(|b| read(&b.bias));

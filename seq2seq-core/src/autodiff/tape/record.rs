@@ -68,7 +68,7 @@ pub(in super::super) enum Record<B: TrainBackend> {
         pool: Pool,
     },
     Dropout {
-        x: Node,
+        x: Operand<B>,
         dropout: Dropout,
     },
     Attend {
@@ -89,7 +89,7 @@ pub(in super::super) enum Record<B: TrainBackend> {
     Recur(Recurrence<B>),
     /// What the sequences of the recurrence at that place end with.
     RecurEnd(usize),
-    Columns(Vec<ColumnsPart>),
+    Columns(Vec<ColumnsPart<B>>),
     /// The rows of each part.
     StackRows(Vec<(Option<Node>, usize)>),
     AdditiveAttend(Attended<B>),

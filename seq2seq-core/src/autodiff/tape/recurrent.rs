@@ -3,7 +3,7 @@
 use super::super::layers::{AdditiveMemoryShared, AdditiveShared, RecurrentShared, read};
 use super::super::parameters::Parameters;
 use super::deferred::RecurUse;
-use super::{Node, Record, Tape, Tensor};
+use super::{Node, Operand, Record, Tape, Tensor};
 use crate::train::{AdditiveBackward, AdditiveGradients, Gradient, RecurBackward, TrainBackend};
 use crate::{Ragged, Result};
 use std::{ops::Range, sync::Arc};
@@ -21,8 +21,8 @@ pub(in super::super) struct Recurrence<B: TrainBackend> {
 }
 
 /// Columns that were put beside others.
-pub(in super::super) struct ColumnsPart {
-    pub(in super::super) x: Option<Node>,
+pub(in super::super) struct ColumnsPart<B: TrainBackend> {
+    pub(in super::super) x: Operand<B>,
     pub(in super::super) width: usize,
     pub(in super::super) columns: Range<usize>,
 }
@@ -88,10 +88,10 @@ impl<B: TrainBackend> Tape<B> {
     pub(super) fn columns(
         &mut self,
         inner: &B,
-        parts: Vec<ColumnsPart>,
+        parts: Vec<ColumnsPart<B>>,
         dy: B::Tensor,
     ) -> Result<()> {
-        if let [ColumnsPart { x: Some(node), width, columns }] = &parts[..]
+        if let [ColumnsPart { x: Operand { node: Some(node), .. }, width, columns }] = &parts[..]
             && columns.len() == *width
         {
             return inner.add(dy, &mut self.gradients[node.index]);
@@ -99,7 +99,7 @@ impl<B: TrainBackend> Tape<B> {
         let mut from = 0;
         for ColumnsPart { x, width, columns } in parts {
             let count = columns.len();
-            if let Some(node) = x {
+            if let Some(node) = x.node {
                 let gradient = &mut self.gradients[node.index];
                 inner.columns_backward(&dy, from, (width, columns), gradient)?;
             }

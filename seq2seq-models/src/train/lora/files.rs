@@ -57,7 +57,7 @@ pub(in crate::train) fn rendered(
         base_model_name_or_path: base,
         r: lora.rank,
         lora_alpha: lora.alpha,
-        lora_dropout: 0.0,
+        lora_dropout: lora.dropout,
         target_modules: lora.layers.iter().map(|l| l.name.as_str()).collect(),
         fan_in_fan_out: lora.layers.iter().any(|l| l.transposed),
         bias: "none",
@@ -97,6 +97,11 @@ pub(in crate::train) fn load(folder: &Path, layers: Vec<Layer>) -> Result<(Lora,
     let (Some(rank @ 1..), Some(alpha)) = (rank, number("lora_alpha")) else {
         return Err(wrong(CONFIG, "r must be a number from 1, lora_alpha a number".into()));
     };
+    let dropout = number("lora_dropout").unwrap_or(0.0);
+    if !(0.0..1.0).contains(&dropout) {
+        let reason = format!("lora_dropout is {dropout}; it is from 0 to below 1");
+        return Err(wrong(CONFIG, reason));
+    }
     let alpha = match json.get("use_rslora") {
         // alpha / √r, as alpha / r
         Some(Value::Bool(true)) => alpha * (rank as f64).sqrt(),
@@ -117,14 +122,15 @@ pub(in crate::train) fn load(folder: &Path, layers: Vec<Layer>) -> Result<(Lora,
         let values = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
         Ok(Some(values.collect::<Vec<_>>()))
     };
-    let mut lora = Lora { rank, alpha: alpha as f32, layers: Vec::new() };
+    let (alpha, dropout) = (alpha as f32, dropout as f32);
+    let mut lora = Lora { rank, alpha, dropout, layers: Vec::new() };
     let mut changes = Vec::new();
     for layer in layers {
         let a = take(&layer, "A", [rank, layer.inputs])?;
         let b = take(&layer, "B", [layer.outputs, rank])?;
         match (a, b) {
             (Some(a), Some(b)) => {
-                changes.push(layer.change(rank, &a, &b, lora.scale())?);
+                changes.push(layer.change(&lora, &a, &b)?);
                 lora.layers.push(layer);
             }
             (None, None) => {}
