@@ -1,0 +1,42 @@
+//! The libtorch backend: every operation of the engine in a few calls of libtorch (through the crate `tch`), on the CPU and
+//! on CUDA devices.
+//!
+//! It is there to keep the operations honest, as a third implementation of their traits and a second oracle of outputs and
+//! gradients (the backwards are libtorch's own autograd); to run models on devices that have no kernels of ours; and to be the
+//! peer within one process when kernels are timed.
+//!
+//! | [`Precision`] | computes in | a row alone and in a batch |
+//! |---|---|---|
+//! | [`Exact`](Precision::Exact) | f64, each result rounded to f32 once, as the reference defines the operations | the same bits, as far as sums in f64 that differ in their order round to one f32 |
+//! | [`Native`](Precision::Native) | f32, and bf16 where a layer's format says so, as PyTorch does | equal within rounding: libtorch sums in another order for another shape |
+//!
+//! It takes libtorch 2.11.0, as `tch` 0.24.0 does; see [`Tch::new`] for what is checked when it is opened.
+//!
+//! ```no_run
+//! use seq2seq_core::{Backend, HostTensor};
+//! use seq2seq_tch::{Tch, TchDevice, TchOptions};
+//!
+//! let tch = Tch::new(TchOptions { device: TchDevice::Cpu, ..TchOptions::default() })?;
+//! let x = tch.upload(&HostTensor::from_f32(vec![1, 2], &[1.0, 2.0])?)?;
+//! assert_eq!(tch.download(&x)?, [1.0, 2.0]);
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
+
+mod backend;
+mod fault;
+mod open;
+mod ops;
+mod tensor;
+
+pub use open::{Precision, Tch, TchDevice, TchOptions};
+pub use ops::{
+    additive::{Additive, AdditiveMemory},
+    attention::RelativeBias,
+    cache::KvCache,
+    cross::Memory,
+    embed::Embedding,
+    linear::Linear,
+    norm::Norm,
+    recurrent::Recurrent,
+};
+pub use tensor::Tensor;

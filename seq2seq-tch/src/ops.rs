@@ -1,0 +1,24 @@
+//! The operations, each a few calls of libtorch on tensors in what the backend computes in.
+
+pub(crate) mod activation;
+pub(crate) mod additive;
+pub(crate) mod attention;
+pub(crate) mod cache;
+pub(crate) mod columns;
+pub(crate) mod cross;
+pub(crate) mod embed;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod pool;
+pub(crate) mod recurrent;
+pub(crate) mod rope;
+pub(crate) mod top_k;
+
+use crate::{Tch, Tensor, fault::Result};
+
+impl Tch {
+    /// The values of `x` in what operations compute in.
+    pub(crate) fn wide(&self, x: &Tensor) -> Result<tch::Tensor> {
+        Ok(x.values().f_to_kind(self.kind())?)
+    }
+}
