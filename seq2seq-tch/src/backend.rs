@@ -48,12 +48,7 @@ impl Backend for Tch {
         Ok(self.pack_linear(spec, format)?)
     }
 
-    fn linear(
-        &self,
-        x: &Tensor,
-        layer: &Linear,
-        epilogue: Epilogue<'_, Tensor>,
-    ) -> Result<Tensor> {
+    fn linear(&self, x: &Tensor, layer: &Linear, epilogue: Epilogue<'_, Tensor>) -> Result<Tensor> {
         Ok(linear::linear(self, x, layer, &epilogue)?)
     }
 

@@ -27,6 +27,7 @@ mod fault;
 mod open;
 mod ops;
 mod tensor;
+mod train;
 
 pub use open::{Precision, Tch, TchDevice, TchOptions};
 pub use ops::{
@@ -40,3 +41,4 @@ pub use ops::{
     recurrent::Recurrent,
 };
 pub use tensor::Tensor;
+pub use train::{TrainLinear, TrainRecurrent};

@@ -129,7 +129,9 @@ impl Tch {
 fn foreign(device: TchDevice, why: &str) -> Error {
     Error::Unsupported {
         what: format!("libtorch on {device}: {why}; it"),
-        hint: format!("give libtorch {LIBTORCH} (LIBTORCH, LD_LIBRARY_PATH), which tch 0.24.0 binds"),
+        hint: format!(
+            "give libtorch {LIBTORCH} (LIBTORCH, LD_LIBRARY_PATH), which tch 0.24.0 binds"
+        ),
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod activation;
 pub(crate) mod additive;
 pub(crate) mod attention;
+pub(crate) mod backward;
 pub(crate) mod cache;
 pub(crate) mod columns;
 pub(crate) mod cross;

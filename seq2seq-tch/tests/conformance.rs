@@ -10,4 +10,5 @@ fn tch(precision: Precision) -> Tch {
 mod exact {
     use super::Precision;
     seq2seq_core::conformance_suite!(Some(super::tch(Precision::Exact)));
+    seq2seq_core::training_suite!(Some(super::tch(Precision::Exact)));
 }

@@ -6,6 +6,7 @@ use crate::tensor::{Shared, from_host, to_host};
 use crate::{Tch, Tensor};
 use seq2seq_core::backend::check;
 use seq2seq_core::{HostTensor, Ragged, Rows};
+use std::ops::Range;
 
 /// The vector that scores are taken with, `[A]`.
 #[derive(Debug)]
@@ -53,6 +54,16 @@ impl AdditiveMemory {
     }
 }
 
+/// Some rows of a tensor.
+pub(crate) fn rows_of(x: &tch::Tensor, rows: &Range<usize>) -> Result<tch::Tensor> {
+    Ok(x.f_narrow(0, rows.start as i64, rows.len() as i64)?)
+}
+
+/// vᵀ tanh(q + key) of queries `[T, A]` and keys `[S, A]`: `[T, S]`.
+pub(crate) fn scores(q: &tch::Tensor, keys: &tch::Tensor, v: &tch::Tensor) -> Result<tch::Tensor> {
+    Ok(q.f_unsqueeze(1)?.f_add(&keys.f_unsqueeze(0)?)?.f_tanh()?.f_matmul(v)?)
+}
+
 /// Each group of queries over its source, `[N, M]`; `see` is given the probabilities of each group in turn, `[T, S]`.
 pub(crate) fn groups(
     [q, v, keys, values]: [&tch::Tensor; 4],
@@ -61,15 +72,11 @@ pub(crate) fn groups(
 ) -> Result<tch::Tensor> {
     let mut ys = vec![values.f_narrow(0, 0, 0)?];
     for (range, &source) in of.rows.ranges().zip(of.sources) {
-        let own = q.f_narrow(0, range.start as i64, range.len() as i64)?;
         let positions = of.source_rows.range(source);
-        let seen = |x: &tch::Tensor| x.f_narrow(0, positions.start as i64, positions.len() as i64);
-        let (keys, values) = (seen(keys)?, seen(values)?);
-        // [T, S, A]
-        let t = own.f_unsqueeze(1)?.f_add(&keys.f_unsqueeze(0)?)?.f_tanh()?;
-        let p = t.f_matmul(v)?.f_softmax(-1, None)?;
+        let p =
+            scores(&rows_of(q, &range)?, &rows_of(keys, &positions)?, v)?.f_softmax(-1, None)?;
         see(&p)?;
-        ys.push(p.f_matmul(&values)?);
+        ys.push(p.f_matmul(&rows_of(values, &positions)?)?);
     }
     Ok(tch::Tensor::f_cat(&ys, 0)?)
 }

@@ -137,11 +137,7 @@ fn product(tch: &Tch, a: &tch::Tensor, b: &tch::Tensor) -> Result<tch::Tensor> {
 }
 
 /// The factors of the probabilities, `[H, T, S]`: row n H + h, column the position of the key.
-fn attention_factors(
-    dropout: Dropout,
-    first: usize,
-    [count, heads, seen]: [usize; 3],
-) -> Vec<f32> {
+fn attention_factors(dropout: Dropout, first: usize, [count, heads, seen]: [usize; 3]) -> Vec<f32> {
     let rows = (0..heads).flat_map(|h| (0..count).map(move |t| (first + t) * heads + h));
     rows.flat_map(|row| (0..seen).map(move |s| dropout.factor(row, s))).collect()
 }

@@ -142,7 +142,8 @@ impl Tch {
     /// `[N, 1]`. The scale of a row that is not finite is NaN.
     fn quantise(&self, x: &tch::Tensor) -> Result<[tch::Tensor; 2]> {
         let x = x.f_to_kind(Kind::Float)?;
-        let (lo, hi) = (x.f_amin([1], true)?.f_clamp_max(0.0)?, x.f_amax([1], true)?.f_clamp_min(0.0)?);
+        let (lo, hi) =
+            (x.f_amin([1], true)?.f_clamp_max(0.0)?, x.f_amax([1], true)?.f_clamp_min(0.0)?);
         let scale = hi.f_div_scalar(254.0)?.f_sub(&lo.f_div_scalar(254.0)?)?;
         let tiny = f64::from(quant::TINY);
         let zeros = lo.f_gt(-tiny)?.f_logical_and(&hi.f_lt(tiny)?)?;

@@ -19,12 +19,7 @@ pub(crate) fn pool(tch: &Tch, x: &Tensor, rows: &Ragged, pool: Pool) -> Result<T
 }
 
 /// One row a sequence of `x`, none of them empty.
-pub(crate) fn apply(
-    tch: &Tch,
-    x: &tch::Tensor,
-    rows: &Ragged,
-    pool: Pool,
-) -> Result<tch::Tensor> {
+pub(crate) fn apply(tch: &Tch, x: &tch::Tensor, rows: &Ragged, pool: Pool) -> Result<tch::Tensor> {
     let chosen: Vec<usize> = match pool {
         Pool::First => rows.ranges().map(|r| r.start).collect(),
         Pool::Last => rows.ranges().map(|r| r.end - 1).collect(),

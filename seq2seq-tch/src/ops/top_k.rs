@@ -10,7 +10,8 @@ use tch::Kind;
 
 /// log-softmax of rows of f32, rounded to f32; minus infinity for all where all are.
 fn normalise(tch: &Tch, scores: &tch::Tensor) -> Result<tch::Tensor> {
-    let normalised = scores.f_to_kind(tch.kind())?.f_log_softmax(-1, None)?.f_to_kind(Kind::Float)?;
+    let normalised =
+        scores.f_to_kind(tch.kind())?.f_log_softmax(-1, None)?.f_to_kind(Kind::Float)?;
     let nothing = scores.f_amax([1], true)?.f_eq(f64::NEG_INFINITY)?;
     Ok(normalised.f_masked_fill(&nothing, f64::NEG_INFINITY)?)
 }
