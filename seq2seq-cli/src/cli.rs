@@ -49,7 +49,7 @@ pub(crate) struct Global {
     /// A folder, or an id on the hub such as google/flan-t5-small (@REVISION may follow).
     #[arg(long, short, global = true, value_name = "DIR|HUB_ID")]
     pub(crate) model: Option<String>,
-    /// What computes.
+    /// What computes: cpu, or libtorch on tch:cpu or tch:cuda:N in a program that was built with it.
     #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: Device,
     /// How weights are held and multiplied: f32 as in the file, bf16 in half the memory, int8 in a quarter, int4 in an

@@ -7,45 +7,77 @@ use crate::{
     plan::ModelPlan,
     train::Learning,
 };
-use seq2seq_core::{Format, reference::Reference};
+use seq2seq_core::{Format, reference::Reference, train::TrainBackend};
 use std::{fmt, str::FromStr};
 
-/// What computes.
+/// What computes. Every device has its name whatever a program was built with; one whose feature is absent is an error when a
+/// model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Device {
-    /// The SIMD backend, on the processor.
+    /// `cpu`: the SIMD backend, on the processor (feature `cpu`).
     #[default]
     Cpu,
+    /// `tch:cpu`, `tch:cuda:0`: libtorch (feature `tch`).
+    Torch(Torch),
     /// The definition of the operations in plain loops: exact, and hundreds of times slower. For tests.
     #[doc(hidden)]
     Reference,
 }
 
-impl Device {
-    /// Its name in options.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Reference => "reference",
-        }
-    }
+/// Where and how libtorch computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Torch {
+    /// The number of a GPU; the processor where absent.
+    pub cuda: Option<usize>,
+    /// `tch:cpu:exact`: in f64, each result rounded to f32 once. A second oracle, and slow; otherwise as PyTorch computes.
+    pub exact: bool,
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Torch(Torch { cuda, exact }) => {
+                match cuda {
+                    Some(number) => write!(f, "tch:cuda:{number}")?,
+                    None => f.write_str("tch:cpu")?,
+                }
+                f.write_str(if *exact { ":exact" } else { "" })
+            }
+            Self::Reference => f.write_str("reference"),
+        }
     }
 }
 
 impl FromStr for Device {
     type Err = Error;
 
+    /// `cpu`, `tch:cpu`, `tch:cuda` (the first GPU), `tch:cuda:N`; those of libtorch also with `:exact` behind them.
     fn from_str(s: &str) -> Result<Self> {
-        [Self::Cpu, Self::Reference]
-            .into_iter()
-            .find(|d| d.name() == s)
-            .ok_or_else(|| Error::Input(format!("device '{s}' is not known; there is: cpu")))
+        let unknown = || {
+            let known = "cpu, tch:cpu, tch:cuda:0";
+            Error::Input(format!("device '{s}' is not known; there are: {known}"))
+        };
+        match s {
+            "cpu" => return Ok(Self::Cpu),
+            "reference" => return Ok(Self::Reference),
+            _ => {}
+        }
+        let place = s.strip_prefix("tch:").ok_or_else(unknown)?;
+        let (place, exact) = match place.strip_suffix(":exact") {
+            Some(place) => (place, true),
+            None => (place, false),
+        };
+        let cuda = match place {
+            "cpu" => None,
+            "cuda" => Some(0),
+            _ => {
+                let number = place.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+                Some(number.ok_or_else(unknown)?)
+            }
+        };
+        Ok(Self::Torch(Torch { cuda, exact }))
     }
 }
 
@@ -77,6 +109,22 @@ impl LoadOptions {
     }
 }
 
+/// Something to be done on a backend.
+trait Task {
+    type Output;
+
+    fn on<B: TrainBackend>(self, backend: B) -> Result<Self::Output>;
+}
+
+/// Does it on the device of the options.
+fn run<T: Task>(options: &LoadOptions, task: T) -> Result<T::Output> {
+    match options.device {
+        Device::Cpu => cpu(options, task),
+        Device::Torch(torch) => libtorch(options, torch, task),
+        Device::Reference => task.on(Reference),
+    }
+}
+
 /// Loads the model onto the device of the options; `observer` may look into it.
 pub(crate) fn load(
     checkpoint: &Checkpoint,
@@ -84,12 +132,16 @@ pub(crate) fn load(
     options: &LoadOptions,
     observer: Observer<'_>,
 ) -> Result<Engine> {
-    match options.device {
-        Device::Cpu => load_cpu(checkpoint, plan, options, observer),
-        Device::Reference => {
-            Engine::load(Reference, checkpoint, plan, &options.formats(), observer)
+    struct Load<'a>(&'a Checkpoint, &'a ModelPlan, &'a LoadOptions, Observer<'a>);
+    impl Task for Load<'_> {
+        type Output = Engine;
+
+        fn on<B: TrainBackend>(self, backend: B) -> Result<Engine> {
+            let Self(checkpoint, plan, options, observer) = self;
+            Engine::load(backend, checkpoint, plan, &options.formats(), observer)
         }
     }
+    run(options, Load(checkpoint, plan, options, observer))
 }
 
 /// Loads the model onto the device of the options, to be trained.
@@ -98,49 +150,48 @@ pub(crate) fn learn(
     plan: &ModelPlan,
     options: &LoadOptions,
 ) -> Result<Learning> {
-    match options.device {
-        Device::Cpu => learn_cpu(checkpoint, plan, options),
-        Device::Reference => Learning::load(Reference, checkpoint, plan, &options.formats()),
+    struct Learn<'a>(&'a Checkpoint, &'a ModelPlan, &'a LoadOptions);
+    impl Task for Learn<'_> {
+        type Output = Learning;
+
+        fn on<B: TrainBackend>(self, backend: B) -> Result<Learning> {
+            let Self(checkpoint, plan, options) = self;
+            Learning::load(backend, checkpoint, plan, &options.formats())
+        }
     }
+    run(options, Learn(checkpoint, plan, options))
 }
 
 #[cfg(feature = "cpu")]
-fn load_cpu(
-    checkpoint: &Checkpoint,
-    plan: &ModelPlan,
-    options: &LoadOptions,
-    observer: Observer<'_>,
-) -> Result<Engine> {
-    Engine::load(cpu(options)?, checkpoint, plan, &options.formats(), observer)
-}
-
-#[cfg(feature = "cpu")]
-fn learn_cpu(checkpoint: &Checkpoint, plan: &ModelPlan, options: &LoadOptions) -> Result<Learning> {
-    Learning::load(cpu(options)?, checkpoint, plan, &options.formats())
-}
-
-#[cfg(feature = "cpu")]
-fn cpu(options: &LoadOptions) -> Result<seq2seq_cpu::Cpu> {
+fn cpu<T: Task>(options: &LoadOptions, task: T) -> Result<T::Output> {
     use seq2seq_cpu::{Cpu, CpuOptions, Isa};
     let isa = options.isa.as_deref().map(Isa::from_name).transpose()?;
-    Ok(Cpu::new(CpuOptions { threads: options.threads, isa })?)
+    task.on(Cpu::new(CpuOptions { threads: options.threads, isa })?)
 }
 
 #[cfg(not(feature = "cpu"))]
-fn load_cpu(_: &Checkpoint, _: &ModelPlan, _: &LoadOptions, _: Observer<'_>) -> Result<Engine> {
-    Err(no_cpu())
+fn cpu<T: Task>(options: &LoadOptions, _: T) -> Result<T::Output> {
+    Err(built_without(options.device, "cpu"))
 }
 
-#[cfg(not(feature = "cpu"))]
-fn learn_cpu(_: &Checkpoint, _: &ModelPlan, _: &LoadOptions) -> Result<Learning> {
-    Err(no_cpu())
+#[cfg(feature = "tch")]
+fn libtorch<T: Task>(options: &LoadOptions, torch: Torch, task: T) -> Result<T::Output> {
+    use seq2seq_tch::{Precision, Tch, TchDevice, TchOptions};
+    let device = torch.cuda.map_or(TchDevice::Cpu, TchDevice::Cuda);
+    let precision = if torch.exact { Precision::Exact } else { Precision::Native };
+    task.on(Tch::new(TchOptions { device, precision, threads: options.threads })?)
 }
 
-#[cfg(not(feature = "cpu"))]
-fn no_cpu() -> Error {
+#[cfg(not(feature = "tch"))]
+fn libtorch<T: Task>(options: &LoadOptions, _: Torch, _: T) -> Result<T::Output> {
+    Err(built_without(options.device, "tch"))
+}
+
+#[cfg(not(all(feature = "cpu", feature = "tch")))]
+fn built_without(device: Device, feature: &str) -> Error {
     seq2seq_core::Error::Unsupported {
-        what: "device 'cpu'".into(),
-        hint: "this program was built without the feature `cpu`".into(),
+        what: format!("device '{device}'"),
+        hint: format!("this program was built without the feature `{feature}`"),
     }
     .into()
 }
@@ -163,7 +214,18 @@ mod tests {
 
     #[test]
     fn devices_parse_their_names() {
-        assert_eq!("cpu".parse::<Device>().unwrap(), Device::Cpu);
-        assert!("tpu".parse::<Device>().unwrap_err().to_string().contains("cpu"));
+        for name in ["cpu", "tch:cpu", "tch:cuda:0", "tch:cuda:12", "tch:cpu:exact", "reference"] {
+            assert_eq!(name.parse::<Device>().unwrap().to_string(), name);
+        }
+        assert_eq!("tch:cuda".parse::<Device>().unwrap().to_string(), "tch:cuda:0");
+        for unknown in
+            ["tpu", "tch", "tch:", "tch:cuda:", "tch:cuda:x", "tch:cuda:-1", "cpu:exact", ""]
+        {
+            let error = unknown.parse::<Device>().unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("'{unknown}'")) && error.contains("tch:cpu"),
+                "{error}"
+            );
+        }
     }
 }

@@ -58,7 +58,7 @@ pub mod train;
 
 pub use checkpoint::{Files, ModuleFormat};
 pub use convert::convert;
-pub use device::{Device, LoadOptions};
+pub use device::{Device, LoadOptions, Torch};
 pub use error::{Error, Result};
 pub use families::Family;
 pub use model::Model;

@@ -39,11 +39,17 @@ pub(crate) fn fixture(name: &str) -> Fixture {
     Fixture { name: name.into(), folder: root().join(name) }
 }
 
-/// The backends that tests run on: the one in plain loops, and the CPU's at every level that this machine has, or
-/// at the one that `SEQ2SEQ_CPU_ISA` forces.
+/// The backends that tests run on: the one in plain loops, the CPU's at every level that this machine has, or
+/// at the one that `SEQ2SEQ_CPU_ISA` forces, and libtorch's where it is built in.
 pub(crate) fn backends() -> Vec<LoadOptions> {
-    let reference = LoadOptions { device: Device::Reference, ..LoadOptions::default() };
-    std::iter::once(reference).chain(cpu_levels()).collect()
+    let libtorch = if cfg!(feature = "tch") { &["tch:cpu", "tch:cpu:exact"][..] } else { &[] };
+    let others = std::iter::once(&"reference").chain(libtorch);
+    let others = others.map(|name| LoadOptions {
+        device: name.parse().expect("a device"),
+        threads: Some(2),
+        ..LoadOptions::default()
+    });
+    others.chain(cpu_levels()).collect()
 }
 
 fn cpu_levels() -> Vec<LoadOptions> {
