@@ -11,6 +11,7 @@
 //! Wrong shapes and indices are errors, never panics. NaN and infinity propagate as IEEE 754 has it.
 
 pub mod check;
+mod inherit;
 mod recurrent;
 mod stage;
 

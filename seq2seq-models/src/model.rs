@@ -168,17 +168,39 @@ impl Model {
         Self::load_observed(files, options, Observer::None)
     }
 
+    /// Loads a model onto a backend of the caller's, such as one that changes an operation of another
+    /// ([`inherit`](seq2seq_core::inherit!)). The options have the formats and the architecture; their device, threads and
+    /// instruction set are those of backends that this crate opens.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load), and the backend's own.
+    pub fn load_on<B: SeqBackend>(files: Files, backend: B, options: &LoadOptions) -> Result<Self> {
+        Self::load_by(files, options, |checkpoint, plan| {
+            Engine::load(backend, checkpoint, plan, &options.formats(), Observer::None)
+        })
+    }
+
     /// A model that `observer` looks into while it computes.
     pub(crate) fn load_observed(
         files: Files,
         options: &LoadOptions,
         observer: Observer<'_>,
     ) -> Result<Self> {
+        Self::load_by(files, options, |checkpoint, plan| {
+            device::load(checkpoint, plan, options, observer)
+        })
+    }
+
+    fn load_by(
+        files: Files,
+        options: &LoadOptions,
+        engine: impl FnOnce(&Checkpoint, &ModelPlan) -> Result<Engine>,
+    ) -> Result<Self> {
         let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
         checkpoint.check_formats(&options.formats())?;
         let plan = families::plan(&checkpoint)?;
         let decoding = decoding(&checkpoint)?;
-        let engine = device::load(&checkpoint, &plan, options, observer)?;
+        let engine = engine(&checkpoint, &plan)?;
         let format = options.format;
         Ok(Self { shared: Arc::new(Shared { checkpoint, plan, decoding, engine, format }) })
     }

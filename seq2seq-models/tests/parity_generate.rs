@@ -4,7 +4,7 @@ mod support;
 
 use seq2seq_models::{Generated, Model, Prompt, generate::GenerationConfig};
 use serde::Deserialize;
-use support::{backends, fixtures_with, label};
+use support::{engines, fixtures_with, label};
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -33,7 +33,7 @@ fn generate_matches_transformers() {
     let mut count = 0;
     for fixture in fixtures_with("generate.json") {
         let cases: Cases = serde_json::from_value(fixture.json("generate.json")).expect("cases");
-        for options in backends() {
+        for options in engines() {
             let model = fixture.load(&options);
             for case in &cases.cases {
                 count += 1;

@@ -4,9 +4,8 @@
 mod recurrent;
 
 use seq2seq_core::{
-    AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearPart, LinearSpec, LogitRule, Lookup, NormSpec, Pool,
-    Ragged, Result, Rows, Sampled, ScoreOrder, SeqBackend, TopK, Warp,
+    Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Format, LinearPart, LinearSpec,
+    Result, Rows, SeqBackend, inherit,
 };
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -142,21 +141,11 @@ impl<B: Backend> Probe<B> {
 }
 
 impl<B: Backend> Backend for Probe<B> {
-    type Tensor = B::Tensor;
     type Linear = Probed<B>;
-    type Norm = B::Norm;
-    type Embedding = B::Embedding;
 
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn upload(&self, host: &HostTensor) -> Result<B::Tensor> {
-        self.inner.upload(host)
-    }
-
-    fn download(&self, x: &B::Tensor) -> Result<Vec<f32>> {
-        self.inner.download(x)
+    inherit! { inner: B =>
+        Tensor, Norm, Embedding,
+        describe, upload, download, embedding, embed, norm_weights, norm, gather_rows, pool
     }
 
     fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Probed<B>> {
@@ -177,134 +166,24 @@ impl<B: Backend> Backend for Probe<B> {
         }
         self.inner.linear(x, &layer.inner, epilogue)
     }
-
-    fn embedding(&self, table: &HostTensor) -> Result<B::Embedding> {
-        self.inner.embedding(table)
-    }
-
-    fn embed(&self, lookups: &[Lookup<'_, B::Embedding>]) -> Result<B::Tensor> {
-        self.inner.embed(lookups)
-    }
-
-    fn norm_weights(&self, spec: &NormSpec) -> Result<B::Norm> {
-        self.inner.norm_weights(spec)
-    }
-
-    fn norm(&self, x: &B::Tensor, norm: &B::Norm) -> Result<B::Tensor> {
-        self.inner.norm(x, norm)
-    }
-
-    fn gather_rows(&self, x: &B::Tensor, rows: &[usize]) -> Result<B::Tensor> {
-        self.inner.gather_rows(x, rows)
-    }
-
-    fn pool(&self, x: &B::Tensor, rows: &Ragged, pool: Pool) -> Result<B::Tensor> {
-        self.inner.pool(x, rows, pool)
-    }
 }
 
 impl<B: EncoderOps> EncoderOps for Probe<B> {
-    type RelativeBias = B::RelativeBias;
-
-    fn relative_bias(&self, table: &HostTensor, spec: BucketSpec) -> Result<B::RelativeBias> {
-        self.inner.relative_bias(table, spec)
-    }
-
-    fn attend(
-        &self,
-        qkv: &B::Tensor,
-        rows: &Ragged,
-        spec: &AttentionSpec,
-        bias: Option<&B::RelativeBias>,
-    ) -> Result<B::Tensor> {
-        self.inner.attend(qkv, rows, spec, bias)
-    }
+    inherit! { inner: B => RelativeBias, relative_bias, attend }
 }
 
 impl<B: SeqBackend> DecoderOps for Probe<B> {
-    type KvCache = B::KvCache;
-
-    fn kv_cache(&self, spec: &CacheSpec) -> Result<B::KvCache> {
-        self.inner.kv_cache(spec)
-    }
-
-    fn extend(&self, cache: &mut B::KvCache, rows: &Ragged) -> Result<()> {
-        self.inner.extend(cache, rows)
-    }
-
-    fn attend_step(
-        &self,
-        qkv: &B::Tensor,
-        rows: &Ragged,
-        cache: &mut B::KvCache,
-        layer: usize,
-        spec: &AttentionSpec,
-        bias: Option<&B::RelativeBias>,
-    ) -> Result<B::Tensor> {
-        self.inner.attend_step(qkv, rows, cache, layer, spec, bias)
-    }
-
-    fn reorder(&self, cache: &mut B::KvCache, parents: &[usize]) -> Result<()> {
-        self.inner.reorder(cache, parents)
-    }
-
-    fn top_k(
-        &self,
-        logits: &B::Tensor,
-        k: usize,
-        order: ScoreOrder,
-        rules: &[Vec<LogitRule>],
-    ) -> Result<TopK> {
-        self.inner.top_k(logits, k, order, rules)
-    }
-
-    fn sample(
-        &self,
-        logits: &B::Tensor,
-        rules: &[Vec<LogitRule>],
-        warp: &Warp,
-        uniforms: &[f32],
-    ) -> Result<Sampled> {
-        self.inner.sample(logits, rules, warp, uniforms)
-    }
-
-    fn sample_k(
-        &self,
-        logits: &B::Tensor,
-        k: usize,
-        order: ScoreOrder,
-        rules: &[Vec<LogitRule>],
-        warp: &Warp,
-        seeds: &[u64],
-    ) -> Result<TopK> {
-        self.inner.sample_k(logits, k, order, rules, warp, seeds)
-    }
+    inherit! { inner: B => KvCache, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k }
 }
 
 impl<B: SeqBackend> CrossAttentionOps for Probe<B> {
-    type Memory = B::Memory;
-
-    fn memory(&self, kv: &B::Tensor, rows: &Ragged, spec: &AttentionSpec) -> Result<B::Memory> {
-        self.inner.memory(kv, rows, spec)
-    }
-
-    fn cross_attend(
-        &self,
-        q: &B::Tensor,
-        rows: &Ragged,
-        memory: &B::Memory,
-        sources: &[usize],
-        spec: &AttentionSpec,
-        weights: Option<&mut Vec<f32>>,
-    ) -> Result<B::Tensor> {
-        self.inner.cross_attend(q, rows, memory, sources, spec, weights)
-    }
+    inherit! { inner: B => Memory, memory, cross_attend }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seq2seq_core::{Activation, LinearPart, quant, reference::Reference};
+    use seq2seq_core::{Activation, HostTensor, quant, reference::Reference};
 
     const ROWS: usize = 3;
     const INPUT: usize = 5;

@@ -40,16 +40,22 @@ pub(crate) fn fixture(name: &str) -> Fixture {
 }
 
 /// The backends that tests run on: the one in plain loops, the CPU's at every level that this machine has, or
-/// at the one that `SEQ2SEQ_CPU_ISA` forces, and libtorch's where it is built in.
+/// at the one that `SEQ2SEQ_CPU_ISA` forces, and libtorch in f64 where it is built in.
 pub(crate) fn backends() -> Vec<LoadOptions> {
-    let libtorch = if cfg!(feature = "tch") { &["tch:cpu", "tch:cpu:exact"][..] } else { &[] };
-    let others = std::iter::once(&"reference").chain(libtorch);
-    let others = others.map(|name| LoadOptions {
-        device: name.parse().expect("a device"),
-        threads: Some(2),
-        ..LoadOptions::default()
-    });
-    others.chain(cpu_levels()).collect()
+    let exact = cfg!(feature = "tch").then(|| on("tch:cpu:exact"));
+    std::iter::once(on("reference")).chain(exact).chain(cpu_levels()).collect()
+}
+
+/// Those that compute as engines do: not the definitions in f64, which take minutes to write a few sentences, but for the one
+/// in plain loops; and libtorch as PyTorch computes, which has not the same bits in another batch.
+pub(crate) fn engines() -> Vec<LoadOptions> {
+    let native = cfg!(feature = "tch").then(|| on("tch:cpu"));
+    std::iter::once(on("reference")).chain(native).chain(cpu_levels()).collect()
+}
+
+fn on(device: &str) -> LoadOptions {
+    let device = device.parse().expect("a device");
+    LoadOptions { device, threads: Some(2), ..LoadOptions::default() }
 }
 
 fn cpu_levels() -> Vec<LoadOptions> {

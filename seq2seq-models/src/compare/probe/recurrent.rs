@@ -2,7 +2,7 @@
 
 use super::{Probe, Versions};
 use seq2seq_core::{
-    Format, HostTensor, Part, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, SeqBackend,
+    Format, Part, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, SeqBackend, inherit,
 };
 use std::sync::atomic::Ordering;
 
@@ -47,8 +47,11 @@ impl<B: SeqBackend> Probe<B> {
 
 impl<B: SeqBackend> RecurrentOps for Probe<B> {
     type Recurrent = ProbedRecurrent<B>;
-    type Additive = B::Additive;
-    type AdditiveMemory = B::AdditiveMemory;
+
+    inherit! { inner: B =>
+        Additive, AdditiveMemory,
+        columns, stack_rows, additive, additive_memory, additive_attend
+    }
 
     fn recurrent(&self, spec: &RecurrentSpec, format: Format) -> Result<ProbedRecurrent<B>> {
         let inner = self.inner.recurrent(spec, format)?;
@@ -72,38 +75,5 @@ impl<B: SeqBackend> RecurrentOps for Probe<B> {
             self.measure_recurrent(layer, rows, state, &out)?;
         }
         Ok((out, end))
-    }
-
-    fn columns(&self, parts: &[Part<'_, B::Tensor>]) -> Result<B::Tensor> {
-        self.inner.columns(parts)
-    }
-
-    fn stack_rows(&self, parts: &[&B::Tensor]) -> Result<B::Tensor> {
-        self.inner.stack_rows(parts)
-    }
-
-    fn additive(&self, v: &HostTensor) -> Result<B::Additive> {
-        self.inner.additive(v)
-    }
-
-    fn additive_memory(
-        &self,
-        keys: &B::Tensor,
-        values: &B::Tensor,
-        rows: &Ragged,
-    ) -> Result<B::AdditiveMemory> {
-        self.inner.additive_memory(keys, values, rows)
-    }
-
-    fn additive_attend(
-        &self,
-        q: &B::Tensor,
-        rows: &Ragged,
-        v: &B::Additive,
-        memory: &B::AdditiveMemory,
-        sources: &[usize],
-        weights: Option<&mut Vec<f32>>,
-    ) -> Result<B::Tensor> {
-        self.inner.additive_attend(q, rows, v, memory, sources, weights)
     }
 }
