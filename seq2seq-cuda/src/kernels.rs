@@ -1,0 +1,18 @@
+//! The kernels: `<op>.cu` and, beside it, its safe launchers. Nothing else launches.
+
+pub(crate) mod embed;
+pub(crate) mod norm;
+pub(crate) mod pool;
+
+/// Threads of a block that goes over `width` columns: whole warps, 256 at most.
+pub(crate) fn column_threads(width: usize) -> usize {
+    width.next_multiple_of(32).clamp(32, 256)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn columns_are_gone_over_by_whole_warps() {
+        assert_eq!([0, 1, 32, 33, 4096].map(super::column_threads), [32, 32, 32, 64, 256]);
+    }
+}
