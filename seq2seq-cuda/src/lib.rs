@@ -7,6 +7,7 @@
 //! All work of a [`Cuda`] is put on one queue, in order ([`driver`]). Everything is proven by running the compiled kernels
 //! on a GPU that is played on the CPU (`tests/`).
 
+mod backend;
 mod device;
 pub mod driver;
 mod kernels;
@@ -17,5 +18,9 @@ mod ops;
 
 pub use device::{Cuda, CudaOptions};
 pub use memory::Tensor;
+pub use ops::attention::RelativeBias;
+pub use ops::cache::KvCache;
+pub use ops::cross::Memory;
 pub use ops::embed::Embedding;
+pub use ops::linear::Linear;
 pub use ops::norm::Norm;

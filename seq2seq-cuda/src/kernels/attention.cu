@@ -21,7 +21,7 @@
 template <int R, int C, int WARPS>
 DEVICE void attend(
     float* out, float2* stats, const float* q, s64 q_stride, const int4* spans, const int2* items,
-    const u64* table, int table_stride, int shift, s64 layer, const float2* angles, int pairs,
+    const u64* table, int shift, s64 layer, const float2* angles, int pairs,
     const Scoring& how, int heads, int kv_heads, int width, bool causal) {
     constexpr int THREADS = WARPS * WARP, VECTORS = WARPS * R;
     extern __shared__ __align__(16) float shared[];
@@ -30,12 +30,12 @@ DEVICE void attend(
     float* chunk = queries + VECTORS * padded;       // keys [quads][64][4], then values [64][quads][4]
     float* weights = chunk + CHUNK * padded;         // [VECTORS][64]
 
-    // {first row, first position, keys, row of the table}, {sequence | rows of it}
+    // {first row, first position, keys, where its pages are in the table}, {rows, ..}; item: {sequence, first vector}
     const int2 item = items[blockIdx.x];
     const int4 span = spans[2 * item.x];
     const int rows = spans[2 * item.x + 1].x, kv_head = blockIdx.y, group = heads / kv_heads;
     const Queries of = {span.x, span.y, span.z, rows, group, kv_head, causal};
-    const Pages pages = {table + (s64)span.w * table_stride, layer + (s64)kv_head * 2 * CHUNK * padded, shift, quads};
+    const Pages pages = {table + span.w, layer + (s64)kv_head * 2 * CHUNK * padded, shift, quads};
 
     for (int i = threadIdx.x; i < VECTORS * padded; i += THREADS) {
         const int d = i % padded;
@@ -103,11 +103,11 @@ DEVICE void attend(
 #define INSTANCE(WIDTH, R, WARPS)                                                                                     \
     KERNEL attention_##WIDTH(                                                                                         \
         float* out, float2* stats, const float* q, int q_stride, const int4* spans, const int2* items,                \
-        const u64* table, int table_stride, int shift, s64 layer, const float2* angles, int pairs,                    \
+        const u64* table, int shift, s64 layer, const float2* angles, int pairs,                                      \
         float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
         int heads, int kv_heads, int width, int causal) {                                                             \
         attend<R, WIDTH / WARP, WARPS>(                                                                               \
-            out, stats, q, q_stride, spans, items, table, table_stride, shift, layer, angles, pairs,                  \
+            out, stats, q, q_stride, spans, items, table, shift, layer, angles, pairs,                                \
             {scale, bias, reach, scores, starts}, heads, kv_heads, width, causal);                                    \
     }
 
@@ -115,4 +115,4 @@ DEVICE void attend(
 INSTANCE(32, 8, 8)
 INSTANCE(64, 8, 8)
 INSTANCE(128, 8, 8)
-INSTANCE(256, 4, 8)
+INSTANCE(256, 4, 4)

@@ -20,17 +20,17 @@ template <int R, int C>
 DEVICE void attend_chunk(
     float* out, float2* stats, float* parts, float2* part_stats, int chunks,
     const float* q, s64 q_stride, const int4* spans, const int4* items,
-    const u64* table, int table_stride, int shift, s64 layer, const float2* angles, int pairs,
+    const u64* table, int shift, s64 layer, const float2* angles, int pairs,
     const Scoring& how, int heads, int kv_heads, int width, bool causal) {
     __shared__ __align__(16) float queries[R * C * WARP];
     __shared__ __align__(16) float weights[WARPS * R * CHUNK];
     const int quads = (width + 3) / 4, padded = 4 * quads, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    // {sequence, first vector, first chunk}
+    // {first row, first position, keys, where its pages are in the table}, {rows, ..}; item: {sequence, first vector, first chunk}
     const int4 item = items[blockIdx.x];
     const int4 span = spans[2 * item.x];
     const int rows = spans[2 * item.x + 1].x, kv_head = blockIdx.y, group = heads / kv_heads;
     const Queries of = {span.x, span.y, span.z, rows, group, kv_head, causal};
-    const Pages pages = {table + (s64)span.w * table_stride, layer + (s64)kv_head * 2 * CHUNK * padded, shift, quads};
+    const Pages pages = {table + span.w, layer + (s64)kv_head * 2 * CHUNK * padded, shift, quads};
 
     for (int i = threadIdx.x; i < R * padded; i += WARPS * WARP) {
         const int d = i % padded;
@@ -62,7 +62,12 @@ DEVICE void attend_chunk(
     }
     __syncwarp();
     float o[R][C] = {};
-    weigh<R, C>(mine, seen, padded, [&](int j) { return pages.value(start + j); }, o);
+    if (count > 0) {
+        // Where the chunk is one page, its address is looked up once.
+        const float* whole = shift > 0 ? pages.value(start) : nullptr;
+        const auto row = [&](int j) { return whole ? whole + j * padded : pages.value(start + j); };
+        weigh<R, C>(mine, seen, padded, row, o);
+    }
 #pragma unroll
     for (int r = 0; r < R; ++r) {
         if (item.y + r >= of.count()) continue;
@@ -87,11 +92,11 @@ DEVICE void attend_chunk(
     KERNEL NAME(                                                                                                      \
         float* out, float2* stats, float* parts, float2* part_stats, int chunks,                                      \
         const float* q, int q_stride, const int4* spans, const int4* items,                                           \
-        const u64* table, int table_stride, int shift, s64 layer, const float2* angles, int pairs,                    \
+        const u64* table, int shift, s64 layer, const float2* angles, int pairs,                    \
         float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
         int heads, int kv_heads, int width, int causal) {                                                             \
         attend_chunk<R, WIDTH / WARP>(                                                                                \
-            out, stats, parts, part_stats, chunks, q, q_stride, spans, items, table, table_stride, shift, layer,      \
+            out, stats, parts, part_stats, chunks, q, q_stride, spans, items, table, shift, layer,      \
             angles, pairs, {scale, bias, reach, scores, starts}, heads, kv_heads, width, causal);                     \
     }
 
