@@ -8,6 +8,7 @@ pub(crate) mod attention_weights;
 pub(crate) mod embed;
 pub(crate) mod kv_store;
 pub(crate) mod linear;
+pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pool;
 

@@ -5,5 +5,6 @@ pub(crate) mod cache;
 pub(crate) mod cross;
 pub(crate) mod embed;
 pub(crate) mod linear;
+pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pool;

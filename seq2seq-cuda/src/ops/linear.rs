@@ -1,0 +1,63 @@
+//! Linear layers.
+
+mod layout;
+mod pack;
+
+use crate::memory::{Buffer, Tensor};
+use crate::{Cuda, kernels};
+use seq2seq_core::backend::check::{self, LinearShape};
+use seq2seq_core::{Epilogue, Format, LinearSpec, Result, Rows};
+
+/// A packed linear layer in the device's memory.
+pub struct Linear {
+    pub(crate) shape: LinearShape,
+    pub(crate) gated: bool,
+    pub(crate) format: Format,
+    /// Multiplies the product; in int8 it is in `channel_scale`.
+    pub(crate) scale: f32,
+    /// In the layout of `linear_<format>.cu`.
+    pub(crate) weights: Buffer<u8>,
+    /// Of each channel, in the order of the layout and padded to whole panels, as what follows.
+    pub(crate) bias: Buffer<f32>,
+    /// int8.
+    pub(crate) channel_scale: Option<Buffer<f32>>,
+    /// int8: Σ w, i32; int4: Σ group scale · level, f32.
+    pub(crate) channel_sum: Option<Buffer<u32>>,
+}
+
+/// Packs a layer on the host and uploads it.
+pub(crate) fn pack(cuda: &Cuda, spec: &LinearSpec, format: Format) -> Result<Linear> {
+    let shape = check::pack(spec, format)?;
+    let packed = pack::pack(spec, format, shape)?;
+    let optional = |values: &[f32]| match values.is_empty() {
+        true => Ok(None),
+        false => cuda.upload_values(values).map(Some),
+    };
+    let channel_sum = match packed.channel_sum.is_empty() {
+        true => None,
+        false => Some(cuda.upload_values(&packed.channel_sum)?),
+    };
+    Ok(Linear {
+        shape,
+        gated: spec.gated,
+        format,
+        scale: spec.scale,
+        weights: cuda.upload_values(&packed.weights)?,
+        bias: cuda.upload_values(&packed.bias)?,
+        channel_scale: optional(&packed.channel_scale)?,
+        channel_sum,
+    })
+}
+
+/// `[N, in]` to `[N, out]`.
+pub(crate) fn linear(
+    cuda: &Cuda,
+    x: &Tensor,
+    layer: &Linear,
+    epilogue: Epilogue<'_, Tensor>,
+) -> Result<Tensor> {
+    check::linear(x, layer.shape, &epilogue)?;
+    let mut y = cuda.tensor(x.rows(), layer.shape.output)?;
+    kernels::linear::linear(cuda, x, layer, &epilogue, &mut y)?;
+    Ok(y)
+}
