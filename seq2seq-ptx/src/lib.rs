@@ -4,8 +4,13 @@
 
 mod device;
 mod fault;
+mod isa;
 mod launch;
+mod machine;
 mod module;
+mod parse;
+mod program;
+mod shadow;
 
 pub use device::Device;
 pub use fault::{Access, Fault, FaultKind, Party, Result, Site, Space};
