@@ -51,23 +51,34 @@ struct Layer {
 // gate and up of output c / 2.
 DEVICE void store_pair(const Layer& layer, int row, int c, float a, float b) {
     if (row >= layer.rows || c >= layer.channels) return;
-    u64 start = (u64)row * layer.outputs;
-    if (layer.gated) {
-        u64 at = start + c / 2;
-        float out = __fmul_rn(activate(layer.activation, a), b);
-        layer.y[at] = layer.residual ? __fadd_rn(out, layer.residual[at]) : out;
-        return;
-    }
-    u64 at = start + c;
-    float first = activate(layer.activation, a);
-    layer.y[at] = layer.residual ? __fadd_rn(first, layer.residual[at]) : first;
-    if (c + 1 < layer.channels) {
-        float second = activate(layer.activation, b);
-        layer.y[at + 1] = layer.residual ? __fadd_rn(second, layer.residual[at + 1]) : second;
+    u64 at = (u64)row * layer.outputs + (layer.gated ? c / 2 : c);
+    int values = layer.gated || c + 1 == layer.channels ? 1 : 2;
+    // Not unrolled: the activations are most of the code.
+#pragma unroll 1
+    for (int i = 0; i < values; i++) {
+        float out = activate(layer.activation, i == 0 ? a : b);
+        if (layer.gated) out = __fmul_rn(out, b);
+        layer.y[at + i] = layer.residual ? __fadd_rn(out, layer.residual[at + i]) : out;
     }
 }
 
 // scale * sum + bias of a channel, for formats whose sums need nothing else. Biases are there for a padded channel too.
 DEVICE float scaled(const Layer& layer, int channel, float sum) {
     return __fmaf_rn(sum, layer.scale, layer.bias[channel]);
+}
+
+// Stores sums that a block has put into shared memory, rows `stride` apart: neighbouring threads store neighbours, and the
+// epilogue stands in the code once. F::value makes of a sum what goes into the epilogue.
+template <class F>
+DEVICE void store_staged(const Layer& layer, const typename F::Sum* staged, int stride, int first_row, int first_channel,
+                         int rows, int channels, int threads) {
+#pragma unroll 1
+    for (int i = threadIdx.x; i < rows * channels / 2; i += threads) {
+        int r = i / (channels / 2), c = i % (channels / 2) * 2, row = first_row + r, channel = first_channel + c;
+        if (row < layer.rows && channel < layer.channels) {
+            float a = F::value(layer, row, channel, staged[r * stride + c]);
+            float b = F::value(layer, row, channel + 1, staged[r * stride + c + 1]);
+            store_pair(layer, row, channel, a, b);
+        }
+    }
 }

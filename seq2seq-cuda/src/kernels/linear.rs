@@ -71,9 +71,12 @@ static F32_KERNELS: Kernels = Kernels {
     large: choice!(F32 "linear_f32_tile_64", 128, Some(64), 64, 0),
 };
 
-/// Bytes of the four stages of a tile kernel: tiles of 16 channels of `channel_bytes`, and of 8 rows, a slab each.
+/// Shared memory of a tile kernel: four stages of tiles of 16 channels, `channel_bytes` each, and of tiles of 8 rows, a slab
+/// of each; or in the end its sums, rows apart by 4 more than their length.
 const fn stages(channels: u32, channel_bytes: u32, rows: u32) -> u32 {
-    4 * (channels / 16 * channel_bytes + rows / 8 * 512)
+    let stages = 4 * (channels / 16 * channel_bytes + rows / 8 * 512);
+    let sums = rows * (channels + 4) * 4;
+    if stages > sums { stages } else { sums }
 }
 
 macro_rules! mma_kernels {
@@ -268,8 +271,8 @@ mod tests {
 
     #[test]
     fn stages_fit_a_multiprocessor() {
-        assert_eq!([stages(64, 1024, 32), stages(128, 1024, 128)], [24 << 10, 64 << 10]);
-        assert_eq!([stages(64, 576, 32), stages(128, 576, 128)], [17408, 51200]);
+        assert_eq!([stages(64, 1024, 32), stages(128, 1024, 128)], [24 << 10, 67584]);
+        assert_eq!([stages(64, 576, 32), stages(128, 576, 128)], [17408, 67584]);
     }
 
     #[test]

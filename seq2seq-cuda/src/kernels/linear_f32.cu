@@ -17,6 +17,13 @@
 
 constexpr int CHUNK = 128, PANEL = 32, TILE = 8;
 
+struct F32 {
+    typedef float Sum;
+    static __device__ __forceinline__ float value(const Layer& layer, int, int channel, float sum) {
+        return scaled(layer, channel, sum);
+    }
+};
+
 template <int ROWS>
 DEVICE void stream(const Layer& layer, const float* weights, const float* x, int depth) {
     constexpr int WARPS = 8;
@@ -61,8 +68,12 @@ DEVICE void stream(const Layer& layer, const float* weights, const float* x, int
 template <int T>
 DEVICE void tile(const Layer& layer, const float* weights, const float* x, int depth) {
     constexpr int STEP = 16, STAGES = 3, PANELS = 2, THREADS = 16 * T;
-    __shared__ __align__(16) float w_stage[STAGES][PANELS][STEP][PANEL];
-    __shared__ __align__(16) float x_stage[STAGES][T][STEP][TILE];
+    // A stage, or what is stored in the end; its rows are apart by 4 more than their length, for the banks' sake.
+    constexpr int W_VALUES = STAGES * PANELS * STEP * PANEL, X_VALUES = STAGES * T * STEP * TILE;
+    constexpr int STRIDE = PANELS * PANEL + 4, STAGED = T * TILE * STRIDE;
+    __shared__ __align__(16) float memory[W_VALUES + X_VALUES > STAGED ? W_VALUES + X_VALUES : STAGED];
+    auto w_stage = (float (*)[PANELS][STEP][PANEL])memory;
+    auto x_stage = (float (*)[T][STEP][TILE])(memory + W_VALUES);
     int panels = (layer.channels + PANEL - 1) / PANEL, tiles = (layer.rows + TILE - 1) / TILE;
     int steps = depth / STEP;
     auto load = [&](int step) {
@@ -119,17 +130,16 @@ DEVICE void tile(const Layer& layer, const float* weights, const float* x, int d
             }
         }
     }
-    int channel = (blockIdx.y * PANELS + panel) * PANEL + column;
-    if (channel >= layer.channels) return;
+    copy_async_wait<0>();
+    __syncthreads();
 #pragma unroll
     for (int r = 0; r < TILE; r++) {
-        int row = (blockIdx.x * T + mine) * TILE + r;
-#pragma unroll
-        for (int c = 0; c < 4; c += 2) {
-            float a = scaled(layer, channel + c, total[r][c]), b = scaled(layer, channel + c + 1, total[r][c + 1]);
-            store_pair(layer, row, channel + c, a, b);
-        }
+        float4 sums = make_float4(total[r][0], total[r][1], total[r][2], total[r][3]);
+        *(float4*)(memory + (mine * TILE + r) * STRIDE + panel * PANEL + column) = sums;
     }
+    __syncthreads();
+    int first_row = blockIdx.x * T * TILE, first_channel = blockIdx.y * PANELS * PANEL;
+    store_staged<F32>(layer, memory, STRIDE, first_row, first_channel, T * TILE, PANELS * PANEL, THREADS);
 }
 
 #define STREAM(ROWS)                                                                                 \

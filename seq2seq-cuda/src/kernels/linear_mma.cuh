@@ -19,22 +19,9 @@
 
 constexpr int CHUNK = 4, B_BYTES = 512, CHANNELS = 16, TILE = 8;
 
-// Stores what a lane holds of a tile of channels and a tile of rows.
-template <class F>
-DEVICE void store_tile(const Layer& layer, int channel_tile, int row_tile, const typename F::Sum (&sum)[4]) {
-    int lane = threadIdx.x % WARP;
-    int channel = channel_tile * CHANNELS + lane / 4 * 2, row = row_tile * TILE + lane % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        if (row + i < layer.rows && channel < layer.channels) {
-            float a = F::value(layer, row + i, channel, sum[i]), b = F::value(layer, row + i, channel + 1, sum[2 + i]);
-            store_pair(layer, row + i, channel, a, b);
-        }
-    }
-}
-
 // Up to 8 T rows. A block takes 16 channels, its 8 warps take chunks in turn, straight from device memory: 4 or 8 loads of
-// 16 bytes a lane are under way in each. After a round of 8 chunks warp i < T adds their sums for row tile i, in order.
+// 16 bytes a lane are under way in each. After a round of 8 chunks each of the first 64 T threads adds their sums for the two
+// channels of a lane and one row, in order.
 template <class F, int T>
 DEVICE void stream(const Layer& layer, const u8* weights, const u8* x, int slabs) {
     constexpr int WARPS = 8;
@@ -43,7 +30,9 @@ DEVICE void stream(const Layer& layer, const u8* weights, const u8* x, int slabs
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     int chunks = (slabs + CHUNK - 1) / CHUNK, tiles = (layer.rows + TILE - 1) / TILE;
     const u8* a = weights + (u64)blockIdx.x * slabs * F::A_BYTES;
-    Sum total[4] = {};
+    // Thread 64 i + 32 j + lane: row j of the two that the lane holds of tile i.
+    int half = warp % 2, tile = warp / 2;
+    Sum total0 = 0, total1 = 0;
     for (int first = 0, round = 0; first < chunks; first += WARPS, round ^= 1) {
         if (first + warp < chunks) {
             int begin = (first + warp) * CHUNK, end = min(begin + CHUNK, slabs);
@@ -52,8 +41,8 @@ DEVICE void stream(const Layer& layer, const u8* weights, const u8* x, int slabs
                 uint4 b[T];
 #pragma unroll
                 for (int i = 0; i < T; i++) {
-                    u64 tile = i < tiles ? i : 0;  // Of rows that are not stored.
-                    b[i] = ((const uint4*)(x + (tile * slabs + slab) * B_BYTES))[lane];
+                    u64 from = i < tiles ? i : 0;  // Else of rows that are not stored.
+                    b[i] = ((const uint4*)(x + (from * slabs + slab) * B_BYTES))[lane];
                 }
                 F::multiply(sum, a + (u64)slab * F::A_BYTES, 0, b, lane);
             };
@@ -70,14 +59,18 @@ DEVICE void stream(const Layer& layer, const u8* weights, const u8* x, int slabs
             }
         }
         __syncthreads();
-        if (warp < T) {
+        if (tile < T) {
             for (int i = 0; i < WARPS && first + i < chunks; i++) {
-#pragma unroll
-                for (int j = 0; j < 4; j++) total[j] = F::add(total[j], part[round][i][warp][j][lane]);
+                total0 = F::add(total0, part[round][i][tile][half][lane]);
+                total1 = F::add(total1, part[round][i][tile][2 + half][lane]);
             }
         }
     }
-    if (warp < T) store_tile<F>(layer, blockIdx.x, warp, total);
+    int channel = blockIdx.x * CHANNELS + lane / 4 * 2, row = tile * TILE + lane % 4 * 2 + half;
+    if (tile < T && row < layer.rows && channel < layer.channels) {
+        float a = F::value(layer, row, channel, total0), b = F::value(layer, row, channel + 1, total1);
+        store_pair(layer, row, channel, a, b);
+    }
 }
 
 // Any number of rows. A block takes WM * M tiles of channels and WN * N tiles of rows, a warp M and N of them. Shared memory
@@ -134,13 +127,22 @@ DEVICE void tile(const Layer& layer, const u8* weights, const u8* x, int slabs) 
             }
         }
     }
+    // Through shared memory, rows apart by 4 more than their length, so that the lanes of a warp meet different banks.
+    constexpr int STRIDE = A_TILES * CHANNELS + 4;
+    Sum* staged = (Sum*)stages;
+    copy_async_wait<0>();
+    __syncthreads();
 #pragma unroll
-    for (int i = 0; i < M; i++) {
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            store_tile<F>(layer, first_channel + channel_at + i, first_row + row_at + j, F::CHAIN ? total[i][j] : sum[i][j]);
-        }
+    for (int i = 0; i < M * N * 2; i++) {
+        int a = i / 2 / N, b = i / 2 % N, half = i % 2;
+        const Sum(&from)[4] = F::CHAIN ? total[a][b] : sum[a][b];
+        Sum* to = staged + ((row_at + b) * TILE + lane % 4 * 2 + half) * STRIDE + (channel_at + a) * CHANNELS + lane / 4 * 2;
+        to[0] = from[half];
+        to[1] = from[2 + half];
     }
+    __syncthreads();
+    store_staged<F>(layer, staged, STRIDE, first_row * TILE, first_channel * CHANNELS, B_TILES * TILE, A_TILES * CHANNELS,
+                    THREADS);
 }
 
 // The kernels of a format: few rows; 64 channels by 32 rows in 4 warps; 128 by 128 in 8.
