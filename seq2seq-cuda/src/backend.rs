@@ -1,5 +1,7 @@
 //! The traits of `seq2seq-core`, each method one function of `ops`.
 
+mod recurrent;
+
 use crate::ops::{embed, linear, norm, pool};
 use crate::{Cuda, Embedding, Linear, Norm, Tensor};
 use seq2seq_core::{

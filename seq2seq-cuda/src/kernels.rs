@@ -1,5 +1,7 @@
 //! The kernels: `<op>.cu` and, beside it, its safe launchers. Nothing else launches.
 
+pub(crate) mod additive;
+pub(crate) mod columns;
 pub(crate) mod angles;
 pub(crate) mod attention;
 pub(crate) mod attention_merge;
@@ -11,6 +13,7 @@ pub(crate) mod linear;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pool;
+pub(crate) mod recurrent;
 
 /// Threads of a block that goes over `width` columns: whole warps, 256 at most.
 pub(crate) fn column_threads(width: usize) -> usize {

@@ -19,6 +19,7 @@ mod ops;
 
 pub use device::{Cuda, CudaOptions};
 pub use memory::Tensor;
+pub use ops::additive::{Additive, AdditiveMemory};
 pub use ops::attention::RelativeBias;
 pub use ops::cache::KvCache;
 pub use ops::cross::Memory;
@@ -26,3 +27,4 @@ pub use ops::embed::Embedding;
 pub use ops::linear::Linear;
 pub use ops::linear::Linear;
 pub use ops::norm::Norm;
+pub use ops::recurrent::Recurrent;

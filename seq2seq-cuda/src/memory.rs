@@ -189,6 +189,12 @@ impl Tensor {
         Ok(Self { rows, width, values: Buffer::new(pool, rows * width)? })
     }
 
+    /// Rows that are there already.
+    pub(crate) fn of(rows: usize, width: usize, values: Buffer<f32>) -> Self {
+        assert_eq!(values.len(), rows * width, "as many values as there are places");
+        Self { rows, width, values }
+    }
+
     /// Rows of the host.
     pub(crate) fn upload(pool: &Arc<Pool>, rows: usize, width: usize, x: &[f32]) -> Result<Self> {
         assert_eq!(x.len(), rows * width, "as many values as there are places");

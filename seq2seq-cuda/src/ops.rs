@@ -1,5 +1,7 @@
 //! What the traits ask for: checks, memory, and the launches that it takes.
 
+pub(crate) mod additive;
+pub(crate) mod columns;
 pub(crate) mod attention;
 pub(crate) mod cache;
 pub(crate) mod cross;
@@ -8,3 +10,4 @@ pub(crate) mod linear;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pool;
+pub(crate) mod recurrent;

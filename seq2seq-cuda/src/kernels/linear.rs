@@ -3,10 +3,10 @@
 
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::{Buffer, Tensor};
+use crate::memory::Buffer;
 use crate::module::{Artifact, Kernel, artifact};
 use crate::{Cuda, Linear};
-use seq2seq_core::{Activation, Epilogue, Format, Rows};
+use seq2seq_core::{Activation, Format};
 
 static ROWS: Artifact = artifact!("rows");
 static ROWS_F32: Kernel = Kernel::new(&ROWS, "rows_f32");
@@ -143,8 +143,15 @@ struct Operand {
 }
 
 impl Operand {
-    fn new(cuda: &Cuda, x: &Tensor, format: Format) -> Result<Self> {
-        let (rows, width) = (x.rows(), x.width());
+    /// Of the first `rows` rows of `x`.
+    fn new(
+        cuda: &Cuda,
+        x: &Buffer<f32>,
+        rows: usize,
+        width: usize,
+        format: Format,
+    ) -> Result<Self> {
+        assert!(x.len() >= rows * width);
         let depth = width.next_multiple_of(slab(format));
         let tiles = rows.div_ceil(TILE);
         let element = match format {
@@ -165,7 +172,7 @@ impl Operand {
                 Launch::new(cuda, &ROWS_U8).grid(tiles * TILE, 1, 1).block(row_threads(depth))
             }
         };
-        let mut launch = launch.arg(x.values()).size(rows).size(width).size(depth).out(&mut values);
+        let mut launch = launch.arg(x).size(rows).size(width).size(depth).out(&mut values);
         if format.quantises_rows() {
             let (mut scales, mut zeros) = (cuda.buffer(rows)?, cuda.buffer(rows)?);
             launch = launch.out(&mut scales).out(&mut zeros);
@@ -195,18 +202,26 @@ fn code(activation: Option<Activation>) -> i32 {
     }
 }
 
-/// y = scale · x Wᵀ + b, then the epilogue. Shapes agree, as the caller has checked.
+/// Of the epilogue, what applies to a product on the device.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Fused<'a> {
+    pub(crate) activation: Option<Activation>,
+    /// `[rows, output]`
+    pub(crate) residual: Option<&'a Buffer<f32>>,
+}
+
+/// y = scale · x Wᵀ + b, then the epilogue, for the first `rows` rows of `x` and `y`, which may have more.
 pub(crate) fn linear(
     cuda: &Cuda,
-    x: &Tensor,
+    (x, rows): (&Buffer<f32>, usize),
     layer: &Linear,
-    epilogue: &Epilogue<'_, Tensor>,
-    y: &mut Tensor,
+    fused: Fused<'_>,
+    y: &mut Buffer<f32>,
 ) -> Result<()> {
-    let (rows, shape, format) = (x.rows(), layer.shape, layer.format);
-    assert_eq!((shape.input, rows, shape.output), (x.width(), y.rows(), y.width()));
-    assert!(epilogue.residual.is_none_or(|r| (r.rows(), r.width()) == (rows, shape.output)));
-    let operand = Operand::new(cuda, x, format)?;
+    let (shape, format) = (layer.shape, layer.format);
+    assert!(y.len() >= rows * shape.output);
+    assert!(fused.residual.is_none_or(|r| r.len() >= rows * shape.output));
+    let operand = Operand::new(cuda, x, rows, shape.input, format)?;
     let choice = choose(format, rows, shape.product, cuda.driver().multiprocessors() as usize);
     let blocks = shape.product.div_ceil(choice.channels);
     let grid = match choice.rows {
@@ -229,10 +244,10 @@ pub(crate) fn linear(
         .arg(layer.channel_sum.as_ref().map_or(0, Buffer::address))
         .arg(scales)
         .arg(zeros)
-        .arg(epilogue.residual.map_or(0, |r| r.values().address()))
-        .out(y.values_mut())
+        .arg(fused.residual.map_or(0, Buffer::address))
+        .out(y)
         .arg(layer.scale)
-        .arg(code(epilogue.activation))
+        .arg(code(fused.activation))
         .arg(i32::from(layer.gated))
         .size(rows)
         .size(shape.product)

@@ -3,6 +3,7 @@
 mod layout;
 mod pack;
 
+use crate::kernels::linear::Fused;
 use crate::memory::{Buffer, Tensor};
 use crate::{Cuda, kernels};
 use seq2seq_core::backend::check::{self, LinearShape};
@@ -58,6 +59,8 @@ pub(crate) fn linear(
 ) -> Result<Tensor> {
     check::linear(x, layer.shape, &epilogue)?;
     let mut y = cuda.tensor(x.rows(), layer.shape.output)?;
-    kernels::linear::linear(cuda, x, layer, &epilogue, &mut y)?;
+    let fused =
+        Fused { activation: epilogue.activation, residual: epilogue.residual.map(Tensor::values) };
+    kernels::linear::linear(cuda, (x.values(), x.rows()), layer, fused, y.values_mut())?;
     Ok(y)
 }
