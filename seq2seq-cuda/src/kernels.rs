@@ -1,15 +1,14 @@
 //! The kernels: `<op>.cu` and, beside it, its safe launchers. Nothing else launches.
 
 pub(crate) mod additive;
-pub(crate) mod columns;
 pub(crate) mod angles;
 pub(crate) mod attention;
 pub(crate) mod attention_merge;
 pub(crate) mod attention_split;
 pub(crate) mod attention_weights;
+pub(crate) mod columns;
 pub(crate) mod embed;
 pub(crate) mod kv_store;
-pub(crate) mod linear;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pool;

@@ -8,7 +8,6 @@
 //! on a GPU that is played on the CPU (`tests/`).
 
 mod backend;
-mod backend;
 mod device;
 pub mod driver;
 mod kernels;
@@ -24,7 +23,6 @@ pub use ops::attention::RelativeBias;
 pub use ops::cache::KvCache;
 pub use ops::cross::Memory;
 pub use ops::embed::Embedding;
-pub use ops::linear::Linear;
 pub use ops::linear::Linear;
 pub use ops::norm::Norm;
 pub use ops::recurrent::Recurrent;

@@ -1,12 +1,11 @@
 //! What the traits ask for: checks, memory, and the launches that it takes.
 
 pub(crate) mod additive;
-pub(crate) mod columns;
 pub(crate) mod attention;
 pub(crate) mod cache;
+pub(crate) mod columns;
 pub(crate) mod cross;
 pub(crate) mod embed;
-pub(crate) mod linear;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pool;
