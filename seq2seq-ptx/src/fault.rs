@@ -11,7 +11,7 @@ pub struct Fault {
     /// What went wrong.
     pub kind: FaultKind,
     /// The thread and the line that did it; none for faults of the host code.
-    pub site: Option<Site>,
+    pub site: Option<Box<Site>>,
 }
 
 /// The thread and the line of PTX of a fault.
@@ -118,7 +118,7 @@ pub enum FaultKind {
     },
     /// A read of bytes that nothing wrote.
     #[error(
-        "read of {bytes} bytes at {space} address {address:#x}: byte {byte:#x} was never written"
+        "read of {bytes} bytes at {space} address {address:#x}: byte {byte:#x} was never written, or not yet where no barrier makes sure of it"
     )]
     Uninitialised {
         /// Where.

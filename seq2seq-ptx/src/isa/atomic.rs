@@ -102,7 +102,7 @@ impl Atomic {
             let mut old = [0; WARP];
             for lane in lanes(step.mask) {
                 let at = addresses[lane] + (place * self.way.bytes) as u64;
-                let change = |old: u128| self.new(old as u64, a[lane], b[lane]).into();
+                let change = |old: u128| self.changed(old as u64, a[lane], b[lane]).into();
                 old[lane] = step.update(lane, at, self.way, change)? as u64;
             }
             if let Some(to) = self.to.get(place) {
@@ -114,7 +114,7 @@ impl Atomic {
         Ok(())
     }
 
-    fn new(&self, old: u64, a: u64, b: u64) -> u64 {
+    fn changed(&self, old: u64, a: u64, b: u64) -> u64 {
         let kind = self.kind;
         let (whole, operand) = (kind.extend(old), kind.extend(a));
         let new = match self.change {

@@ -11,7 +11,6 @@ mod float;
 mod half;
 mod integer;
 mod matrix;
-pub(crate) mod mbarrier;
 mod memory;
 mod moves;
 mod numbers;
@@ -38,7 +37,6 @@ pub(crate) enum Op {
     Control(control::Control),
     AsyncCopy(async_copy::AsyncCopy),
     Matrix(matrix::Matrix),
-    MBarrier(mbarrier::MBarrier),
 }
 
 /// Which lanes must execute an instruction together.
@@ -98,7 +96,6 @@ impl Op {
             "ldmatrix" | "stmatrix" | "mma" | "movmatrix" => {
                 Self::Matrix(matrix::Matrix::parse(line)?)
             }
-            "mbarrier" => Self::MBarrier(mbarrier::MBarrier::parse(line)?),
             _ => return Err(line.unknown()),
         })
     }
@@ -115,7 +112,7 @@ impl Op {
 
     /// Whether lanes may go to different places after it.
     pub(crate) fn moves(&self) -> bool {
-        matches!(self, Self::Control(_) | Self::Synchronise(_) | Self::MBarrier(_))
+        matches!(self, Self::Control(_) | Self::Synchronise(_))
     }
 
     /// Runs it.
@@ -135,7 +132,6 @@ impl Op {
             Self::Control(op) => return op.run(step),
             Self::AsyncCopy(op) => op.run(step)?,
             Self::Matrix(op) => op.run(step)?,
-            Self::MBarrier(op) => return op.run(step),
         }
         Ok(Flow::Next)
     }

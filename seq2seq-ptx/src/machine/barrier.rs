@@ -19,8 +19,6 @@ pub(crate) struct Barrier {
     holds: u32,
     /// That number when it last completed.
     pub(crate) result: u32,
-    /// Threads that took part when it last completed.
-    pub(crate) members: u32,
 }
 
 /// What a warp brings to a barrier.
@@ -64,12 +62,7 @@ impl Barrier {
             return false;
         }
         clocks.barrier(&self.arrived, &self.waiting);
-        *self = Self {
-            generation: self.generation + 1,
-            result: self.holds,
-            members: self.arrived.len() as u32,
-            ..Self::default()
-        };
+        *self = Self { generation: self.generation + 1, result: self.holds, ..Self::default() };
         true
     }
 

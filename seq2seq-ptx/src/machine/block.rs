@@ -4,7 +4,6 @@ use super::barrier::Barrier;
 use super::runner::Runner;
 use super::warp::{Bases, Split, Wait, Warp};
 use super::{Lanes, Trip, World};
-use crate::isa::mbarrier::MBarriers;
 use crate::module::Module;
 use crate::program::Function;
 use crate::shadow::release::Releases;
@@ -21,7 +20,6 @@ pub(crate) struct Env {
     pub(crate) clocks: Clocks,
     pub(crate) releases: Releases,
     pub(crate) barriers: Vec<Barrier>,
-    pub(crate) mbarriers: MBarriers,
     /// Threads that have not ended.
     pub(crate) live: u32,
     /// Set by an instruction that seems to wait for another thread.
@@ -81,7 +79,6 @@ impl Block {
             clocks: Clocks::new(index, threads as usize),
             releases: Releases::default(),
             barriers: vec![Barrier::default(); 16],
-            mbarriers: MBarriers::default(),
             live: threads,
             poll: false,
         };
@@ -185,7 +182,7 @@ impl Block {
             text: code.module.line(line),
             source: code.module.file(file).map(|f| (f.to_owned(), source)),
         };
-        Fault { kind: trip.kind, site: Some(site) }
+        Fault { kind: trip.kind, site: Some(Box::new(site)) }
     }
 
     /// No warp can go on: says who waits for what.

@@ -206,11 +206,11 @@ impl Reader<'_, '_> {
 
     fn triple(&mut self) -> Result<[u32; 3], Failure> {
         let mut all = [self.tokens.number()? as u32, 1, 1];
-        for axis in 1..3 {
+        for axis in &mut all[1..] {
             if !self.tokens.accept(',') {
                 break;
             }
-            all[axis] = self.tokens.number()? as u32;
+            *axis = self.tokens.number()? as u32;
         }
         Ok(all)
     }

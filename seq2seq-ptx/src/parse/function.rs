@@ -8,6 +8,7 @@ use super::operands::{Operand, operand};
 use super::{Failure, Line, Type};
 use crate::isa::Op;
 use crate::program::{Function, Instruction, Parameter, Predicate};
+use std::collections::HashMap;
 
 /// What stands before a body.
 pub(crate) struct Head {
@@ -31,7 +32,7 @@ pub(crate) fn body(
     draft.function.required_block = head.required_block;
     draft.function.defined = true;
     parameters(&mut draft, head);
-    let (mut depth, mut source) = (1, (0, 0));
+    let (mut depth, mut source, mut inlined) = (1, (0, 0), Inlined::default());
     while depth > 0 {
         let line = tokens.line();
         match (tokens.peek(), tokens.peek_second()) {
@@ -48,7 +49,7 @@ pub(crate) fn body(
             (Token::Mark(';'), _) => {
                 tokens.take();
             }
-            (Token::Word(".loc"), _) => source = location(tokens)?,
+            (Token::Word(".loc"), _) => source = location(tokens, &mut inlined)?,
             (Token::Word(word), Token::Mark(':')) => {
                 tokens.take();
                 tokens.take();
@@ -87,11 +88,15 @@ fn parameters(draft: &mut Draft<'_>, head: &Head) {
     }
 }
 
-/// `.loc file line column [, function_name label, inlined_at file line column]`
-fn location(tokens: &mut Tokens<'_>) -> Result<(u32, u32), Failure> {
+/// For each place of the source that is inlined, the innermost one of its callers, itself included, that lies in the
+/// file of the outermost one: what a message is to name, rather than a line of a header.
+#[derive(Default)]
+struct Inlined(HashMap<[u32; 3], [u32; 3]>);
+
+/// `.loc file line column [, function_name label, inlined_at file line column]`; the file and line to tell of.
+fn location(tokens: &mut Tokens<'_>, inlined: &mut Inlined) -> Result<(u32, u32), Failure> {
     tokens.take();
-    let (file, line) = (tokens.number()? as u32, tokens.number()? as u32);
-    tokens.number()?;
+    let mut place = triple(tokens)?;
     while tokens.accept(',') {
         match tokens.word()? {
             "function_name" => {
@@ -101,14 +106,20 @@ fn location(tokens: &mut Tokens<'_>) -> Result<(u32, u32), Failure> {
                 }
             }
             "inlined_at" => {
-                for _ in 0..3 {
-                    tokens.number()?;
-                }
+                let at = triple(tokens)?;
+                let caller = inlined.0.get(&at).copied().unwrap_or(at);
+                let told = if place[0] == caller[0] { place } else { caller };
+                inlined.0.insert(place, told);
+                place = told;
             }
             other => return Err(Failure::new(tokens.line(), format!(".loc with {other}"))),
         }
     }
-    Ok((file, line))
+    Ok((place[0], place[1]))
+}
+
+fn triple(tokens: &mut Tokens<'_>) -> Result<[u32; 3], Failure> {
+    Ok([tokens.number()? as u32, tokens.number()? as u32, tokens.number()? as u32])
 }
 
 /// What follows `name:`.

@@ -194,20 +194,6 @@ impl<'a, 'd, 'o> Line<'a, 'd, 'o> {
         })
     }
 
-    /// The registers of a vector that is read.
-    pub(crate) fn sources<const N: usize>(&mut self, place: usize) -> Read<[Source; N]> {
-        let parts = self.parts(place)?;
-        let all: Vec<Source> = parts.iter().map(|p| self.source_of(p)).collect::<Read<_>>()?;
-        all.try_into().map_err(|_| self.failure(&format!("operand {place} needs {N} registers")))
-    }
-
-    /// The registers of a vector that is written.
-    pub(crate) fn targets<const N: usize>(&self, place: usize) -> Read<[Target; N]> {
-        let parts = self.parts(place)?;
-        let all: Vec<Target> = parts.iter().map(|p| self.target_of(p)).collect::<Read<_>>()?;
-        all.try_into().map_err(|_| self.failure(&format!("operand {place} needs {N} registers")))
-    }
-
     /// An address in brackets.
     pub(crate) fn address(&mut self, place: usize) -> Read<Address> {
         let Operand::Memory { base, offset } = self.operand(place)? else {

@@ -49,7 +49,7 @@ struct Cell {
     write: Write,
     reads: Reads,
     /// Reads by other warps of the same block that are not ordered with these.
-    more: Option<Box<Vec<Reads>>>,
+    more: Vec<Reads>,
     /// An example of reads by other blocks.
     elsewhere: Reads,
 }
@@ -209,16 +209,16 @@ impl Cell {
         if self.reads.clock != 0 && self.reads.block != new.block {
             self.elsewhere = self.reads;
             self.reads = new;
-            self.more = None;
-        } else if let Some(more) = &mut self.more {
-            if !more.iter_mut().any(|r| r.add(&new)) {
-                more.retain(|r| r.strong || r.unordered(who).is_some());
-                more.push(new);
+            self.more.clear();
+        } else if !self.more.is_empty() {
+            if !self.more.iter_mut().any(|r| r.add(&new)) {
+                self.more.retain(|r| r.strong || r.unordered(who).is_some());
+                self.more.push(new);
             }
         } else if self.reads.unordered(who).is_none() && !self.reads.strong {
             self.reads = new;
         } else {
-            self.more = Some(Box::new(vec![new]));
+            self.more.push(new);
         }
         Ok(())
     }
@@ -229,7 +229,7 @@ impl Cell {
         }
         self.reads.conflict(who)?;
         self.elsewhere.conflict(who)?;
-        for reads in self.more.iter().flat_map(|m| m.iter()) {
+        for reads in &self.more {
             reads.conflict(who)?;
         }
         *self = Self {

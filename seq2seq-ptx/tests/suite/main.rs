@@ -1,0 +1,5 @@
+//! Tests of the interpreter: its instructions, the mistakes that it must find, and whole kernels.
+
+mod faults;
+mod host;
+mod whole;
