@@ -1,19 +1,24 @@
 //! A driver whose GPU is played on the CPU.
 
+// Each test program uses a part.
+#![allow(dead_code)]
+
 use seq2seq_cuda::driver::{
     Arg, Driver, DriverError, FunctionId, Image, MemoryInfo, ModuleId, Result, Shape,
 };
 use seq2seq_cuda::{Cuda, CudaOptions};
 use seq2seq_ptx::{Device, Fault, FaultKind, Launch, Module};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Memory of the device of most tests.
 const BYTES: u64 = 1 << 30;
 
 /// A device, with what was loaded on it.
-pub struct Played {
+pub(crate) struct Played {
     device: Device,
     loaded: Mutex<Loaded>,
+    allocations: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -23,18 +28,30 @@ struct Loaded {
 }
 
 impl Played {
-    pub fn new(bytes: u64) -> Self {
-        Self { device: Device::new(bytes), loaded: Mutex::default() }
+    pub(crate) fn new(bytes: u64) -> Self {
+        let device = Device::new(bytes);
+        Self { device, loaded: Mutex::default(), allocations: AtomicUsize::new(0) }
+    }
+
+    /// The same, with warps and blocks run in an order that `seed` tells.
+    pub(crate) fn scheduled(self, seed: u64) -> Self {
+        self.device.set_schedule(seed);
+        self
+    }
+
+    /// How often memory was allocated.
+    pub(crate) fn allocations(&self) -> usize {
+        self.allocations.load(Ordering::Relaxed)
     }
 }
 
 /// A backend on a device with so much memory. Freed memory is not kept, so that its later use is seen.
-pub fn with_memory(bytes: u64) -> Cuda {
+pub(crate) fn with_memory(bytes: u64) -> Cuda {
     Cuda::with_driver(Arc::new(Played::new(bytes)), CudaOptions::default().keep_memory(false))
 }
 
 /// A backend to test.
-pub fn cuda() -> Cuda {
+pub(crate) fn cuda() -> Cuda {
     with_memory(BYTES)
 }
 
@@ -66,6 +83,7 @@ impl Driver for Played {
     }
 
     fn alloc(&self, bytes: u64) -> Result<u64> {
+        self.allocations.fetch_add(1, Ordering::Relaxed);
         self.device.alloc(bytes).map_err(|f| failed("alloc", f))
     }
 
