@@ -11,7 +11,7 @@ mod error;
 pub(crate) mod nvidia;
 
 pub use error::{DriverError, Result};
-pub use nvidia::Nvidia;
+pub use nvidia::{DeviceInfo, Nvidia};
 
 /// A loaded module, as its driver names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

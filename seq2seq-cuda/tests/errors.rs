@@ -3,7 +3,7 @@
 mod common;
 
 use seq2seq_core::{Backend, Epilogue, Error, Format, HostTensor, LinearSpec};
-use seq2seq_cuda::driver::DriverError;
+use seq2seq_cuda::driver::{DriverError, Nvidia};
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,14 +16,24 @@ const CHILD: &str = "SEQ2SEQ_CUDA_TEST_OPENS";
 #[test]
 fn child() {
     let Ok(index) = std::env::var(CHILD) else { return };
+    if let Ok(devices) = Nvidia::devices() {
+        devices.iter().for_each(|d| println!("device: {d:?}"));
+    }
     match Cuda::new(index.parse().expect("an index")) {
         Ok(cuda) => println!("opened: {}", cuda.describe()),
         Err(error) => println!("refused: {error:?}"),
     }
 }
 
-/// What a copy of this program says when it opens device `index`, its libraries looked for in `folder` alone.
+/// What a copy of this program says when it opens device `index`, its libraries looked for in `folder` first.
 fn open(index: usize, folder: &Path, environment: &[(&str, &str)]) -> String {
+    let text = run(index, folder, environment);
+    let line = text.lines().find_map(|l| l.split_once("refused: ").or(l.split_once("opened: ")));
+    line.unwrap_or_else(|| panic!("nothing said: {text}")).1.to_owned()
+}
+
+/// All that it says.
+fn run(index: usize, folder: &Path, environment: &[(&str, &str)]) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
         .env(CHILD, index.to_string())
@@ -33,8 +43,7 @@ fn open(index: usize, folder: &Path, environment: &[(&str, &str)]) -> String {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let line = text.lines().find_map(|l| l.split_once("refused: ").or(l.split_once("opened: ")));
-    line.unwrap_or_else(|| panic!("nothing said: {text}")).1.to_owned()
+    text
 }
 
 /// A folder with a driver's library of ours: its version, and what it answers, are read from the environment.
@@ -85,6 +94,9 @@ fn with_drivers_that_will_not_do() {
     assert_eq!(turing, "DeviceTooOld { name: \"Fake\", capability: (7, 5) }");
     let broken = open(0, &whole, &[version("13010"), ("FAKE_CUDA_DEVICES", "1")]);
     assert!(broken.starts_with("Failed { call: \"cuDevicePrimaryCtxRetain\""), "{broken}");
+    let listed = run(0, &whole, &devices);
+    assert!(listed.contains("device: DeviceInfo { name: \"Fake\", capability: (7, 5)"), "{listed}");
+    assert!(listed.contains("memory: 1073741824, usable: false"), "{listed}");
     let partial = fake_driver("partial", &["--cfg", "partial"]);
     let lacking = open(0, &partial, &[version("13000")]);
     assert_eq!(lacking, "NoDriver { reason: \"libcuda.so.1 lacks cuLaunchKernel\" }");

@@ -10,6 +10,21 @@ use std::sync::Mutex;
 /// Kernels have fewer arguments.
 const MAX_ARGS: usize = 32;
 
+/// A device that is there, whether or not it can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Such as `NVIDIA H200`.
+    pub name: String,
+    /// Compute capability, major and minor.
+    pub capability: (u32, u32),
+    /// Its streaming multiprocessors.
+    pub multiprocessors: u32,
+    /// Bytes of its memory.
+    pub memory: u64,
+    /// Whether the kernels run on it.
+    pub usable: bool,
+}
+
 /// A GPU with a stream of its own.
 pub struct Nvidia {
     device: sys::CUdevice,
@@ -34,6 +49,14 @@ impl Nvidia {
     /// No driver, a driver or a device that is too old, no such device, or what the driver says.
     pub fn open(index: usize) -> Result<Self> {
         open::open(index)
+    }
+
+    /// The devices of this machine, by their index. Opens none.
+    ///
+    /// # Errors
+    /// No driver, a driver that is too old, or what the driver says.
+    pub fn devices() -> Result<Vec<DeviceInfo>> {
+        open::devices()
     }
 
     /// Makes the context that of this thread.

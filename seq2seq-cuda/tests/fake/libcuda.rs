@@ -54,6 +54,12 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut i32, attribute: i32, _
 }
 
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _: i32) -> u32 {
+    unsafe { *bytes = 1 << 30 };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuGetErrorName(_: u32, name: *mut *const c_char) -> u32 {
     unsafe { *name = c"FAKE".as_ptr() };
     SUCCESS

@@ -1,7 +1,7 @@
 //! Opening a device, in the order in which nothing can go wrong unsaid: cudarc panics where the library or one of its
 //! functions is missing, so both are looked for first.
 
-use super::{DriverError, Nvidia, Result, failed};
+use super::{DeviceInfo, DriverError, Nvidia, Result, failed};
 use cudarc::driver::{result, sys};
 use std::sync::Mutex;
 
@@ -10,8 +10,11 @@ const VERSION: u32 = 13_000;
 /// The first driver that has it.
 const RELEASE: u32 = 580;
 
+/// The oldest major compute capability that the kernels run on: Ampere.
+const OLDEST: u32 = 8;
+
 /// Every function of the driver's library that is called.
-const FUNCTIONS: [&str; 28] = [
+const FUNCTIONS: [&str; 29] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -20,6 +23,7 @@ const FUNCTIONS: [&str; 28] = [
     "cuDeviceGet",
     "cuDeviceGetName",
     "cuDeviceGetAttribute",
+    "cuDeviceTotalMem_v2",
     "cuDeviceGetDefaultMemPool",
     "cuDevicePrimaryCtxRetain",
     "cuDevicePrimaryCtxRelease_v2",
@@ -51,22 +55,10 @@ pub(super) fn open(index: usize) -> Result<Nvidia> {
     if index >= count {
         return Err(DriverError::NoSuchDevice { index, count });
     }
-    let device = result::device::get(index as i32).map_err(|e| failed("cuDeviceGet", e))?;
-    let name = result::device::get_name(device).map_err(|e| failed("cuDeviceGetName", e))?;
-    use sys::CUdevice_attribute::*;
-    let attribute = |which| {
-        // SAFETY: the device is the one that was got above.
-        let value = unsafe { result::device::get_attribute(device, which) };
-        value.map(|v| v as u32).map_err(|e| failed("cuDeviceGetAttribute", e))
-    };
-    let capability = (
-        attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-        attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-    );
-    if capability.0 < 8 {
+    let (device, DeviceInfo { name, capability, multiprocessors, .. }) = describe(index)?;
+    if capability.0 < OLDEST {
         return Err(DriverError::DeviceTooOld { name, capability });
     }
-    let multiprocessors = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
     // SAFETY: the device is the one that was got above; dropping `Nvidia` releases it.
     let context = unsafe { result::primary_ctx::retain(device) }
         .map_err(|e| failed("cuDevicePrimaryCtxRetain", e))?;
@@ -76,6 +68,33 @@ pub(super) fn open(index: usize) -> Result<Nvidia> {
     })?;
     let modules = Mutex::new(Vec::new());
     Ok(Nvidia { device, context, stream, name, capability, multiprocessors, modules })
+}
+
+pub(super) fn devices() -> Result<Vec<DeviceInfo>> {
+    check_library()?;
+    (0..count()?).map(|index| Ok(describe(index)?.1)).collect()
+}
+
+/// A device, of which nothing has been opened.
+fn describe(index: usize) -> Result<(sys::CUdevice, DeviceInfo)> {
+    use sys::CUdevice_attribute::*;
+    let device = result::device::get(index as i32).map_err(|e| failed("cuDeviceGet", e))?;
+    let name = result::device::get_name(device).map_err(|e| failed("cuDeviceGetName", e))?;
+    let attribute = |which| {
+        // SAFETY: the device is the one that was got above.
+        let value = unsafe { result::device::get_attribute(device, which) };
+        value.map(|v| v as u32).map_err(|e| failed("cuDeviceGetAttribute", e))
+    };
+    let capability = (
+        attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    );
+    let multiprocessors = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+    // SAFETY: as above.
+    let memory = unsafe { result::device::total_mem(device) }
+        .map_err(|e| failed("cuDeviceTotalMem", e))? as u64;
+    let usable = capability.0 >= OLDEST;
+    Ok((device, DeviceInfo { name, capability, multiprocessors, memory, usable }))
 }
 
 /// The driver's library is there, is new enough, and has every function.
