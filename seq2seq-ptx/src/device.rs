@@ -17,6 +17,8 @@ pub struct Device(Arc<Mutex<State>>);
 struct State {
     global: Global,
     settings: Settings,
+    /// Warp instructions that ran.
+    instructions: u64,
     /// Addresses of the variables of modules, by module.
     variables: HashMap<u64, Vec<u64>>,
 }
@@ -27,6 +29,7 @@ impl Device {
         Self(Arc::new(Mutex::new(State {
             global: Global::new(bytes),
             settings: Settings { seed: 0, budget: BUDGET },
+            instructions: 0,
             variables: HashMap::new(),
         })))
     }
@@ -143,6 +146,11 @@ impl Device {
         self.state().global.room()
     }
 
+    /// Warp instructions that all launches ran so far.
+    pub fn instructions(&self) -> u64 {
+        self.state().instructions
+    }
+
     /// Address and size of a `.global` or `.const` variable of a module on this device.
     ///
     /// # Errors
@@ -164,7 +172,9 @@ impl Device {
         let mut state = self.state();
         let variables = state.load(module)?;
         let settings = state.settings;
-        grid::launch(&mut state.global, module, kernel, shape, args, &variables, settings)
+        let state = &mut *state;
+        let (memory, count) = (&mut state.global, &mut state.instructions);
+        grid::launch((memory, count), module, kernel, shape, args, &variables, settings)
     }
 }
 

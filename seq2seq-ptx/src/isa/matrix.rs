@@ -188,9 +188,22 @@ impl Multiply {
 
     /// Products of f32 are exact here; their sums are rounded one by one, which the ISA leaves open.
     fn floats(&self, a: &[Lanes], b: &[Lanes], c: &[Lanes]) -> Vec<Lanes> {
-        let read = |kind: Type| move |bits: u64| float(kind, bits);
-        let a = self.left(a, read(self.kinds[0]));
-        let b = self.right(b, read(self.kinds[1]));
+        // One copy of the loops for each format.
+        let (a, b) = match self.kinds[0] {
+            Type::Bf16 => {
+                let read = |bits: u64| f32::from_bits((bits as u32) << 16);
+                (self.left(a, read), self.right(b, read))
+            }
+            Type::F16 => {
+                let read = |bits: u64| Short::F16.value(bits);
+                (self.left(a, read), self.right(b, read))
+            }
+            // The unit does not look at the lowest thirteen bits of tf32.
+            _ => {
+                let read = |bits: u64| single(bits & !0x1fff);
+                (self.left(a, read), self.right(b, read))
+            }
+        };
         let mut sums = [[0f32; 8]; 16];
         for (sums, a) in sums.iter_mut().zip(&a) {
             for (a, b) in a.iter().zip(&b).take(self.depth) {
@@ -279,13 +292,4 @@ fn accumulators(value: impl Fn(usize, usize, usize, usize) -> u64) -> Vec<Lanes>
             std::array::from_fn(|lane| value(j, lane, lane / 4 + 8 * (j / 2), lane % 4 * 2 + j % 2))
         })
         .collect()
-}
-
-fn float(kind: Type, bits: u64) -> f32 {
-    match kind {
-        Type::Bf16 => Short::Bf16.value(bits),
-        Type::F16 => Short::F16.value(bits),
-        // The unit does not look at the lowest thirteen bits.
-        _ => single(bits & !0x1fff),
-    }
 }

@@ -143,7 +143,9 @@ impl Synchronise {
                 while left != 0 {
                     let group = masks[left.trailing_zeros() as usize] as u32 & step.mask;
                     let threads: Vec<u32> = lanes(group).map(|l| step.thread(l)).collect();
-                    step.env.clocks.barrier(&threads, &threads);
+                    let clocks = &mut step.env.clocks;
+                    let arrived: Vec<_> = threads.iter().map(|t| clocks.arrive(*t)).collect();
+                    clocks.barrier(&arrived, &threads);
                     left &= !group;
                 }
                 Ok(Flow::Next)
@@ -189,7 +191,7 @@ fn arrive(
     };
     let barrier = &mut step.env.barriers[id];
     let generation = barrier.generation;
-    barrier.arrive(arrival).map_err(invalid)?;
+    barrier.arrive(arrival, &mut step.env.clocks).map_err(invalid)?;
     if barrier.settle(step.env.live, &mut step.env.clocks) && waits {
         // The last to arrive goes on at once; the others are woken after this warp's turn.
         let result = step.env.barriers[id].result;

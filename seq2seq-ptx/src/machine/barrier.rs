@@ -1,6 +1,7 @@
 //! The sixteen barriers of a block.
 
 use crate::shadow::Clocks;
+use crate::shadow::clock::Arrived;
 
 /// One barrier.
 #[derive(Debug, Default, Clone)]
@@ -12,7 +13,7 @@ pub(crate) struct Barrier {
     /// Threads counted so far; a warp counts whole.
     counted: u32,
     /// Threads that have arrived.
-    arrived: Vec<u32>,
+    arrived: Vec<Arrived>,
     /// Those of them that wait.
     waiting: Vec<u32>,
     /// Lanes whose predicate holds, for reductions.
@@ -34,7 +35,7 @@ pub(crate) struct Arrival {
 
 impl Barrier {
     /// Notes an arrival. An error if it expects other threads than those before it.
-    pub(crate) fn arrive(&mut self, a: Arrival) -> Result<(), String> {
+    pub(crate) fn arrive(&mut self, a: Arrival, clocks: &mut Clocks) -> Result<(), String> {
         if !self.arrived.is_empty() && self.expected != a.expected {
             let told = |e: Option<u32>| e.map_or("all".into(), |n| n.to_string());
             let (ours, theirs) = (told(a.expected), told(self.expected));
@@ -43,12 +44,13 @@ impl Barrier {
         self.expected = a.expected;
         self.counted += a.counted;
         self.holds += a.holds;
-        let threads: Vec<u32> =
-            super::lanes(a.mask).map(|lane| a.first_thread + lane as u32).collect();
-        if a.waits {
-            self.waiting.extend(&threads);
+        for lane in super::lanes(a.mask) {
+            let thread = a.first_thread + lane as u32;
+            self.arrived.push(clocks.arrive(thread));
+            if a.waits {
+                self.waiting.push(thread);
+            }
         }
-        self.arrived.extend(threads);
         Ok(())
     }
 

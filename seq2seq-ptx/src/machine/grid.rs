@@ -62,7 +62,7 @@ pub(crate) struct Settings {
 
 /// Runs a kernel on all blocks. `variables` are the addresses of the module's variables.
 pub(crate) fn launch(
-    global: &mut Global,
+    (global, instructions): (&mut Global, &mut u64),
     module: &Module,
     kernel: &str,
     shape: Launch,
@@ -94,6 +94,7 @@ pub(crate) fn launch(
     };
     let result = blocks(&code, &shape, &mut world);
     world.global.settle();
+    *instructions += world.spent;
     *global = world.global;
     result
 }

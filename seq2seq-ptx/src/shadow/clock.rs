@@ -38,6 +38,15 @@ pub(crate) struct Snapshot {
     pub(crate) device: bool,
 }
 
+/// What a thread brings to a barrier.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrived {
+    pub(crate) thread: u32,
+    clock: u32,
+    seen: Seen,
+    foreign: Option<Foreign>,
+}
+
 impl ThreadClock {
     /// Whether a thread's accesses up to `clock` are known to lie before.
     pub(crate) fn knows(&self, own_block: u32, block: u32, thread: u32, clock: u32) -> bool {
@@ -97,18 +106,24 @@ impl Clocks {
         Snapshot { block: self.block, seen: seen.into(), foreign: t.foreign.clone(), device }
     }
 
-    /// A barrier: what `from` did lies before all that `to` will do.
-    pub(crate) fn barrier(&mut self, from: &[u32], to: &[u32]) {
+    /// A thread comes to a barrier: what it did so far is what the barrier will pass on.
+    pub(crate) fn arrive(&mut self, thread: u32) -> Arrived {
+        let t = &mut self.threads[thread as usize];
+        t.now += 1;
+        Arrived { thread, clock: t.now - 1, seen: Rc::clone(&t.seen), foreign: t.foreign.clone() }
+    }
+
+    /// A barrier completes: what `from` had done lies before all that `to` will do.
+    pub(crate) fn barrier(&mut self, from: &[Arrived], to: &[u32]) {
         let mut joined: Vec<u32> = vec![0; self.threads.len()];
-        let mut last: Option<Seen> = None;
+        let mut last: Option<&Seen> = None;
         let mut foreign: Option<Foreign> = None;
-        for t in from {
-            let t = &self.threads[*t as usize];
-            if last.as_ref().is_none_or(|l| !Rc::ptr_eq(l, &t.seen)) {
-                joined.iter_mut().zip(t.seen.iter()).for_each(|(j, s)| *j = (*j).max(*s));
-                last = Some(Rc::clone(&t.seen));
+        for a in from {
+            if last.is_none_or(|l| !Rc::ptr_eq(l, &a.seen)) {
+                joined.iter_mut().zip(a.seen.iter()).for_each(|(j, s)| *j = (*j).max(*s));
+                last = Some(&a.seen);
             }
-            if let Some(f) = &t.foreign {
+            if let Some(f) = &a.foreign {
                 match &mut foreign {
                     None => foreign = Some(Rc::clone(f)),
                     Some(all) if Rc::ptr_eq(all, f) => {}
@@ -119,23 +134,16 @@ impl Clocks {
                 }
             }
         }
-        for t in from {
-            joined[*t as usize] = self.threads[*t as usize].now;
-            self.threads[*t as usize].now += 1;
+        for a in from {
+            let known = &mut joined[a.thread as usize];
+            *known = (*known).max(a.clock);
         }
+        // Who waits has arrived too, so that the joined clocks hold all that it knows.
         let joined: Seen = joined.into();
         for t in to {
-            let own = from.contains(t) || from.len() == self.threads.len();
             let t = &mut self.threads[*t as usize];
-            t.seen = if own { Rc::clone(&joined) } else { later(&t.seen, &joined) };
-            match (&foreign, own) {
-                (None, _) => {}
-                (Some(all), true) => t.foreign = Some(Rc::clone(all)),
-                (Some(all), false) => {
-                    let known = Rc::make_mut(t.foreign.get_or_insert_default());
-                    all.iter().for_each(|(block, seen)| merge(known, *block, seen));
-                }
-            }
+            t.seen = Rc::clone(&joined);
+            t.foreign = foreign.clone();
         }
     }
 }

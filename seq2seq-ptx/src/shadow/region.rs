@@ -3,6 +3,7 @@
 use super::bits::Bits;
 use super::{Races, Who};
 use crate::{Access, FaultKind, Space};
+use std::collections::BTreeMap;
 
 /// A memory with its shadow.
 #[derive(Debug, Clone)]
@@ -14,14 +15,13 @@ pub(crate) struct Region {
     written: Bits,
     races: Races,
     copying: Bits,
-    /// Asynchronous copies that nothing waited for: first byte, length, thread, line.
-    copies: Vec<Copy>,
+    /// Asynchronous copies that nothing waited for, by their first byte.
+    copies: BTreeMap<usize, Copy>,
 }
 
 /// Bytes that an asynchronous copy will write.
 #[derive(Debug, Clone, Copy)]
 struct Copy {
-    at: usize,
     length: usize,
     thread: u32,
     line: u32,
@@ -37,7 +37,7 @@ impl Region {
             written: Bits::new(bytes),
             races: Races::new(bytes),
             copying: Bits::new(bytes),
-            copies: Vec::new(),
+            copies: BTreeMap::new(),
         }
     }
 
@@ -157,7 +157,7 @@ impl Region {
         self.not_copying(at, length, Access::Write)?;
         self.races.write(at, length, who).map_err(|race| self.race(Access::Write, race))?;
         self.copying.set(at, length);
-        self.copies.push(Copy { at, length, thread: who.thread, line: who.line });
+        self.copies.insert(at, Copy { length, thread: who.thread, line: who.line });
         Ok(())
     }
 
@@ -169,9 +169,7 @@ impl Region {
         who: &Who<'_>,
     ) -> Result<(), FaultKind> {
         self.copying.clear(at, bytes.len());
-        if let Some(index) = self.copies.iter().position(|c| c.at == at) {
-            self.copies.swap_remove(index);
-        }
+        self.copies.remove(&at);
         self.races.write(at, bytes.len(), who).map_err(|race| self.race(Access::Write, race))?;
         self.put(at, bytes);
         Ok(())
@@ -197,8 +195,8 @@ impl Region {
 
     fn not_copying(&self, at: usize, length: usize, access: Access) -> Result<(), FaultKind> {
         let Some(byte) = self.copying.first_set(at, length) else { return Ok(()) };
-        let copy = self.copies.iter().find(|c| c.at <= byte && byte < c.at + c.length);
-        let (thread, line) = copy.map_or((0, 0), |c| (c.thread, c.line));
+        let copy = self.copies.range(..=byte).next_back().filter(|(at, c)| byte < **at + c.length);
+        let (thread, line) = copy.map_or((0, 0), |(_, c)| (c.thread, c.line));
         let (space, address) = (self.space, self.base + byte as u64);
         Err(FaultKind::PendingCopy { space, access, address, thread, line })
     }

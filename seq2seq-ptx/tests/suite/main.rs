@@ -2,4 +2,5 @@
 
 mod faults;
 mod host;
+mod instructions;
 mod whole;
