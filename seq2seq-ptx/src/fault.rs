@@ -147,7 +147,7 @@ pub enum FaultKind {
     },
     /// Bytes that an asynchronous copy may still be writing or reading.
     #[error(
-        "{access} at {space} address {address:#x}, which an asynchronous copy begun by thread {thread} (PTX line {line}) has not been waited for"
+        "{access} at {space} address {address:#x}, which an asynchronous operation begun by thread {thread} (PTX line {line}) may still use: it has not been waited for"
     )]
     PendingCopy {
         /// Where.

@@ -95,6 +95,8 @@ pub(crate) struct Function {
     pub(crate) returns: Vec<Parameter>,
     /// Bytes of shared memory without the dynamic part.
     pub(crate) shared: u32,
+    /// Whether it uses units that read shared memory through the asynchronous proxy.
+    pub(crate) proxied: bool,
     /// Alignment of the dynamic part.
     pub(crate) dynamic_align: u32,
     /// Threads of a block that the kernel was compiled for, `.maxntid` and `.reqntid`.

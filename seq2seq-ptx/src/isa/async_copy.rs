@@ -147,6 +147,7 @@ fn begin(
     let (region, who) = step.region(lane, space, target, way, Access::Write)?;
     let at = region.place(target, bytes, Access::Write)?;
     region.begin_copy(at, bytes, &who)?;
+    step.env.proxy.writable(at, bytes)?;
     step.warp.copies[lane].open.push(Begun { at, bytes: value });
     Ok(())
 }
@@ -160,6 +161,7 @@ fn wait(step: &mut Step<'_>, left: usize) -> Stepped<()> {
                 step.region(lane, Space::Shared, 0, way, Access::Write)
                     .and_then(|(region, who)| region.end_copy(copy.at, &copy.bytes, &who))
                     .map_err(|kind| trip(lane, kind))?;
+                step.stored(lane, copy.at, copy.bytes.len());
             }
         }
     }

@@ -15,6 +15,7 @@ mod memory;
 mod moves;
 mod numbers;
 mod synchronise;
+pub(crate) mod wgmma;
 
 use crate::machine::{Flow, Step, Stepped};
 use crate::parse::{Line, Read, Type};
@@ -37,6 +38,7 @@ pub(crate) enum Op {
     Control(control::Control),
     AsyncCopy(async_copy::AsyncCopy),
     Matrix(matrix::Matrix),
+    Wgmma(wgmma::Wgmma),
 }
 
 /// Which lanes must execute an instruction together.
@@ -96,6 +98,7 @@ impl Op {
             "ldmatrix" | "stmatrix" | "mma" | "movmatrix" => {
                 Self::Matrix(matrix::Matrix::parse(line)?)
             }
+            "wgmma" => Self::Wgmma(wgmma::Wgmma::parse(line)?),
             _ => return Err(line.unknown()),
         })
     }
@@ -105,7 +108,7 @@ impl Op {
         match self {
             Self::Exchange(op) => op.together(),
             Self::Synchronise(op) => op.together(),
-            Self::Matrix(_) => Together::Warp,
+            Self::Matrix(_) | Self::Wgmma(_) => Together::Warp,
             _ => Together::No,
         }
     }
@@ -132,6 +135,7 @@ impl Op {
             Self::Control(op) => return op.run(step),
             Self::AsyncCopy(op) => op.run(step)?,
             Self::Matrix(op) => op.run(step)?,
+            Self::Wgmma(op) => op.run(step)?,
         }
         Ok(Flow::Next)
     }

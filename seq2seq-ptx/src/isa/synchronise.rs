@@ -157,7 +157,16 @@ impl Synchronise {
                 }
                 Ok(Flow::Next)
             }
-            Self::ProxyFence | Self::Nothing => Ok(Flow::Next),
+            Self::ProxyFence => {
+                let env = &mut *step.env;
+                for lane in lanes(step.mask) {
+                    let thread = (step.warp.index * WARP + lane) as u32;
+                    let clock = &env.clocks.threads[thread as usize];
+                    env.proxy.fence(env.clocks.block, thread, clock);
+                }
+                Ok(Flow::Next)
+            }
+            Self::Nothing => Ok(Flow::Next),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::warp::{Bases, Split, Wait, Warp};
 use super::{Lanes, Trip, World};
 use crate::module::Module;
 use crate::program::Function;
+use crate::shadow::proxy::Proxy;
 use crate::shadow::release::Releases;
 use crate::shadow::{Clocks, Region};
 use crate::{Fault, FaultKind, Launch, Site, Space};
@@ -19,6 +20,9 @@ pub(crate) struct Env {
     pub(crate) shared: Region,
     pub(crate) clocks: Clocks,
     pub(crate) releases: Releases,
+    pub(crate) proxy: Proxy,
+    /// Whether the kernel uses units that read through the asynchronous proxy.
+    pub(crate) proxied: bool,
     pub(crate) barriers: Vec<Barrier>,
     /// Threads that have not ended.
     pub(crate) live: u32,
@@ -78,6 +82,8 @@ impl Block {
             shared: Region::new(Space::Shared, 0, shared as usize),
             clocks: Clocks::new(index, threads as usize),
             releases: Releases::default(),
+            proxy: Proxy::default(),
+            proxied: kernel.proxied,
             barriers: vec![Barrier::default(); 16],
             live: threads,
             poll: false,

@@ -109,8 +109,22 @@ impl Step<'_> {
             Space::Shared | Space::Global => {
                 let (region, who) = self.region(lane, space, at, way, Access::Write)?;
                 let place = region.place(at, way.bytes, Access::Write)?;
-                region.store(place, way.bytes, value, &who)
+                region.store(place, way.bytes, value, &who)?;
+                if space == Space::Shared {
+                    self.env.proxy.writable(place, way.bytes)?;
+                    self.stored(lane, place, way.bytes);
+                }
+                Ok(())
             }
+        }
+    }
+
+    /// Notes what asynchronous units do not see before a proxy fence.
+    pub(crate) fn stored(&mut self, lane: usize, at: usize, bytes: usize) {
+        if self.env.proxied {
+            let thread = self.thread(lane);
+            let now = self.env.clocks.threads[thread as usize].now;
+            self.env.proxy.store(at, bytes, (thread, now, self.line));
         }
     }
 

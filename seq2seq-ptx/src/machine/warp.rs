@@ -8,6 +8,7 @@
 
 use super::{Lanes, WARP};
 use crate::isa::async_copy::Groups;
+use crate::isa::wgmma::Products;
 use crate::shadow::bits::Bits;
 
 /// Why a split does not run.
@@ -77,6 +78,7 @@ pub(crate) struct Warp {
     pub(crate) local: Local,
     pub(crate) splits: Vec<Split>,
     pub(crate) copies: Vec<Groups>,
+    pub(crate) products: Products,
     /// Steps since the choice among splits was last turned round.
     patience: u32,
     /// The last strong read of a loop that may be waiting: line, address and value.
@@ -103,6 +105,7 @@ impl Warp {
             local: Local::default(),
             splits: vec![split],
             copies: vec![Groups::default(); WARP],
+            products: Products::default(),
             patience: 0,
             polled: (0, 0, 0),
         }

@@ -236,6 +236,7 @@ fn instruction(
         tokens.expect(';')?;
     }
     let op = Op::parse(&mut Line::new(line, opcode, operands, draft))?;
+    draft.function.proxied |= matches!(op, Op::Wgmma(_));
     draft.function.code.push(Instruction { guard, op, line, source });
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bits;
 pub(crate) mod clock;
+pub(crate) mod proxy;
 pub(crate) mod races;
 pub(crate) mod region;
 pub(crate) mod release;

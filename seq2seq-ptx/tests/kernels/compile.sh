@@ -4,8 +4,10 @@
 # has nvcc in its site-packages/nvidia/cu13/bin; give that path as NVCC.
 set -eu
 cd "$(dirname "$0")"
-for name in faults whole; do
-    "${NVCC:-nvcc}" -arch=compute_80 -ptx -lineinfo "$name.cu" -o "$name.ptx"
+for name in faults whole hopper; do
+    arch=compute_80
+    if [ "$name" = hopper ]; then arch=sm_90a; fi
+    "${NVCC:-nvcc}" -arch="$arch" -ptx -lineinfo "$name.cu" -o "$name.ptx"
     # Paths of the machine that compiled do not belong here, nor does the text of debugging sections.
     sed -i -E 's|^(\t\.file\t[0-9]+ ").*/|\1|; /^\t\.section/,$d' "$name.ptx"
 done
