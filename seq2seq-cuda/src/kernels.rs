@@ -1,18 +1,27 @@
 //! The kernels: `<op>.cu` and, beside it, its safe launchers. Nothing else launches.
 
 pub(crate) mod additive;
+pub(crate) mod additive_back;
 pub(crate) mod angles;
 pub(crate) mod attention;
 pub(crate) mod attention_merge;
 pub(crate) mod attention_split;
 pub(crate) mod attention_weights;
 pub(crate) mod columns;
+pub(crate) mod cross_entropy;
+pub(crate) mod elementwise;
 pub(crate) mod embed;
 pub(crate) mod kv_store;
 pub(crate) mod linear;
+pub(crate) mod linear_back;
 pub(crate) mod norm;
+pub(crate) mod norm_back;
+pub(crate) mod optimiser;
+pub(crate) mod pack;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
+pub(crate) mod recurrent_back;
+pub(crate) mod rows;
 
 /// Threads of a block that goes over `width` columns: whole warps, 256 at most.
 pub(crate) fn column_threads(width: usize) -> usize {

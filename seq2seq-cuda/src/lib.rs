@@ -26,3 +26,5 @@ pub use ops::embed::Embedding;
 pub use ops::linear::Linear;
 pub use ops::norm::Norm;
 pub use ops::recurrent::Recurrent;
+pub use ops::train::linear::TrainLinear;
+pub use ops::train::recurrent::TrainRecurrent;

@@ -14,6 +14,7 @@ static ADDITIVE: Kernel = Kernel::new(&ARTIFACT, "additive");
 const THREADS: usize = 256;
 
 /// What is attended to, and with what.
+#[derive(Clone, Copy)]
 pub(crate) struct Operands<'a> {
     /// `[A]`
     pub(crate) v: &'a Buffer<f32>,
@@ -23,29 +24,28 @@ pub(crate) struct Operands<'a> {
     pub(crate) values: &'a Tensor,
 }
 
-/// Row n of `q` attends to positions `spans[n]`; gives the probabilities of all rows, one after the other.
+/// First position and count of each span, on the device.
+pub(super) fn flat(cuda: &Cuda, spans: &[Range<usize>]) -> Result<Buffer<u32>> {
+    let values: Vec<u32> = spans.iter().flat_map(|s| [s.start as u32, s.len() as u32]).collect();
+    cuda.upload_values(&values)
+}
+
+/// Row n of `q` attends to positions `spans[n]`, whose probabilities go to `weights`, from `starts[n]` on.
 pub(crate) fn attend(
     cuda: &Cuda,
     q: &Tensor,
     operands: &Operands<'_>,
-    spans: &[Range<usize>],
-    y: &mut Tensor,
-) -> Result<Buffer<f32>> {
+    (spans, starts): (&[Range<usize>], &[u64]),
+    (weights, y): (&mut Buffer<f32>, &mut Tensor),
+) -> Result<()> {
     let (columns, width, positions) = (q.width(), y.width(), operands.keys.rows());
-    assert_eq!((spans.len(), spans.len()), (q.rows(), y.rows()));
+    assert_eq!([spans.len(); 3], [q.rows(), y.rows(), starts.len()]);
     assert_eq!((columns, columns), (operands.v.len(), operands.keys.width()));
     assert_eq!((positions, width), (operands.values.rows(), operands.values.width()));
     assert!(spans.iter().all(|span| span.end <= positions));
-    let flat: Vec<u32> =
-        spans.iter().flat_map(|span| [span.start as u32, span.len() as u32]).collect();
-    let mut total = 0;
-    let start = |span: &Range<usize>| {
-        total += span.len();
-        (total - span.len()) as u64
-    };
-    let starts: Vec<u64> = spans.iter().map(start).collect();
-    let (flat, starts) = (cuda.upload_values(&flat)?, cuda.upload_values(&starts)?);
-    let mut weights = cuda.buffer(total)?;
+    let room = |(span, start): (&Range<usize>, &u64)| *start as usize + span.len() <= weights.len();
+    assert!(spans.iter().zip(starts).all(room));
+    let (flat, starts) = (flat(cuda, spans)?, cuda.upload_values(starts)?);
     let launch = Launch::new(cuda, &ADDITIVE)
         .grid(spans.len(), 1, 1)
         .block(THREADS)
@@ -57,9 +57,8 @@ pub(crate) fn attend(
         .arg(&starts)
         .size(columns)
         .size(width)
-        .out(&mut weights)
+        .out(weights)
         .out(y.values_mut());
     // SAFETY: sizes agree and spans lie inside, as was just checked; each row has room for its probabilities.
-    unsafe { launch.run() }?;
-    Ok(weights)
+    unsafe { launch.run() }
 }

@@ -4,7 +4,7 @@ use super::column_threads;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::Tensor;
+use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Rows;
 use std::ops::Range;
@@ -33,5 +33,28 @@ pub(crate) fn copy(
         .size(to)
         .out(y.values_mut());
     // SAFETY: both have as many rows as there are blocks, and the columns are inside, as was just checked.
+    unsafe { launch.run() }
+}
+
+/// Value i of `x` becomes value `first` + i · `step` of `y`.
+pub(crate) fn spread(
+    cuda: &Cuda,
+    x: &Buffer<f32>,
+    y: &mut Buffer<f32>,
+    first: usize,
+    step: usize,
+) -> Result<()> {
+    assert!(x.len() == 0 || first + (x.len() - 1) * step < y.len());
+    // Rows of one column.
+    let launch = Launch::new(cuda, &COPY)
+        .grid(x.len(), 1, 1)
+        .arg(x)
+        .size(1)
+        .size(0)
+        .size(1)
+        .size(step)
+        .size(first)
+        .out(y);
+    // SAFETY: the last value goes inside, as was just checked.
     unsafe { launch.run() }
 }

@@ -1,12 +1,12 @@
 //! Table lookups.
 
 use super::column_threads;
+use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use crate::{Cuda, Embedding};
-use seq2seq_core::{DType, Lookup, Rows};
+use seq2seq_core::{DType, Rows};
 
 static ARTIFACT: Artifact = artifact!("embed");
 static EMBED: Kernel = Kernel::new(&ARTIFACT, "embed");
@@ -23,27 +23,35 @@ fn code(dtype: DType) -> i32 {
     }
 }
 
-/// `y` = the sum of the lookups. Ids are those of `lookups`, checked by the caller, as are the tables' widths.
-pub(crate) fn embed(cuda: &Cuda, lookups: &[Lookup<'_, Embedding>], y: &mut Tensor) -> Result<()> {
-    let ids: Vec<u32> = lookups.iter().flat_map(|l| l.ids).copied().collect();
+/// A table in the device's memory, and the rows that are looked up in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) address: u64,
+    pub(crate) dtype: DType,
+    pub(crate) scale: f32,
+    pub(crate) ids: &'a [u32],
+}
+
+/// `y` = the sum of the lookups. Ids and the tables' widths are checked by the caller.
+pub(crate) fn embed(cuda: &Cuda, sources: &[Source<'_>], y: &mut Tensor) -> Result<()> {
+    let ids: Vec<u32> = sources.iter().flat_map(|s| s.ids).copied().collect();
     let ids = cuda.upload_values(&ids)?;
     let (rows, width) = (y.rows(), y.width());
-    for (part, lookups) in lookups.chunks(TABLES).enumerate() {
+    for (part, sources) in sources.chunks(TABLES).enumerate() {
         let first = part * TABLES * rows;
         let mut launch = Launch::new(cuda, &EMBED).grid(rows, 1, 1).block(column_threads(width));
         for i in 0..TABLES {
-            let lookup = lookups.get(i).unwrap_or(&lookups[0]);
-            launch =
-                launch.arg(lookup.table.values()).arg(code(lookup.table.dtype())).arg(lookup.scale);
+            let source = sources.get(i).unwrap_or(&sources[0]);
+            launch = launch.arg(source.address).arg(code(source.dtype)).arg(source.scale);
         }
         launch = launch
             .arg(offset(&ids, first))
-            .size(lookups.len())
+            .size(sources.len())
             .size(rows)
             .size(width)
             .arg(i32::from(part > 0))
             .out(y.values_mut());
-        // SAFETY: `ids` has a run of `rows` ids for each lookup, each below the rows of its table; `y` is [rows, width].
+        // SAFETY: `ids` has a run of `rows` ids for each table, each below its rows; `y` is [rows, width].
         unsafe { launch.run() }?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Linear layers: activations into the layout of a format (`rows.cu`), then the product with the fused epilogue
 //! (`linear_<format>.cu`).
 
+use super::rows::{Operand, View};
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::Buffer;
@@ -8,18 +9,10 @@ use crate::module::{Artifact, Kernel, artifact};
 use crate::{Cuda, Linear};
 use seq2seq_core::{Activation, Format};
 
-static ROWS: Artifact = artifact!("rows");
-static ROWS_F32: Kernel = Kernel::new(&ROWS, "rows_f32");
-static ROWS_BF16: Kernel = Kernel::new(&ROWS, "rows_bf16");
-static ROWS_U8: Kernel = Kernel::new(&ROWS, "rows_u8");
-
 static F32: Artifact = artifact!("linear_f32");
 static BF16: Artifact = artifact!("linear_bf16");
 static INT8: Artifact = artifact!("linear_int8");
 static INT4: Artifact = artifact!("linear_int4");
-
-/// Rows of a tile of activations.
-const TILE: usize = 8;
 
 /// Columns that a row of activations, and a channel, is padded to a multiple of: a slab of the matrix units' operands.
 pub(crate) fn slab(format: Format) -> usize {
@@ -135,62 +128,8 @@ fn choose(format: Format, rows: usize, channels: usize, multiprocessors: usize) 
     if rows > tile / 2 && blocks >= multiprocessors { large } else { kernels.small }
 }
 
-/// Activations in the layout of a format, padded.
-struct Operand {
-    values: Buffer<u8>,
-    /// Of int8 and int4: a scale and a zero point a row.
-    quantised: Option<(Buffer<f32>, Buffer<i32>)>,
-}
-
-impl Operand {
-    /// Of the first `rows` rows of `x`.
-    fn new(
-        cuda: &Cuda,
-        x: &Buffer<f32>,
-        rows: usize,
-        width: usize,
-        format: Format,
-    ) -> Result<Self> {
-        assert!(x.len() >= rows * width);
-        let depth = width.next_multiple_of(slab(format));
-        let tiles = rows.div_ceil(TILE);
-        let element = match format {
-            Format::F32 => 4,
-            Format::Bf16 => 2,
-            Format::Int8 | Format::Int4 => 1,
-        };
-        let mut values = cuda.buffer(tiles * TILE * depth * element)?;
-        let mut quantised = None;
-        let launch = match format {
-            Format::F32 => {
-                Launch::new(cuda, &ROWS_F32).grid(tiles, depth.div_ceil(128), 1).block(128)
-            }
-            Format::Bf16 => {
-                Launch::new(cuda, &ROWS_BF16).grid(tiles, (depth / 32).div_ceil(4), 1).block(128)
-            }
-            Format::Int8 | Format::Int4 => {
-                Launch::new(cuda, &ROWS_U8).grid(tiles * TILE, 1, 1).block(row_threads(depth))
-            }
-        };
-        let mut launch = launch.arg(x).size(rows).size(width).size(depth).out(&mut values);
-        if format.quantises_rows() {
-            let (mut scales, mut zeros) = (cuda.buffer(rows)?, cuda.buffer(rows)?);
-            launch = launch.out(&mut scales).out(&mut zeros);
-            quantised = Some((scales, zeros));
-        }
-        // SAFETY: x is [rows, width]; `values` has whole tiles of `depth` columns; a scale and a zero point for each row.
-        unsafe { launch.run() }?;
-        Ok(Self { values, quantised })
-    }
-}
-
-/// Threads that quantise a row.
-fn row_threads(depth: usize) -> usize {
-    (depth / 4).next_multiple_of(32).clamp(32, 256)
-}
-
 /// What the kernels call an activation.
-fn code(activation: Option<Activation>) -> i32 {
+pub(super) fn code(activation: Option<Activation>) -> i32 {
     match activation {
         None => 0,
         Some(Activation::Relu) => 1,
@@ -205,23 +144,28 @@ fn code(activation: Option<Activation>) -> i32 {
 /// Of the epilogue, what applies to a product on the device.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Fused<'a> {
+    /// Gives all products of a gated layer, those of gate and up of an output side by side.
+    pub(crate) plain: bool,
     pub(crate) activation: Option<Activation>,
     /// `[rows, output]`
     pub(crate) residual: Option<&'a Buffer<f32>>,
 }
 
-/// y = scale · x Wᵀ + b, then the epilogue, for the first `rows` rows of `x` and `y`, which may have more.
+/// y = scale · x Wᵀ + b, then the epilogue, for the rows of `x`; `y` may have more.
 pub(crate) fn linear(
     cuda: &Cuda,
-    (x, rows): (&Buffer<f32>, usize),
+    x: View<'_>,
     layer: &Linear,
     fused: Fused<'_>,
     y: &mut Buffer<f32>,
 ) -> Result<()> {
-    let (shape, format) = (layer.shape, layer.format);
-    assert!(y.len() >= rows * shape.output);
-    assert!(fused.residual.is_none_or(|r| r.len() >= rows * shape.output));
-    let operand = Operand::new(cuda, x, rows, shape.input, format)?;
+    let (shape, format, rows) = (layer.shape, layer.format, x.rows);
+    assert_eq!(x.width, shape.input);
+    let gated = layer.gated && !fused.plain;
+    let output = if gated { shape.output } else { shape.product };
+    assert!(y.len() >= rows * output);
+    assert!(fused.residual.is_none_or(|r| r.len() >= rows * output));
+    let operand = Operand::new(cuda, x, format)?;
     let choice = choose(format, rows, shape.product, cuda.driver().multiprocessors() as usize);
     let blocks = shape.product.div_ceil(choice.channels);
     let grid = match choice.rows {
@@ -248,10 +192,10 @@ pub(crate) fn linear(
         .out(y)
         .arg(layer.scale)
         .arg(code(fused.activation))
-        .arg(i32::from(layer.gated))
+        .arg(i32::from(gated))
         .size(rows)
         .size(shape.product)
-        .size(shape.output)
+        .size(output)
         // In columns for f32, in slabs otherwise.
         .size(if format == Format::F32 { depth } else { depth / slab(format) });
     // SAFETY: the layer was packed for these kernels, its vectors padded to whole panels of channels; the operand has whole
@@ -288,10 +232,5 @@ mod tests {
     fn stages_fit_a_multiprocessor() {
         assert_eq!([stages(64, 1024, 32), stages(128, 1024, 128)], [24 << 10, 67584]);
         assert_eq!([stages(64, 576, 32), stages(128, 576, 128)], [17408, 67584]);
-    }
-
-    #[test]
-    fn rows_are_quantised_by_whole_warps() {
-        assert_eq!([64, 128, 256, 4096].map(row_threads), [32, 32, 64, 256]);
     }
 }

@@ -1,6 +1,7 @@
 //! One position of a recurrent layer.
 
 use super::column_threads;
+use super::rows::View;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
@@ -42,21 +43,11 @@ impl<'a> Direction<'a> {
         x: &'a Tensor,
         state: &Tensor,
     ) -> Result<Self> {
-        let (sequences, width) = (order.places.len(), shape.width);
-        assert_eq!((sequences, shape.state()), (state.rows(), state.width()));
+        let width = shape.width;
+        assert_eq!(shape.state(), state.width());
         assert!(index < shape.directions);
-        let mut h = cuda.buffer(sequences * width)?;
-        let threads = column_threads(width);
-        let launch = Launch::new(cuda, &BEGIN)
-            .grid(sequences, width.div_ceil(threads), 1)
-            .block(threads)
-            .arg(at(state.values(), index * width))
-            .arg(&order.places)
-            .size(width)
-            .size(state.width())
-            .out(&mut h);
-        // SAFETY: places are rows of the state, and h has a row for each.
-        unsafe { launch.run() }?;
+        let view = View::of(state).columns(index * width, width);
+        let h = ordered(cuda, view, &order.places)?;
         Ok(Self { shape, index, order, x, h })
     }
 
@@ -66,8 +57,7 @@ impl<'a> Direction<'a> {
         cuda: &Cuda,
         (position, count): (usize, usize),
         u: &Buffer<f32>,
-        y: &mut Tensor,
-        state: &mut Tensor,
+        (y, state, kept): (&mut Tensor, &mut Tensor, Option<&mut Tensor>),
     ) -> Result<()> {
         let RecurrentShape { cell, width, .. } = self.shape;
         let gates = cell.gates() * width;
@@ -93,16 +83,38 @@ impl<'a> Direction<'a> {
         if cell == Cell::Lstm {
             launch = launch.size(self.shape.output());
         }
-        let (y, state) =
-            (at(y.values(), self.index * width), at(state.values(), self.index * width));
-        let launch = launch.out(&mut self.h).arg(y).arg(state);
+        let stride = cell.kept() * self.shape.output();
+        assert!(kept.as_ref().is_none_or(|k| (k.rows(), k.width()) == (y.rows(), stride)));
+        let first = self.index * width;
+        let (y, state) = (at(y.values(), first), at(state.values(), first));
+        let kept = kept.map_or(0, |k| at(k.values(), cell.kept() * first));
+        let launch = launch.size(stride).out(&mut self.h).arg(y).arg(state).arg(kept);
         // SAFETY: the first `count` sequences have the position, so rows lie inside x and y; the columns of the direction lie
-        // inside rows of x, y and state; y and state are borrowed for writing.
+        // inside rows of x, y, state and kept; the last three are borrowed for writing.
         unsafe { launch.run() }
     }
 }
 
 /// The address of value `index`.
-fn at(buffer: &Buffer<f32>, index: usize) -> u64 {
+pub(super) fn at(buffer: &Buffer<f32>, index: usize) -> u64 {
     buffer.address() + index as u64 * size_of::<f32>() as u64
+}
+
+/// The rows of `view` in the order of `places`.
+pub(crate) fn ordered(cuda: &Cuda, view: View<'_>, places: &Buffer<u32>) -> Result<Buffer<f32>> {
+    view.check();
+    assert_eq!((view.rows, view.strides[1]), (places.len(), 1));
+    let mut out = cuda.buffer(view.rows * view.width)?;
+    let threads = column_threads(view.width);
+    let launch = Launch::new(cuda, &BEGIN)
+        .grid(view.rows, view.width.div_ceil(threads), 1)
+        .block(threads)
+        .arg(view.address())
+        .arg(places)
+        .size(view.width)
+        .size(view.strides[0])
+        .out(&mut out);
+    // SAFETY: places are a permutation of the view's rows.
+    unsafe { launch.run() }?;
+    Ok(out)
 }

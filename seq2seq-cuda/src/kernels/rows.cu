@@ -1,6 +1,7 @@
 // Activations in the layout and the number format of the linear kernels, once for each layer that reads them.
 //
-// x: [rows, width] f32. Results are padded with zeros to `depth` columns and to whole tiles of 8 rows, so that the kernels
+// x: [rows, width] f32, value (row, column) at row * row_stride + column * column_stride: a matrix may be read turned.
+// Results are padded with zeros to `depth` columns and to whole tiles of 8 rows, so that the kernels
 // that read them need no conditions:
 //
 // rows_f32:  [tile][depth][8 rows] f32: the 8 rows of a column lie together.
@@ -14,31 +15,40 @@
 
 constexpr int TILE = 8;
 
-DEVICE float element(const float* x, int row, int column, int rows, int width) {
-    return row < rows && column < width ? x[(u64)row * width + column] : 0.0f;
+struct Source {
+    const float* values;
+    int rows, width;
+    s64 row_stride, column_stride;
+};
+
+DEVICE float element(const Source& x, int row, int column) {
+    bool inside = row < x.rows && column < x.width;
+    return inside ? x.values[row * x.row_stride + column * x.column_stride] : 0.0f;
 }
 
-KERNEL rows_f32(const float* x, int rows, int width, int depth, float* out) {
+KERNEL rows_f32(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, float* out) {
+    const Source x = {values, rows, width, row_stride, column_stride};
     int tile = blockIdx.x, k = blockIdx.y * blockDim.x + threadIdx.x;
     if (k >= depth) return;
     float v[TILE];
 #pragma unroll
-    for (int r = 0; r < TILE; r++) v[r] = element(x, tile * TILE + r, k, rows, width);
+    for (int r = 0; r < TILE; r++) v[r] = element(x, tile * TILE + r, k);
     float4* to = (float4*)(out + ((u64)tile * depth + k) * TILE);
     to[0] = make_float4(v[0], v[1], v[2], v[3]);
     to[1] = make_float4(v[4], v[5], v[6], v[7]);
 }
 
 // A warp makes the operands of 8 rows and 32 columns.
-KERNEL rows_bf16(const float* x, int rows, int width, int depth, u8* out) {
+KERNEL rows_bf16(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, u8* out) {
+    const Source x = {values, rows, width, row_stride, column_stride};
     int lane = threadIdx.x % WARP, slab = blockIdx.y * (blockDim.x / WARP) + threadIdx.x / WARP, slabs = depth / 32;
     if (slab >= slabs) return;
     int row = blockIdx.x * TILE + lane / 4, k = slab * 32 + lane % 4 * 2;
     u32 r[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        u32 low = f32_to_bf16(element(x, row, k + 8 * i, rows, width));
-        u32 high = f32_to_bf16(element(x, row, k + 8 * i + 1, rows, width));
+        u32 low = f32_to_bf16(element(x, row, k + 8 * i));
+        u32 high = f32_to_bf16(element(x, row, k + 8 * i + 1));
         r[i] = low | high << 16;
     }
     ((uint4*)out)[((u64)blockIdx.x * slabs + slab) * WARP + lane] = make_uint4(r[0], r[1], r[2], r[3]);

@@ -1,5 +1,6 @@
 //! Uploading, downloading, and looking up rows of tables.
 
+use crate::kernels::embed::Source;
 use crate::memory::{Buffer, Tensor};
 use crate::{Cuda, kernels};
 use seq2seq_core::{DType, HostTensor, Lookup, Result, backend::check};
@@ -11,16 +12,6 @@ pub struct Embedding {
     shape: [usize; 2],
 }
 
-impl Embedding {
-    pub(crate) fn values(&self) -> &Buffer<u8> {
-        &self.values
-    }
-
-    pub(crate) fn dtype(&self) -> DType {
-        self.dtype
-    }
-}
-
 pub(crate) fn embedding(cuda: &Cuda, table: &HostTensor) -> Result<Embedding> {
     let shape = check::embedding(table)?;
     let values = cuda.upload_values(table.bytes())?;
@@ -30,7 +21,14 @@ pub(crate) fn embedding(cuda: &Cuda, table: &HostTensor) -> Result<Embedding> {
 pub(crate) fn embed(cuda: &Cuda, lookups: &[Lookup<'_, Embedding>]) -> Result<Tensor> {
     let [rows, width] = check::embed(lookups, |table| table.shape)?;
     let mut y = cuda.tensor(rows, width)?;
-    kernels::embed::embed(cuda, lookups, &mut y)?;
+    let sources = lookups.iter().map(|l| Source {
+        address: l.table.values.address(),
+        dtype: l.table.dtype,
+        scale: l.scale,
+        ids: l.ids,
+    });
+    let sources: Vec<_> = sources.collect();
+    kernels::embed::embed(cuda, &sources, &mut y)?;
     Ok(y)
 }
 

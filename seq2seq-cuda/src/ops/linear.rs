@@ -4,8 +4,11 @@ mod layout;
 mod pack;
 
 use crate::kernels::linear::Fused;
+use crate::kernels::pack::{Place, Target};
+use crate::kernels::rows::View;
 use crate::memory::{Buffer, Tensor};
 use crate::{Cuda, kernels};
+use layout::Layout;
 use seq2seq_core::backend::check::{self, LinearShape};
 use seq2seq_core::{Epilogue, Format, LinearSpec, Result, Rows};
 
@@ -50,6 +53,42 @@ pub(crate) fn pack(cuda: &Cuda, spec: &LinearSpec, format: Format) -> Result<Lin
     })
 }
 
+/// A layer of f32 or bf16 without a gate, whose weights and biases are zeros.
+pub(crate) fn unpacked(
+    cuda: &Cuda,
+    format: Format,
+    shape: LinearShape,
+    scale: f32,
+) -> Result<Linear> {
+    let layout = Layout::new(format, shape.product, shape.input);
+    Ok(Linear {
+        shape,
+        gated: false,
+        format,
+        scale,
+        weights: Buffer::filled(cuda.pool(), layout.bytes(), 0)?,
+        bias: Buffer::filled(cuda.pool(), layout.channels, 0)?,
+        channel_scale: None,
+        channel_sum: None,
+    })
+}
+
+/// Lays rows of `source` out as channels `channel`, `channel` + `step`, ... from column `column` on; f32 and bf16. `bad` is set
+/// where a value is not finite.
+pub(crate) fn lay_out(
+    cuda: &Cuda,
+    layer: &mut Linear,
+    source: View<'_>,
+    [channel, step, column]: [usize; 3],
+    bad: &mut Buffer<u32>,
+) -> Result<()> {
+    let layout = Layout::new(layer.format, layer.shape.product, layer.shape.input);
+    let size = [layout.channels, layout.depth];
+    let mut target = Target { format: layer.format, size, weights: &mut layer.weights, bad };
+    kernels::pack::pack(cuda, source, Place { channel, step, column }, &mut target)?;
+    Ok(())
+}
+
 /// `[N, in]` to `[N, out]`.
 pub(crate) fn linear(
     cuda: &Cuda,
@@ -59,8 +98,11 @@ pub(crate) fn linear(
 ) -> Result<Tensor> {
     check::linear(x, layer.shape, &epilogue)?;
     let mut y = cuda.tensor(x.rows(), layer.shape.output)?;
-    let fused =
-        Fused { activation: epilogue.activation, residual: epilogue.residual.map(Tensor::values) };
-    kernels::linear::linear(cuda, (x.values(), x.rows()), layer, fused, y.values_mut())?;
+    let fused = Fused {
+        activation: epilogue.activation,
+        residual: epilogue.residual.map(Tensor::values),
+        ..Fused::default()
+    };
+    kernels::linear::linear(cuda, View::of(x), layer, fused, y.values_mut())?;
     Ok(y)
 }

@@ -5,8 +5,10 @@ use super::linear::{self, Linear};
 use crate::Cuda;
 use crate::kernels::linear::{Fused, linear};
 use crate::kernels::recurrent::{Direction, Order};
+use crate::kernels::rows::View;
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::backend::check::{self, RecurrentShape};
+use seq2seq_core::train::Recurred;
 use seq2seq_core::{Format, LinearSpec, Ragged, RecurrentSpec, Result, Rows};
 
 /// The recurrent half of a layer in the device's memory.
@@ -33,17 +35,8 @@ fn by_length(rows: &Ragged) -> (Vec<usize>, Vec<usize>) {
     (places, counts)
 }
 
-pub(crate) fn recur(
-    cuda: &Cuda,
-    x: &Tensor,
-    rows: &Ragged,
-    layer: &Recurrent,
-    state: Option<&Tensor>,
-) -> Result<(Tensor, Tensor)> {
-    let shape = layer.shape;
-    check::recur(x, rows, shape, state)?;
-    let mut y = cuda.tensor(x.rows(), shape.output())?;
-    let mut end = begin(cuda, rows.sequences(), shape, state)?;
+/// The sequences of a batch by length on the device, and for each position how many have it.
+pub(crate) fn order(cuda: &Cuda, rows: &Ragged) -> Result<(Order, Vec<usize>)> {
     let (places, counts) = by_length(rows);
     let upload = |of: &dyn Fn(usize) -> usize| {
         let values: Vec<u32> = places.iter().map(|&i| of(i) as u32).collect();
@@ -54,20 +47,51 @@ pub(crate) fn recur(
         first: upload(&|i| rows.range(i).start)?,
         last: upload(&|i| rows.range(i).end)?,
     };
+    Ok((order, counts))
+}
+
+pub(crate) fn recur(
+    cuda: &Cuda,
+    x: &Tensor,
+    rows: &Ragged,
+    layer: &Recurrent,
+    state: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let directions: Vec<&Linear> = layer.directions.iter().collect();
+    let recurred = run(cuda, (x, rows), (layer.shape, &directions), state, false)?;
+    Ok((recurred.y, recurred.end))
+}
+
+/// With what the way back needs, where `keep` is set.
+pub(crate) fn run(
+    cuda: &Cuda,
+    (x, rows): (&Tensor, &Ragged),
+    (shape, directions): (RecurrentShape, &[&Linear]),
+    state: Option<&Tensor>,
+    keep: bool,
+) -> Result<Recurred<Tensor>> {
+    check::recur(x, rows, shape, state)?;
+    let mut y = cuda.tensor(x.rows(), shape.output())?;
+    let mut end = begin(cuda, rows.sequences(), shape, state)?;
+    let width = shape.cell.kept() * shape.output();
+    let mut kept = keep.then(|| cuda.tensor(x.rows(), width)).transpose()?;
+    let (order, counts) = order(cuda, rows)?;
     let widest = counts.first().copied().unwrap_or(0);
     let mut u = cuda.buffer(widest * shape.cell.gates() * shape.width)?;
-    for (index, weights) in layer.directions.iter().enumerate() {
+    for (index, weights) in directions.iter().enumerate() {
         let mut direction = Direction::begin(cuda, (shape, index), &order, x, &end)?;
         for (position, &count) in counts.iter().enumerate() {
-            linear(cuda, (&direction.h, count), weights, Fused::default(), &mut u)?;
-            direction.step(cuda, (position, count), &u, &mut y, &mut end)?;
+            let h = View::rows(&direction.h, count, shape.width);
+            linear(cuda, h, weights, Fused::default(), &mut u)?;
+            let out = (&mut y, &mut end, kept.as_mut());
+            direction.step(cuda, (position, count), &u, out)?;
         }
     }
-    Ok((y, end))
+    Ok(Recurred { y, end, kept })
 }
 
 /// What the sequences begin with: a copy of `state`, or zeros.
-fn begin(
+pub(crate) fn begin(
     cuda: &Cuda,
     sequences: usize,
     shape: RecurrentShape,

@@ -10,7 +10,7 @@ pub(super) struct Layout {
     /// Channels, padded to whole panels.
     pub(super) channels: usize,
     /// Columns, padded to whole slabs.
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 /// Of a tile of 16 channels and a slab of int4: two groups of codes, then two of scales.
