@@ -3,6 +3,7 @@
 //! A copy reads its source when it is begun and writes when it is waited for: the earliest and the latest that a GPU may.
 //! In between nobody may use the bytes, which the shadow watches.
 
+use super::mbarrier::Flight;
 use crate::machine::memory::{Way, resolve};
 use crate::machine::{Step, Stepped, lanes, trip};
 use crate::parse::{Line, Operand, Read};
@@ -26,6 +27,18 @@ pub(crate) enum AsyncCopy {
     /// Until at most so many of the latest groups are not complete.
     Wait(usize),
     WaitAll,
+    /// All copies so far arrive at a barrier when they are complete.
+    Arrive {
+        at: Address,
+        grows: bool,
+    },
+    /// Many bytes at once, which arrive at a barrier.
+    Bulk {
+        to: Address,
+        from: Address,
+        bytes: Source,
+        barrier: Address,
+    },
 }
 
 /// A copy that was begun.
@@ -46,6 +59,12 @@ impl AsyncCopy {
     pub(crate) fn parse(line: &mut Line<'_, '_, '_>) -> Read<Self> {
         if !line.flag("async") {
             return Err(line.unknown());
+        }
+        if line.flag("mbarrier") {
+            return Self::arrive(line);
+        }
+        if line.flag("bulk") {
+            return Self::bulk(line);
         }
         if line.flag("commit_group") {
             return line.finish(0).map(|()| Self::Commit);
@@ -80,6 +99,24 @@ impl AsyncCopy {
         Ok(Self::Copy { to: line.address(0)?, from: line.address(1)?, bytes, given, ignore })
     }
 
+    fn arrive(line: &mut Line<'_, '_, '_>) -> Read<Self> {
+        line.any(&["arrive"]).ok_or_else(|| line.unknown())?;
+        let grows = !line.flag("noinc");
+        line.any(&["shared", "shared::cta"]);
+        line.types();
+        line.finish(1)?;
+        Ok(Self::Arrive { at: line.address(0)?, grows })
+    }
+
+    fn bulk(line: &mut Line<'_, '_, '_>) -> Read<Self> {
+        line.any(&["shared::cluster", "shared::cta"]).ok_or_else(|| line.unknown())?;
+        line.any(&["global"]).ok_or_else(|| line.unknown())?;
+        line.any(&["mbarrier::complete_tx::bytes"]).ok_or_else(|| line.unknown())?;
+        line.finish(4)?;
+        let (to, from, barrier) = (line.address(0)?, line.address(1)?, line.address(3)?);
+        Ok(Self::Bulk { to, from, bytes: line.source(2)?, barrier })
+    }
+
     pub(crate) fn run(&self, step: &mut Step<'_>) -> Stepped<()> {
         match self {
             Self::Copy { to, from, bytes, given, ignore } => {
@@ -93,6 +130,40 @@ impl AsyncCopy {
                     }
                     begin(step, lane, targets[lane], sources[lane], *bytes, count)
                         .map_err(|kind| trip(lane, kind))?;
+                }
+                Ok(())
+            }
+            Self::Arrive { at, grows } => {
+                let addresses = step.addresses(at);
+                for lane in lanes(step.mask) {
+                    let groups = std::mem::take(&mut step.warp.copies[lane]);
+                    let all = groups.closed.into_iter().flatten().chain(groups.open);
+                    let flight = Flight {
+                        parts: all.map(|begun| (begun.at, begun.bytes)).collect(),
+                        bytes: 0,
+                        arrivals: 1,
+                        by: step.env.clocks.arrive(step.thread(lane)),
+                        line: step.line,
+                    };
+                    step.launch_flight(lane, addresses[lane], flight, *grows)?;
+                }
+                Ok(())
+            }
+            Self::Bulk { to, from, bytes, barrier } => {
+                let [to, from, barrier] = [to, from, barrier].map(|a| step.addresses(a));
+                let bytes = step.get(*bytes);
+                for lane in lanes(step.mask) {
+                    let length = bytes[lane] as u32 as usize;
+                    let (at, value) = begin_bulk(step, lane, to[lane], from[lane], length)
+                        .map_err(|kind| trip(lane, kind))?;
+                    let flight = Flight {
+                        parts: vec![(at, value)],
+                        bytes: length as i64,
+                        arrivals: 0,
+                        by: step.env.clocks.arrive(step.thread(lane)),
+                        line: step.line,
+                    };
+                    step.launch_flight(lane, barrier[lane], flight, false)?;
                 }
                 Ok(())
             }
@@ -150,6 +221,33 @@ fn begin(
     step.env.proxy.writable(at, bytes)?;
     step.warp.copies[lane].open.push(Begun { at, bytes: value });
     Ok(())
+}
+
+/// Begins a copy of many bytes; gives where they go, and what they are.
+fn begin_bulk(
+    step: &mut Step<'_>,
+    lane: usize,
+    target: u64,
+    source: u64,
+    length: usize,
+) -> Result<(usize, Vec<u8>), FaultKind> {
+    if !(target | source | length as u64).is_multiple_of(16) || length == 0 {
+        let what = format!(
+            "cp.async.bulk of {length} bytes from {source:#x} to {target:#x}, which must be multiples of 16"
+        );
+        return Err(FaultKind::Invalid(what));
+    }
+    let way = Way { space: Some(Space::Global), bytes: length, strong: None };
+    let (region, who) = step.region(lane, Space::Global, source, way, Access::Read)?;
+    let at = (source - region.base()) as usize;
+    region.readable(at, length, &who)?;
+    let value = region.peek(at, length).to_vec();
+    let (space, target) = resolve(Some(Space::Shared), target);
+    let (region, who) = step.region(lane, space, target, way, Access::Write)?;
+    let at = region.inside(target, length, Access::Write)?;
+    region.begin_copy(at, length, &who)?;
+    step.env.proxy.writable(at, length)?;
+    Ok((at, value))
 }
 
 fn wait(step: &mut Step<'_>, left: usize) -> Stepped<()> {

@@ -11,6 +11,7 @@ mod float;
 mod half;
 mod integer;
 mod matrix;
+pub(crate) mod mbarrier;
 mod memory;
 mod moves;
 mod numbers;
@@ -38,6 +39,7 @@ pub(crate) enum Op {
     Control(control::Control),
     AsyncCopy(async_copy::AsyncCopy),
     Matrix(matrix::Matrix),
+    MBarrier(mbarrier::MBarrier),
     Wgmma(wgmma::Wgmma),
 }
 
@@ -88,7 +90,7 @@ impl Op {
             "shfl" | "vote" | "match" | "activemask" | "redux" | "elect" => {
                 Self::Exchange(exchange::Exchange::parse(line)?)
             }
-            "bar" | "barrier" | "membar" | "fence" | "griddepcontrol" => {
+            "bar" | "barrier" | "membar" | "fence" | "griddepcontrol" | "setmaxnreg" => {
                 Self::Synchronise(synchronise::Synchronise::parse(line)?)
             }
             "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "nanosleep" | "brkpt" => {
@@ -98,6 +100,7 @@ impl Op {
             "ldmatrix" | "stmatrix" | "mma" | "movmatrix" => {
                 Self::Matrix(matrix::Matrix::parse(line)?)
             }
+            "mbarrier" => Self::MBarrier(mbarrier::MBarrier::parse(line)?),
             "wgmma" => Self::Wgmma(wgmma::Wgmma::parse(line)?),
             _ => return Err(line.unknown()),
         })
@@ -135,6 +138,7 @@ impl Op {
             Self::Control(op) => return op.run(step),
             Self::AsyncCopy(op) => op.run(step)?,
             Self::Matrix(op) => op.run(step)?,
+            Self::MBarrier(op) => op.run(step)?,
             Self::Wgmma(op) => op.run(step)?,
         }
         Ok(Flow::Next)

@@ -35,7 +35,7 @@ pub(crate) enum Synchronise {
     },
     /// Orders ordinary accesses before those of asynchronous units.
     ProxyFence,
-    /// A hint to the grid that follows; launches here come one after another.
+    /// Numbers of registers, which are no matter here, and hints to the next grid, which begins when this one has ended.
     Nothing,
 }
 
@@ -43,6 +43,15 @@ impl Synchronise {
     pub(crate) fn parse(line: &mut Line<'_, '_, '_>) -> Read<Self> {
         match line.name {
             "membar" | "fence" => Self::fence(line),
+            "setmaxnreg" => {
+                line.any(&["inc", "dec"]).ok_or_else(|| line.unknown())?;
+                if !line.flag("sync") || !line.flag("aligned") {
+                    return Err(line.unknown());
+                }
+                line.one_type()?;
+                line.finish(1)?;
+                Ok(Self::Nothing)
+            }
             "griddepcontrol" => {
                 line.any(&["launch_dependents", "wait"]);
                 line.finish(0)?;

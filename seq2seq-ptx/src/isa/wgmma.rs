@@ -78,6 +78,9 @@ enum LeftAtBegin {
 pub(crate) struct Products {
     open: Vec<Begun>,
     groups: VecDeque<Vec<Begun>>,
+    /// Whether the first product came after a `wgmma.fence`.
+    fenced: bool,
+    /// What they add up to.
     sums: Vec<Sums>,
 }
 
@@ -114,7 +117,10 @@ impl Wgmma {
 
     pub(crate) fn run(&self, step: &mut Step<'_>) -> Stepped<()> {
         match self {
-            Self::Fence => Ok(()),
+            Self::Fence => {
+                step.warp.products.fenced = true;
+                Ok(())
+            }
             Self::Multiply(m) => m.begin(step),
             Self::Commit => {
                 let products = &mut step.warp.products;
@@ -177,6 +183,10 @@ impl Multiply {
     }
 
     fn begin(&self, step: &mut Step<'_>) -> Stepped<()> {
+        if !step.warp.products.fenced {
+            let what = "wgmma without a wgmma.fence before it".to_owned();
+            return Err(trip(0, FaultKind::Invalid(what)));
+        }
         let uniform = |values: Lanes| {
             let same = values.iter().all(|v| *v == values[0]);
             let reason = "a descriptor of wgmma that differs from lane to lane".to_owned();

@@ -4,6 +4,7 @@ use super::barrier::Barrier;
 use super::runner::Runner;
 use super::warp::{Bases, Split, Wait, Warp};
 use super::{Lanes, Trip, World};
+use crate::isa::mbarrier::MBarriers;
 use crate::module::Module;
 use crate::program::Function;
 use crate::shadow::proxy::Proxy;
@@ -21,6 +22,7 @@ pub(crate) struct Env {
     pub(crate) clocks: Clocks,
     pub(crate) releases: Releases,
     pub(crate) proxy: Proxy,
+    pub(crate) mbarriers: MBarriers,
     /// Whether the kernel uses units that read through the asynchronous proxy.
     pub(crate) proxied: bool,
     pub(crate) barriers: Vec<Barrier>,
@@ -83,6 +85,7 @@ impl Block {
             clocks: Clocks::new(index, threads as usize),
             releases: Releases::default(),
             proxy: Proxy::default(),
+            mbarriers: MBarriers::default(),
             proxied: kernel.proxied,
             barriers: vec![Barrier::default(); 16],
             live: threads,

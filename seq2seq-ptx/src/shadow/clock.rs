@@ -47,6 +47,19 @@ pub(crate) struct Arrived {
     foreign: Option<Foreign>,
 }
 
+impl Arrived {
+    /// The thread's clock as it was.
+    pub(crate) fn clock(&self) -> ThreadClock {
+        ThreadClock {
+            now: self.clock,
+            seen: Rc::clone(&self.seen),
+            foreign: self.foreign.clone(),
+            fenced: [None, None],
+            found: Vec::new(),
+        }
+    }
+}
+
 impl ThreadClock {
     /// Whether a thread's accesses up to `clock` are known to lie before.
     pub(crate) fn knows(&self, own_block: u32, block: u32, thread: u32, clock: u32) -> bool {
@@ -113,8 +126,8 @@ impl Clocks {
         Arrived { thread, clock: t.now - 1, seen: Rc::clone(&t.seen), foreign: t.foreign.clone() }
     }
 
-    /// A barrier completes: what `from` had done lies before all that `to` will do.
-    pub(crate) fn barrier(&mut self, from: &[Arrived], to: &[u32]) {
+    /// What threads had done when they arrived, all together.
+    pub(crate) fn join(&self, from: &[Arrived]) -> Snapshot {
         let mut joined: Vec<u32> = vec![0; self.threads.len()];
         let mut last: Option<&Seen> = None;
         let mut foreign: Option<Foreign> = None;
@@ -138,12 +151,16 @@ impl Clocks {
             let known = &mut joined[a.thread as usize];
             *known = (*known).max(a.clock);
         }
-        // Who waits has arrived too, so that the joined clocks hold all that it knows.
-        let joined: Seen = joined.into();
+        Snapshot { block: self.block, seen: joined.into(), foreign, device: false }
+    }
+
+    /// A barrier completes: what `from` had done lies before all that `to`, who have arrived too, will do.
+    pub(crate) fn barrier(&mut self, from: &[Arrived], to: &[u32]) {
+        let joined = self.join(from);
         for t in to {
             let t = &mut self.threads[*t as usize];
-            t.seen = Rc::clone(&joined);
-            t.foreign = foreign.clone();
+            t.seen = Rc::clone(&joined.seen);
+            t.foreign = joined.foreign.clone();
         }
     }
 }

@@ -54,8 +54,8 @@ impl Region {
         self.races.clear();
     }
 
-    /// Distance of an address from the start, if all bytes lie inside and it is aligned.
-    pub(crate) fn place(
+    /// Distance of an address from the start, if all bytes lie inside.
+    pub(crate) fn inside(
         &self,
         address: u64,
         length: usize,
@@ -67,10 +67,22 @@ impl Region {
             let near = format!("the {space} memory is {} bytes from {:#x}", self.len(), self.base);
             return Err(FaultKind::OutOfBounds { space, access, address, bytes, near });
         }
-        if length.is_power_of_two() && !address.is_multiple_of(bytes) {
+        Ok(at as usize)
+    }
+
+    /// The same, if the address is a multiple of the length too.
+    pub(crate) fn place(
+        &self,
+        address: u64,
+        length: usize,
+        access: Access,
+    ) -> Result<usize, FaultKind> {
+        let (space, bytes) = (self.space, length as u64);
+        let at = self.inside(address, length, access)?;
+        if !address.is_multiple_of(bytes) {
             return Err(FaultKind::Misaligned { space, access, address, bytes });
         }
-        Ok(at as usize)
+        Ok(at)
     }
 
     /// Reads up to 16 bytes, the first in the lowest bits.

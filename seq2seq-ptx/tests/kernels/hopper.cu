@@ -70,3 +70,72 @@ KERNEL product_transposed(const __nv_bfloat16* A, const __nv_bfloat16* B, float*
     for (int i = 0; i < 8; i++)
         C[(warp * 16 + lane / 4 + i / 2 % 2 * 8) * 16 + i / 4 * 8 + lane % 4 * 2 + i % 2] = d[i];
 }
+
+__device__ __forceinline__ void barrier_init(unsigned long long* b, u32 count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(count) : "memory");
+}
+__device__ __forceinline__ void barrier_expect(unsigned long long* b, u32 bytes) {
+    asm volatile("{.reg .b64 s; mbarrier.arrive.expect_tx.shared::cta.b64 s, [%0], %1;}" ::"r"(shared_address(b)), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(unsigned long long* b) {
+    asm volatile("{.reg .b64 s; mbarrier.arrive.shared::cta.b64 s, [%0];}" ::"r"(shared_address(b)) : "memory");
+}
+__device__ __forceinline__ void barrier_wait(unsigned long long* b, u32 parity) {
+    asm volatile("{.reg .pred p;\nWAIT:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra.uni DONE;\nbra.uni WAIT;\nDONE:\n}"
+                 ::"r"(shared_address(b)), "r"(parity) : "memory");
+}
+__device__ __forceinline__ void copy_bulk(void* to, const void* from, u32 bytes, unsigned long long* b) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                 ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(b)) : "memory");
+}
+
+enum Bulk { RIGHT, NOT_WAITED, WRONG_PARITY, NOT_INITIALISED, NOT_RELEASED, TOO_FEW_BYTES };
+
+// Sums tiles of 64 numbers that one thread fetches into two buffers, with a barrier for full and one for empty ones.
+template <Bulk M> __device__ void sum_tiles(const float* x, float* y, int tiles) {
+    __shared__ __align__(16) float s[2][64];
+    __shared__ unsigned long long full[2], empty[2];
+    const int t = threadIdx.x;
+    if (t == 0)
+        for (int b = 0; b < 2; b++) barrier_init(&full[b], 1), barrier_init(&empty[b], 64);
+    if (M != NOT_INITIALISED) __syncthreads();
+    if (t >= 64) {
+        if (t == 64)
+            for (int i = 0; i < tiles; i++) {
+                int b = i % 2;
+                if (i >= 2 && M != NOT_RELEASED) barrier_wait(&empty[b], (i / 2 - 1) % 2);
+                barrier_expect(&full[b], M == TOO_FEW_BYTES ? 128 : 256);
+                copy_bulk(s[b], x + i * 64, 256, &full[b]);
+            }
+        return;
+    }
+    float sum = 0;
+    for (int i = 0; i < tiles; i++) {
+        int b = i % 2;
+        if (M != NOT_WAITED) barrier_wait(&full[b], i / 2 % 2 ^ (M == WRONG_PARITY));
+        sum += s[b][63 - t];
+        barrier_arrive(&empty[b]);
+    }
+    y[t] = sum;
+}
+#define BULK(name, mistake) KERNEL name(const float* x, float* y, int tiles) { sum_tiles<mistake>(x, y, tiles); }
+BULK(bulk_right, RIGHT)
+BULK(bulk_not_waited, NOT_WAITED)
+BULK(bulk_wrong_parity, WRONG_PARITY)
+BULK(bulk_not_initialised, NOT_INITIALISED)
+BULK(bulk_not_released, NOT_RELEASED)
+BULK(bulk_too_few_bytes, TOO_FEW_BYTES)
+
+// Copies of sixteen bytes that arrive at a barrier.
+template <bool WRONG> __device__ void copies(const float4* x, float* y) {
+    __shared__ float4 s[64];
+    __shared__ unsigned long long full;
+    if (threadIdx.x == 0) barrier_init(&full, 64);
+    __syncthreads();
+    copy16(&s[threadIdx.x], x + threadIdx.x);
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(&full)) : "memory");
+    if (!WRONG) barrier_wait(&full, 0);
+    y[threadIdx.x] = s[63 - threadIdx.x].y;
+}
+KERNEL copies_right(const float4* x, float* y) { copies<false>(x, y); }
+KERNEL copies_wrong(const float4* x, float* y) { copies<true>(x, y); }

@@ -82,3 +82,66 @@ fn product_whose_results_are_taken_too_early() {
     let (result, _) = product("product_without_wait", 64, 0);
     assert!(result.expect("no race in one round").iter().all(|v| v.is_nan()));
 }
+
+/// Runs a kernel that sums tiles of 64 numbers.
+fn tiles(kernel: &str, seed: u64) -> Result<(), Fault> {
+    let module =
+        Module::parse("hopper.ptx", include_str!("../kernels/hopper.ptx")).expect("PTX of nvcc");
+    let (device, count) = (device(), 7);
+    device.set_schedule(seed);
+    device.set_budget(100_000);
+    let x = random(64 * count, 3);
+    let y = device.alloc(256).expect("room");
+    let arguments = [Arg::pointer(upload(&device, &x)), Arg::pointer(y), (count as i32).into()];
+    run(&device, &module, kernel, [1, 96], &arguments)?;
+    let expected: Vec<f32> =
+        (0..64).map(|t| (0..count).fold(0.0, |sum, i| sum + x[i * 64 + 63 - t])).collect();
+    assert_eq!(download::<f32>(&device, y, 64), expected);
+    Ok(())
+}
+
+#[test]
+fn bulk_copies() {
+    for seed in 0..6 {
+        tiles("bulk_right", seed).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
+        let caught = |kernel: &str, expected: fn(&FaultKind) -> bool| {
+            let fault = tiles(kernel, seed).expect_err(kernel);
+            assert!(expected(&fault.kind), "{kernel}, seed {seed}: {fault}");
+        };
+        caught("bulk_not_waited", |k| {
+            matches!(k, FaultKind::PendingCopy { .. } | FaultKind::Uninitialised { .. })
+        });
+        // The other parity is that of the phase before, which is complete.
+        caught("bulk_wrong_parity", |k| {
+            matches!(k, FaultKind::PendingCopy { .. } | FaultKind::Uninitialised { .. })
+        });
+        caught("bulk_not_initialised", |k| {
+            matches!(k, FaultKind::Race { .. } | FaultKind::Uninitialised { .. })
+        });
+        caught("bulk_not_released", |k| {
+            matches!(k, FaultKind::PendingCopy { .. } | FaultKind::Race { .. })
+        });
+        caught("bulk_too_few_bytes", |k| matches!(k, FaultKind::Runaway(_)));
+    }
+}
+
+#[test]
+fn copies_that_arrive_at_a_barrier() {
+    let module =
+        Module::parse("hopper.ptx", include_str!("../kernels/hopper.ptx")).expect("PTX of nvcc");
+    for seed in 0..4 {
+        let device = device();
+        device.set_schedule(seed);
+        let x = random(256, 3);
+        let y = device.alloc(256).expect("room");
+        let arguments = [Arg::pointer(upload(&device, &x)), Arg::pointer(y)];
+        run(&device, &module, "copies_right", [1, 64], &arguments)
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        let expected: Vec<f32> = (0..64).map(|t| x[(63 - t) * 4 + 1]).collect();
+        assert_eq!(download::<f32>(&device, y, 64), expected);
+        let fault = run(&device, &module, "copies_wrong", [1, 64], &arguments).expect_err("early");
+        let kind = &fault.kind;
+        let early = matches!(kind, FaultKind::PendingCopy { .. } | FaultKind::Uninitialised { .. });
+        assert!(early, "{fault}");
+    }
+}

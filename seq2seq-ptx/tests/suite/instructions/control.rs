@@ -124,7 +124,7 @@ DONE:
         result.unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
         let found: Vec<u32> = download(&device, to, 64);
         for (i, v) in found.iter().enumerate() {
-            let sum = if i < 32 { 0 } else { 1000 + 5 * (i as u32 % 32 ^ 1) };
+            let sum = if i < 32 { 0 } else { 1000 + 5 * ((i as u32 % 32) ^ 1) };
             assert_eq!(*v, sum + 24);
         }
     }

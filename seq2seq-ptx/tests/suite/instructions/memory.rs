@@ -165,6 +165,6 @@ fn asynchronous_copies() {
     let found = lanes(body, [&a, &a, &a]);
     for i in 0..32u64 {
         let given = u64::MAX.checked_shr(64 - 8 * (i as u32 % 8)).unwrap_or(0);
-        assert_eq!(found[i as usize], 0x0101_0101_0101_0101 * (i + 1) & given);
+        assert_eq!(found[i as usize], (0x0101_0101_0101_0101 * (i + 1)) & given);
     }
 }
