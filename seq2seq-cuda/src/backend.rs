@@ -1,5 +1,6 @@
 //! The traits of `seq2seq-core`, each method one function of `ops`.
 
+mod attention;
 mod recurrent;
 
 use crate::ops::{embed, linear, norm, pool};

@@ -7,6 +7,8 @@ pub(crate) mod attention;
 pub(crate) mod attention_merge;
 pub(crate) mod attention_split;
 pub(crate) mod attention_weights;
+pub(crate) mod best;
+pub(crate) mod best_merge;
 pub(crate) mod columns;
 pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;
@@ -22,6 +24,9 @@ pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod recurrent_back;
 pub(crate) mod rows;
+pub(crate) mod rule_scores;
+pub(crate) mod sample;
+pub(crate) mod sample_k;
 
 /// Threads of a block that goes over `width` columns: whole warps, 256 at most.
 pub(crate) fn column_threads(width: usize) -> usize {

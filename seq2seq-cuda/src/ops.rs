@@ -10,4 +10,7 @@ pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
+pub(crate) mod sample;
+pub(crate) mod sample_k;
+pub(crate) mod top_k;
 pub(crate) mod train;
