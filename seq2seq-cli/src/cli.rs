@@ -49,7 +49,7 @@ pub(crate) struct Global {
     /// A folder, or an id on the hub such as google/flan-t5-small (@REVISION may follow).
     #[arg(long, short, global = true, value_name = "DIR|HUB_ID")]
     pub(crate) model: Option<String>,
-    /// What computes: cpu, or libtorch on tch:cpu or tch:cuda:N in a program that was built with it.
+    /// What computes: cpu, an NVIDIA GPU cuda:N, or libtorch tch:cpu, tch:cuda:N; `seq2seq devices` lists what there is.
     #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: Device,
     /// How weights are held and multiplied: f32 as in the file, bf16 in half the memory, int8 in a quarter, int4 in an
@@ -90,6 +90,15 @@ pub(crate) enum Command {
     Tokenizer(TokenizerCommand),
     Score(ScoreArgs),
     Bench(BenchArgs),
+    Devices(DevicesArgs),
+}
+
+/// Lists what there is to compute on, by the names that --device takes; behind a dash, why a device cannot be used.
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// One JSON object a device: "device", and "is" or "lacks".
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where work comes from and results go.

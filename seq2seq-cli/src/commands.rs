@@ -2,6 +2,7 @@
 
 mod bench;
 mod convert;
+mod devices;
 mod forward;
 mod generate;
 mod inspect;
@@ -35,5 +36,6 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Train(args) => train::run(&global, &args),
         Command::Score(args) => score::run(&args),
         Command::Bench(args) => bench::run(&global, &args),
+        Command::Devices(args) => devices::run(&args),
     }
 }

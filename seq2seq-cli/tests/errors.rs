@@ -17,6 +17,20 @@ fn says(error: &str, parts: &[&str]) {
     }
 }
 
+/// What a program lacks and what a machine lacks: the same line from `devices` and from whoever asks for it.
+#[test]
+fn devices_say_what_they_lack() {
+    let listed = run(["devices", "--json"]).lines();
+    assert_eq!(listed[0]["device"], "cpu");
+    assert!(listed[0]["is"].as_str().is_some_and(|is| is.contains("threads")), "{}", listed[0]);
+    for device in listed.iter().filter(|device| device.get("lacks").is_some()) {
+        let (name, lacks) = (device["device"].as_str().unwrap(), device["lacks"].as_str().unwrap());
+        let asked = run(["generate", "a", "--device", name]);
+        assert!(asked.code != Some(0) && asked.stdout.is_empty(), "{name}: {asked:?}");
+        says(&asked.stderr, &[lacks]);
+    }
+}
+
 #[test]
 fn bad_usage() {
     for (args, parts) in [
@@ -36,7 +50,7 @@ fn bad_usage() {
             &["generate", "a", "--module-format=decoder.*=int8", "--module-format=*.wo=int8"],
             &["'*.wo=int8'", "decoder.layers.*.ffn.out", "head.language.out"],
         ),
-        (&["generate", "a", "--device=tpu"], &["cpu"]),
+        (&["generate", "a", "--device=tpu"], &["cpu", "cuda:0", "tch:cpu"]),
         (&["generate", "a", "--threads=0"], &["at least 1"]),
         (&["embed", "a"], &["--model"]),
         (&["answer", "--question=a"], &["--context"]),

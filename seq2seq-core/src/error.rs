@@ -61,6 +61,24 @@ pub enum Error {
         /// What there is instead.
         hint: String,
     },
+    /// A device has no memory left.
+    #[error("out of device memory: {needed} bytes needed, {free} of {total} are free")]
+    OutOfMemory {
+        /// Bytes of the allocation that failed.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that the device has.
+        total: u64,
+    },
+    /// A device failed at what it was told to do.
+    #[error("the device failed at {call}: {reason}")]
+    Device {
+        /// What it was told to do.
+        call: String,
+        /// What it says of it.
+        reason: String,
+    },
 }
 
 impl Error {

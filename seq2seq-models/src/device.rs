@@ -18,6 +18,8 @@ pub enum Device {
     /// `cpu`: the SIMD backend, on the processor (feature `cpu`).
     #[default]
     Cpu,
+    /// `cuda:0`: our kernels on the NVIDIA GPU of this number (feature `cuda`). The driver is all they need.
+    Cuda(usize),
     /// `tch:cpu`, `tch:cuda:0`: libtorch (feature `tch`).
     Torch(Torch),
     /// The definition of the operations in plain loops: exact, and hundreds of times slower. For tests.
@@ -38,6 +40,7 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
             Self::Torch(Torch { cuda, exact }) => {
                 match cuda {
                     Some(number) => write!(f, "tch:cuda:{number}")?,
@@ -53,21 +56,19 @@ impl fmt::Display for Device {
 impl FromStr for Device {
     type Err = Error;
 
-    /// `cpu`, `tch:cpu`, `tch:cuda` (the first GPU), `tch:cuda:N`; those of libtorch also with `:exact` behind them.
+    /// `cpu`; `cuda` (the first GPU), `cuda:N`; both behind `tch:`, and then also with `:exact` behind them.
     fn from_str(s: &str) -> Result<Self> {
         let unknown = || {
-            let known = "cpu, tch:cpu, tch:cuda:0";
+            let known = "cpu, cuda:0, tch:cpu, tch:cuda:0";
             Error::Input(format!("device '{s}' is not known; there are: {known}"))
         };
-        match s {
-            "cpu" => return Ok(Self::Cpu),
-            "reference" => return Ok(Self::Reference),
-            _ => {}
+        if s == "reference" {
+            return Ok(Self::Reference);
         }
-        let place = s.strip_prefix("tch:").ok_or_else(unknown)?;
-        let (place, exact) = match place.strip_suffix(":exact") {
-            Some(place) => (place, true),
-            None => (place, false),
+        let (torch, place) = s.strip_prefix("tch:").map_or((false, s), |place| (true, place));
+        let (exact, place) = match place.strip_suffix(":exact") {
+            Some(place) if torch => (true, place),
+            _ => (false, place),
         };
         let cuda = match place {
             "cpu" => None,
@@ -77,7 +78,11 @@ impl FromStr for Device {
                 Some(number.ok_or_else(unknown)?)
             }
         };
-        Ok(Self::Torch(Torch { cuda, exact }))
+        Ok(match (torch, cuda) {
+            (true, cuda) => Self::Torch(Torch { cuda, exact }),
+            (false, Some(number)) => Self::Cuda(number),
+            (false, None) => Self::Cpu,
+        })
     }
 }
 
@@ -109,6 +114,64 @@ impl LoadOptions {
     }
 }
 
+/// A device that a program can compute on, or why it cannot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Its name in options; without a number where none of its kind was found.
+    pub name: String,
+    /// What it is, or what is missing.
+    pub what: Result<String, String>,
+}
+
+/// What this machine and this program have to compute on: the processor, and every GPU that the driver lists.
+pub fn devices() -> Vec<Found> {
+    let mut found = vec![Found { name: "cpu".into(), what: opens(Device::Cpu) }];
+    found.extend(cuda_found());
+    found.push(Found { name: "tch:cpu".into(), what: opens(Device::Torch(Torch::default())) });
+    found
+}
+
+/// Says what a backend is.
+struct Describe;
+
+impl Task for Describe {
+    type Output = String;
+
+    fn on<B: TrainBackend>(self, backend: B) -> Result<String> {
+        Ok(backend.describe())
+    }
+}
+
+/// What opens under these options.
+fn opens(device: Device) -> Result<String, String> {
+    let options = LoadOptions { device, ..LoadOptions::default() };
+    run(&options, Describe).map_err(|error| error.to_string())
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_found() -> Vec<Found> {
+    let found = |(number, device): (usize, seq2seq_cuda::driver::DeviceInfo)| {
+        let ((major, minor), gib) = (device.capability, device.memory >> 30);
+        let what = format!("{}, compute capability {major}.{minor}, {gib} GiB", device.name);
+        let old = || format!("{what}: the kernels take 8.0 (Ampere) or later");
+        let what = if device.usable { Ok(what) } else { Err(old()) };
+        Found { name: format!("cuda:{number}"), what }
+    };
+    match seq2seq_cuda::driver::Nvidia::devices() {
+        Ok(devices) if devices.is_empty() => {
+            vec![Found { name: "cuda".into(), what: Err("the driver lists no GPU".into()) }]
+        }
+        Ok(devices) => devices.into_iter().enumerate().map(found).collect(),
+        Err(error) => vec![Found { name: "cuda".into(), what: Err(error.to_string()) }],
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_found() -> Vec<Found> {
+    let what = opens(Device::Cuda(0));
+    vec![Found { name: "cuda".into(), what }]
+}
+
 /// Something to be done on a backend.
 trait Task {
     type Output;
@@ -120,6 +183,7 @@ trait Task {
 fn run<T: Task>(options: &LoadOptions, task: T) -> Result<T::Output> {
     match options.device {
         Device::Cpu => cpu(options, task),
+        Device::Cuda(number) => cuda(options, number, task),
         Device::Torch(torch) => libtorch(options, torch, task),
         Device::Reference => task.on(Reference),
     }
@@ -174,6 +238,16 @@ fn cpu<T: Task>(options: &LoadOptions, _: T) -> Result<T::Output> {
     Err(built_without(options.device, "cpu"))
 }
 
+#[cfg(feature = "cuda")]
+fn cuda<T: Task>(_: &LoadOptions, number: usize, task: T) -> Result<T::Output> {
+    task.on(seq2seq_cuda::Cuda::new(number).map_err(seq2seq_core::Error::from)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda<T: Task>(options: &LoadOptions, _: usize, _: T) -> Result<T::Output> {
+    Err(built_without(options.device, "cuda"))
+}
+
 #[cfg(feature = "tch")]
 fn libtorch<T: Task>(options: &LoadOptions, torch: Torch, task: T) -> Result<T::Output> {
     use seq2seq_tch::{Precision, Tch, TchDevice, TchOptions};
@@ -187,7 +261,7 @@ fn libtorch<T: Task>(options: &LoadOptions, _: Torch, _: T) -> Result<T::Output>
     Err(built_without(options.device, "tch"))
 }
 
-#[cfg(not(all(feature = "cpu", feature = "tch")))]
+#[cfg(not(all(feature = "cpu", feature = "cuda", feature = "tch")))]
 fn built_without(device: Device, feature: &str) -> Error {
     seq2seq_core::Error::Unsupported {
         what: format!("device '{device}'"),
@@ -214,13 +288,23 @@ mod tests {
 
     #[test]
     fn devices_parse_their_names() {
-        for name in ["cpu", "tch:cpu", "tch:cuda:0", "tch:cuda:12", "tch:cpu:exact", "reference"] {
+        let torch = ["tch:cpu", "tch:cuda:0", "tch:cuda:12", "tch:cpu:exact"];
+        for name in ["cpu", "cuda:0", "cuda:3", "reference"].into_iter().chain(torch) {
             assert_eq!(name.parse::<Device>().unwrap().to_string(), name);
         }
+        assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
         assert_eq!("tch:cuda".parse::<Device>().unwrap().to_string(), "tch:cuda:0");
-        for unknown in
-            ["tpu", "tch", "tch:", "tch:cuda:", "tch:cuda:x", "tch:cuda:-1", "cpu:exact", ""]
-        {
+        for unknown in [
+            "tpu",
+            "tch",
+            "tch:",
+            "tch:cuda:",
+            "tch:cuda:x",
+            "tch:cuda:-1",
+            "cpu:exact",
+            "cuda:0:exact",
+            "",
+        ] {
             let error = unknown.parse::<Device>().unwrap_err().to_string();
             assert!(
                 error.contains(&format!("'{unknown}'")) && error.contains("tch:cpu"),

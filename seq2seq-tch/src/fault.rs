@@ -32,7 +32,8 @@ impl From<Fault> for Error {
             // The lines behind the first are the C++ stack.
             Fault::Torch(error) => {
                 let text = error.to_string();
-                Self::invalid("libtorch", text.lines().next().unwrap_or_default())
+                let reason = text.lines().next().unwrap_or_default().to_owned();
+                Self::Device { call: "libtorch".into(), reason }
             }
         }
     }

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Compiles kernels/*.cu to the PTX that is shipped, with pinned compilers.
+
+    artifacts/build.py [--venv DIR] [--check] [NAME ...]
+
+Without --check the artifacts are written. With it they are made again in memory and compared byte by byte, and machine
+code for sm_80 and sm_90 is made of them and looked at: no spills, registers within bounds, and matrix instructions
+in the kernels that are built on them. NAME is the stem of a .cu file; all of them where none is given.
+
+The compilers come from the wheels below, installed into DIR (a virtual environment, made where there is none). nvcc
+needs a host gcc to run its preprocessor. The compilers' output does not change from run to run.
+"""
+
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+WHEELS = [
+    "nvidia-cuda-nvcc==13.0.88",
+    "nvidia-nvvm==13.0.88",
+    "nvidia-cuda-crt==13.0.88",
+    "nvidia-cuda-runtime==13.0.96",
+    "nvidia-cuda-cccl==13.0.85",
+]
+HERE = pathlib.Path(__file__).resolve().parent
+KERNELS = HERE.parent / "src" / "kernels"
+# Threads of a block that a register count must allow: 65536 registers of a multiprocessor over 256 threads.
+MAX_REGISTERS = 255
+# What each artifact's PTX must contain, by stem.
+MATRIX = {
+    "linear_bf16": "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
+    "linear_int8": "mma.sync.aligned.m16n8k32.row.col.s32",
+    "linear_int4": "mma.sync.aligned.m16n8k32.row.col.s32",
+}
+
+
+def toolkit(venv):
+    """The folder that holds bin/nvcc; installs the wheels where they are not."""
+    python = venv / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    listed = subprocess.run([python, "-m", "pip", "freeze"], check=True, capture_output=True, text=True)
+    missing = [wheel for wheel in WHEELS if wheel not in listed.stdout.split()]
+    if missing:
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *missing], check=True)
+    found = sorted(venv.glob("lib/python3*/site-packages/nvidia/*/bin/nvcc"))
+    if not found:
+        sys.exit(f"no nvcc under {venv}")
+    return found[0].parent.parent
+
+
+def compile_ptx(root, name):
+    """PTX of one kernel file, without the parts that name this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "out.ptx"
+        command = [root / "bin" / "nvcc", "-ptx", "-arch=compute_80", "-std=c++17", "-O3", f"{name}.cu", "-o", out]
+        subprocess.run(command, cwd=KERNELS, check=True)
+        return out.read_text()
+
+
+def report(root, name, ptx, arch):
+    """Faults in what ptxas says of the artifact."""
+    faults = []
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder) / f"{name}.ptx"
+        source.write_text(ptx)
+        command = [root / "bin" / "ptxas", "-v", f"-arch={arch}", source, "-o", f"{folder}/out.cubin"]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    kernel = "?"
+    for line in said.splitlines():
+        if match := re.search(r"Compiling entry function '(\w+)'", line):
+            kernel = match[1]
+        if match := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            if match[1] != "0" or match[2] != "0":
+                faults.append(f"{name} {kernel} {arch}: spills {match[1]} bytes")
+        if match := re.search(r"Used (\d+) registers", line):
+            shared = re.search(r"(\d+) bytes smem", line)
+            memory = f", {shared[1]} bytes shared" if shared else ""
+            print(f"{name:16} {kernel:28} {arch} {match[1]:>4} registers{memory}")
+            if int(match[1]) > MAX_REGISTERS:
+                faults.append(f"{name} {kernel} {arch}: {match[1]} registers")
+    return faults
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--venv", type=pathlib.Path, default=HERE / ".venv", help="where the compilers are or go")
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="stems of kernel files")
+    options = parser.parse_args()
+    root = toolkit(options.venv.resolve())
+    faults = []
+    for name in options.names or sorted(path.stem for path in KERNELS.glob("*.cu")):
+        ptx = compile_ptx(root, name)
+        artifact = HERE / f"{name}.compute_80.ptx"
+        if not options.check:
+            artifact.write_text(ptx)
+        elif not artifact.exists() or artifact.read_text() != ptx:
+            faults.append(f"{artifact.name} is not what {name}.cu compiles to; run artifacts/build.py")
+        if MATRIX.get(name, "") not in ptx:
+            faults.append(f"{name}: no {MATRIX[name]}")
+        for arch in ["sm_80", "sm_90"]:
+            faults += report(root, name, ptx, arch)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()

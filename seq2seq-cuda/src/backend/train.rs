@@ -1,0 +1,306 @@
+//! [`TrainBackend`] and what it stands on.
+
+use crate::ops::train::{self, additive, embed, linear, loss, muon, norm, optimiser, recurrent};
+use crate::{
+    Additive, AdditiveMemory, Cuda, Memory, Norm, RelativeBias, Tensor, TrainLinear,
+    TrainRecurrent, kernels, ops,
+};
+use seq2seq_core::train::{
+    Adafactor, AdamW, AdditiveBackward, AdditiveGradients, AttendBackward, CrossBackward, Dropout,
+    Gradient, LinearBackward, LinearGradients, Looked, Loss, Masters, Muon, NormGradients,
+    OptimiserOps, RecurBackward, RecurPass, Recurred, RecurrentMasters, Second, Sgd, Smoothing,
+    TrainBackend, TrainEpilogue, TrainRecurrentOps, Wanted,
+};
+use seq2seq_core::{AttentionSpec, Error, Format, Lookup, Pool, Ragged, Result};
+use std::ops::Range;
+
+impl OptimiserOps for Cuda {
+    fn zeros(&self, rows: usize, columns: usize) -> Result<Tensor> {
+        train::zeros(self, rows, columns)
+    }
+
+    fn sum_of_squares(&self, x: &Tensor) -> Result<f64> {
+        Ok(kernels::elementwise::sum_of_squares(self, x.values())?)
+    }
+
+    fn adamw(
+        &self,
+        settings: &AdamW,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        moments: &mut [Tensor; 2],
+    ) -> Result<()> {
+        optimiser::adamw(self, settings, parameter, gradient, moments)
+    }
+
+    fn sgd(
+        &self,
+        settings: &Sgd,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        velocity: &mut Option<Tensor>,
+    ) -> Result<()> {
+        optimiser::sgd(self, settings, parameter, gradient, velocity)
+    }
+
+    fn adafactor(
+        &self,
+        settings: &Adafactor,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        second: &mut Second<Tensor>,
+    ) -> Result<()> {
+        optimiser::adafactor(self, settings, parameter, gradient, second)
+    }
+
+    fn muon(
+        &self,
+        settings: &Muon,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        momentum: &mut Tensor,
+    ) -> Result<()> {
+        muon::muon(self, settings, parameter, gradient, momentum)
+    }
+}
+
+impl TrainRecurrentOps for Cuda {
+    type TrainRecurrent = TrainRecurrent;
+
+    fn pack_recurrent(
+        &self,
+        masters: &RecurrentMasters<'_, Tensor>,
+        format: Format,
+    ) -> Result<TrainRecurrent> {
+        recurrent::pack(self, masters, format)
+    }
+
+    fn repack_recurrent(
+        &self,
+        layer: &mut TrainRecurrent,
+        masters: &RecurrentMasters<'_, Tensor>,
+    ) -> Result<()> {
+        recurrent::repack(self, layer, masters)
+    }
+
+    fn recur_forward(
+        &self,
+        x: &Tensor,
+        rows: &Ragged,
+        layer: &TrainRecurrent,
+        state: Option<&Tensor>,
+        keep: bool,
+    ) -> Result<Recurred<Tensor>> {
+        let directions: Vec<_> = layer.directions.iter().map(|l| &l.forward).collect();
+        ops::recurrent::run(self, (x, rows), (layer.shape, &directions), state, keep)
+    }
+
+    fn recur_backward(
+        &self,
+        layer: &TrainRecurrent,
+        of: &RecurBackward<'_, Tensor>,
+        x: Wanted<'_, Tensor>,
+        state: Wanted<'_, Tensor>,
+    ) -> Result<Tensor> {
+        recurrent::backward(self, layer, of, x, state)
+    }
+
+    fn recur_weights_backward(
+        &self,
+        layer: &TrainRecurrent,
+        passes: &[RecurPass<'_, Tensor>],
+        gradients: Vec<[Wanted<'_, Tensor>; 2]>,
+    ) -> Result<()> {
+        recurrent::weights_backward(self, layer, passes, gradients)
+    }
+
+    fn columns_backward(
+        &self,
+        dy: &Tensor,
+        from: usize,
+        part: (usize, Range<usize>),
+        gradient: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        additive::columns(self, dy, from, part, gradient)
+    }
+
+    fn stack_rows_backward(
+        &self,
+        dy: &Tensor,
+        rows: Range<usize>,
+        gradient: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        additive::stack_rows(self, dy, rows, gradient)
+    }
+
+    fn renew_additive(&self, held: &mut Additive, v: &Tensor) -> Result<()> {
+        additive::renew_v(held, v)
+    }
+
+    fn additive_attend_forward(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        v: &Additive,
+        memory: &AdditiveMemory,
+        sources: &[usize],
+    ) -> Result<(Tensor, Tensor)> {
+        ops::additive::attend_kept(self, q, (rows, sources), v, memory)
+    }
+
+    fn additive_attend_backward(
+        &self,
+        of: &AdditiveBackward<'_, Tensor, Additive, AdditiveMemory>,
+        gradients: AdditiveGradients<'_, Tensor>,
+    ) -> Result<()> {
+        additive::backward(self, of, gradients)
+    }
+}
+
+/// The ways of attention that are not there yet.
+fn attention<T>() -> Result<T> {
+    Err(Error::Unsupported {
+        what: "training through attention on a GPU".into(),
+        hint: "recurrent models train there; train this one on the CPU".into(),
+    })
+}
+
+impl TrainBackend for Cuda {
+    type TrainLinear = TrainLinear;
+
+    fn pack_masters(&self, masters: &Masters<'_, Tensor>, format: Format) -> Result<TrainLinear> {
+        linear::pack_masters(self, masters, format)
+    }
+
+    fn repack(&self, layer: &mut TrainLinear, masters: &Masters<'_, Tensor>) -> Result<()> {
+        linear::repack(self, layer, masters)
+    }
+
+    fn linear_forward(
+        &self,
+        x: &Tensor,
+        layer: &TrainLinear,
+        epilogue: &TrainEpilogue<'_, Tensor>,
+        keep: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        linear::forward(self, x, layer, epilogue, keep)
+    }
+
+    fn linear_backward(
+        &self,
+        layer: &TrainLinear,
+        of: &LinearBackward<'_, Tensor>,
+        gradients: LinearGradients<'_, Tensor>,
+    ) -> Result<()> {
+        linear::backward(self, layer, of, gradients)
+    }
+
+    fn embed_masters(&self, lookups: &[Lookup<'_, Tensor>]) -> Result<Tensor> {
+        embed::embed(self, lookups)
+    }
+
+    fn embed_backward(
+        &self,
+        looked: Looked<'_>,
+        dy: &Tensor,
+        table: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        embed::backward(self, looked, dy, table)
+    }
+
+    fn renew_norm(&self, held: &mut Norm, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+        norm::renew(held, weight, bias)
+    }
+
+    fn norm_backward(
+        &self,
+        x: &Tensor,
+        held: &Norm,
+        dy: &Tensor,
+        gradients: NormGradients<'_, Tensor>,
+    ) -> Result<()> {
+        norm::backward(self, x, held, dy, gradients)
+    }
+
+    fn renew_relative_bias(&self, _: &mut RelativeBias, _: &Tensor) -> Result<()> {
+        attention()
+    }
+
+    fn attend_forward(
+        &self,
+        _: &Tensor,
+        _: &Ragged,
+        _: &AttentionSpec,
+        _: Option<&RelativeBias>,
+        _: Option<Dropout>,
+    ) -> Result<(Tensor, Tensor)> {
+        attention()
+    }
+
+    fn attend_backward(
+        &self,
+        _: &AttendBackward<'_, Tensor, RelativeBias>,
+        _: Wanted<'_, Tensor>,
+        _: Wanted<'_, Tensor>,
+    ) -> Result<()> {
+        attention()
+    }
+
+    fn cross_attend_forward(
+        &self,
+        _: &Tensor,
+        _: &Ragged,
+        _: &Memory,
+        _: &[usize],
+        _: &AttentionSpec,
+        _: Option<Dropout>,
+    ) -> Result<(Tensor, Tensor)> {
+        attention()
+    }
+
+    fn cross_attend_backward(
+        &self,
+        _: &CrossBackward<'_, Tensor, Memory>,
+        _: Wanted<'_, Tensor>,
+        _: Wanted<'_, Tensor>,
+    ) -> Result<()> {
+        attention()
+    }
+
+    fn gather_rows_backward(
+        &self,
+        dy: &Tensor,
+        rows: &[usize],
+        count: usize,
+        dx: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        embed::gather_rows_backward(self, dy, rows, count, dx)
+    }
+
+    fn pool_backward(
+        &self,
+        dy: &Tensor,
+        rows: &Ragged,
+        pool: Pool,
+        dx: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        embed::pool_backward(self, dy, rows, pool, dx)
+    }
+
+    fn apply_dropout(&self, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
+        loss::apply_dropout(self, x, dropout)
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &Tensor,
+        targets: &[Option<u32>],
+        smoothing: Smoothing,
+    ) -> Result<(Loss, Tensor)> {
+        loss::cross_entropy(self, logits, targets, smoothing)
+    }
+
+    fn add(&self, x: Tensor, gradient: &mut Gradient<Tensor>) -> Result<()> {
+        train::add(self, x, gradient)
+    }
+}

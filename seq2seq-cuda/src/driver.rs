@@ -1,0 +1,128 @@
+//! What the backend asks of a driver, and nothing more: memory, modules, launches, one queue.
+//!
+//! Everything is done in the order in which it is asked for, as on one stream: a launch sees what was copied before it,
+//! and memory that is freed may be given out again at once, as what uses it next stands behind what used it before.
+//! [`read`](Driver::read) and [`synchronize`](Driver::synchronize) wait; the rest need not.
+//!
+//! [`Nvidia`] drives a GPU. Tests drive one that is played on the CPU (`seq2seq-ptx`), so that all of the host's code runs
+//! on any machine.
+
+mod error;
+pub(crate) mod nvidia;
+
+pub use error::{DriverError, Result};
+pub use nvidia::{DeviceInfo, Nvidia};
+
+/// A loaded module, as its driver names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModuleId(pub u64);
+
+/// A kernel of a loaded module, as its driver names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FunctionId(pub u64);
+
+/// Compiled kernels.
+#[derive(Debug, Clone, Copy)]
+pub enum Image<'a> {
+    /// PTX text, which the driver compiles.
+    Ptx(&'a str),
+    /// Machine code of one architecture.
+    Cubin(&'a [u8]),
+}
+
+/// Shape of a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Blocks along x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block along x, y, z.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory of a block.
+    pub shared: u32,
+}
+
+/// One argument of a kernel: a device address or a number of 1 to 8 bytes.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Arg {
+    bytes: [u8; 8],
+    size: usize,
+}
+
+impl Arg {
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.size]
+    }
+}
+
+macro_rules! arg_from {
+    ($($number:ty)*) => {$(
+        impl From<$number> for Arg {
+            fn from(value: $number) -> Self {
+                let mut bytes = [0; 8];
+                bytes[..size_of::<$number>()].copy_from_slice(&value.to_ne_bytes());
+                Self { bytes, size: size_of::<$number>() }
+            }
+        }
+    )*};
+}
+arg_from!(u32 i32 u64 i64 f32);
+
+/// Bytes of a device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryInfo {
+    /// Not in use by anyone.
+    pub free: u64,
+    /// All.
+    pub total: u64,
+}
+
+/// A device.
+pub trait Driver: Send + Sync {
+    /// Its name, such as `NVIDIA H200`.
+    fn name(&self) -> String;
+
+    /// Its compute capability, major and minor.
+    fn capability(&self) -> (u32, u32);
+
+    /// Its streaming multiprocessors: what a grid has to fill.
+    fn multiprocessors(&self) -> u32;
+
+    /// Its memory.
+    fn memory(&self) -> Result<MemoryInfo>;
+
+    /// `bytes` > 0 of memory with no defined content, at a multiple of 256.
+    fn alloc(&self, bytes: u64) -> Result<u64>;
+
+    /// Gives back what [`alloc`](Self::alloc) gave.
+    fn free(&self, address: u64) -> Result<()>;
+
+    /// Copies from the host. The bytes may be reused once it returns.
+    fn write(&self, to: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Copies to the host, having waited for everything before.
+    fn read(&self, from: u64, out: &mut [u8]) -> Result<()>;
+
+    /// Copies within the device.
+    fn copy(&self, from: u64, to: u64, bytes: u64) -> Result<()>;
+
+    /// Sets each of `bytes` bytes to `value`.
+    fn fill(&self, to: u64, value: u8, bytes: u64) -> Result<()>;
+
+    /// Loads kernels; `name` is for messages.
+    fn load(&self, name: &str, image: Image<'_>) -> Result<ModuleId>;
+
+    /// A kernel of a module, which may be given up to `shared` bytes of dynamic shared memory.
+    fn function(&self, module: ModuleId, name: &str, shared: u32) -> Result<FunctionId>;
+
+    /// Runs a kernel.
+    ///
+    /// # Safety
+    /// `args` are those of the kernel, in number, order and size; each address among them is that of memory which is
+    /// allocated, and as large as the kernel takes it to be.
+    unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()>;
+
+    /// Waits for everything that was asked for.
+    fn synchronize(&self) -> Result<()>;
+}

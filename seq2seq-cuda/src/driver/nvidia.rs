@@ -1,0 +1,225 @@
+//! An NVIDIA GPU, by way of its driver's library. Nothing else of CUDA has to be installed.
+
+mod open;
+
+use super::{Arg, Driver, DriverError, FunctionId, Image, MemoryInfo, ModuleId, Result, Shape};
+use cudarc::driver::{result, sys};
+use std::ffi::{CString, c_void};
+use std::sync::Mutex;
+
+/// Kernels have fewer arguments.
+const MAX_ARGS: usize = 32;
+
+/// A device that is there, whether or not it can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Such as `NVIDIA H200`.
+    pub name: String,
+    /// Compute capability, major and minor.
+    pub capability: (u32, u32),
+    /// Its streaming multiprocessors.
+    pub multiprocessors: u32,
+    /// Bytes of its memory.
+    pub memory: u64,
+    /// Whether the kernels run on it.
+    pub usable: bool,
+}
+
+/// A GPU with a stream of its own.
+pub struct Nvidia {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    name: String,
+    capability: (u32, u32),
+    multiprocessors: u32,
+    /// To be unloaded with the device.
+    modules: Mutex<Vec<ModuleId>>,
+}
+
+// SAFETY: the driver's handles may be used from any thread, once the context is current there, which every method sees to.
+unsafe impl Send for Nvidia {}
+// SAFETY: the driver's library takes calls from several threads at a time.
+unsafe impl Sync for Nvidia {}
+
+impl Nvidia {
+    /// Opens device `index`.
+    ///
+    /// # Errors
+    /// No driver, a driver or a device that is too old, no such device, or what the driver says.
+    pub fn open(index: usize) -> Result<Self> {
+        open::open(index)
+    }
+
+    /// The devices of this machine, by their index. Opens none.
+    ///
+    /// # Errors
+    /// No driver, a driver that is too old, or what the driver says.
+    pub fn devices() -> Result<Vec<DeviceInfo>> {
+        open::devices()
+    }
+
+    /// Makes the context that of this thread.
+    fn bind(&self) -> Result<()> {
+        // SAFETY: the context is retained until this is dropped.
+        unsafe { result::ctx::set_current(self.context) }.map_err(|e| failed("cuCtxSetCurrent", e))
+    }
+}
+
+/// What a call of the driver's library failed with.
+fn failed(call: &str, error: result::DriverError) -> DriverError {
+    let text = |s: std::result::Result<&std::ffi::CStr, _>| {
+        s.map_or_else(|_| format!("{:?}", error.0), |s| s.to_string_lossy().into_owned())
+    };
+    let reason = format!("{} ({})", text(error.error_string()), text(error.error_name()));
+    DriverError::failed(call, reason)
+}
+
+impl Driver for Nvidia {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn capability(&self) -> (u32, u32) {
+        self.capability
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
+    }
+
+    fn memory(&self) -> Result<MemoryInfo> {
+        self.bind()?;
+        let (free, total) = result::mem_get_info().map_err(|e| failed("cuMemGetInfo", e))?;
+        Ok(MemoryInfo { free: free as u64, total: total as u64 })
+    }
+
+    fn alloc(&self, bytes: u64) -> Result<u64> {
+        self.bind()?;
+        // SAFETY: the stream lives as long as `self`, and all work on the memory is put on it.
+        unsafe { result::malloc_async(self.stream, bytes as usize) }.map_err(|error| {
+            let full = error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+            match self.memory() {
+                Ok(MemoryInfo { free, total }) if full => {
+                    DriverError::OutOfMemory { needed: bytes, free, total }
+                }
+                _ => failed("cuMemAllocAsync", error),
+            }
+        })
+    }
+
+    fn free(&self, address: u64) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the address came from `alloc`, on this stream; work that uses it was put on the stream before.
+        unsafe { result::free_async(address, self.stream) }.map_err(|e| failed("cuMemFreeAsync", e))
+    }
+
+    fn write(&self, to: u64, bytes: &[u8]) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the driver has copied pageable memory before it returns; it checks the range on the device.
+        unsafe { result::memcpy_htod_async(to, bytes, self.stream) }
+            .map_err(|e| failed("cuMemcpyHtoDAsync", e))
+    }
+
+    fn read(&self, from: u64, out: &mut [u8]) -> Result<()> {
+        self.bind()?;
+        // SAFETY: `out` is not touched before the stream is waited for, below.
+        unsafe { result::memcpy_dtoh_async(out, from, self.stream) }
+            .map_err(|e| failed("cuMemcpyDtoHAsync", e))?;
+        self.synchronize()
+    }
+
+    fn copy(&self, from: u64, to: u64, bytes: u64) -> Result<()> {
+        self.bind()?;
+        // SAFETY: both ends are memory of the device, whose range the driver checks.
+        unsafe { result::memcpy_dtod_async(to, from, bytes as usize, self.stream) }
+            .map_err(|e| failed("cuMemcpyDtoDAsync", e))
+    }
+
+    fn fill(&self, to: u64, value: u8, bytes: u64) -> Result<()> {
+        self.bind()?;
+        // SAFETY: memory of the device, whose range the driver checks.
+        unsafe { result::memset_d8_async(to, value, bytes as usize, self.stream) }
+            .map_err(|e| failed("cuMemsetD8Async", e))
+    }
+
+    fn load(&self, name: &str, image: Image<'_>) -> Result<ModuleId> {
+        self.bind()?;
+        let text;
+        let data: *const c_void = match image {
+            Image::Ptx(ptx) => {
+                text = CString::new(ptx).map_err(|e| DriverError::failed(name, e))?;
+                text.as_ptr().cast()
+            }
+            Image::Cubin(bytes) => bytes.as_ptr().cast(),
+        };
+        // SAFETY: PTX ends in a zero byte, and a cubin says how long it is.
+        let module = unsafe { result::module::load_data(data) }
+            .map_err(|e| failed(&format!("cuModuleLoadData of {name}"), e))?;
+        let id = ModuleId(module as u64);
+        self.modules.lock().unwrap_or_else(|e| e.into_inner()).push(id);
+        Ok(id)
+    }
+
+    fn function(&self, module: ModuleId, name: &str, shared: u32) -> Result<FunctionId> {
+        self.bind()?;
+        let c_name = CString::new(name).map_err(|e| DriverError::failed(name, e))?;
+        // SAFETY: the module came from `load`, and is unloaded with `self` only.
+        let function = unsafe { result::module::get_function(module.0 as _, c_name) }
+            .map_err(|e| failed(&format!("cuModuleGetFunction of {name}"), e))?;
+        // Up to 48 KiB need no permission.
+        if shared > 48 * 1024 {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function exists.
+            unsafe { result::function::set_function_attribute(function, most, shared as i32) }
+                .map_err(|e| failed(&format!("cuFuncSetAttribute of {name}"), e))?;
+        }
+        Ok(FunctionId(function as u64))
+    }
+
+    unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()> {
+        self.bind()?;
+        if args.len() > MAX_ARGS {
+            return Err(DriverError::failed("launch", format!("{} arguments", args.len())));
+        }
+        let mut pointers = [std::ptr::null_mut::<c_void>(); MAX_ARGS];
+        for (pointer, arg) in pointers.iter_mut().zip(args) {
+            *pointer = arg.bytes().as_ptr().cast_mut().cast();
+        }
+        let ([gx, gy, gz], [bx, by, bz]) = (shape.grid, shape.block);
+        // SAFETY: the caller's promise; the driver copies the arguments, which it does not change, before it returns.
+        unsafe {
+            result::launch_kernel(
+                function.0 as _,
+                (gx, gy, gz),
+                (bx, by, bz),
+                shape.shared,
+                self.stream,
+                &mut pointers[..args.len()],
+            )
+        }
+        .map_err(|e| failed("cuLaunchKernel", e))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the stream lives as long as `self`.
+        unsafe { result::stream::synchronize(self.stream) }
+            .map_err(|e| failed("cuStreamSynchronize", e))
+    }
+}
+
+impl Drop for Nvidia {
+    fn drop(&mut self) {
+        // What fails here has failed before, and been told.
+        let _ = self.synchronize();
+        for module in self.modules.get_mut().unwrap_or_else(|e| e.into_inner()) {
+            // SAFETY: `load` gave it, and nothing uses it any more.
+            let _ = unsafe { result::module::unload(module.0 as _) };
+        }
+        // SAFETY: stream and context are those of `open`, and nothing uses them any more.
+        let _ = unsafe { result::stream::destroy(self.stream) };
+        // SAFETY: as above.
+        let _ = unsafe { result::primary_ctx::release(self.device) };
+    }
+}

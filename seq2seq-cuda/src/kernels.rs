@@ -1,0 +1,42 @@
+//! The kernels: `<op>.cu` and, beside it, its safe launchers. Nothing else launches.
+
+pub(crate) mod additive;
+pub(crate) mod additive_back;
+pub(crate) mod angles;
+pub(crate) mod attention;
+pub(crate) mod attention_merge;
+pub(crate) mod attention_split;
+pub(crate) mod attention_weights;
+pub(crate) mod best;
+pub(crate) mod best_merge;
+pub(crate) mod columns;
+pub(crate) mod cross_entropy;
+pub(crate) mod elementwise;
+pub(crate) mod embed;
+pub(crate) mod kv_store;
+pub(crate) mod linear;
+pub(crate) mod linear_back;
+pub(crate) mod norm;
+pub(crate) mod norm_back;
+pub(crate) mod optimiser;
+pub(crate) mod pack;
+pub(crate) mod pool;
+pub(crate) mod recurrent;
+pub(crate) mod recurrent_back;
+pub(crate) mod rows;
+pub(crate) mod rule_scores;
+pub(crate) mod sample;
+pub(crate) mod sample_k;
+
+/// Threads of a block that goes over `width` columns: whole warps, 256 at most.
+pub(crate) fn column_threads(width: usize) -> usize {
+    width.next_multiple_of(32).clamp(32, 256)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn columns_are_gone_over_by_whole_warps() {
+        assert_eq!([0, 1, 32, 33, 4096].map(super::column_threads), [32, 32, 32, 64, 256]);
+    }
+}

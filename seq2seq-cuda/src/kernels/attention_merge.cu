@@ -1,0 +1,24 @@
+// Puts together what attention_split left of the chunks of each query vector, in rising order.
+//
+// parts [N H][chunks][D], stats [N H][chunks] of (largest score, sum); `seen` has the keys that each row sees. A block is
+// one vector, a thread one column, so that the order is that of attention.cuh. Vectors of one chunk are done already.
+//
+// Floor: the bytes of the parts over the bandwidth, and they come out of the L2 cache.
+// Not measured: no GPU has run it yet.
+
+#include "attention.cuh"
+
+KERNEL attention_merge(float* out, float2* stats, const float* parts, const float2* part_stats, int chunks, const int* seen, int heads, int width) {
+    const s64 vector = blockIdx.x;
+    const int keys = seen[vector / heads], column = threadIdx.x;
+    if (keys <= CHUNK) return;
+    Merged<1> merged;
+    merged.clear();
+    for (int chunk = 0; chunk * CHUNK < keys; ++chunk) {
+        const s64 at = vector * chunks + chunk;
+        const float part[1] = {column < width ? parts[at * width + column] : 0.0f};
+        merged.add(part_stats[at], part);
+    }
+    if (column < width) out[vector * width + column] = __fdiv_rn(merged.o[0], merged.l);
+    if (stats && column == 0) stats[vector] = {merged.m, merged.l};
+}

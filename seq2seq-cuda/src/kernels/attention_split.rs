@@ -1,0 +1,65 @@
+//! Attention of few rows, the chunks of keys spread over the device.
+
+use super::attention::{Attention, Extra, instance};
+use crate::Cuda;
+use crate::driver::Result;
+use crate::launch::Launch;
+use crate::memory::{Buffer, Tensor};
+use crate::module::{Artifact, Kernel, artifact};
+
+static ARTIFACT: Artifact = artifact!("attention_split");
+static SEVERAL: [Kernel; 4] = [
+    Kernel::new(&ARTIFACT, "attention_split_32"),
+    Kernel::new(&ARTIFACT, "attention_split_64"),
+    Kernel::new(&ARTIFACT, "attention_split_128"),
+    Kernel::new(&ARTIFACT, "attention_split_256"),
+];
+static ONE: [Kernel; 4] = [
+    Kernel::new(&ARTIFACT, "attention_split_32_one"),
+    Kernel::new(&ARTIFACT, "attention_split_64_one"),
+    Kernel::new(&ARTIFACT, "attention_split_128_one"),
+    Kernel::new(&ARTIFACT, "attention_split_256_one"),
+];
+
+/// Chunks of a block, a warp each.
+pub(super) const CHUNKS: usize = 4;
+
+/// What chunks left for merging.
+pub(super) struct Parts {
+    /// `[N H, chunks, D]`
+    pub(super) values: Buffer<f32>,
+    /// `[N H, chunks]`: largest score, sum.
+    pub(super) stats: Buffer<[f32; 2]>,
+}
+
+impl Parts {
+    /// Room for so many parts of `width` columns.
+    pub(super) fn new(cuda: &Cuda, count: usize, width: usize) -> Result<Self> {
+        Ok(Self { values: cuda.buffer(count * width)?, stats: cuda.buffer(count)? })
+    }
+}
+
+/// Launches the blocks of a plan, which have one vector a warp or several.
+///
+/// # Safety
+/// That of [`Attention::run`]; where a row sees more than one chunk, `parts` has room for `chunks` of each row and head.
+pub(super) unsafe fn split(
+    cuda: &Cuda,
+    (call, items, one): (&Attention<'_>, &Buffer<[i32; 4]>, bool),
+    chunks: usize,
+    out: &mut Tensor,
+    parts: &mut Parts,
+    extra: &Extra<'_>,
+) -> Result<()> {
+    let kernels = if one { &ONE } else { &SEVERAL };
+    let launch = Launch::new(cuda, &kernels[instance(call.spec.head_dim)])
+        .grid(items.len(), call.spec.kv_heads, 1)
+        .block(CHUNKS * 32)
+        .out(out.values_mut())
+        .arg(extra.stats.as_ref().map_or(0, |s| s.address()))
+        .out(&mut parts.values)
+        .out(&mut parts.stats)
+        .size(chunks);
+    // SAFETY: the caller's promise.
+    unsafe { call.arguments(launch, items.address(), extra).run() }
+}

@@ -1,0 +1,17 @@
+// Attention probabilities, where they are asked for: scores become e^(score - m) / l in place.
+//
+// scores: for each row n from starts[n] on, [H][keys[n]]; stats [N H] of (m, l) as the attention left them. A block is one
+// query vector.
+//
+// Floor: 8 bytes a score over the bandwidth. Not measured: no GPU has run it yet.
+
+#include "attention.cuh"
+
+KERNEL attention_weights(float* scores, const float2* stats, const s64* starts, const int* keys, int heads) {
+    const s64 vector = blockIdx.x;
+    const int count = keys[vector / heads];
+    float* mine = scores + starts[vector / heads] + (vector % heads) * count;
+    const float2 of = stats[vector];
+    for (int j = threadIdx.x; j < count; j += blockDim.x)
+        mine[j] = __fdiv_rn(exp_below(__fsub_rn(mine[j], of.x)), of.y);
+}

@@ -1,0 +1,36 @@
+//! Attention probabilities from scores.
+
+use super::attention::{Scores, Work};
+use crate::Cuda;
+use crate::driver::Result;
+use crate::launch::Launch;
+use crate::memory::Buffer;
+use crate::module::{Artifact, Kernel, artifact};
+
+static ARTIFACT: Artifact = artifact!("attention_weights");
+static WEIGHTS: Kernel = Kernel::new(&ARTIFACT, "attention_weights");
+
+/// Makes probabilities of scores in place, by the statistics `[N, H]` of the attention that gave both.
+///
+/// # Safety
+/// `scores` has room behind each start for what its row sees in each head.
+pub(crate) unsafe fn weights(
+    cuda: &Cuda,
+    scores: Scores<'_>,
+    stats: &Buffer<[f32; 2]>,
+    work: &Work,
+    heads: usize,
+) -> Result<()> {
+    let rows = work.keys().len();
+    assert_eq!((rows, rows * heads), (scores.starts.len(), stats.len()));
+    let launch = Launch::new(cuda, &WEIGHTS)
+        .grid(rows * heads, 1, 1)
+        .block(128)
+        .out(scores.values)
+        .arg(stats)
+        .arg(scores.starts)
+        .arg(work.keys())
+        .size(heads);
+    // SAFETY: one start and one count a row, one pair of statistics a row and head; the rest is the caller's promise.
+    unsafe { launch.run() }
+}

@@ -1,0 +1,84 @@
+// What is done to a finished sum of a linear layer before it is stored: scale and bias, activation or gate, residual.
+//
+// Every rounding is spelled out (__fmaf_rn and its like are never merged or split by the compiler), so that all kernels of
+// a format give the same bits from the same sum.
+#pragma once
+#include "common.cuh"
+
+enum Activation { NONE, RELU, GELU, GELU_TANH, QUICK_GELU, SILU, TANH };
+
+DEVICE float sigmoid(float x) { return __fdiv_rn(1.0f, __fadd_rn(1.0f, expf(-x))); }
+
+DEVICE float activate(int activation, float x) {
+    switch (activation) {
+        case NONE: return x;
+        case RELU: return x < 0.0f ? 0.0f : x;  // NaN stays.
+        case GELU: return __fmul_rn(__fmul_rn(0.5f, x), __fadd_rn(1.0f, erff(__fmul_rn(x, 0.70710678f))));
+        case GELU_TANH: {
+            // 0.5 (1 + tanh z) = sigmoid(2 z), without cancellation below 0.
+            float cube = __fmul_rn(__fmul_rn(x, x), x);
+            return __fmul_rn(x, sigmoid(__fmul_rn(1.5957691f, __fmaf_rn(0.044715f, cube, x))));
+        }
+        case QUICK_GELU: return __fmul_rn(x, sigmoid(__fmul_rn(1.702f, x)));
+        case SILU: return __fmul_rn(x, sigmoid(x));
+        default: return tanhf(x);
+    }
+}
+
+// Arguments that every linear kernel has in common; null where a format or a layer lacks one.
+struct Layer {
+    const float* bias;            // [channels]
+    const float* channel_scale;   // int8: [channels]
+    const void* channel_sum;      // int8: sum of the weights, i32; int4: sum of scale * level, f32; [channels]
+    const float* row_scale;       // int8, int4: [rows]
+    const int* row_zero;          // int8, int4: [rows]
+    const float* residual;        // [rows, outputs]
+    float* y;                     // [rows, outputs]
+    float scale;
+    int activation, gated;
+    int rows, channels, outputs;
+};
+
+// Parameters of a kernel, in the order of the launcher, and the layer that they make.
+#define LAYER_PARAMETERS                                                                                                  \
+    const u8 *weights, const u8 *x, const float *bias, const float *channel_scale, const void *channel_sum,               \
+        const float *row_scale, const int *row_zero, const float *residual, float *y, float scale, int activation,        \
+        int gated, int rows, int channels, int outputs, int depth
+#define LAYER                                                                                                             \
+    {bias, channel_scale, channel_sum, row_scale, row_zero, residual, y, scale, activation, gated, rows, channels, outputs}
+
+// Stores products `a` and `b` of channels c and c + 1 (c even) of a row, both with scale and bias. In a gated layer they are
+// gate and up of output c / 2.
+DEVICE void store_pair(const Layer& layer, int row, int c, float a, float b) {
+    if (row >= layer.rows || c >= layer.channels) return;
+    u64 at = (u64)row * layer.outputs + (layer.gated ? c / 2 : c);
+    int values = layer.gated || c + 1 == layer.channels ? 1 : 2;
+    // Not unrolled: the activations are most of the code.
+#pragma unroll 1
+    for (int i = 0; i < values; i++) {
+        float out = activate(layer.activation, i == 0 ? a : b);
+        if (layer.gated) out = __fmul_rn(out, b);
+        layer.y[at + i] = layer.residual ? __fadd_rn(out, layer.residual[at + i]) : out;
+    }
+}
+
+// scale * sum + bias of a channel, for formats whose sums need nothing else. Biases are there for a padded channel too.
+DEVICE float scaled(const Layer& layer, int channel, float sum) {
+    return __fmaf_rn(sum, layer.scale, layer.bias[channel]);
+}
+
+// Stores sums that a block has put into shared memory, rows `stride` apart: neighbouring threads store neighbours, and the
+// epilogue stands in the code once. F::value makes of a sum what goes into the epilogue.
+template <class F>
+DEVICE void store_staged(const Layer& layer, const typename F::Sum* staged, int stride, int first_row, int first_channel,
+                         int rows, int channels, int threads) {
+#pragma unroll 1
+    for (int i = threadIdx.x; i < rows * channels / 2; i += threads) {
+        int r = i / (channels / 2), c = i % (channels / 2) * 2, row = first_row + r, channel = first_channel + c;
+        if (row < layer.rows && channel < layer.channels) {
+            float a = F::value(layer, row, channel, staged[r * stride + c]);
+            float b = F::value(layer, row, channel + 1, staged[r * stride + c + 1]);
+            store_pair(layer, row, channel, a, b);
+        }
+    }
+}

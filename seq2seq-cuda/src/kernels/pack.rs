@@ -1,0 +1,72 @@
+//! Matrices on the device, laid out as the weights of a linear kernel.
+
+use super::rows::View;
+use crate::Cuda;
+use crate::driver::Result;
+use crate::launch::Launch;
+use crate::memory::Buffer;
+use crate::module::{Artifact, Kernel, artifact};
+use seq2seq_core::Format;
+
+static ARTIFACT: Artifact = artifact!("pack");
+static PACK_F32: Kernel = Kernel::new(&ARTIFACT, "pack_f32");
+static PACK_BF16: Kernel = Kernel::new(&ARTIFACT, "pack_bf16");
+
+/// Values of a side of what a block takes, and its threads.
+const SIDE: usize = 32;
+const THREADS: usize = 256;
+
+/// Where a matrix goes: row i is channel `channel` + i · `step`, from column `column` on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
+    pub(crate) channel: usize,
+    pub(crate) step: usize,
+    pub(crate) column: usize,
+}
+
+/// A layout to be filled, of f32 or bf16.
+pub(crate) struct Target<'a> {
+    pub(crate) format: Format,
+    /// Channels, padded to whole panels; and columns, padded to whole slabs.
+    pub(crate) size: [usize; 2],
+    pub(crate) weights: &'a mut Buffer<u8>,
+    /// Set to 1 where a value is not finite in the format.
+    pub(crate) bad: &'a mut Buffer<u32>,
+}
+
+/// Lays `source` out at its place.
+pub(crate) fn pack(
+    cuda: &Cuda,
+    source: View<'_>,
+    place: Place,
+    target: &mut Target<'_>,
+) -> Result<()> {
+    source.check();
+    let [channels, depth] = target.size;
+    let (kernel, element) = match target.format {
+        Format::F32 => (&PACK_F32, 4),
+        _ => (&PACK_BF16, 2),
+    };
+    assert!(!target.format.quantises_rows());
+    assert!(source.rows == 0 || place.channel + (source.rows - 1) * place.step < channels);
+    assert!(place.column + source.width <= depth);
+    assert_eq!(target.weights.len(), channels * depth * element);
+    // Rows along y: blocks that follow each other share rows, and there may be more columns than rows or fewer.
+    let blocks = [source.width.div_ceil(SIDE), source.rows.div_ceil(SIDE)];
+    let launch = Launch::new(cuda, kernel)
+        .grid(blocks[0], blocks[1], 1)
+        .block(THREADS)
+        .arg(source.address())
+        .arg(source.strides[0] as i64)
+        .arg(source.strides[1] as i64)
+        .size(source.rows)
+        .size(source.width)
+        .size(place.channel)
+        .size(place.step)
+        .size(place.column)
+        .size(depth)
+        .out(target.weights)
+        .out(target.bad);
+    // SAFETY: the source lies inside its buffer and the place inside the layout, as was just checked.
+    unsafe { launch.run() }
+}

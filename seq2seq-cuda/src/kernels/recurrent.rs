@@ -1,0 +1,120 @@
+//! One position of a recurrent layer.
+
+use super::column_threads;
+use super::rows::View;
+use crate::Cuda;
+use crate::driver::Result;
+use crate::launch::Launch;
+use crate::memory::{Buffer, Tensor};
+use crate::module::{Artifact, Kernel, artifact};
+use seq2seq_core::backend::check::RecurrentShape;
+use seq2seq_core::{Cell, Rows};
+
+static ARTIFACT: Artifact = artifact!("recurrent");
+static BEGIN: Kernel = Kernel::new(&ARTIFACT, "recur_begin");
+static LSTM: Kernel = Kernel::new(&ARTIFACT, "recur_lstm");
+static GRU: Kernel = Kernel::new(&ARTIFACT, "recur_gru");
+
+/// The sequences of a batch by length, longest first, on the device.
+pub(crate) struct Order {
+    /// The place of each in the batch.
+    pub(crate) places: Buffer<u32>,
+    /// Its first row, and the row behind its last.
+    pub(crate) first: Buffer<u32>,
+    pub(crate) last: Buffer<u32>,
+}
+
+/// One direction of a layer over a batch. `h` is in the order of length; `y` and `state` in that of the batch.
+pub(crate) struct Direction<'a> {
+    pub(crate) shape: RecurrentShape,
+    /// 0, or 1 for the one that reads backwards.
+    pub(crate) index: usize,
+    pub(crate) order: &'a Order,
+    pub(crate) x: &'a Tensor,
+    pub(crate) h: Buffer<f32>,
+}
+
+impl<'a> Direction<'a> {
+    /// With the h that the sequences begin with.
+    pub(crate) fn begin(
+        cuda: &Cuda,
+        (shape, index): (RecurrentShape, usize),
+        order: &'a Order,
+        x: &'a Tensor,
+        state: &Tensor,
+    ) -> Result<Self> {
+        let width = shape.width;
+        assert_eq!(shape.state(), state.width());
+        assert!(index < shape.directions);
+        let view = View::of(state).columns(index * width, width);
+        let h = ordered(cuda, view, &order.places)?;
+        Ok(Self { shape, index, order, x, h })
+    }
+
+    /// Position `position` of the first `count` sequences, which have it; `u` is U h + b of each.
+    pub(crate) fn step(
+        &mut self,
+        cuda: &Cuda,
+        (position, count): (usize, usize),
+        u: &Buffer<f32>,
+        (y, state, kept): (&mut Tensor, &mut Tensor, Option<&mut Tensor>),
+    ) -> Result<()> {
+        let RecurrentShape { cell, width, .. } = self.shape;
+        let gates = cell.gates() * width;
+        assert!(count <= self.order.places.len() && u.len() >= count * gates);
+        assert_eq!((self.x.width(), y.width()), (self.shape.input(), self.shape.output()));
+        assert_eq!((self.x.rows(), self.shape.state()), (y.rows(), state.width()));
+        let threads = column_threads(width);
+        let kernel = if cell == Cell::Lstm { &LSTM } else { &GRU };
+        let mut launch = Launch::new(cuda, kernel)
+            .grid(count, width.div_ceil(threads), 1)
+            .block(threads)
+            .arg(at(self.x.values(), self.index * gates))
+            .arg(u)
+            .arg(&self.order.places)
+            .arg(&self.order.first)
+            .arg(&self.order.last)
+            .size(position)
+            .size(self.index)
+            .size(width)
+            .size(self.x.width())
+            .size(y.width())
+            .size(state.width());
+        if cell == Cell::Lstm {
+            launch = launch.size(self.shape.output());
+        }
+        let stride = cell.kept() * self.shape.output();
+        assert!(kept.as_ref().is_none_or(|k| (k.rows(), k.width()) == (y.rows(), stride)));
+        let first = self.index * width;
+        let (y, state) = (at(y.values(), first), at(state.values(), first));
+        let kept = kept.map_or(0, |k| at(k.values(), cell.kept() * first));
+        let launch = launch.size(stride).out(&mut self.h).arg(y).arg(state).arg(kept);
+        // SAFETY: the first `count` sequences have the position, so rows lie inside x and y; the columns of the direction lie
+        // inside rows of x, y, state and kept; the last three are borrowed for writing.
+        unsafe { launch.run() }
+    }
+}
+
+/// The address of value `index`.
+pub(super) fn at(buffer: &Buffer<f32>, index: usize) -> u64 {
+    buffer.address() + index as u64 * size_of::<f32>() as u64
+}
+
+/// The rows of `view` in the order of `places`.
+pub(crate) fn ordered(cuda: &Cuda, view: View<'_>, places: &Buffer<u32>) -> Result<Buffer<f32>> {
+    view.check();
+    assert_eq!((view.rows, view.strides[1]), (places.len(), 1));
+    let mut out = cuda.buffer(view.rows * view.width)?;
+    let threads = column_threads(view.width);
+    let launch = Launch::new(cuda, &BEGIN)
+        .grid(view.rows, view.width.div_ceil(threads), 1)
+        .block(threads)
+        .arg(view.address())
+        .arg(places)
+        .size(view.width)
+        .size(view.strides[0])
+        .out(&mut out);
+    // SAFETY: places are a permutation of the view's rows.
+    unsafe { launch.run() }?;
+    Ok(out)
+}

@@ -1,0 +1,126 @@
+// Activations in the layout and the number format of the linear kernels, once for each layer that reads them.
+//
+// x: [rows, width] f32, value (row, column) at row * row_stride + column * column_stride: a matrix may be read turned.
+// Results are padded with zeros to `depth` columns and to whole tiles of 8 rows, so that the kernels
+// that read them need no conditions:
+//
+// rows_f32:  [tile][depth][8 rows] f32: the 8 rows of a column lie together.
+// rows_bf16: [tile][depth / 32][lane][8] bf16: what lane 4 g + t of mma.m16n8k16 holds of row g for two steps of 16 columns:
+//            columns 2t, 2t + 1, 2t + 8, 2t + 9 of each step. One 16-byte load gives both B operands.
+// rows_u8:   [tile][depth / 64][lane][16] u8: the same of mma.m16n8k32: columns 4t to 4t + 3 and 4t + 16 to 4t + 19 of
+//            each of two steps of 32; and a scale and a zero point a row, as `seq2seq_core::quant::row` defines them.
+//
+// Floor: width * (4 + element) bytes a row over the memory bandwidth. Loads and stores fill whole sectors.
+#include "common.cuh"
+
+constexpr int TILE = 8;
+
+struct Source {
+    const float* values;
+    int rows, width;
+    s64 row_stride, column_stride;
+};
+
+DEVICE float element(const Source& x, int row, int column) {
+    bool inside = row < x.rows && column < x.width;
+    return inside ? x.values[row * x.row_stride + column * x.column_stride] : 0.0f;
+}
+
+KERNEL rows_f32(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, float* out) {
+    const Source x = {values, rows, width, row_stride, column_stride};
+    int tile = blockIdx.x, k = blockIdx.y * blockDim.x + threadIdx.x;
+    if (k >= depth) return;
+    float v[TILE];
+#pragma unroll
+    for (int r = 0; r < TILE; r++) v[r] = element(x, tile * TILE + r, k);
+    float4* to = (float4*)(out + ((u64)tile * depth + k) * TILE);
+    to[0] = make_float4(v[0], v[1], v[2], v[3]);
+    to[1] = make_float4(v[4], v[5], v[6], v[7]);
+}
+
+// A warp makes the operands of 8 rows and 32 columns.
+KERNEL rows_bf16(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, u8* out) {
+    const Source x = {values, rows, width, row_stride, column_stride};
+    int lane = threadIdx.x % WARP, slab = blockIdx.y * (blockDim.x / WARP) + threadIdx.x / WARP, slabs = depth / 32;
+    if (slab >= slabs) return;
+    int row = blockIdx.x * TILE + lane / 4, k = slab * 32 + lane % 4 * 2;
+    u32 r[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        u32 low = f32_to_bf16(element(x, row, k + 8 * i));
+        u32 high = f32_to_bf16(element(x, row, k + 8 * i + 1));
+        r[i] = low | high << 16;
+    }
+    ((uint4*)out)[((u64)blockIdx.x * slabs + slab) * WARP + lane] = make_uint4(r[0], r[1], r[2], r[3]);
+}
+
+// Largest magnitudes below this count as zero: 2^-118.
+constexpr u32 TINY = (127 - 118) << 23;
+// 1.5 * 2^23: adding it rounds to an integer, ties to even, which then stands in the low bits.
+constexpr float SHIFT = 12582912.0f;
+
+// A block makes a row; rows past the last are zeros.
+KERNEL rows_u8(const float* x, int rows, int width, int depth, u8* out, float* scales, int* zeros) {
+    __shared__ u32 low_part[WARP], high_part[WARP];
+    int row = blockIdx.x, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+    // As signed integers, bit patterns of positive values are ordered as the values are, NaN last, negative ones below; as
+    // unsigned ones, those of negative values are ordered by magnitude, NaN last, above all positive ones.
+    u32 low = 1u << 31, high = 0;
+    if (row < rows) {
+        for (int k = threadIdx.x; k < width; k += blockDim.x) {
+            u32 bits = __float_as_uint(x[(u64)row * width + k]);
+            low = max(low, bits);
+            high = (u32)max((int)high, (int)bits);
+        }
+    }
+    for (int step = WARP / 2; step > 0; step /= 2) {
+        low = max(low, __shfl_xor_sync(ALL, low, step));
+        high = max(high, __shfl_xor_sync(ALL, high, step));
+    }
+    if (lane == 0) {
+        low_part[threadIdx.x / WARP] = low;
+        high_part[threadIdx.x / WARP] = high;
+    }
+    __syncthreads();
+    for (int i = 0; i < warps; i++) {
+        low = max(low, low_part[i]);
+        high = max(high, high_part[i]);
+    }
+    float scale = 0.0f, inverse = 0.0f, zero = 0.0f;
+    bool finite = (low & 0x7fffffffu) < 0x7f800000u && high < 0x7f800000u;
+    if (!finite) {
+        scale = quiet_nan();
+    } else if ((low & 0x7fffffffu) >= TINY || high >= TINY) {
+        float lo = __uint_as_float(low), hi = __uint_as_float(high);
+        scale = __fsub_rn(__fdiv_rn(hi, 254.0f), __fdiv_rn(lo, 254.0f));
+        inverse = __fdiv_rn(1.0f, scale);
+        zero = rintf(__fmul_rn(-lo, inverse));
+    }
+    if (threadIdx.x == 0 && row < rows) {
+        scales[row] = scale;
+        zeros[row] = (int)zero;
+    }
+    int slabs = depth / 64;
+    for (int unit = threadIdx.x; unit < slabs * 4; unit += blockDim.x) {
+        int slab = unit / 4, t = unit % 4;
+        u32 r[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            u32 word = 0;
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                int k = slab * 64 + i * 16 + t * 4 + j;
+                // What is not finite becomes zeros, as do columns past the last.
+                u32 q = 0;
+                if (finite && row < rows && k < width) {
+                    float v = x[(u64)row * width + k];
+                    q = __float_as_uint(__fadd_rn(__fmul_rn(v, inverse), SHIFT + zero)) & 0xff;
+                }
+                word |= q << 8 * j;
+            }
+            r[i] = word;
+        }
+        u64 at = ((u64)(row / TILE) * slabs + slab) * WARP + row % TILE * 4 + t;
+        ((uint4*)out)[at] = make_uint4(r[0], r[1], r[2], r[3]);
+    }
+}

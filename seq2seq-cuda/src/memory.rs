@@ -1,0 +1,244 @@
+//! Memory of the device: a pool, and what is allocated from it.
+//!
+//! Freed blocks are kept by size class, so that a step that asks for what the last one asked for allocates nothing. A
+//! block may be given out again as soon as it is dropped: everything runs in one order ([`driver`](crate::driver)).
+
+use crate::driver::{Arg, Driver, DriverError, Result};
+use bytemuck::Pod;
+use seq2seq_core::Rows;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Where buffers come from and go back to.
+pub(crate) struct Pool {
+    driver: Arc<dyn Driver>,
+    /// Whether freed blocks are kept. Where they are not, each block is as long as was asked for, so that a driver that
+    /// watches accesses sees those past its end, and reads of what was not written since.
+    keep: bool,
+    free: Mutex<BTreeMap<u64, Vec<u64>>>,
+}
+
+/// The bytes of the block that `bytes` are given: a multiple of 512, at most a fifth more than asked for, but for the
+/// smallest; few enough classes that lengths near each other share one.
+fn size_class(bytes: u64) -> u64 {
+    let step = (bytes.next_power_of_two() / 8).max(512);
+    bytes.next_multiple_of(step)
+}
+
+impl Pool {
+    pub(crate) fn new(driver: Arc<dyn Driver>, keep: bool) -> Arc<Self> {
+        Arc::new(Self { driver, keep, free: Mutex::default() })
+    }
+
+    /// A list of addresses stays one whatever happened while it was held.
+    fn lists(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u64>>> {
+        self.free.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn take(&self, bytes: u64) -> Result<Block> {
+        if !self.keep {
+            return Ok(Block { address: self.driver.alloc(bytes)?, bytes });
+        }
+        let bytes = size_class(bytes);
+        if let Some(address) = self.lists().get_mut(&bytes).and_then(Vec::pop) {
+            return Ok(Block { address, bytes });
+        }
+        match self.driver.alloc(bytes) {
+            // What is kept may be in the way.
+            Err(DriverError::OutOfMemory { .. }) => {
+                self.release();
+                let address = self.driver.alloc(bytes)?;
+                Ok(Block { address, bytes })
+            }
+            address => Ok(Block { address: address?, bytes }),
+        }
+    }
+
+    fn give_back(&self, block: &Block) {
+        match self.keep {
+            true => self.lists().entry(block.bytes).or_default().push(block.address),
+            // A device that fails here has failed before, and been told.
+            false => drop(self.driver.free(block.address)),
+        }
+    }
+
+    /// Gives everything that is kept back to the driver.
+    fn release(&self) {
+        for address in std::mem::take(&mut *self.lists()).into_values().flatten() {
+            // As above.
+            let _ = self.driver.free(address);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+struct Block {
+    address: u64,
+    bytes: u64,
+}
+
+/// A run of values in the device's memory. Dropping it returns the block to its pool.
+pub(crate) struct Buffer<T> {
+    pool: Arc<Pool>,
+    /// None of a buffer without values.
+    block: Option<Block>,
+    len: usize,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod> Buffer<T> {
+    /// `len` values that are not defined yet.
+    pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Result<Self> {
+        let bytes = len as u64 * size_of::<T>() as u64;
+        let block = (bytes > 0).then(|| pool.take(bytes)).transpose()?;
+        Ok(Self { pool: Arc::clone(pool), block, len, values: PhantomData })
+    }
+
+    /// A copy of values of the host.
+    pub(crate) fn upload(pool: &Arc<Pool>, values: &[T]) -> Result<Self> {
+        let buffer = Self::new(pool, values.len())?;
+        if let Some(block) = &buffer.block {
+            pool.driver.write(block.address, bytemuck::cast_slice(values))?;
+        }
+        Ok(buffer)
+    }
+
+    /// `len` values whose bytes are all `byte`.
+    pub(crate) fn filled(pool: &Arc<Pool>, len: usize, byte: u8) -> Result<Self> {
+        let buffer = Self::new(pool, len)?;
+        if let Some(block) = &buffer.block {
+            pool.driver.fill(block.address, byte, len as u64 * size_of::<T>() as u64)?;
+        }
+        Ok(buffer)
+    }
+
+    /// Waits for all work and copies to the host.
+    pub(crate) fn download(&self) -> Result<Vec<T>> {
+        let mut out = vec![T::zeroed(); self.len];
+        if let Some(block) = &self.block {
+            self.pool.driver.read(block.address, bytemuck::cast_slice_mut(&mut out))?;
+        }
+        Ok(out)
+    }
+
+    /// Copies `count` values of `from`, from `start` on, to `at`. Both ranges must lie inside.
+    pub(crate) fn copy_from(
+        &mut self,
+        at: usize,
+        from: &Self,
+        start: usize,
+        count: usize,
+    ) -> Result<()> {
+        assert!(at + count <= self.len && start + count <= from.len, "a copy past an end");
+        let (Some(to), Some(from)) = (&self.block, &from.block) else { return Ok(()) };
+        if count == 0 {
+            return Ok(());
+        }
+        let size = size_of::<T>() as u64;
+        let (from, to) = (from.address + start as u64 * size, to.address + at as u64 * size);
+        self.pool.driver.copy(from, to, count as u64 * size)
+    }
+
+    /// Values.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Its address; 0 where it has no values.
+    pub(crate) fn address(&self) -> u64 {
+        self.block.as_ref().map_or(0, |b| b.address)
+    }
+}
+
+impl<T> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        if let Some(block) = &self.block {
+            self.pool.give_back(block);
+        }
+    }
+}
+
+impl<T: Pod> From<&Buffer<T>> for Arg {
+    fn from(buffer: &Buffer<T>) -> Self {
+        buffer.address().into()
+    }
+}
+
+impl<T: Pod> From<&mut Buffer<T>> for Arg {
+    fn from(buffer: &mut Buffer<T>) -> Self {
+        buffer.address().into()
+    }
+}
+
+/// Activations: f32 rows `[N, width]` without gaps, in the device's memory.
+pub struct Tensor {
+    rows: usize,
+    width: usize,
+    values: Buffer<f32>,
+}
+
+impl Tensor {
+    /// Rows that are not defined yet.
+    pub(crate) fn new(pool: &Arc<Pool>, rows: usize, width: usize) -> Result<Self> {
+        Ok(Self { rows, width, values: Buffer::new(pool, rows * width)? })
+    }
+
+    /// Rows that are there already.
+    pub(crate) fn of(rows: usize, width: usize, values: Buffer<f32>) -> Self {
+        assert_eq!(values.len(), rows * width, "as many values as there are places");
+        Self { rows, width, values }
+    }
+
+    /// Rows of the host.
+    pub(crate) fn upload(pool: &Arc<Pool>, rows: usize, width: usize, x: &[f32]) -> Result<Self> {
+        assert_eq!(x.len(), rows * width, "as many values as there are places");
+        Ok(Self { rows, width, values: Buffer::upload(pool, x)? })
+    }
+
+    pub(crate) fn values(&self) -> &Buffer<f32> {
+        &self.values
+    }
+
+    pub(crate) fn values_mut(&mut self) -> &mut Buffer<f32> {
+        &mut self.values
+    }
+}
+
+impl Rows for Tensor {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({} x {})", self.rows, self.width)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_class;
+
+    #[test]
+    fn classes_are_few_and_near() {
+        assert_eq!([1, 512, 513, 4096, 4097].map(size_class), [512, 512, 1024, 4096, 5120]);
+        for bytes in 1..200_000 {
+            let class = size_class(bytes);
+            assert!(class >= bytes && class % 512 == 0 && size_class(class) == class);
+            assert!(bytes < 4096 || (class - bytes) * 5 <= bytes, "{bytes}: {class}");
+        }
+        let all: std::collections::BTreeSet<u64> = (1..1 << 20).map(size_class).collect();
+        assert!(all.len() <= 8 + 4 * 8, "{}", all.len());
+    }
+}

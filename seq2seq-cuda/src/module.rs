@@ -1,0 +1,80 @@
+//! The kernels that are shipped: an artifact for each `.cu` file, loaded when one of its kernels is first launched.
+
+use crate::driver::{Driver, FunctionId, Image, ModuleId, Result};
+use std::collections::HashMap;
+use std::sync::{Mutex, RwLock};
+
+/// What `artifacts/build.py` made of one `.cu` file.
+#[derive(Debug)]
+pub(crate) struct Artifact {
+    /// The file's stem.
+    pub(crate) name: &'static str,
+    /// For any GPU from compute capability 8.0 on; the driver compiles it.
+    pub(crate) ptx: &'static str,
+}
+
+/// The artifact of `kernels/<name>.cu`.
+macro_rules! artifact {
+    ($name:literal) => {
+        $crate::module::Artifact {
+            name: $name,
+            ptx: include_str!(concat!("../../artifacts/", $name, ".compute_80.ptx")),
+        }
+    };
+}
+pub(crate) use artifact;
+
+/// A kernel: its artifact, its name there, and the most dynamic shared memory that a block is given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernel {
+    pub(crate) artifact: &'static Artifact,
+    pub(crate) name: &'static str,
+    pub(crate) shared: u32,
+}
+
+impl Kernel {
+    /// One without dynamic shared memory.
+    pub(crate) const fn new(artifact: &'static Artifact, name: &'static str) -> Self {
+        Self { artifact, name, shared: 0 }
+    }
+
+    /// One with up to `shared` bytes of dynamic shared memory a block.
+    pub(crate) const fn with_shared(self, shared: u32) -> Self {
+        Self { shared, ..self }
+    }
+}
+
+/// The kernels that have been loaded on a device.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    /// By the name of the artifact.
+    modules: Mutex<HashMap<&'static str, ModuleId>>,
+    /// By the names of artifact and kernel. Launches only read.
+    functions: RwLock<HashMap<(&'static str, &'static str), FunctionId>>,
+}
+
+impl Loaded {
+    /// The kernel, loaded at its first use.
+    pub(crate) fn function(&self, driver: &dyn Driver, kernel: &Kernel) -> Result<FunctionId> {
+        let key = (kernel.artifact.name, kernel.name);
+        // Nothing panics while a lock is held; if it did, the maps would still be maps.
+        if let Some(&function) = self.functions.read().unwrap_or_else(|e| e.into_inner()).get(&key)
+        {
+            return Ok(function);
+        }
+        let module = self.module(driver, kernel.artifact)?;
+        let function = driver.function(module, kernel.name, kernel.shared)?;
+        self.functions.write().unwrap_or_else(|e| e.into_inner()).insert(key, function);
+        Ok(function)
+    }
+
+    fn module(&self, driver: &dyn Driver, artifact: &Artifact) -> Result<ModuleId> {
+        let mut modules = self.modules.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(&module) = modules.get(artifact.name) {
+            return Ok(module);
+        }
+        let module = driver.load(artifact.name, Image::Ptx(artifact.ptx))?;
+        modules.insert(artifact.name, module);
+        Ok(module)
+    }
+}

@@ -1,0 +1,16 @@
+//! What the traits ask for: checks, memory, and the launches that it takes.
+
+pub(crate) mod additive;
+pub(crate) mod attention;
+pub(crate) mod cache;
+pub(crate) mod columns;
+pub(crate) mod cross;
+pub(crate) mod embed;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod pool;
+pub(crate) mod recurrent;
+pub(crate) mod sample;
+pub(crate) mod sample_k;
+pub(crate) mod top_k;
+pub(crate) mod train;

@@ -1,0 +1,153 @@
+//! The key-value cache: pages of 64 positions, which hypotheses share.
+//!
+//! A page holds the keys and values of all layers and heads for 64 positions; `kernels/attention.cuh` has its layout. Pages
+//! are taken from the device's pool as hypotheses grow, so that the memory is that of what is held, not of the capacity.
+//! Which hypothesis reads and writes which page is host work ([`histories`]); reordering changes that alone. The addresses of the
+//! pages are uploaded once a pass, one for each 64 positions, or one for each position where hypotheses have parted within
+//! a page.
+
+mod histories;
+
+use super::attention::{RelativeBias, check_width};
+use crate::Cuda;
+use crate::kernels::angles::Angles;
+use crate::kernels::attention::{Attention, Extra, Paged, Span, Work};
+use crate::kernels::kv_store::{self, PageShape, Places};
+use crate::memory::{Buffer, Tensor};
+use histories::Histories;
+use seq2seq_core::{AttentionSpec, CacheSpec, Error, Ragged, Result, Rows, backend::check};
+
+/// Keys and values of all layers in the device's memory, and which of them each hypothesis sees.
+pub struct KvCache {
+    spec: CacheSpec,
+    shape: PageShape,
+    pages: Vec<Buffer<f32>>,
+    histories: Histories,
+    pass: check::Pass,
+    /// Made by the first layer of a pass.
+    tables: Option<Tables>,
+    angles: Option<Angles>,
+}
+
+/// What the layers of a pass have in common, on the device.
+struct Tables {
+    /// Addresses of pages.
+    pages: Buffer<u64>,
+    by_position: bool,
+    /// Where the new rows go.
+    places: Places,
+    work: Work,
+}
+
+pub(crate) fn kv_cache(spec: &CacheSpec) -> Result<KvCache> {
+    check::kv_cache(spec)?;
+    check_width(spec.head_dim)?;
+    if spec.capacity > i32::MAX as usize {
+        let reason = format!("a capacity of {} positions, of 2^31 - 1 at most", spec.capacity);
+        return Err(Error::invalid("kv_cache", reason));
+    }
+    Ok(KvCache {
+        spec: *spec,
+        shape: PageShape::new(spec.layers, spec.kv_heads, spec.head_dim)?,
+        pages: Vec::new(),
+        histories: Histories::new(spec.sequences),
+        pass: check::Pass::new(spec.layers),
+        tables: None,
+        angles: None,
+    })
+}
+
+pub(crate) fn extend(cuda: &Cuda, cache: &mut KvCache, rows: &Ragged) -> Result<()> {
+    cache.pass.finished("extend")?;
+    check::extend(cache.histories.lengths(), rows, cache.spec.capacity)?;
+    let growth = cache.histories.growth(rows);
+    // Pages that were taken before this fails are used by the next call.
+    while cache.pages.len() < growth.pages() {
+        cache.pages.push(cuda.buffer(cache.shape.len())?);
+    }
+    cache.pass.begin(rows);
+    cache.histories.grow(rows, growth);
+    cache.tables = None;
+    Ok(())
+}
+
+pub(crate) fn attend_step(
+    cuda: &Cuda,
+    (qkv, rows): (&Tensor, &Ragged),
+    (cache, layer): (&mut KvCache, usize),
+    spec: &AttentionSpec,
+    bias: Option<&RelativeBias>,
+) -> Result<Tensor> {
+    check::attend_step(qkv, rows, &cache.spec, layer, spec, bias.map(RelativeBias::heads))?;
+    cache.pass.step(layer, rows)?;
+    let mut out = cuda.tensor(qkv.rows(), spec.inner())?;
+    if qkv.rows() == 0 {
+        return Ok(out);
+    }
+    cache.prepare(cuda, rows, spec)?;
+    let angles = cache.angles.as_ref().filter(|_| spec.rotary.is_some());
+    let tables = cache.tables.as_ref().expect("made above");
+    let before = cache.shape.before(layer);
+    let call = Attention {
+        q: qkv,
+        spec,
+        causal: true,
+        work: &tables.work,
+        paged: Paged { table: &tables.pages, by_position: tables.by_position, layer: before },
+        angles,
+        bias: bias.map(RelativeBias::bias),
+    };
+    // SAFETY: the tables name pages of this cache, which live as long as it does, for every position that a hypothesis
+    // holds; the new ones are stored here, the others were by the passes before. The angles reach the longest hypothesis.
+    unsafe {
+        kv_store::store(cuda, (qkv, spec.inner()), (&tables.places, before), spec, angles)?;
+        call.run(cuda, &mut out, Extra::default())?;
+    }
+    Ok(out)
+}
+
+pub(crate) fn reorder(cache: &mut KvCache, parents: &[usize]) -> Result<()> {
+    cache.pass.finished("reorder")?;
+    let origins: Vec<usize> = cache.histories.origins().collect();
+    check::reorder(parents, &origins, cache.spec.beams)?;
+    cache.histories.reorder(parents);
+    Ok(())
+}
+
+impl KvCache {
+    /// Uploads what the layers of this pass need, where it is not there.
+    fn prepare(&mut self, cuda: &Cuda, rows: &Ragged, spec: &AttentionSpec) -> Result<()> {
+        let longest = self.histories.lengths().max().unwrap_or(0);
+        if let Some(rotary) = &spec.rotary
+            && !self.angles.as_ref().is_some_and(|a| a.suffice(rotary, longest))
+        {
+            // Twice as far each time, so that few steps of a decoding make new ones.
+            let reach = longest.next_power_of_two().min(self.spec.capacity);
+            self.angles = Some(Angles::new(cuda, rotary, reach)?);
+        }
+        if self.tables.as_ref().is_some_and(|t| t.work.suits(spec)) {
+            return Ok(());
+        }
+        let address = |page: u32| self.pages[page as usize].address();
+        let table = self.histories.table();
+        let span = |(i, range): (usize, std::ops::Range<usize>)| {
+            let keys = self.histories.length(i);
+            let (first_row, rows) = (range.start, range.len());
+            Span { first_row, rows, position: keys - rows, keys, pages: table.starts[i] }
+        };
+        let spans: Vec<Span> = rows.ranges().enumerate().map(span).collect();
+        let mut places = Vec::with_capacity(rows.rows());
+        for (i, span) in spans.iter().enumerate() {
+            let page = |position| (address(self.histories.page(i, position)), position);
+            places.extend((span.position..span.keys).map(page));
+        }
+        let pages: Vec<u64> = table.pages.iter().map(|&page| address(page)).collect();
+        self.tables = Some(Tables {
+            pages: cuda.upload_values(&pages)?,
+            by_position: table.by_position,
+            places: Places::new(cuda, &places)?,
+            work: Work::new(cuda, &spans, spec, true)?,
+        });
+        Ok(())
+    }
+}

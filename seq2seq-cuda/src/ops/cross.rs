@@ -1,0 +1,106 @@
+//! Attention of a decoder to an encoder's output.
+
+use super::attention::{Whole, check_width};
+use crate::Cuda;
+use crate::kernels::attention::{Attention, Extra, Scores, Span, Work};
+use crate::kernels::attention_weights;
+use crate::memory::{Buffer, Tensor};
+use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
+
+/// Keys and values of the source sequences in the device's memory.
+pub struct Memory {
+    rows: Ragged,
+    kv_heads: usize,
+    head_dim: usize,
+    held: Whole,
+}
+
+pub(crate) fn memory(
+    cuda: &Cuda,
+    kv: &Tensor,
+    rows: &Ragged,
+    spec: &AttentionSpec,
+) -> Result<Memory> {
+    check::memory(kv, rows, spec)?;
+    check_width(spec.head_dim)?;
+    let held = Whole::new(cuda, (kv, 0), rows, spec, None)?;
+    Ok(Memory { rows: rows.clone(), kv_heads: spec.kv_heads, head_dim: spec.head_dim, held })
+}
+
+pub(crate) fn cross_attend(
+    cuda: &Cuda,
+    (q, rows): (&Tensor, &Ragged),
+    (memory, sources): (&Memory, &[usize]),
+    spec: &AttentionSpec,
+    weights: Option<&mut Vec<f32>>,
+) -> Result<Tensor> {
+    let held = (memory.rows.sequences(), memory.kv_heads, memory.head_dim);
+    check::cross_attend(q, rows, sources, spec, held)?;
+    let mut out = cuda.tensor(q.rows(), spec.inner())?;
+    if q.rows() == 0 {
+        return Ok(out);
+    }
+    let span = |(range, &source): (std::ops::Range<usize>, &usize)| Span {
+        first_row: range.start,
+        rows: range.len(),
+        position: 0,
+        keys: memory.rows.length(source),
+        pages: memory.held.starts[source],
+    };
+    let spans: Vec<Span> = rows.ranges().zip(sources).map(span).collect();
+    let work = Work::new(cuda, &spans, spec, false)?;
+    let call = Attention {
+        q,
+        spec,
+        causal: false,
+        work: &work,
+        paged: memory.held.paged(),
+        angles: None,
+        bias: None,
+    };
+    let Some(weights) = weights else {
+        // SAFETY: every position of every source was stored when the memory was made.
+        unsafe { call.run(cuda, &mut out, Extra::default()) }?;
+        return Ok(out);
+    };
+    let (starts, count) = starts(&spans, spec.heads);
+    let mut values: Buffer<f32> = cuda.buffer(count)?;
+    let starts = cuda.upload_values(&starts)?;
+    let mut stats = cuda.buffer(q.rows() * spec.heads)?;
+    let scores = Scores { values: &mut values, starts: &starts };
+    // SAFETY: as above; `values` has room for what each row sees, and each score is written before it is read.
+    unsafe {
+        call.run(cuda, &mut out, Extra { stats: Some(&mut stats), scores: Some(scores) })?;
+        let scores = Scores { values: &mut values, starts: &starts };
+        attention_weights::weights(cuda, scores, &stats, &work, spec.heads)?;
+    }
+    weights.extend(values.download()?);
+    Ok(out)
+}
+
+/// Where the weights of each row begin, and how many there are in all.
+fn starts(spans: &[Span], heads: usize) -> (Vec<i64>, usize) {
+    let mut count = 0;
+    let mut starts = Vec::new();
+    for span in spans {
+        for _ in 0..span.rows {
+            starts.push(count as i64);
+            count += heads * span.keys;
+        }
+    }
+    (starts, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_follow_each_other() {
+        let span = |rows, keys| Span { first_row: 0, rows, position: 0, keys, pages: 0 };
+        assert_eq!(
+            starts(&[span(2, 3), span(0, 5), span(1, 0), span(1, 4)], 2),
+            (vec![0, 6, 12, 12], 20)
+        );
+    }
+}

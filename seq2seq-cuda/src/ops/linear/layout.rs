@@ -1,0 +1,144 @@
+//! Where a weight lies in the memory of the device. `linear_f32.cu` and `linear_mma.cuh` say why.
+
+use crate::kernels::linear::{panel, slab};
+use seq2seq_core::Format;
+
+/// Sizes of the layout of a layer, and the place of each weight in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    format: Format,
+    /// Channels, padded to whole panels.
+    pub(super) channels: usize,
+    /// Columns, padded to whole slabs.
+    pub(super) depth: usize,
+}
+
+/// Of a tile of 16 channels and a slab of int4: two groups of codes, then two of scales.
+const INT4_SLAB: usize = 576;
+const INT4_SCALES: usize = 512;
+
+impl Layout {
+    pub(super) fn new(format: Format, channels: usize, input: usize) -> Self {
+        let channels = channels.next_multiple_of(panel(format));
+        Self { format, channels, depth: input.next_multiple_of(slab(format)) }
+    }
+
+    /// Bytes of all weights.
+    pub(super) fn bytes(&self) -> usize {
+        let slabs = self.depth / slab(self.format);
+        match self.format {
+            Format::F32 => self.channels * self.depth * 4,
+            Format::Bf16 => self.channels * self.depth * 2,
+            Format::Int8 => self.channels * self.depth,
+            Format::Int4 => self.channels / 16 * slabs * INT4_SLAB,
+        }
+    }
+
+    /// The first byte of weight `k` of channel `c`: f32, bf16 and int8.
+    pub(super) fn at(&self, c: usize, k: usize) -> usize {
+        match self.format {
+            Format::F32 => ((c / 32 * self.depth + k) * 32 + c % 32) * 4,
+            // Two columns a register, a step of 16.
+            Format::Bf16 => self.lane(c, k, 2) + k % 2 * 2,
+            // Four, of 32.
+            _ => self.lane(c, k, 4) + k % 4,
+        }
+    }
+
+    /// The first byte of the register that holds column `k` of channel `c`, `each` to a register.
+    fn lane(&self, c: usize, k: usize, each: usize) -> usize {
+        let (tile, step, lane, register) = self.place(c, k, each);
+        let steps = self.depth / (8 * each);
+        (tile * steps + step) * 512 + lane * 16 + register * 4
+    }
+
+    /// Tile of channels, step of the matrix unit, lane and register of its operand.
+    fn place(&self, c: usize, k: usize, each: usize) -> (usize, usize, usize, usize) {
+        // Neighbouring channels are eight rows of the operand apart, so that a lane holds both of a pair in the result.
+        let (upper, row) = (c % 2, c % 16 / 2);
+        let (step, within) = (k / (8 * each), k % (8 * each));
+        let register = upper + 2 * (within / (4 * each));
+        (c / 16, step, row * 4 + within % (4 * each) / each, register)
+    }
+
+    /// The byte of the code of weight `k` of int4, and whether it is in the upper four bits.
+    pub(super) fn code(&self, c: usize, k: usize) -> (usize, bool) {
+        let (tile, group, lane, register) = self.place(c, k, 4);
+        let index = register * 4 + k % 4;
+        let slab = tile * (self.depth / 64) + group / 2;
+        (slab * INT4_SLAB + group % 2 * 256 + lane * 8 + index / 2, index % 2 == 1)
+    }
+
+    /// The first byte of the bf16 scale of a group of int4.
+    pub(super) fn group_scale(&self, c: usize, group: usize) -> usize {
+        let slab = c / 16 * (self.depth / 64) + group / 2;
+        slab * INT4_SLAB + INT4_SCALES + group % 2 * 32 + c % 16 * 2
+    }
+
+    /// Zeros: no weight anywhere.
+    pub(super) fn empty(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.bytes()];
+        if self.format == Format::Int4 {
+            let zero = seq2seq_core::quant::group::ZERO;
+            for slab in bytes.chunks_mut(INT4_SLAB) {
+                slab[..INT4_SCALES].fill(zero << 4 | zero);
+            }
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_weight_has_a_place_of_its_own() {
+        for (format, size) in [(Format::F32, 4), (Format::Bf16, 2), (Format::Int8, 1)] {
+            let layout = Layout::new(format, 33, 65);
+            let places = (0..layout.channels)
+                .flat_map(|c| (0..layout.depth).map(move |k| (c, k)))
+                .map(|(c, k)| layout.at(c, k));
+            let places: HashSet<usize> = places.inspect(|at| assert_eq!(at % size, 0)).collect();
+            assert_eq!(places.len() * size, layout.bytes(), "{format}");
+            assert!(places.into_iter().all(|at| at < layout.bytes()), "{format}");
+        }
+    }
+
+    #[test]
+    fn codes_and_scales_fill_the_slabs_of_int4() {
+        let layout = Layout::new(Format::Int4, 17, 65);
+        let mut halves = HashSet::new();
+        for c in 0..layout.channels {
+            for k in 0..layout.depth {
+                let (byte, upper) = layout.code(c, k);
+                assert!(halves.insert(byte * 2 + usize::from(upper)));
+            }
+            for group in 0..layout.depth / 32 {
+                let at = layout.group_scale(c, group);
+                assert!((0..4).all(|half| halves.insert(at * 2 + half)));
+            }
+        }
+        assert_eq!(halves.len(), layout.bytes() * 2);
+        assert!(halves.into_iter().all(|half| half < layout.bytes() * 2));
+    }
+
+    /// The operand of mma.m16n8k16 in the PTX manual, for one lane.
+    #[test]
+    fn a_lane_holds_what_the_manual_says() {
+        let layout = Layout::new(Format::Bf16, 16, 32);
+        // Lane 5: g = 1, t = 1; rows 1 and 9 are channels 2 and 3.
+        let lane = 5 * 16;
+        assert_eq!(
+            [(2, 2), (2, 3), (3, 2), (3, 3)].map(|(c, k)| layout.at(c, k) - lane),
+            [0, 2, 4, 6]
+        );
+        assert_eq!([(2, 10), (3, 11), (2, 18)].map(|(c, k)| layout.at(c, k) - lane), [8, 14, 512]);
+        let layout = Layout::new(Format::Int8, 16, 64);
+        assert_eq!(
+            [(2, 4), (3, 7), (2, 20), (3, 36)].map(|(c, k)| layout.at(c, k) - lane),
+            [0, 7, 8, 516]
+        );
+    }
+}

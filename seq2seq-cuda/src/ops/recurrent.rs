@@ -1,0 +1,121 @@
+//! LSTM and GRU over sequences: at each position the product with h, one linear layer over the sequences that have it, and
+//! the equations of the cell.
+
+use super::linear::{self, Linear};
+use crate::Cuda;
+use crate::kernels::linear::{Fused, linear};
+use crate::kernels::recurrent::{Direction, Order};
+use crate::kernels::rows::View;
+use crate::memory::{Buffer, Tensor};
+use seq2seq_core::backend::check::{self, RecurrentShape};
+use seq2seq_core::train::Recurred;
+use seq2seq_core::{Format, LinearSpec, Ragged, RecurrentSpec, Result, Rows};
+
+/// The recurrent half of a layer in the device's memory.
+pub struct Recurrent {
+    shape: RecurrentShape,
+    directions: Vec<Linear>,
+}
+
+pub(crate) fn pack(cuda: &Cuda, spec: &RecurrentSpec, format: Format) -> Result<Recurrent> {
+    let shape = check::recurrent(spec, format)?;
+    let pack = |part: &seq2seq_core::LinearPart| {
+        let spec = LinearSpec { parts: vec![part.clone()], gated: false, scale: 1.0 };
+        linear::pack(cuda, &spec, format)
+    };
+    Ok(Recurrent { shape, directions: spec.directions.iter().map(pack).collect::<Result<_>>()? })
+}
+
+/// The sequences by length, longest first; and for each position how many have it.
+fn by_length(rows: &Ragged) -> (Vec<usize>, Vec<usize>) {
+    let mut places: Vec<usize> = (0..rows.sequences()).collect();
+    places.sort_by_key(|&i| std::cmp::Reverse(rows.length(i)));
+    let have = |t| places.partition_point(|&i| rows.length(i) > t);
+    let counts = (0..rows.longest()).map(have).collect();
+    (places, counts)
+}
+
+/// The sequences of a batch by length on the device, and for each position how many have it.
+pub(crate) fn order(cuda: &Cuda, rows: &Ragged) -> Result<(Order, Vec<usize>)> {
+    let (places, counts) = by_length(rows);
+    let upload = |of: &dyn Fn(usize) -> usize| {
+        let values: Vec<u32> = places.iter().map(|&i| of(i) as u32).collect();
+        cuda.upload_values(&values)
+    };
+    let order = Order {
+        places: upload(&|i| i)?,
+        first: upload(&|i| rows.range(i).start)?,
+        last: upload(&|i| rows.range(i).end)?,
+    };
+    Ok((order, counts))
+}
+
+pub(crate) fn recur(
+    cuda: &Cuda,
+    x: &Tensor,
+    rows: &Ragged,
+    layer: &Recurrent,
+    state: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let directions: Vec<&Linear> = layer.directions.iter().collect();
+    let recurred = run(cuda, (x, rows), (layer.shape, &directions), state, false)?;
+    Ok((recurred.y, recurred.end))
+}
+
+/// With what the way back needs, where `keep` is set.
+pub(crate) fn run(
+    cuda: &Cuda,
+    (x, rows): (&Tensor, &Ragged),
+    (shape, directions): (RecurrentShape, &[&Linear]),
+    state: Option<&Tensor>,
+    keep: bool,
+) -> Result<Recurred<Tensor>> {
+    check::recur(x, rows, shape, state)?;
+    let mut y = cuda.tensor(x.rows(), shape.output())?;
+    let mut end = begin(cuda, rows.sequences(), shape, state)?;
+    let width = shape.cell.kept() * shape.output();
+    let mut kept = keep.then(|| cuda.tensor(x.rows(), width)).transpose()?;
+    let (order, counts) = order(cuda, rows)?;
+    let widest = counts.first().copied().unwrap_or(0);
+    let mut u = cuda.buffer(widest * shape.cell.gates() * shape.width)?;
+    for (index, weights) in directions.iter().enumerate() {
+        let mut direction = Direction::begin(cuda, (shape, index), &order, x, &end)?;
+        for (position, &count) in counts.iter().enumerate() {
+            let h = View::rows(&direction.h, count, shape.width);
+            linear(cuda, h, weights, Fused::default(), &mut u)?;
+            let out = (&mut y, &mut end, kept.as_mut());
+            direction.step(cuda, (position, count), &u, out)?;
+        }
+    }
+    Ok(Recurred { y, end, kept })
+}
+
+/// What the sequences begin with: a copy of `state`, or zeros.
+pub(crate) fn begin(
+    cuda: &Cuda,
+    sequences: usize,
+    shape: RecurrentShape,
+    state: Option<&Tensor>,
+) -> Result<Tensor> {
+    let width = shape.state();
+    Ok(match state {
+        Some(state) => {
+            let mut copy = cuda.tensor(sequences, width)?;
+            copy.values_mut().copy_from(0, state.values(), 0, sequences * width)?;
+            copy
+        }
+        None => Tensor::of(sequences, width, Buffer::filled(cuda.pool(), sequences * width, 0)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequences_that_have_a_position_come_first() {
+        let rows = Ragged::from_lengths([2, 0, 3, 2]);
+        assert_eq!(by_length(&rows), (vec![2, 0, 3, 1], vec![3, 3, 1]));
+        assert_eq!(by_length(&Ragged::from_lengths([0, 0])), (vec![0, 1], vec![]));
+    }
+}

@@ -1,0 +1,185 @@
+//! Recurrent layers: packed for both directions, and back.
+
+use super::linear::{TrainLinear, pack_masters, product, repack as repack_linear};
+use super::{add, add_columns, renew, zeros};
+use crate::Cuda;
+use crate::kernels::linear::{Fused, linear};
+use crate::kernels::recurrent_back::{DirectionBack, before};
+use crate::kernels::rows::View;
+use crate::memory::{Buffer, Tensor};
+use crate::ops::columns::stack_rows;
+use crate::ops::recurrent::{begin, order};
+use seq2seq_core::backend::check::{self, RecurrentShape};
+use seq2seq_core::train::{
+    MasterPart, Masters, RecurBackward, RecurPass, RecurrentMasters, Wanted,
+};
+use seq2seq_core::{
+    Cell, DType, Format, HostTensor, LinearPart, Ragged, RecurrentSpec, Result, Rows,
+};
+use std::sync::Arc;
+
+/// The recurrent half of a layer, packed for both directions.
+pub struct TrainRecurrent {
+    pub(crate) shape: RecurrentShape,
+    pub(crate) directions: Vec<TrainLinear>,
+}
+
+/// The shape of the masters, with the checks of a layer that is packed from them.
+fn shape(masters: &RecurrentMasters<'_, Tensor>, format: Format) -> Result<RecurrentShape> {
+    check::train_format(format)?;
+    check::recurrent_masters(masters)?;
+    let of = |shape: Vec<usize>| {
+        // Only the shape is looked at; where values are, they are looked at when they are packed.
+        let bytes = vec![0u8; shape.iter().product::<usize>() * DType::F32.size()];
+        let range = 0..bytes.len();
+        HostTensor::from_shared(DType::F32, shape, Arc::new(bytes), range)
+    };
+    let part = |part: &MasterPart<'_, Tensor>| {
+        let weight = of(vec![part.weight.rows(), part.weight.width()])?;
+        let bias = part.bias.map(|b| of(vec![b.width()])).transpose()?;
+        Ok(LinearPart { weight, bias, transposed: part.transposed })
+    };
+    let directions = masters.directions.iter().map(part).collect::<Result<_>>()?;
+    check::recurrent(&RecurrentSpec { cell: masters.cell, directions }, format)
+}
+
+fn layer<'a>(masters: &RecurrentMasters<'a, Tensor>, direction: usize) -> Masters<'a, Tensor> {
+    let MasterPart { weight, bias, transposed } = masters.directions[direction];
+    let parts = vec![MasterPart { weight, bias, transposed }];
+    Masters { parts, gated: false, scale: 1.0 }
+}
+
+pub(crate) fn pack(
+    cuda: &Cuda,
+    masters: &RecurrentMasters<'_, Tensor>,
+    format: Format,
+) -> Result<TrainRecurrent> {
+    let shape = shape(masters, format)?;
+    let pack = |d| pack_masters(cuda, &layer(masters, d), format);
+    Ok(TrainRecurrent {
+        shape,
+        directions: (0..shape.directions).map(pack).collect::<Result<_>>()?,
+    })
+}
+
+pub(crate) fn repack(
+    cuda: &Cuda,
+    held: &mut TrainRecurrent,
+    masters: &RecurrentMasters<'_, Tensor>,
+) -> Result<()> {
+    let format = held.directions.first().map_or(Format::F32, |l| l.forward.format);
+    check::repack_recurrent(held.shape, shape(masters, format)?)?;
+    for (d, direction) in held.directions.iter_mut().enumerate() {
+        repack_linear(cuda, direction, &layer(masters, d))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn backward(
+    cuda: &Cuda,
+    held: &TrainRecurrent,
+    of: &RecurBackward<'_, Tensor>,
+    x: Wanted<'_, Tensor>,
+    state: Wanted<'_, Tensor>,
+) -> Result<Tensor> {
+    let shape = held.shape;
+    check::recur_backward(of, shape, (&x, &state))?;
+    let (rows, sequences, width) = (of.y.rows(), of.rows.sequences(), shape.width);
+    let mut du = cuda.tensor(rows, shape.input())?;
+    let mut dx = x.is_some().then(|| cuda.tensor(rows, shape.input())).transpose()?;
+    let mut dstate = begin(cuda, sequences, shape, of.dend)?;
+    let (order, counts) = order(cuda, of.rows)?;
+    for (index, weights) in held.directions.iter().enumerate() {
+        let vector = |v: usize| {
+            let view = View::of(&dstate).columns(v * shape.output() + index * width, width);
+            crate::kernels::recurrent::ordered(cuda, view, &order.places)
+        };
+        let lstm = shape.cell == Cell::Lstm;
+        let mut back = DirectionBack {
+            carry: vector(0)?,
+            carry_c: if lstm { vector(1)? } else { cuda.buffer(0)? },
+            through: cuda.buffer(if lstm { 0 } else { sequences * width })?,
+            step: cuda.buffer(sequences * shape.cell.gates() * width)?,
+            shape,
+            index,
+            order: &order,
+            kept: of.kept,
+            state: of.state,
+            y: of.y,
+            dy: of.dy,
+        };
+        for (position, &count) in counts.iter().enumerate().rev() {
+            back.position(cuda, (position, count), &mut du, dx.as_mut())?;
+            // Sequences that have not begun to come back keep what they ended with.
+            let step = View::rows(&back.step, count, shape.cell.gates() * width);
+            let residual = (!lstm).then_some(&back.through);
+            let fused = Fused { residual, ..Fused::default() };
+            linear(cuda, step, &weights.back, fused, &mut back.carry)?;
+        }
+        back.end(cuda, &mut dstate)?;
+    }
+    if let (Some(x), Some(dx)) = (x, dx) {
+        add(cuda, dx, x)?;
+    }
+    if let Some(state) = state {
+        add(cuda, dstate, state)?;
+    }
+    Ok(du)
+}
+
+/// Of each row, the row that direction `index` passes before it, or -1 less its sequence where there is none.
+fn passed_before(rows: &Ragged, index: usize) -> Vec<i32> {
+    let of = |(s, range): (usize, std::ops::Range<usize>)| {
+        let first = if index == 1 { range.end.saturating_sub(1) } else { range.start };
+        range.map(move |n| match n == first {
+            true => -1 - s as i32,
+            false if index == 1 => n as i32 + 1,
+            false => n as i32 - 1,
+        })
+    };
+    rows.ranges().enumerate().flat_map(of).collect()
+}
+
+pub(crate) fn weights_backward(
+    cuda: &Cuda,
+    held: &TrainRecurrent,
+    passes: &[RecurPass<'_, Tensor>],
+    gradients: Vec<[Wanted<'_, Tensor>; 2]>,
+) -> Result<()> {
+    let shape = held.shape;
+    check::recur_weights_backward(passes, shape, &gradients)?;
+    let gates = shape.cell.gates() * shape.width;
+    let du: Vec<&Tensor> = passes.iter().map(|of| of.du).collect();
+    let du = if du.is_empty() { zeros(cuda, 0, shape.input())? } else { stack_rows(cuda, &du)? };
+    for (index, [weight, bias]) in gradients.into_iter().enumerate() {
+        let own = View::of(&du).columns(index * gates, gates);
+        add_columns(cuda, own, None, bias)?;
+        if weight.is_none() {
+            continue;
+        }
+        let of = |of: &RecurPass<'_, Tensor>| {
+            let index_of = passed_before(of.rows, index);
+            before(cuda, (shape, index), (of.y, of.state), &index_of)
+        };
+        let h = passes.iter().map(of).collect::<crate::driver::Result<Vec<_>>>()?;
+        let h: Vec<&Tensor> = h.iter().collect();
+        let h = if h.is_empty() { zeros(cuda, 0, shape.width)? } else { stack_rows(cuda, &h)? };
+        let format = held.directions[index].forward.format;
+        renew(weight, |held| {
+            product(cuda, [own.turned(), View::of(&h).turned()], (format, 1.0), held)
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_before_are_those_that_were_passed() {
+        let rows = Ragged::from_lengths([2, 0, 3]);
+        assert_eq!(passed_before(&rows, 0), [-1, 0, -3, 2, 3]);
+        assert_eq!(passed_before(&rows, 1), [1, -1, 3, 4, -3]);
+    }
+}

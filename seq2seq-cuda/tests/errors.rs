@@ -1,0 +1,135 @@
+//! What there is without a GPU, with a driver that will not do, and with little memory: errors that say so.
+
+mod common;
+
+use seq2seq_core::{Backend, Epilogue, Error, Format, HostTensor, LinearSpec};
+use seq2seq_cuda::driver::{DriverError, Nvidia};
+use seq2seq_cuda::{Cuda, CudaOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+/// Set for a copy of this program that is to open a device and say what came of it.
+const CHILD: &str = "SEQ2SEQ_CUDA_TEST_OPENS";
+
+/// Opens the device named in the environment, in a copy of this program.
+#[test]
+fn child() {
+    let Ok(index) = std::env::var(CHILD) else { return };
+    if let Ok(devices) = Nvidia::devices() {
+        devices.iter().for_each(|d| println!("device: {d:?}"));
+    }
+    match Cuda::new(index.parse().expect("an index")) {
+        Ok(cuda) => println!("opened: {}", cuda.describe()),
+        Err(error) => println!("refused: {error:?}"),
+    }
+}
+
+/// What a copy of this program says when it opens device `index`, its libraries looked for in `folder` first.
+fn open(index: usize, folder: &Path, environment: &[(&str, &str)]) -> String {
+    let text = run(index, folder, environment);
+    let line = text.lines().find_map(|l| l.split_once("refused: ").or(l.split_once("opened: ")));
+    line.unwrap_or_else(|| panic!("nothing said: {text}")).1.to_owned()
+}
+
+/// All that it says.
+fn run(index: usize, folder: &Path, environment: &[(&str, &str)]) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
+        .env(CHILD, index.to_string())
+        .env("LD_LIBRARY_PATH", folder)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// A folder with a driver's library of ours: its version, and what it answers, are read from the environment.
+fn fake_driver(name: &str, flags: &[&str]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/libcuda.rs");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let status = Command::new(rustc)
+        .args(["--edition", "2024", "--crate-type", "cdylib", "-C", "panic=abort"])
+        .args(flags)
+        .arg("-o")
+        .arg(folder.join("libcuda.so.1"))
+        .arg(source)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    folder
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn without_a_driver() {
+    // SAFETY: loading the driver's library has no conditions.
+    if unsafe { libloading::Library::new("libcuda.so.1") }.is_ok() {
+        eprintln!("skipped: this machine has a driver");
+        return;
+    }
+    let error = Cuda::new(0).expect_err("there is no driver");
+    assert!(matches!(&error, DriverError::NoDriver { reason } if reason.contains("libcuda.so.1")));
+    let core = Error::from(error).to_string();
+    assert!(core.contains("no NVIDIA driver") && core.contains("install the driver"), "{core}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn with_drivers_that_will_not_do() {
+    let whole = fake_driver("whole", &[]);
+    let version = |v| ("FAKE_CUDA_VERSION", v);
+    let old = open(0, &whole, &[version("12040")]);
+    assert_eq!(old, "DriverTooOld { found: 12040, needed: 13000, needed_release: 580 }");
+    let none = open(0, &whole, &[version("13000"), ("FAKE_CUDA_DEVICES", "0")]);
+    assert_eq!(none, "NoSuchDevice { index: 0, count: 0 }");
+    let few = open(2, &whole, &[version("13000"), ("FAKE_CUDA_DEVICES", "2")]);
+    assert_eq!(few, "NoSuchDevice { index: 2, count: 2 }");
+    let devices = [version("13010"), ("FAKE_CUDA_DEVICES", "1"), ("FAKE_CUDA_MAJOR", "7")];
+    let turing = open(0, &whole, &devices);
+    assert_eq!(turing, "DeviceTooOld { name: \"Fake\", capability: (7, 5) }");
+    let broken = open(0, &whole, &[version("13010"), ("FAKE_CUDA_DEVICES", "1")]);
+    assert!(broken.starts_with("Failed { call: \"cuDevicePrimaryCtxRetain\""), "{broken}");
+    let listed = run(0, &whole, &devices);
+    assert!(listed.contains("device: DeviceInfo { name: \"Fake\", capability: (7, 5)"), "{listed}");
+    assert!(listed.contains("memory: 1073741824, usable: false"), "{listed}");
+    let partial = fake_driver("partial", &["--cfg", "partial"]);
+    let lacking = open(0, &partial, &[version("13000")]);
+    assert_eq!(lacking, "NoDriver { reason: \"libcuda.so.1 lacks cuLaunchKernel\" }");
+}
+
+#[test]
+fn with_little_memory() {
+    const MIB: u64 = 1 << 20;
+    let cuda = common::with_memory(MIB);
+    let weights = HostTensor::from_f32(vec![1024, 512], &vec![0.5; 1024 * 512]).unwrap();
+    let pack = |format| cuda.pack(&LinearSpec::single(weights.clone(), None), format);
+    let error = pack(Format::F32).err().expect("two MiB do not fit one");
+    let Error::OutOfMemory { needed, free, total } = error else { panic!("{error}") };
+    assert_eq!((needed, total), (2 * MIB, MIB));
+    assert!(free <= MIB);
+    // What was allocated on the way has been given back: int8 has room.
+    let layer = pack(Format::Int8).expect("half a MiB fits");
+    let x = cuda.upload(&HostTensor::from_f32(vec![1, 512], &[1.0; 512]).unwrap()).unwrap();
+    let y = cuda.linear(&x, &layer, Epilogue::NONE).unwrap();
+    let y = cuda.download(&y).unwrap();
+    assert!(y.iter().all(|&v| (v - 256.0).abs() < 0.01), "{:?}", &y[..4]);
+}
+
+#[test]
+fn what_is_kept_makes_room() {
+    let driver = Arc::new(common::Played::new(1 << 20));
+    let cuda = Cuda::with_driver(driver, CudaOptions::default());
+    let upload = |rows: usize| {
+        cuda.upload(&HostTensor::from_f32(vec![rows, 1000], &vec![1.0; rows * 1000]).unwrap())
+    };
+    // Each length is of another class; together they are more than there is.
+    for rows in [60, 90, 120, 150, 180, 210, 240] {
+        upload(rows).map(drop).unwrap();
+    }
+    assert!(matches!(upload(300), Err(Error::OutOfMemory { .. })));
+}

@@ -1,0 +1,371 @@
+//! `wgmma`: products of matrices that four warps begin and wait for, read from shared memory (sm_90a).
+//!
+//! D is 64 x n; warp w of the four holds its rows 16 w to 16 w + 15 and is played alone. A product is computed when it is
+//! waited for, as late as a GPU may; until then its registers hold NaN. It reads shared memory when it is begun, for the
+//! checks, and when it is computed.
+
+use super::numbers::{Short, single, single_bits};
+use crate::machine::{Lanes, Step, Stepped, WARP, trip};
+use crate::parse::{Line, Operand, Read, Type};
+use crate::program::{Predicate, Source, Target};
+use crate::shadow::Who;
+use crate::{Access, FaultKind};
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// `wgmma` and what waits for it.
+#[derive(Debug, Clone)]
+pub(crate) enum Wgmma {
+    Multiply(Box<Multiply>),
+    /// Orders registers and shared memory before the products that follow.
+    Fence,
+    Commit,
+    Wait(usize),
+}
+
+/// D = A B + D, or A B.
+#[derive(Debug, Clone)]
+pub(crate) struct Multiply {
+    short: Short,
+    columns: usize,
+    to: Vec<Target>,
+    left: Left,
+    right: Source,
+    keep: Keep,
+    negate: [bool; 2],
+    transposed: [bool; 2],
+}
+
+/// Where A comes from.
+#[derive(Debug, Clone)]
+enum Left {
+    Shared(Source),
+    Registers([Source; 4]),
+}
+
+/// Whether D is added.
+#[derive(Debug, Clone, Copy)]
+enum Keep {
+    Always(bool),
+    Where(Predicate),
+}
+
+/// A product that was begun.
+#[derive(Debug)]
+struct Begun {
+    op: Multiply,
+    left: LeftAtBegin,
+    right: u64,
+    keep: bool,
+}
+
+/// When operands are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Begin,
+    Complete,
+}
+
+/// A as it was when the product was begun.
+#[derive(Debug)]
+enum LeftAtBegin {
+    Shared(u64),
+    Registers(Box<[Lanes; 4]>),
+}
+
+/// The products of a warp that are not complete.
+#[derive(Debug, Default)]
+pub(crate) struct Products {
+    open: Vec<Begun>,
+    groups: VecDeque<Vec<Begun>>,
+    /// Whether the first product came after a `wgmma.fence`.
+    fenced: bool,
+    /// What they add up to.
+    sums: Vec<Sums>,
+}
+
+/// Accumulators that products work on.
+#[derive(Debug)]
+struct Sums {
+    /// The first of their registers.
+    first: Target,
+    values: Vec<Lanes>,
+    /// Products that are not complete.
+    open: usize,
+}
+
+impl Wgmma {
+    pub(crate) fn parse(line: &mut Line<'_, '_, '_>) -> Read<Self> {
+        if !line.flag("sync") || !line.flag("aligned") {
+            return Err(line.unknown());
+        }
+        if line.flag("fence") {
+            return line.finish(0).map(|()| Self::Fence);
+        }
+        if line.flag("commit_group") {
+            return line.finish(0).map(|()| Self::Commit);
+        }
+        if line.flag("wait_group") {
+            line.finish(1)?;
+            return Ok(Self::Wait(line.immediate(0)? as usize));
+        }
+        if !line.flag("mma_async") {
+            return Err(line.unknown());
+        }
+        Multiply::parse(line).map(|m| Self::Multiply(Box::new(m)))
+    }
+
+    pub(crate) fn run(&self, step: &mut Step<'_>) -> Stepped<()> {
+        match self {
+            Self::Fence => {
+                step.warp.products.fenced = true;
+                Ok(())
+            }
+            Self::Multiply(m) => m.begin(step),
+            Self::Commit => {
+                let products = &mut step.warp.products;
+                let open = std::mem::take(&mut products.open);
+                products.groups.push_back(open);
+                Ok(())
+            }
+            Self::Wait(left) => {
+                while step.warp.products.groups.len() > *left {
+                    let group = step.warp.products.groups.pop_front().unwrap_or_default();
+                    for begun in group {
+                        begun.complete(step)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Multiply {
+    fn parse(line: &mut Line<'_, '_, '_>) -> Read<Self> {
+        let columns = line.find(|m| m.strip_prefix("m64n")?.strip_suffix("k16")?.parse().ok());
+        let columns: usize = columns.ok_or_else(|| line.unknown())?;
+        let short = match line.types()[..] {
+            [Type::F32, Type::Bf16, Type::Bf16] => Short::Bf16,
+            [Type::F32, Type::F16, Type::F16] => Short::F16,
+            _ => return Err(line.unknown()),
+        };
+        if !columns.is_multiple_of(8) || columns == 0 || columns > 256 {
+            return Err(line.unknown());
+        }
+        let registers = line.parts(1)?;
+        let left = match registers.len() {
+            1 => Left::Shared(line.source(1)?),
+            _ => {
+                let all: Vec<_> =
+                    registers.iter().map(|p| line.source_of(p)).collect::<Read<_>>()?;
+                Left::Registers(all.try_into().map_err(|_| line.unknown())?)
+            }
+        };
+        let shared = matches!(left, Left::Shared(_));
+        line.finish(if shared { 8 } else { 7 })?;
+        let keep = match line.operands[3] {
+            Operand::Predicate { .. } => Keep::Where(line.predicate(3)?),
+            _ => Keep::Always(line.immediate(3)? != 0),
+        };
+        let negate = [line.immediate(4)? != 1, line.immediate(5)? != 1];
+        let transposed = match shared {
+            true => [line.immediate(6)? == 1, line.immediate(7)? == 1],
+            false => [false, line.immediate(6)? == 1],
+        };
+        let parts = line.parts(0)?;
+        let to: Vec<Target> = parts.iter().map(|p| line.target_of(p)).collect::<Read<_>>()?;
+        if to.len() != columns / 2 {
+            return Err(line.failure(&format!("{} registers of results", to.len())));
+        }
+        let right = line.source(2)?;
+        Ok(Self { short, columns, to, left, right, keep, negate, transposed })
+    }
+
+    fn begin(&self, step: &mut Step<'_>) -> Stepped<()> {
+        if !step.warp.products.fenced {
+            let what = "wgmma without a wgmma.fence before it".to_owned();
+            return Err(trip(0, FaultKind::Invalid(what)));
+        }
+        let uniform = |values: Lanes| {
+            let same = values.iter().all(|v| *v == values[0]);
+            let reason = "a descriptor of wgmma that differs from lane to lane".to_owned();
+            if same { Ok(values[0]) } else { Err(trip(0, FaultKind::Invalid(reason))) }
+        };
+        let right = uniform(step.get(self.right))?;
+        let left = match &self.left {
+            Left::Shared(source) => LeftAtBegin::Shared(uniform(step.get(*source))?),
+            Left::Registers(all) => LeftAtBegin::Registers(Box::new(all.map(|s| step.get(s)))),
+        };
+        let keep = match self.keep {
+            Keep::Always(keep) => keep,
+            Keep::Where(p) => step.holds(p) & 1 == 1,
+        };
+        let all = &mut step.warp.products.sums;
+        if let Some(sums) = all.iter_mut().find(|s| s.first == self.to[0]) {
+            sums.open += 1;
+        } else {
+            let values = self.to.iter().map(|t| step.get(Source::register(t.0))).collect();
+            step.warp.products.sums.push(Sums { first: self.to[0], values, open: 1 });
+            for target in &self.to {
+                step.set(*target, &[f32::NAN.to_bits().into(); WARP]);
+            }
+        }
+        let begun = Begun { op: self.clone(), left, right, keep };
+        begun.operands(step, Stage::Begin)?;
+        step.warp.products.open.push(begun);
+        Ok(())
+    }
+}
+
+impl Begun {
+    /// A, 16 rows of this warp by 16, and B, 16 by n, row by row of n.
+    fn operands(&self, step: &mut Step<'_>, stage: Stage) -> Stepped<([[f32; 16]; 16], Vec<f32>)> {
+        let op = &self.op;
+        let mut a = [[0f32; 16]; 16];
+        match &self.left {
+            LeftAtBegin::Shared(descriptor) => {
+                let first = step.warp.index % 4 * 16;
+                let tile = Tile::new(*descriptor, op.transposed[0]);
+                for (row, k, bits) in tile.read(step, stage, first..first + 16)? {
+                    a[row - first][k] = op.short.value(bits.into());
+                }
+            }
+            LeftAtBegin::Registers(all) => {
+                for (j, register) in all.iter().enumerate() {
+                    for (lane, value) in register.iter().enumerate() {
+                        for e in 0..2 {
+                            a[lane / 4 + 8 * (j % 2)][lane % 4 * 2 + e + 8 * (j / 2)] =
+                                op.short.value(value >> (16 * e) & 0xffff);
+                        }
+                    }
+                }
+            }
+        }
+        let mut b = vec![0f32; 16 * op.columns];
+        let tile = Tile::new(self.right, op.transposed[1]);
+        for (column, k, bits) in tile.read(step, stage, 0..op.columns)? {
+            b[k * op.columns + column] = op.short.value(bits.into());
+        }
+        Ok((a, b))
+    }
+
+    /// Computes the product; its registers get their values when no later product works on them.
+    fn complete(self, step: &mut Step<'_>) -> Stepped<()> {
+        let (a, b) = self.operands(step, Stage::Complete)?;
+        let op = &self.op;
+        let sign = if op.negate[0] == op.negate[1] { 1.0 } else { -1.0 };
+        let mut sums = vec![0f32; 16 * op.columns];
+        for (sums, a) in sums.chunks_mut(op.columns).zip(&a) {
+            for (a, b) in a.iter().zip(b.chunks(op.columns)) {
+                sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += sign * a * b);
+            }
+        }
+        let products = &mut step.warp.products;
+        let Some(at) = products.sums.iter().position(|s| s.first == op.to[0]) else {
+            return Ok(());
+        };
+        for (i, values) in products.sums[at].values.iter_mut().enumerate() {
+            for (lane, value) in values.iter_mut().enumerate() {
+                let row = lane / 4 + 8 * (i / 2 % 2);
+                let column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+                let old = if self.keep { single(*value) } else { 0.0 };
+                *value = single_bits(old + sums[row * op.columns + column]);
+            }
+        }
+        products.sums[at].open -= 1;
+        if products.sums[at].open == 0 {
+            let sums = products.sums.swap_remove(at);
+            op.to.iter().zip(&sums.values).for_each(|(target, values)| step.set(*target, values));
+        }
+        Ok(())
+    }
+}
+
+/// A matrix in shared memory, of 16 along k, as its descriptor tells.
+///
+/// The canonical layouts of the ISA, in chunks of 16 bytes that hold 8 elements, along k ("K-major") or along the other
+/// dimension, mn ("MN-major", transposed):
+///
+/// | | mn | k |
+/// |---|---|---|
+/// | K-major, not swizzled | (mn % 8) 16 + (mn / 8) stride | (k / 8) leading |
+/// | K-major, swizzle of W bytes | (mn % 8) W + (mn / 8) stride | (k / 8) 16 |
+/// | MN-major, not swizzled | (mn / 8) stride | (k % 8) 16 + (k / 8) leading |
+/// | MN-major, swizzle of W bytes | (mn / 8 % (W / 16)) 16 + (mn / (W / 2)) leading | (k % 8) W + (k / 8) stride |
+struct Tile {
+    start: usize,
+    leading: usize,
+    stride: usize,
+    /// Bytes of a swizzled row; 16 where nothing is swizzled.
+    width: usize,
+    transposed: bool,
+}
+
+impl Tile {
+    fn new(descriptor: u64, transposed: bool) -> Self {
+        let field = |at: u32| ((descriptor >> at & 0x3fff) << 4) as usize;
+        let width = match descriptor >> 62 {
+            0 => 16,
+            1 => 128,
+            2 => 64,
+            _ => 32,
+        };
+        Self { start: field(0), leading: field(16), stride: field(32), width, transposed }
+    }
+
+    /// Address of the chunk that holds an element.
+    fn chunk(&self, mn: usize, k: usize) -> usize {
+        let w = self.width;
+        let at = self.start
+            + match (self.transposed, w == 16) {
+                (false, true) => mn % 8 * 16 + mn / 8 * self.stride + k / 8 * self.leading,
+                (false, false) => mn % 8 * w + mn / 8 * self.stride + k / 8 * 16,
+                (true, true) => mn / 8 * self.stride + k % 8 * 16 + k / 8 * self.leading,
+                (true, false) => {
+                    mn / 8 % (w / 16) * 16
+                        + mn / (w / 2) * self.leading
+                        + k % 8 * w
+                        + k / 8 * self.stride
+                }
+            };
+        // A swizzle exchanges chunks by the number of the row of 128 bytes.
+        at ^ ((at >> 7 & (w / 16 - 1)) << 4)
+    }
+
+    /// The elements of some rows along mn: place along mn, along k, and bits.
+    fn read(
+        &self,
+        step: &mut Step<'_>,
+        stage: Stage,
+        rows: Range<usize>,
+    ) -> Stepped<Vec<(usize, usize, u16)>> {
+        let mut all = Vec::with_capacity(rows.len() * 16);
+        let (thread, line) = (step.thread(0), step.line);
+        let env = &mut *step.env;
+        let clock = &env.clocks.threads[thread as usize];
+        let who = Who { block: env.clocks.block, thread, line, strong: false, clock };
+        let (step_mn, step_k) = if self.transposed { (8, 1) } else { (1, 8) };
+        for mn in rows.step_by(step_mn) {
+            for k in (0..16).step_by(step_k) {
+                let at = self.chunk(mn, k);
+                let place = env.shared.place(at as u64, 16, Access::Read);
+                match stage {
+                    Stage::Begin => env.proxy.begin(at, thread, line),
+                    Stage::Complete => env.proxy.end(at),
+                }
+                let bits = place
+                    .and_then(|at| {
+                        env.proxy.read(at, 16)?;
+                        env.shared.load(at, 16, &who)
+                    })
+                    .map_err(|kind| trip(0, kind))?;
+                for e in 0..8 {
+                    let place = if self.transposed { (mn + e, k) } else { (mn, k + e) };
+                    all.push((place.0, place.1, (bits >> (16 * e)) as u16));
+                }
+            }
+        }
+        Ok(all)
+    }
+}
