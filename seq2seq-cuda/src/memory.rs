@@ -235,7 +235,7 @@ mod tests {
         assert_eq!([1, 512, 513, 4096, 4097].map(size_class), [512, 512, 1024, 4096, 5120]);
         for bytes in 1..200_000 {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 512 == 0 && size_class(class) == class);
+            assert!(class >= bytes && class.is_multiple_of(512) && size_class(class) == class);
             assert!(bytes < 4096 || (class - bytes) * 5 <= bytes, "{bytes}: {class}");
         }
         let all: std::collections::BTreeSet<u64> = (1..1 << 20).map(size_class).collect();
