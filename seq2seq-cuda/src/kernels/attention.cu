@@ -29,6 +29,7 @@ DEVICE void attend(
     float* queries = shared;                         // [VECTORS][padded]
     float* chunk = queries + VECTORS * padded;       // keys [quads][64][4], then values [64][quads][4]
     float* weights = chunk + CHUNK * padded;         // [VECTORS][64]
+    float2* sums = (float2*)(weights + VECTORS * CHUNK);  // [VECTORS]
 
     // {first row, first position, keys, where its pages are in the table}, {rows, ..}; item: {sequence, first vector}
     const int2 item = items[blockIdx.x];
@@ -62,7 +63,6 @@ DEVICE void attend(
             ((float4*)chunk)[i] = j < count ? pages.key(start + j)[i / CHUNK * CHUNK] : nothing;
         }
         __syncthreads();
-        float2 sums[R];
         if (takes_part) {
             float s[R][2] = {};
             const float4* mine = (const float4*)chunk + lane;
@@ -74,9 +74,7 @@ DEVICE void attend(
                 const float4* const one[1] = {mine};
                 dots<R, 1>(q_warp, one, quads, s);
             }
-#pragma unroll
-            for (int r = 0; r < R; ++r)
-                sums[r] = soften(s[r], of.at(first + r), start, of.keys, how, weights + (warp * R + r) * CHUNK);
+            soften<R>(s, of, first, start, how, weights + warp * R * CHUNK, sums + warp * R);
         }
         __syncthreads();
         for (int i = threadIdx.x; i < quads * CHUNK; i += THREADS) {
@@ -92,7 +90,7 @@ DEVICE void attend(
             weigh<R, C>(weights + warp * R * CHUNK, seen, padded, [&](int j) { return chunk + j * padded; }, o);
 #pragma unroll
             for (int r = 0; r < R; ++r)
-                if (seen[r] > 0) merged[r].add(sums[r], o[r]);
+                if (seen[r] > 0) merged[r].add(sums[warp * R + r], o[r]);
         }
     }
 #pragma unroll
