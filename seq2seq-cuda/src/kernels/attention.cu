@@ -7,8 +7,9 @@
 // Design. Each warp has R = 8 vectors (4 where D > 128) against all 64 keys of a chunk: lane i has keys i and i + 32 for the
 // scores and columns i, i + 32, ... for the result, so scores, weights and result never leave the warp; weights go to other
 // lanes by 256 bytes of shared memory a vector. Keys and values pass through one buffer, one after the other: with the
-// queries and the weights that is 48 KB for D = 64 and 80 KB for D = 128, which fits every GPU from Ampere on. Queries are
-// rotated as they are loaded; keys were rotated when they were laid out (kv_store), once instead of once a tile.
+// queries, weights and sums that is half a KB more than 48 KB for D = 64, than 80 KB for D = 128, which fits every GPU from
+// Ampere on. Queries are rotated as they are loaded; keys were when they were laid out (kv_store), once instead of once a
+// tile.
 // A warp without vectors that see a chunk only helps to load it.
 //
 // Floor: 4 D operations a score in f32 (two of them to a multiply-add); memory is far from it as soon as a tile is full.

@@ -5,7 +5,7 @@
 // Design. A warp takes up to R query vectors of one sequence and key-value head (all heads of a group, and so each key is
 // read once for them) and one chunk of 64 keys, straight from device memory into registers: pages are laid out so that each
 // load of a warp is 512 bytes of keys, or whole rows of values. A block is four chunks of the same vectors. What a chunk
-// gives (its largest score, its sum, its columns) goes to device memory, 1/32 of what was read for R = 1 and D = 64;
+// gives (its largest score, its sum, its columns) goes to device memory, 1/124 of what was read for one vector of D = 64;
 // `attention_merge` puts the chunks together. Where a vector sees one chunk only, that is its result at once.
 //
 // Floor: the bytes of keys and values over the memory's bandwidth, 8 D a position and key-value head.
