@@ -2,6 +2,7 @@
 
 mod attention;
 mod recurrent;
+mod train;
 
 use crate::ops::{embed, linear, norm, pool};
 use crate::{Cuda, Embedding, Linear, Norm, Tensor};

@@ -3,3 +3,4 @@
 mod common;
 
 seq2seq_core::conformance_suite!(Some(common::cuda()));
+seq2seq_core::training_suite!(Some(common::cuda()));

@@ -1,6 +1,8 @@
 //! [`TrainBackend`] and what it stands on.
 
-use crate::ops::train::{self, additive, embed, linear, loss, muon, norm, optimiser, recurrent};
+use crate::ops::train::{
+    self, additive, attention, embed, linear, loss, muon, norm, optimiser, recurrent,
+};
 use crate::{
     Additive, AdditiveMemory, Cuda, Memory, Norm, RelativeBias, Tensor, TrainLinear,
     TrainRecurrent, kernels, ops,
@@ -11,7 +13,7 @@ use seq2seq_core::train::{
     OptimiserOps, RecurBackward, RecurPass, Recurred, RecurrentMasters, Second, Sgd, Smoothing,
     TrainBackend, TrainEpilogue, TrainRecurrentOps, Wanted,
 };
-use seq2seq_core::{AttentionSpec, Error, Format, Lookup, Pool, Ragged, Result};
+use seq2seq_core::{AttentionSpec, Format, Lookup, Pool, Ragged, Result};
 use std::ops::Range;
 
 impl OptimiserOps for Cuda {
@@ -157,14 +159,6 @@ impl TrainRecurrentOps for Cuda {
     }
 }
 
-/// The ways of attention that are not there yet.
-fn attention<T>() -> Result<T> {
-    Err(Error::Unsupported {
-        what: "training through attention on a GPU".into(),
-        hint: "recurrent models train there; train this one on the CPU".into(),
-    })
-}
-
 impl TrainBackend for Cuda {
     type TrainLinear = TrainLinear;
 
@@ -222,49 +216,49 @@ impl TrainBackend for Cuda {
         norm::backward(self, x, held, dy, gradients)
     }
 
-    fn renew_relative_bias(&self, _: &mut RelativeBias, _: &Tensor) -> Result<()> {
-        attention()
+    fn renew_relative_bias(&self, bias: &mut RelativeBias, table: &Tensor) -> Result<()> {
+        attention::renew_relative_bias(self, bias, table)
     }
 
     fn attend_forward(
         &self,
-        _: &Tensor,
-        _: &Ragged,
-        _: &AttentionSpec,
-        _: Option<&RelativeBias>,
-        _: Option<Dropout>,
+        qkv: &Tensor,
+        rows: &Ragged,
+        spec: &AttentionSpec,
+        bias: Option<&RelativeBias>,
+        dropout: Option<Dropout>,
     ) -> Result<(Tensor, Tensor)> {
-        attention()
+        attention::attend_forward(self, qkv, rows, spec, bias, dropout)
     }
 
     fn attend_backward(
         &self,
-        _: &AttendBackward<'_, Tensor, RelativeBias>,
-        _: Wanted<'_, Tensor>,
-        _: Wanted<'_, Tensor>,
+        of: &AttendBackward<'_, Tensor, RelativeBias>,
+        qkv: Wanted<'_, Tensor>,
+        table: Wanted<'_, Tensor>,
     ) -> Result<()> {
-        attention()
+        attention::attend_backward(self, of, qkv, table)
     }
 
     fn cross_attend_forward(
         &self,
-        _: &Tensor,
-        _: &Ragged,
-        _: &Memory,
-        _: &[usize],
-        _: &AttentionSpec,
-        _: Option<Dropout>,
+        q: &Tensor,
+        rows: &Ragged,
+        memory: &Memory,
+        sources: &[usize],
+        spec: &AttentionSpec,
+        dropout: Option<Dropout>,
     ) -> Result<(Tensor, Tensor)> {
-        attention()
+        attention::cross_attend_forward(self, (q, rows), (memory, sources), spec, dropout)
     }
 
     fn cross_attend_backward(
         &self,
-        _: &CrossBackward<'_, Tensor, Memory>,
-        _: Wanted<'_, Tensor>,
-        _: Wanted<'_, Tensor>,
+        of: &CrossBackward<'_, Tensor, Memory>,
+        q: Wanted<'_, Tensor>,
+        kv: Wanted<'_, Tensor>,
     ) -> Result<()> {
-        attention()
+        attention::cross_attend_backward(self, of, q, kv)
     }
 
     fn gather_rows_backward(

@@ -147,7 +147,7 @@ impl Back<'_> {
 }
 
 /// Where the list of each source begins (and the last ends), and the lists: the rows that attend to it, in their order.
-fn by_source(sources: &[usize], count: usize) -> (Vec<u32>, Vec<u32>) {
+pub(super) fn by_source(sources: &[usize], count: usize) -> (Vec<u32>, Vec<u32>) {
     let mut list: Vec<u32> = (0..sources.len() as u32).collect();
     list.sort_by_key(|&i| sources[i as usize]);
     let before = |s| list.partition_point(|&i| sources[i as usize] < s) as u32;

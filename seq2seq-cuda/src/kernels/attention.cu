@@ -7,8 +7,9 @@
 // Design. Each warp has R = 8 vectors (4 where D > 128) against all 64 keys of a chunk: lane i has keys i and i + 32 for the
 // scores and columns i, i + 32, ... for the result, so scores, weights and result never leave the warp; weights go to other
 // lanes by 256 bytes of shared memory a vector. Keys and values pass through one buffer, one after the other: with the
-// queries and the weights that is 48 KB for D = 64 and 80 KB for D = 128, which fits every GPU from Ampere on. Queries are
-// rotated as they are loaded; keys were rotated when they were laid out (kv_store), once instead of once a tile.
+// queries, weights and sums that is half a KB more than 48 KB for D = 64, than 80 KB for D = 128, which fits every GPU from
+// Ampere on. Queries are rotated as they are loaded; keys were when they were laid out (kv_store), once instead of once a
+// tile.
 // A warp without vectors that see a chunk only helps to load it.
 //
 // Floor: 4 D operations a score in f32 (two of them to a multiply-add); memory is far from it as soon as a tile is full.
@@ -29,6 +30,7 @@ DEVICE void attend(
     float* queries = shared;                         // [VECTORS][padded]
     float* chunk = queries + VECTORS * padded;       // keys [quads][64][4], then values [64][quads][4]
     float* weights = chunk + CHUNK * padded;         // [VECTORS][64]
+    float2* sums = (float2*)(weights + VECTORS * CHUNK);  // [VECTORS]
 
     // {first row, first position, keys, where its pages are in the table}, {rows, ..}; item: {sequence, first vector}
     const int2 item = items[blockIdx.x];
@@ -62,7 +64,6 @@ DEVICE void attend(
             ((float4*)chunk)[i] = j < count ? pages.key(start + j)[i / CHUNK * CHUNK] : nothing;
         }
         __syncthreads();
-        float2 sums[R];
         if (takes_part) {
             float s[R][2] = {};
             const float4* mine = (const float4*)chunk + lane;
@@ -74,9 +75,7 @@ DEVICE void attend(
                 const float4* const one[1] = {mine};
                 dots<R, 1>(q_warp, one, quads, s);
             }
-#pragma unroll
-            for (int r = 0; r < R; ++r)
-                sums[r] = soften(s[r], of.at(first + r), start, of.keys, how, weights + (warp * R + r) * CHUNK);
+            soften<R>(s, of, first, start, how, weights + warp * R * CHUNK, sums + warp * R);
         }
         __syncthreads();
         for (int i = threadIdx.x; i < quads * CHUNK; i += THREADS) {
@@ -92,7 +91,7 @@ DEVICE void attend(
             weigh<R, C>(weights + warp * R * CHUNK, seen, padded, [&](int j) { return chunk + j * padded; }, o);
 #pragma unroll
             for (int r = 0; r < R; ++r)
-                if (seen[r] > 0) merged[r].add(sums[r], o[r]);
+                if (seen[r] > 0) merged[r].add(sums[warp * R + r], o[r]);
         }
     }
 #pragma unroll

@@ -140,14 +140,14 @@ struct Scoring {
     }
 };
 
-// The softmax of a chunk for one vector: p to `out[64]`, m and l returned. `dot` are of keys lane and lane + 32.
-DEVICE float2 soften(const float (&dot)[2], const Vector& v, int start, int keys, const Scoring& how, float* out) {
+// The softmax of a chunk for one vector, in place of the products q k of keys lane and lane + 32; m and l.
+DEVICE float2 softmax(const Vector& v, int start, int keys, const Scoring& how, float* out) {
     const int lane = threadIdx.x % WARP;
     float s[2];
 #pragma unroll
     for (int x = 0; x < 2; ++x) {
         const int key = start + x * WARP + lane;
-        s[x] = key < v.seen ? how.score(dot[x], v, key, keys) : lowest();
+        s[x] = key < v.seen ? how.score(out[x * WARP + lane], v, key, keys) : lowest();
     }
     const float m = warp_max(fmaxf(s[0], s[1]));
     // Where every score is minus infinity, or NaN, which a maximum passes over.
@@ -160,6 +160,25 @@ DEVICE float2 soften(const float (&dot)[2], const Vector& v, int start, int keys
         out[x * WARP + lane] = p[x];
     }
     return {m, warp_sum(__fadd_rn(p[0], p[1]))};
+}
+
+// The softmax of a chunk for R vectors: p to weights[r][64], m and l to sums[r]. `dot` are of keys lane and lane + 32.
+//
+// The products go through shared memory, so that vectors are gone through by a loop: sixteen copies of a score with its bias
+// would be longer than the rest of a kernel, and hold registers.
+template <int R>
+DEVICE void soften(const float (&dot)[R][2], const Queries& of, int first, int start, const Scoring& how, float* weights, float2* sums) {
+    const int lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+        weights[r * CHUNK + lane] = dot[r][0];
+        weights[r * CHUNK + lane + WARP] = dot[r][1];
+    }
+#pragma unroll 1
+    for (int r = 0; r < R; ++r) {
+        const float2 sum = softmax(of.at(first + r), start, of.keys, how, weights + r * CHUNK);
+        if (lane == 0) sums[r] = sum;
+    }
 }
 
 // o[r][c] += p[r][j] value[j][lane + 32 c] for the keys of a chunk that each vector sees; row(j) is where a value lies.
@@ -178,6 +197,8 @@ DEVICE void weigh(const float* p, const int (&seen)[R], int columns, Row row, fl
         for (int c = 0; c < C; ++c) v[c] = lane + c * WARP < columns ? at[lane + c * WARP] : 0.0f;
     };
     int j = 0;
+    // Four keys at a time are work enough; more copies of the body are only longer.
+#pragma unroll 1
     for (; j + 4 <= least; j += 4) {
         float v[4][C];
 #pragma unroll
@@ -194,6 +215,7 @@ DEVICE void weigh(const float* p, const int (&seen)[R], int columns, Row row, fl
             }
         }
     }
+#pragma unroll 1
     for (; j < most; ++j) {
         float v[C];
         load(j, v);

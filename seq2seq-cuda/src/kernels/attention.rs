@@ -35,10 +35,10 @@ const fn tiled(name: &'static str, instance: usize) -> Kernel {
     Kernel::new(&ARTIFACT, name).with_shared(shared(instance, WIDTHS[instance]) as u32)
 }
 
-/// Bytes of shared memory of a tile: queries, a chunk of keys or values, weights.
+/// Bytes of shared memory of a tile: queries, a chunk of keys or values, weights and two sums of each vector.
 const fn shared(instance: usize, width: usize) -> usize {
     let vectors = WARPS[instance] * VECTORS[instance];
-    (vectors * width + CHUNK * width + vectors * CHUNK) * size_of::<f32>()
+    (vectors * width + CHUNK * width + vectors * (CHUNK + 2)) * size_of::<f32>()
 }
 
 /// The instance for heads of `width`.

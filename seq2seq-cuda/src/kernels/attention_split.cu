@@ -5,7 +5,7 @@
 // Design. A warp takes up to R query vectors of one sequence and key-value head (all heads of a group, and so each key is
 // read once for them) and one chunk of 64 keys, straight from device memory into registers: pages are laid out so that each
 // load of a warp is 512 bytes of keys, or whole rows of values. A block is four chunks of the same vectors. What a chunk
-// gives (its largest score, its sum, its columns) goes to device memory, 1/32 of what was read for R = 1 and D = 64;
+// gives (its largest score, its sum, its columns) goes to device memory, 1/124 of what was read for one vector of D = 64;
 // `attention_merge` puts the chunks together. Where a vector sees one chunk only, that is its result at once.
 //
 // Floor: the bytes of keys and values over the memory's bandwidth, 8 D a position and key-value head.
@@ -24,6 +24,8 @@ DEVICE void attend_chunk(
     const Scoring& how, int heads, int kv_heads, int width, bool causal) {
     __shared__ __align__(16) float queries[R * C * WARP];
     __shared__ __align__(16) float weights[WARPS * R * CHUNK];
+    __shared__ float2 sums_of[WARPS * R];
+    __shared__ const float* rows_of[WARPS * CHUNK];  // where the value of each key lies: looked up once, by the lane of the key
     const int quads = (width + 3) / 4, padded = 4 * quads, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     // {first row, first position, keys, where its pages are in the table}, {rows, ..}; item: {sequence, first vector, first chunk}
     const int4 item = items[blockIdx.x];
@@ -46,28 +48,31 @@ DEVICE void attend_chunk(
     float s[R][2] = {};
     // Lanes without a key read the last one; what they make of it is not seen.
     if (count > 0) {
-        const float4* const both[2] = {pages.key(start + min(lane, count - 1)), pages.key(start + min(lane + WARP, count - 1))};
+        const float4* both[2];
+#pragma unroll
+        for (int x = 0; x < 2; ++x) {
+            const int position = start + min(lane + x * WARP, count - 1);
+            both[x] = pages.key(position);
+            rows_of[warp * CHUNK + lane + x * WARP] = pages.value(position);
+        }
+        const float4* const pair[2] = {both[0], both[1]};
         const float4* const one[1] = {both[0]};
-        if (count > WARP) dots<R, 2>(queries, both, quads, s);
+        if (count > WARP) dots<R, 2>(queries, pair, quads, s);
         else dots<R, 1>(queries, one, quads, s);
     }
     float* mine = weights + warp * R * CHUNK;
-    float2 sums[R];
+    soften<R>(s, of, item.y, start, how, mine, sums_of + warp * R);
     int seen[R];
 #pragma unroll
-    for (int r = 0; r < R; ++r) {
-        const Vector v = of.at(item.y + r);
-        sums[r] = soften(s[r], v, start, of.keys, how, mine + r * CHUNK);
-        seen[r] = max(min(v.seen - start, CHUNK), 0);
-    }
+    for (int r = 0; r < R; ++r) seen[r] = max(min(of.at(item.y + r).seen - start, CHUNK), 0);
     __syncwarp();
     float o[R][C] = {};
-    if (count > 0) {
-        // Where the chunk is one page, its address is looked up once.
-        const float* whole = shift > 0 ? pages.value(start) : nullptr;
-        const auto row = [&](int j) { return whole ? whole + j * padded : pages.value(start + j); };
-        weigh<R, C>(mine, seen, padded, row, o);
-    }
+    const auto row = [&](int j) {
+        const float* at = rows_of[warp * CHUNK + j];
+        __builtin_assume(__isGlobal(at));
+        return at;
+    };
+    weigh<R, C>(mine, seen, padded, row, o);
 #pragma unroll
     for (int r = 0; r < R; ++r) {
         if (item.y + r >= of.count()) continue;
@@ -76,11 +81,11 @@ DEVICE void attend_chunk(
             if (chunk > 0) continue;
             Merged<C> merged;
             merged.clear();
-            if (v.seen > 0) merged.add(sums[r], o[r]);
+            if (v.seen > 0) merged.add(sums_of[warp * R + r], o[r]);
             merged.store(out, stats, v, heads, width);
         } else if (seen[r] > 0) {
             const s64 at = (v.row * heads + v.head) * chunks + chunk;
-            if (lane == 0) part_stats[at] = sums[r];
+            if (lane == 0) part_stats[at] = sums_of[warp * R + r];
 #pragma unroll
             for (int c = 0; c < C; ++c)
                 if (lane + c * WARP < width) parts[at * width + lane + c * WARP] = o[r][c];

@@ -11,6 +11,7 @@ use seq2seq_core::{
 
 /// A bias for each head and distance, in the device's memory.
 pub struct RelativeBias {
+    spec: BucketSpec,
     heads: usize,
     /// Beyond this distance, either way, the bias stays as it is.
     reach: usize,
@@ -32,11 +33,20 @@ impl RelativeBias {
             });
         }
         let table = cuda.upload_values(&by_distance(&table.to_f32(), heads, spec))?;
-        Ok(Self { heads, reach, table })
+        Ok(Self { spec, heads, reach, table })
     }
 
     pub(crate) fn heads(&self) -> usize {
         self.heads
+    }
+
+    pub(crate) fn spec(&self) -> BucketSpec {
+        self.spec
+    }
+
+    /// Of the table that it was made from: buckets, H.
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.spec.buckets, self.heads]
     }
 
     pub(crate) fn bias(&self) -> Bias<'_> {

@@ -3,6 +3,7 @@
 use super::attention::{Whole, check_width};
 use crate::Cuda;
 use crate::kernels::attention::{Attention, Extra, Scores, Span, Work};
+use crate::kernels::attention_back::unpage;
 use crate::kernels::attention_weights;
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
@@ -27,6 +28,35 @@ pub(crate) fn memory(
     Ok(Memory { rows: rows.clone(), kv_heads: spec.kv_heads, head_dim: spec.head_dim, held })
 }
 
+impl Memory {
+    /// How positions divide into sources.
+    pub(crate) fn rows(&self) -> &Ragged {
+        &self.rows
+    }
+
+    /// Fails where queries do not fit.
+    pub(crate) fn check(
+        &self,
+        q: &Tensor,
+        rows: &Ragged,
+        sources: &[usize],
+        spec: &AttentionSpec,
+    ) -> Result<()> {
+        let held = (self.rows.sequences(), self.kv_heads, self.head_dim);
+        check::cross_attend(q, rows, sources, spec, held)
+    }
+
+    /// Keys and values one beside the other again, `[N, 2 G D]`.
+    pub(crate) fn dense(&self, cuda: &Cuda, spec: &AttentionSpec) -> Result<Tensor> {
+        let of = |(range, &page): (std::ops::Range<usize>, &usize)| {
+            (0..range.len()).map(move |j| [page as u32, j as u32])
+        };
+        let of: Vec<[u32; 2]> = self.rows.ranges().zip(&self.held.starts).flat_map(of).collect();
+        // SAFETY: every position of every source was stored when the memory was made, in pages of one layer.
+        Ok(unsafe { unpage(cuda, &self.held.table, &of, spec) }?)
+    }
+}
+
 pub(crate) fn cross_attend(
     cuda: &Cuda,
     (q, rows): (&Tensor, &Ragged),
@@ -34,8 +64,7 @@ pub(crate) fn cross_attend(
     spec: &AttentionSpec,
     weights: Option<&mut Vec<f32>>,
 ) -> Result<Tensor> {
-    let held = (memory.rows.sequences(), memory.kv_heads, memory.head_dim);
-    check::cross_attend(q, rows, sources, spec, held)?;
+    memory.check(q, rows, sources, spec)?;
     let mut out = cuda.tensor(q.rows(), spec.inner())?;
     if q.rows() == 0 {
         return Ok(out);

@@ -1,6 +1,7 @@
 //! The ways back, the loss, dropout and the steps of the optimisers.
 
 pub(crate) mod additive;
+pub(crate) mod attention;
 pub(crate) mod embed;
 pub(crate) mod linear;
 pub(crate) mod loss;
@@ -48,8 +49,8 @@ pub(crate) fn add(cuda: &Cuda, x: Tensor, gradient: &mut Gradient<Tensor>) -> Re
     match gradient {
         None => *gradient = Some(x),
         Some(held) => {
-            let shape = [held.rows(), held.width()];
-            seq2seq_core::backend::check::gradient("add", Some(&x), shape)?;
+            let shape = [x.rows(), x.width()];
+            seq2seq_core::backend::check::gradient("add", Some(&*held), shape)?;
             kernels::elementwise::add(cuda, x.values(), held.values_mut())?;
         }
     }

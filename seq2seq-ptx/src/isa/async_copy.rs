@@ -149,24 +149,7 @@ impl AsyncCopy {
                 }
                 Ok(())
             }
-            Self::Bulk { to, from, bytes, barrier } => {
-                let [to, from, barrier] = [to, from, barrier].map(|a| step.addresses(a));
-                let bytes = step.get(*bytes);
-                for lane in lanes(step.mask) {
-                    let length = bytes[lane] as u32 as usize;
-                    let (at, value) = begin_bulk(step, lane, to[lane], from[lane], length)
-                        .map_err(|kind| trip(lane, kind))?;
-                    let flight = Flight {
-                        parts: vec![(at, value)],
-                        bytes: length as i64,
-                        arrivals: 0,
-                        by: step.env.clocks.arrive(step.thread(lane)),
-                        line: step.line,
-                    };
-                    step.launch_flight(lane, barrier[lane], flight, false)?;
-                }
-                Ok(())
-            }
+            Self::Bulk { to, from, bytes, barrier } => bulk(step, [to, from, barrier], *bytes),
             Self::Commit => {
                 for lane in lanes(step.mask) {
                     commit(&mut step.warp.copies[lane]);
@@ -220,6 +203,26 @@ fn begin(
     region.begin_copy(at, bytes, &who)?;
     step.env.proxy.writable(at, bytes)?;
     step.warp.copies[lane].open.push(Begun { at, bytes: value });
+    Ok(())
+}
+
+/// `cp.async.bulk` of target, source and barrier.
+fn bulk(step: &mut Step<'_>, operands: [&Address; 3], bytes: Source) -> Stepped<()> {
+    let [to, from, barrier] = operands.map(|a| step.addresses(a));
+    let bytes = step.get(bytes);
+    for lane in lanes(step.mask) {
+        let length = bytes[lane] as u32 as usize;
+        let (at, value) = begin_bulk(step, lane, to[lane], from[lane], length)
+            .map_err(|kind| trip(lane, kind))?;
+        let flight = Flight {
+            parts: vec![(at, value)],
+            bytes: length as i64,
+            arrivals: 0,
+            by: step.env.clocks.arrive(step.thread(lane)),
+            line: step.line,
+        };
+        step.launch_flight(lane, barrier[lane], flight, false)?;
+    }
     Ok(())
 }
 

@@ -101,7 +101,7 @@ impl Atomic {
             let (a, b) = (step.get(*a), step.get(*b));
             let mut old = [0; WARP];
             for lane in lanes(step.mask) {
-                let at = addresses[lane] + (place * self.way.bytes) as u64;
+                let at = addresses[lane].wrapping_add((place * self.way.bytes) as u64);
                 let change = |old: u128| self.changed(old as u64, a[lane], b[lane]).into();
                 old[lane] = step.update(lane, at, self.way, change)? as u64;
             }

@@ -197,24 +197,8 @@ impl Exchange {
                 step.set(to, &masks.map(|m| u64::from(m & holds)));
             }
             Self::Match { all, kind, to, from, mask } => {
-                let (values, masks) =
-                    (step.get(from).map(|v| v & kind.mask()), members(step, mask));
-                let same: [u32; WARP] = std::array::from_fn(|lane| {
-                    lanes(masks[lane])
-                        .filter(|l| values[*l] == values[lane])
-                        .fold(0, |bits, l| bits | 1 << l)
-                });
-                let Some(predicate) = all else {
-                    step.set(to, &same.map(u64::from));
-                    return Ok(());
-                };
-                let equal = |lane: usize| same[lane] == masks[lane];
-                let out = std::array::from_fn(|l| if equal(l) { masks[l].into() } else { 0 });
-                step.set(to, &out);
-                if let Some(index) = predicate {
-                    let bits = (0..WARP).fold(0, |bits, l| bits | u32::from(equal(l)) << l);
-                    step.set_predicate(index, bits);
-                }
+                let values = step.get(from).map(|v| v & kind.mask());
+                matches(step, all, to, &values, mask);
             }
             Self::Reduce { reduce, kind, to, from, mask } => {
                 let (values, masks) = (step.get(from), members(step, mask));
@@ -256,6 +240,28 @@ fn combine(reduce: Reduce, kind: Type, a: u64, b: u64) -> u64 {
         Reduce::And => a & b,
         Reduce::Or => a | b,
         Reduce::Xor => a ^ b,
+    }
+}
+
+/// `match.sync`
+fn matches(
+    step: &mut Step<'_>,
+    all: Option<Option<u32>>,
+    to: Target,
+    values: &Lanes,
+    mask: Source,
+) {
+    let masks = members(step, mask);
+    let same: [u32; WARP] = std::array::from_fn(|lane| {
+        let equal = lanes(masks[lane]).filter(|l| values[*l] == values[lane]);
+        equal.fold(0, |bits, l| bits | 1 << l)
+    });
+    let Some(predicate) = all else { return step.set(to, &same.map(u64::from)) };
+    let equal = |lane: usize| same[lane] == masks[lane];
+    step.set(to, &std::array::from_fn(|l| if equal(l) { masks[l].into() } else { 0 }));
+    if let Some(index) = predicate {
+        let bits = (0..WARP).fold(0, |bits, l| bits | u32::from(equal(l)) << l);
+        step.set_predicate(index, bits);
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) enum Together {
     No,
     /// All lanes of the warp.
     Warp,
+    /// All 32 lanes.
+    Full,
     /// The lanes of a mask that each lane gives.
     Named(Source),
 }
@@ -111,7 +113,7 @@ impl Op {
         match self {
             Self::Exchange(op) => op.together(),
             Self::Synchronise(op) => op.together(),
-            Self::Matrix(_) | Self::Wgmma(_) => Together::Warp,
+            Self::Matrix(_) | Self::Wgmma(_) => Together::Full,
             _ => Together::No,
         }
     }

@@ -97,15 +97,23 @@ impl Move {
             (_, Operand::Label(name)) => Err(line.failure(&format!("{name} is not a variable"))),
             (Operand::Vector(parts), _) => {
                 let to = parts.iter().map(|p| line.target_of(p)).collect::<Read<Vec<_>>>()?;
-                let bits = kind.bits() / to.len() as u32;
+                let bits = Self::part(line, kind, to.len())?;
                 Ok(Self::Unpack { bits, to, from: line.source(1)? })
             }
             (_, Operand::Vector(parts)) => {
                 let from = parts.iter().map(|p| line.source_of(p)).collect::<Read<Vec<_>>>()?;
-                let bits = kind.bits() / from.len() as u32;
+                let bits = Self::part(line, kind, from.len())?;
                 Ok(Self::Pack { bits, to: line.target(0)?, from })
             }
             _ => Ok(Self::Value { kind, to: line.target(0)?, from: line.source(1)? }),
+        }
+    }
+
+    /// Bits of each part of a register.
+    fn part(line: &Line<'_, '_, '_>, kind: Type, parts: usize) -> Read<u32> {
+        match parts {
+            1 | 2 | 4 | 8 if kind.bits() >= 8 * parts as u32 => Ok(kind.bits() / parts as u32),
+            _ => Err(line.failure(&format!("{parts} parts of {} bits", kind.bits()))),
         }
     }
 
@@ -133,7 +141,7 @@ impl Move {
             }
             Self::Frame { to, from } => {
                 let frame = step.bases.frame as u64;
-                step.map1(*to, *from, |a| a + frame);
+                step.map1(*to, *from, |a| a.wrapping_add(frame));
             }
             Self::Pack { bits, to, from } => {
                 let mut values: Lanes = [0; WARP];

@@ -38,8 +38,8 @@ pub(crate) struct Way {
 impl Step<'_> {
     /// The lanes' addresses.
     pub(crate) fn addresses(&self, address: &Address) -> Lanes {
-        let offset =
-            address.offset as u64 + if address.frame { self.bases.frame as u64 } else { 0 };
+        let frame = if address.frame { self.bases.frame as u64 } else { 0 };
+        let offset = frame.wrapping_add(address.offset as u64);
         self.get(address.base).map(|base| base.wrapping_add(offset))
     }
 

@@ -1,7 +1,7 @@
 //! One step of a warp: an instruction of one of its splits.
 
 use super::block::Code;
-use super::warp::{Bases, Frame, Wait, Warp};
+use super::warp::{Bases, Frame, Split, Wait, Warp};
 use super::{Env, Flow, Step, Stepped, World, lanes, trip};
 use crate::FaultKind;
 use crate::isa::Together;
@@ -35,7 +35,7 @@ impl<'m> Runner<'_, 'm> {
         if active != mask && (instruction.op.moves() || together != Together::No) {
             self.warp.part(self.split, mask & !active, pc + 1);
         }
-        let Some(active) = self.gather(instruction, together, active)? else { return Ok(()) };
+        let Some(active) = self.gather(together, active)? else { return Ok(()) };
         let flow = self.execute(instruction, active)?;
         self.follow(flow, pc)
     }
@@ -48,33 +48,24 @@ impl<'m> Runner<'_, 'm> {
     }
 
     /// The lanes that can execute an instruction that lanes execute together; none if they wait.
-    fn gather(
-        &mut self,
-        instruction: &Instruction,
-        together: Together,
-        active: u32,
-    ) -> Stepped<Option<u32>> {
+    fn gather(&mut self, together: Together, active: u32) -> Stepped<Option<u32>> {
         let ready = match together {
             Together::No => return Ok(Some(active)),
             Together::Warp => self.all_of_warp(active)?,
+            Together::Full => self.all_of_warp(active).and_then(|ready| self.full(ready))?,
             Together::Named(mask) => self.named(mask, active)?,
         };
+        let split = &mut self.warp.splits[self.split];
         if ready == 0 {
-            self.warp.splits[self.split].wait = Wait::Lanes;
+            split.wait = Wait::Lanes;
             return Ok(None);
         }
         if ready != active {
             // Lanes that wait for others stay here; those that are complete go on.
-            let pc = self.warp.splits[self.split].pc;
-            let rest = active & !ready;
-            let mut waiting = self.warp.splits[self.split].clone();
-            waiting.mask = rest;
-            waiting.wait = Wait::Lanes;
-            self.warp.splits[self.split].mask = ready;
-            debug_assert_eq!(waiting.pc, pc);
+            let waiting = Split { mask: active & !ready, wait: Wait::Lanes, ..split.clone() };
+            split.mask = ready;
             self.warp.splits.push(waiting);
         }
-        let _ = instruction;
         Ok(Some(ready))
     }
 
@@ -87,6 +78,15 @@ impl<'m> Runner<'_, 'm> {
             return Err(trip(lane, FaultKind::Divergence(what)));
         }
         Ok(if active == self.warp.lanes { active } else { 0 })
+    }
+
+    /// Matrices are spread over all 32 lanes, which the last warp of a block may lack.
+    fn full(&self, ready: u32) -> Stepped<u32> {
+        if self.warp.lanes == u32::MAX {
+            return Ok(ready);
+        }
+        let what = format!("a matrix instruction in a warp of lanes {:#010x}", self.warp.lanes);
+        Err(trip(self.warp.lanes.trailing_zeros() as usize, FaultKind::Divergence(what)))
     }
 
     /// The lanes whose mask names only lanes that are here or have ended.
@@ -145,11 +145,12 @@ impl<'m> Runner<'_, 'm> {
             Flow::Next => self.go(pc + 1),
             Flow::Jump(target) => self.go(target),
             Flow::Scatter(targets) => {
-                let (last, others) = targets.split_last().expect("a branch of some lanes");
-                for (mask, target) in others {
+                // The last of them stay in this split.
+                let stay = targets.last().map_or(pc, |(_, target)| *target);
+                for (mask, target) in targets.iter().rev().skip(1) {
                     self.warp.part(self.split, *mask, *target);
                 }
-                self.go(last.1);
+                self.go(stay);
             }
             Flow::Wait(wait) => self.warp.splits[self.split].wait = wait,
             Flow::Exit => self.exit(),

@@ -58,8 +58,7 @@ impl Reader<'_, '_> {
                 }
                 ".file" => return self.file(),
                 ".pragma" => {
-                    while self.tokens.take() != Token::Mark(';') {}
-                    return Ok(());
+                    return self.tokens.skip_statement();
                 }
                 ".section" => {
                     self.tokens.word()?;
@@ -226,7 +225,7 @@ pub(crate) fn declaration(tokens: &mut Tokens<'_>) -> Result<Declaration, Failur
             ".align" if pointer => {
                 tokens.number()?;
             }
-            ".align" => align = Some(tokens.number()? as u32),
+            ".align" => align = Some(tokens.count(1 << 12)?),
             ".ptr" => pointer = true,
             ".global" | ".shared" | ".const" | ".local" if pointer => {}
             _ if word.starts_with('.') => match Type::of(&word[1..]) {
@@ -240,7 +239,7 @@ pub(crate) fn declaration(tokens: &mut Tokens<'_>) -> Result<Declaration, Failur
                     if tokens.peek() == Token::Mark(']') {
                         bytes = 0;
                     } else {
-                        bytes *= tokens.number()? as u32;
+                        bytes = size(bytes, tokens)?;
                     }
                     tokens.expect(']')?;
                 }
@@ -249,4 +248,13 @@ pub(crate) fn declaration(tokens: &mut Tokens<'_>) -> Result<Declaration, Failur
             }
         }
     }
+}
+
+/// So many times the bytes of an element.
+fn size(bytes: u32, tokens: &mut Tokens<'_>) -> Result<u32, Failure> {
+    let line = tokens.line();
+    let count = tokens.number()?;
+    let all = u32::try_from(count).ok().and_then(|count| bytes.checked_mul(count));
+    all.filter(|all| *all <= 1 << 30)
+        .ok_or_else(|| Failure::new(line, format!("a variable of {count} times {bytes} bytes")))
 }

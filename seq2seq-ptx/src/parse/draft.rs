@@ -33,6 +33,18 @@ pub(crate) struct Draft<'o> {
     branches: Vec<(usize, Vec<u32>, String, u32)>,
 }
 
+/// Local memory that a thread can have.
+const MOST_LOCAL: u32 = 512 * 1024;
+/// Static shared memory of which a block can have a part.
+const MOST_SHARED: u32 = 1 << 20;
+
+/// Takes room at the end of a memory; one that is far too large stays so.
+fn room(end: &mut u32, align: u32, bytes: u32) -> u32 {
+    let offset = end.checked_next_multiple_of(align.max(1)).unwrap_or(u32::MAX);
+    *end = offset.saturating_add(bytes);
+    offset
+}
+
 impl<'o> Draft<'o> {
     pub(crate) fn new(name: &str, entry: bool, names: Names, outer: &'o Outer) -> Self {
         let function = Function {
@@ -81,21 +93,17 @@ impl<'o> Draft<'o> {
 
     /// Room in the frame.
     pub(crate) fn frame(&mut self, align: u32, bytes: u32) -> u32 {
-        let offset = self.function.frame.next_multiple_of(align.max(1));
-        self.function.frame = offset + bytes;
-        offset
+        room(&mut self.function.frame, align, bytes)
     }
 
     /// Room in the static shared memory.
     pub(crate) fn shared(&mut self, align: u32, bytes: u32) -> u32 {
-        let offset = self.function.shared.next_multiple_of(align.max(1));
-        self.function.shared = offset + bytes;
-        offset
+        room(&mut self.function.shared, align, bytes)
     }
 
     /// The address of a variable, and whether it counts from the frame.
     pub(crate) fn variable(&mut self, name: Name, offset: i64) -> Result<(Constant, bool), String> {
-        let at = |start: u32| Constant::Bits((i64::from(start) + offset) as u64);
+        let at = |start: u32| Constant::Bits(i64::from(start).wrapping_add(offset) as u64);
         Ok(match name {
             Name::Frame(start) => (at(start), true),
             Name::Parameter(start) | Name::Shared(start) => (at(start), false),
@@ -140,7 +148,15 @@ impl<'o> Draft<'o> {
     }
 
     /// Puts positions in place of labels.
-    pub(crate) fn finish(mut self) -> Result<Function, Failure> {
+    ///
+    /// # Errors
+    /// Labels that are not there, and more memory than a thread or a block has. `line` is where the function ends.
+    pub(crate) fn finish(mut self, line: u32) -> Result<Function, Failure> {
+        let (frame, shared) = (self.function.frame, self.function.shared);
+        if frame > MOST_LOCAL || shared > MOST_SHARED {
+            let what = format!("{frame} bytes of local and {shared} of shared memory");
+            return Err(Failure::new(line, what));
+        }
         for (at, scopes, label, line) in std::mem::take(&mut self.branches) {
             match &self.function.code[at].op {
                 Op::Control(Control::BranchTable { .. }) => {

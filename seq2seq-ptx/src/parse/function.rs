@@ -62,7 +62,7 @@ pub(crate) fn body(
             (other, _) => return Err(Failure::new(line, format!("unexpected {other:?}"))),
         }
     }
-    draft.finish()
+    draft.finish(tokens.line())
 }
 
 /// Parameters of a kernel lie in a space of their own, those of a device function in its frame.
@@ -71,7 +71,7 @@ fn parameters(draft: &mut Draft<'_>, head: &Head) {
     for p in &head.parameters {
         let start = if head.entry {
             let start = offset.next_multiple_of(p.align);
-            offset = start + p.bytes;
+            offset = start.saturating_add(p.bytes).min(1 << 30);
             draft.names.add(&p.name, Name::Parameter(start));
             start
         } else {
@@ -149,10 +149,7 @@ fn label(
 fn statement(tokens: &mut Tokens<'_>, draft: &mut Draft<'_>) -> Result<(), Failure> {
     let line = tokens.line();
     match tokens.word()? {
-        ".pragma" => {
-            while tokens.take() != Token::Mark(';') {}
-            Ok(())
-        }
+        ".pragma" => tokens.skip_statement(),
         ".reg" => registers(tokens, draft),
         space @ (".local" | ".param" | ".shared") => {
             let d = declaration(tokens)?;
@@ -180,7 +177,7 @@ fn registers(tokens: &mut Tokens<'_>, draft: &mut Draft<'_>) -> Result<(), Failu
     loop {
         let name = tokens.word()?;
         let count = if tokens.accept('<') {
-            let count = tokens.number()? as u32;
+            let count = tokens.count(1 << 20)?;
             tokens.expect('>')?;
             Some(count)
         } else {

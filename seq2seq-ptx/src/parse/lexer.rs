@@ -123,6 +123,25 @@ impl<'a> Tokens<'a> {
         Ok(if negative { (value as i64).wrapping_neg() } else { value as i64 })
     }
 
+    /// A number from 0 to `most`.
+    pub(crate) fn count(&mut self, most: u32) -> Result<u32, Failure> {
+        let line = self.line();
+        let number = self.number()?;
+        u32::try_from(number).ok().filter(|n| *n <= most).ok_or_else(|| {
+            Failure::new(line, format!("{number}, where at most {most} is expected"))
+        })
+    }
+
+    /// Passes over all up to a semicolon.
+    pub(crate) fn skip_statement(&mut self) -> Result<(), Failure> {
+        while self.peek() != Token::End {
+            if self.take() == Token::Mark(';') {
+                return Ok(());
+            }
+        }
+        Err(Failure::new(self.line(), "a statement without end"))
+    }
+
     /// Passes over what stands between an opening brace, taken already, and its closing one.
     pub(crate) fn skip_braces(&mut self) -> Result<(), Failure> {
         let mut depth = 1;

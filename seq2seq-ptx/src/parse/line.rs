@@ -201,8 +201,10 @@ impl<'a, 'd, 'o> Line<'a, 'd, 'o> {
         };
         match *base {
             Operand::Variable { name, offset: inner } => {
-                let (constant, frame) =
-                    self.draft.variable(name, inner + offset).map_err(|e| self.failure(&e))?;
+                let (constant, frame) = self
+                    .draft
+                    .variable(name, inner.wrapping_add(offset))
+                    .map_err(|e| self.failure(&e))?;
                 Ok(Address { base: self.draft.constant(constant), offset: 0, frame })
             }
             base => Ok(Address { base: self.source_of(&base)?, offset, frame: false }),

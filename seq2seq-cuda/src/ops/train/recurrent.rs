@@ -6,7 +6,7 @@ use crate::Cuda;
 use crate::kernels::linear::{Fused, linear};
 use crate::kernels::recurrent_back::{DirectionBack, before};
 use crate::kernels::rows::View;
-use crate::memory::{Buffer, Tensor};
+use crate::memory::Tensor;
 use crate::ops::columns::stack_rows;
 use crate::ops::recurrent::{begin, order};
 use seq2seq_core::backend::check::{self, RecurrentShape};

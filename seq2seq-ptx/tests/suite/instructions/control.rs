@@ -191,3 +191,18 @@ fn text_that_cannot_be_read() {
     let open = Module::parse("bad.ptx", ".version 8.0\n/* never ends").expect_err("a comment");
     assert_eq!((open.line, open.reason.as_str()), (2, "a comment without end"));
 }
+
+/// Text that was cut off or spoilt is an error or still a module, never a panic.
+#[test]
+fn spoilt_text_gives_errors() {
+    let text = include_str!("../../kernels/whole.ptx");
+    let short = &text[..text.find(".visible .entry softmax").expect("the second kernel")];
+    assert!(Module::parse("whole.ptx", short).is_ok());
+    for at in (0..short.len()).step_by(211) {
+        let _ = Module::parse("cut.ptx", &short[..at]);
+        for other in ["", "{", "}", "[", "9999999999", "-", ";", "%r99999", ".v4"] {
+            let spoilt = format!("{}{other}{}", &short[..at], &short[at + 1..]);
+            let _ = Module::parse("spoilt.ptx", &spoilt);
+        }
+    }
+}
