@@ -113,10 +113,10 @@ impl Tch {
     /// Whether a product and a rounding to bf16 come out as they must.
     fn works(&self) -> Result<bool> {
         // 1 + 2^-8 lies between two bf16 and goes to the even one.
-        let x = from_slice(&[1.0, 1.003_906_25, -3.0, 65_536.5], &[2, 2], self.device)?;
+        let x = from_slice(&[1.0, 1.0 + 1.0 / 256.0, -3.0, 65_536.5], &[2, 2], self.device)?;
         let rounded = to_host(&x.f_to_kind(Kind::BFloat16)?)?;
         let product = to_host(&x.f_matmul(&x)?)?;
-        let [a, b, c, d] = [1.0, 1.003_906_25, -3.0, 65_536.5f64];
+        let [a, b, c, d] = [1.0, 1.0 + 1.0 / 256.0, -3.0, 65_536.5f64];
         let known = [a * a + b * c, a * b + b * d, c * a + d * c, c * b + d * d];
         let close = |(got, known): (&f32, f64)| {
             (f64::from(*got) - known).abs() <= 1e-3 * known.abs() // TF32 has 10 bits.

@@ -3,7 +3,7 @@
 
 use safetensors::{Dtype, SafeTensors};
 use seq2seq_core::Format;
-use seq2seq_models::{Device, Forward, LoadOptions, Model};
+use seq2seq_models::{Forward, LoadOptions, Model};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
