@@ -102,6 +102,13 @@ impl Tch {
         self.options
     }
 
+    /// Returns when the device has done all that it was given; at once on the processor.
+    pub fn synchronize(&self) {
+        if let tch::Device::Cuda(number) = self.device {
+            tch::Cuda::synchronize(number as i64);
+        }
+    }
+
     /// What operations compute in.
     pub(crate) fn kind(&self) -> Kind {
         match self.options.precision {
