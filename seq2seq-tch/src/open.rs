@@ -148,12 +148,17 @@ fn cuda(number: usize) -> Result<tch::Device, Error> {
     #[cfg(unix)]
     if !tch::Cuda::is_available() {
         use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+        use std::error::Error as _;
         // SAFETY: what runs is the initialisation of libtorch's own library, which registers its CUDA operations and which
         // a program that links it runs as well.
         match unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) } {
             // It must outlive every use of libtorch.
             Ok(library) => std::mem::forget(library),
-            Err(error) => return Err(no_gpu(number, &error.to_string())),
+            Err(error) => {
+                // What the loader says is behind what failed.
+                let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                return Err(no_gpu(number, &why));
+            }
         }
     }
     let count = tch::Cuda::device_count();

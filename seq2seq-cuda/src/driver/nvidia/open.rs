@@ -3,6 +3,7 @@
 
 use super::{DeviceInfo, DriverError, Nvidia, Result, failed};
 use cudarc::driver::{result, sys};
+use std::error::Error as _;
 use std::sync::Mutex;
 
 /// The kernels are PTX of CUDA 13.0.
@@ -101,7 +102,9 @@ fn describe(index: usize) -> Result<(sys::CUdevice, DeviceInfo)> {
 fn check_library() -> Result<()> {
     // SAFETY: loading the driver's library runs its initialisers, which have no conditions.
     let library = unsafe { libloading::Library::new(LIBRARY) }.map_err(|e| {
-        DriverError::NoDriver { reason: format!("{LIBRARY} cannot be loaded: {e}") }
+        // What the loader says is behind what failed.
+        let why = e.source().map_or_else(|| e.to_string(), ToString::to_string);
+        DriverError::NoDriver { reason: format!("{LIBRARY} cannot be loaded: {why}") }
     })?;
     let lacks = |name: &str| DriverError::NoDriver { reason: format!("{LIBRARY} lacks {name}") };
     // The version first: an old driver lacks functions too.
