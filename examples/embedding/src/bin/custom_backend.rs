@@ -75,7 +75,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         return Err("usage: custom_backend FOLDER TEXT".into());
     };
     let counting = Counting { cpu: Cpu::new(CpuOptions::default())?, operations: Arc::default() };
-    let files = Files::folder(folder.as_ref())?;
+    let files = Files::folder(folder)?;
     let model = Model::load_on(files, counting.clone(), &LoadOptions::default())?;
     println!("{}", Text::new(model)?.write(&input, &mut ())?);
     let operations = counting.operations.load(Ordering::Relaxed);

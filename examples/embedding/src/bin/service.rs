@@ -22,7 +22,10 @@ impl Sink for WhileWanted<'_> {
 }
 
 /// The answer to one request. Dropping the future stops the work.
-async fn answer(text: Text, input: String) -> std::result::Result<String, Box<dyn Error + Send + Sync>> {
+async fn answer(
+    text: Text,
+    input: String,
+) -> std::result::Result<String, Box<dyn Error + Send + Sync>> {
     let (answer, wait) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let written = text.write(&input, &mut WhileWanted(&answer));
