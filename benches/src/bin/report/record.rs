@@ -28,7 +28,7 @@ fn median(values: &[f64]) -> f64 {
 }
 
 /// The rows of one case, a device each, in turn.
-pub(crate) fn cases<'a>(rows: &'a [Row], devices: usize) -> impl Iterator<Item = &'a [Row]> {
+pub(crate) fn cases(rows: &[Row], devices: usize) -> impl Iterator<Item = &[Row]> {
     rows.chunks(devices.max(1))
 }
 
