@@ -55,7 +55,7 @@ fn sum(x: &[i32], w: &[i8]) -> f64 {
 }
 
 /// `[out, in]` of a part, whichever way it lies.
-fn rows_of(part: &LinearPart) -> Vec<f32> {
+pub fn rows_of(part: &LinearPart) -> Vec<f32> {
     let values = part.weight.to_f32();
     if !part.transposed {
         return values;
@@ -68,7 +68,7 @@ fn rows_of(part: &LinearPart) -> Vec<f32> {
 }
 
 /// The codes of a part and the scales of their groups: those that it has, or those that its weights are quantised to.
-pub(crate) fn codes_of(part: &LinearPart, input: usize) -> (Vec<u8>, Vec<f32>) {
+pub fn codes_of(part: &LinearPart, input: usize) -> (Vec<u8>, Vec<f32>) {
     if let Some(Quantisation::Groups { scales }) = part.weight.quantisation() {
         return (part.weight.bytes().to_vec(), scales.to_vec());
     }

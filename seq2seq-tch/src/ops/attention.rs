@@ -1,6 +1,6 @@
 //! softmax(scale · q kᵀ + bias) v: the one function behind `attend`, `attend_step` and `cross_attend`.
 
-use super::rope;
+use super::{factors, rope};
 use crate::fault::Result;
 use crate::tensor::{Shared, from_host, indices};
 use crate::{Precision, Tch, Tensor};
@@ -106,13 +106,10 @@ pub(crate) fn attend_to(
     let weights = scores.f_softmax(-1, None)?;
     let mut kept = weights.shallow_clone();
     if let Some((dropout, first)) = scope.dropout {
-        let factors = attention_factors(dropout, first, [count, heads, seen].map(|n| n as usize));
-        let factors = crate::tensor::from_slice(
-            &factors,
-            &[heads as usize, count as usize, seen as usize],
-            tch.device(),
-        )?;
-        kept = kept.f_mul(&factors.f_to_kind(tch.kind())?)?;
+        // Row n H + h, column the position of the key.
+        let rows = first * spec.heads..(first + count as usize) * spec.heads;
+        let factors = factors(tch, dropout, rows, seen as usize)?;
+        kept = kept.f_mul(&factors.f_reshape([count, heads, seen])?.f_transpose(0, 1)?)?;
     }
     let kept = kept.f_reshape([groups, heads / groups, count, seen])?;
     let y = product(tch, &kept, &v)?.f_permute([2, 0, 1, 3])?.f_reshape([count, heads * width])?;
@@ -134,12 +131,6 @@ fn product(tch: &Tch, a: &tch::Tensor, b: &tch::Tensor) -> Result<tch::Tensor> {
         return Ok(a.f_matmul(b)?);
     }
     (1..terms).try_fold(term(0)?, |sum, i| Ok(sum.f_add(&term(i)?)?))
-}
-
-/// The factors of the probabilities, `[H, T, S]`: row n H + h, column the position of the key.
-fn attention_factors(dropout: Dropout, first: usize, [count, heads, seen]: [usize; 3]) -> Vec<f32> {
-    let rows = (0..heads).flat_map(|h| (0..count).map(move |t| (first + t) * heads + h));
-    rows.flat_map(|row| (0..seen).map(move |s| dropout.factor(row, s))).collect()
 }
 
 /// The three parts of packed rows at `positions`, `[T, heads, D]` each, query and key rotated.

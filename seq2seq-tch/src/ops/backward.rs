@@ -11,7 +11,7 @@ pub(crate) mod pool;
 pub(crate) mod recurrent;
 
 use crate::fault::Result;
-use crate::tensor::from_slice;
+use crate::ops::factors;
 use crate::{Tch, Tensor};
 use seq2seq_core::train::{Dropout, Gradient, Wanted};
 
@@ -63,17 +63,6 @@ pub(crate) fn add_wanted(
     }
 }
 
-/// What elements `[rows, width]` are multiplied by.
-pub(crate) fn factors(
-    tch: &Tch,
-    dropout: Dropout,
-    [rows, width]: [usize; 2],
-) -> Result<tch::Tensor> {
-    let factor = |row| (0..width).map(move |column| dropout.factor(row, column));
-    let factors: Vec<f32> = (0..rows).flat_map(factor).collect();
-    Ok(from_slice(&factors, &[rows, width], tch.device())?.f_to_kind(tch.kind())?)
-}
-
 /// `x` after dropout.
 pub(crate) fn dropped(
     tch: &Tch,
@@ -82,7 +71,7 @@ pub(crate) fn dropped(
     shape: [usize; 2],
 ) -> Result<tch::Tensor> {
     match dropout {
-        Some(dropout) => Ok(x.f_mul(&factors(tch, dropout, shape)?)?),
+        Some(dropout) => Ok(x.f_mul(&factors(tch, dropout, 0..shape[0], shape[1])?)?),
         None => Ok(x),
     }
 }

@@ -6,8 +6,9 @@ use crate::tensor::{Shared, from_slice};
 use crate::{Precision, Tch, Tensor};
 use seq2seq_core::backend::check::{self, LinearShape};
 use seq2seq_core::{
-    Epilogue, Format, LinearPart, LinearSpec, Quantisation, Rows,
+    Epilogue, Format, LinearPart, LinearSpec, Rows,
     quant::{self, group},
+    reference::linear::{codes_of, rows_of},
 };
 use tch::Kind;
 
@@ -32,16 +33,6 @@ enum Weights {
     Int4(Shared, Shared),
 }
 
-/// `[out, in]` of a part, whichever way it lies.
-fn rows_of(part: &LinearPart) -> Vec<f32> {
-    let values = part.weight.to_f32();
-    if !part.transposed {
-        return values;
-    }
-    let (input, output) = (part.weight.shape()[0], part.weight.shape()[1]);
-    (0..output).flat_map(|o| values.iter().skip(o).step_by(output).take(input)).copied().collect()
-}
-
 /// The integers of `channels` channels and their scales.
 fn int8(values: &[f32], channels: usize, scale: f32) -> (Vec<i8>, Vec<f32>) {
     let mut integers = vec![0; values.len()];
@@ -53,20 +44,8 @@ fn int8(values: &[f32], channels: usize, scale: f32) -> (Vec<i8>, Vec<f32>) {
 
 /// The levels of a part's channels, each padded with zeros to whole groups, and the scales of its groups.
 fn int4(part: &LinearPart, input: usize) -> (Vec<i8>, Vec<f32>) {
-    let groups = group::groups(input);
-    let (codes, scales) = match part.weight.quantisation() {
-        Some(Quantisation::Groups { scales }) => (part.weight.bytes().to_vec(), scales.to_vec()),
-        _ => {
-            let values = rows_of(part);
-            let channels = values.len() / input;
-            let (mut codes, mut scales) = (vec![0; values.len()], vec![0.0; channels * groups]);
-            let each = values.chunks(input).zip(codes.chunks_mut(input));
-            each.zip(scales.chunks_mut(groups))
-                .for_each(|((v, codes), scales)| group::quantise(v, codes, scales));
-            (codes, scales)
-        }
-    };
-    let padding = groups * group::GROUP - input;
+    let (codes, scales) = codes_of(part, input);
+    let padding = group::groups(input) * group::GROUP - input;
     let channel = |codes: &[u8]| -> Vec<i8> {
         let levels = codes.iter().map(|&code| group::LEVELS[usize::from(code)]);
         levels.chain(std::iter::repeat_n(0, padding)).collect()

@@ -76,6 +76,12 @@ struct Direction {
     end: [tch::Tensor; 2],
 }
 
+/// The sequences that have a position `t`, counted from where a direction begins, and their packed rows there.
+pub(crate) fn active(rows: &Ragged, t: usize, backwards: bool) -> (Vec<usize>, Vec<usize>) {
+    let there = rows.ranges().enumerate().filter(|(_, range)| t < range.len());
+    there.map(|(b, range)| (b, if backwards { range.end - 1 - t } else { range.start + t })).unzip()
+}
+
 /// One direction over all sequences; the second walks from the last position of each to its first.
 fn direction(
     tch: &Tch,
@@ -88,11 +94,8 @@ fn direction(
     // Rows in the order in which they are come to, and the values of each.
     let (mut order, mut ys, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     for t in 0..rows.longest() {
-        let there = rows.ranges().enumerate().filter(|(_, range)| t < range.len());
-        let (sequences, at): (Vec<usize>, Vec<usize>) = there
-            .map(|(i, range)| (i, if backwards { range.end - 1 - t } else { range.start + t }))
-            .unzip();
-        let active = indices(sequences.iter().copied(), tch.device())?;
+        let (sequences, at) = active(rows, t, backwards);
+        let active = indices(sequences.into_iter(), tch.device())?;
         let x = x.f_index_select(0, &indices(at.iter().copied(), tch.device())?)?;
         let own = [h.f_index_select(0, &active)?, c.f_index_select(0, &active)?];
         let u = layer.products(tch, &own[0])?.f_to_kind(tch.kind())?;

@@ -3,7 +3,7 @@
 use super::linear::part;
 use super::{add_wanted, rounded, zeros};
 use crate::fault::Result;
-use crate::ops::recurrent::{Recurrent, run};
+use crate::ops::recurrent::{Recurrent, active, run};
 use crate::tensor::indices;
 use crate::{Tch, Tensor};
 use seq2seq_core::backend::check::{self, RecurrentShape};
@@ -136,12 +136,7 @@ impl Direction<'_> {
         let mut dx = zeros(tch, self.rows.rows(), gates)?;
         let mut du = zeros(tch, self.rows.rows(), gates)?;
         for t in (0..self.rows.longest()).rev() {
-            let there = self.rows.ranges().enumerate().filter(|(_, range)| t < range.len());
-            let (sequences, at): (Vec<usize>, Vec<usize>) = there
-                .map(|(b, range)| {
-                    (b, if self.second { range.end - 1 - t } else { range.start + t })
-                })
-                .unzip();
+            let (sequences, at) = active(self.rows, t, self.second);
             let active = indices(sequences.into_iter(), tch.device())?;
             let at = indices(at.into_iter(), tch.device())?;
             let own = |x: &tch::Tensor| x.f_index_select(0, &at);
