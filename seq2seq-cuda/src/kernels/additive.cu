@@ -31,16 +31,7 @@ KERNEL __launch_bounds__(256) additive(const float* q, const float* keys, const 
         if (lane == 0) p[j] = score;
         largest = fmaxf(largest, score);
     }
-    if (lane == 0) part[warp] = largest;
-    __syncthreads();
-    for (int i = 0; i < WARPS; i++) largest = fmaxf(largest, part[i]);
-    float sum = 0.0f;
-    for (int j = threadIdx.x; j < count; j += THREADS) {
-        float e = expf(p[j] - largest);
-        p[j] = e;
-        sum += e;
-    }
-    sum = block_sum(sum, part);
+    const float sum = block_exponentials(p, count, largest, part).y;
     for (int j = threadIdx.x; j < count; j += THREADS) p[j] = __fdiv_rn(p[j], sum);
     __syncthreads();
     for (int column = threadIdx.x; column < width; column += THREADS) {

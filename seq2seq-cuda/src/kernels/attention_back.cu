@@ -40,18 +40,9 @@ KERNEL __launch_bounds__(128) attend_probabilities(const float* q, const float* 
         if (lane == 0) p[j] = score;
         largest = fmaxf(largest, score);
     }
-    if (lane == 0) part[warp] = largest;
-    __syncthreads();
-    for (int i = 0; i < WARPS; i++) largest = fmaxf(largest, part[i]);
-    float sum = 0.0f;
-    for (int j = threadIdx.x; j < count; j += THREADS) {
-        float e = expf(p[j] - largest);
-        p[j] = e;
-        sum += e;
-    }
-    sum = block_sum(sum, part);
-    for (int j = threadIdx.x; j < count; j += THREADS) p[j] = p[j] / sum;
-    if (threadIdx.x == 0 && log_sums) log_sums[at] = count ? largest + logf(sum) : -infinity();
+    const float2 of = block_exponentials(p, count, largest, part);
+    for (int j = threadIdx.x; j < count; j += THREADS) p[j] = p[j] / of.y;
+    if (threadIdx.x == 0 && log_sums) log_sums[at] = count ? of.x + logf(of.y) : -infinity();
 }
 
 // y of a row and a head, under dropout.

@@ -59,6 +59,23 @@ DEVICE float block_sum(float v, float* part) {
     return sum;
 }
 
+// What a block of whole warps makes of `count` scores in `p`: their softmax, but for the quotient. Each becomes
+// e^(score - largest); gives the largest and the sum. `largest` is that of the scores of this thread's warp; `part` is shared, a
+// float a warp. The sum is over rising scores in a thread, then as block_sum.
+DEVICE float2 block_exponentials(float* p, int count, float largest, float* part) {
+    const int warps = blockDim.x / WARP;
+    if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = largest;
+    __syncthreads();
+    for (int i = 0; i < warps; i++) largest = fmaxf(largest, part[i]);
+    float sum = 0.0f;
+    for (int j = threadIdx.x; j < count; j += blockDim.x) {
+        float e = expf(p[j] - largest);
+        p[j] = e;
+        sum += e;
+    }
+    return make_float2(largest, block_sum(sum, part));
+}
+
 // Asynchronous copies from device memory to shared memory.
 DEVICE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 

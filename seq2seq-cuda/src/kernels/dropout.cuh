@@ -1,7 +1,6 @@
-// Which elements are dropped: `seq2seq_core::train::Dropout`, by Philox4x32-10 (Salmon et al. 2011, see
-// `seq2seq_core::noise`). Nothing is drawn in an order.
+// Which elements are dropped: `seq2seq_core::train::Dropout`. Nothing is drawn in an order.
 #pragma once
-#include "common.cuh"
+#include "philox.cuh"
 
 struct Dropout {
     u32 threshold, place, step;
@@ -15,17 +14,7 @@ struct Dropout {
 
 // 0 where the element is dropped, the scale where it is not.
 DEVICE float dropout_factor(const Dropout& d, u32 row, u32 column) {
-    u32 c0 = column / 4, c1 = row, c2 = d.place, c3 = d.step, k0 = (u32)d.seed, k1 = (u32)(d.seed >> 32);
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        u64 p0 = 0xd2511f53ull * c0, p1 = 0xcd9e8d57ull * c2;
-        c0 = (u32)(p1 >> 32) ^ c1 ^ k0;
-        c1 = (u32)p1;
-        c2 = (u32)(p0 >> 32) ^ c3 ^ k1;
-        c3 = (u32)p0;
-        k0 += 0x9e3779b9u;
-        k1 += 0xbb67ae85u;
-    }
-    u32 which = column % 4, bits = which == 0 ? c0 : which == 1 ? c1 : which == 2 ? c2 : c3;
+    const uint4 block = philox(make_uint4(column / 4, row, d.place, d.step), d.seed);
+    const u32 which = column % 4, bits = which == 0 ? block.x : which == 1 ? block.y : which == 2 ? block.z : block.w;
     return bits < d.threshold ? 0.0f : d.scale;
 }
