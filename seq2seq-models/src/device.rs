@@ -97,7 +97,7 @@ pub struct LoadOptions {
     /// Layers that are stored in another format. One that matches no layer is an error; of two that match, the later
     /// is taken.
     pub module_formats: Vec<ModuleFormat>,
-    /// Threads of the CPU backend; one for each physical core where absent.
+    /// Threads of the CPU backend, one for each physical core where absent; or of libtorch, its own choice where absent.
     pub threads: Option<usize>,
     /// Instruction set of the CPU backend by its name: `scalar`, `avx2`, `avx512`, `neon`. Where absent, what
     /// `SEQ2SEQ_CPU_ISA` names, or the best that the machine has.

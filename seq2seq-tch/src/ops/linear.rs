@@ -6,7 +6,7 @@ use crate::tensor::{Shared, from_slice};
 use crate::{Precision, Tch, Tensor};
 use seq2seq_core::backend::check::{self, LinearShape};
 use seq2seq_core::{
-    Epilogue, Format, LinearPart, LinearSpec, Rows,
+    Epilogue, Error, Format, LinearPart, LinearSpec, Rows,
     quant::{self, group},
     reference::linear::{codes_of, rows_of},
 };
@@ -150,11 +150,18 @@ impl Linear {
         self.scale
     }
 
-    /// The weights of a layer in f32 or bf16, `[product, in]`.
-    pub(crate) fn floats(&self) -> Option<&tch::Tensor> {
+    /// The weights of a layer in f32 or bf16, `[product, in]`: those that can be trained.
+    ///
+    /// # Errors
+    /// For a quantised layer.
+    pub(crate) fn floats(&self) -> Result<&tch::Tensor> {
         match &self.weights {
-            Weights::Floats(weights) => Some(weights),
-            _ => None,
+            Weights::Floats(weights) => Ok(weights),
+            Weights::Int8(..) | Weights::Int4(..) => Err(Error::Unsupported {
+                what: "training of quantised weights".into(),
+                hint: "f32, bf16".into(),
+            }
+            .into()),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::tensor::to_host;
 use crate::{Tch, Tensor};
 use seq2seq_core::backend::check;
 use seq2seq_core::train::{LinearBackward, LinearGradients, MasterPart, Masters, TrainEpilogue};
-use seq2seq_core::{Error, Format, HostTensor, LinearPart, LinearSpec, Rows};
+use seq2seq_core::{Format, HostTensor, LinearPart, LinearSpec, Rows};
 
 /// A layer and how its parts lie in their checkpoint.
 #[derive(Debug)]
@@ -100,10 +100,7 @@ pub(crate) fn backward(
         }
         _ => dy,
     };
-    let weights = layer.layer.floats().ok_or_else(|| Error::Unsupported {
-        what: format!("training in {}", layer.format),
-        hint: "f32, bf16".into(),
-    })?;
+    let weights = layer.layer.floats()?;
     let db = dz.f_sum_dim_intlist([0i64].as_slice(), false, None)?;
     let (dz, x) = (rounded(tch, &dz, bf16)?, rounded(tch, &tch.wide(of.x)?, bf16)?);
     let scale = layer.layer.scale();

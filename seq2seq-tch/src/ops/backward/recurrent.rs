@@ -8,7 +8,7 @@ use crate::tensor::indices;
 use crate::{Tch, Tensor};
 use seq2seq_core::backend::check::{self, RecurrentShape};
 use seq2seq_core::train::{RecurBackward, RecurPass, Recurred, RecurrentMasters, Wanted};
-use seq2seq_core::{Cell, Error, Format, Ragged, RecurrentSpec};
+use seq2seq_core::{Cell, Format, Ragged, RecurrentSpec};
 
 /// A layer and its format.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ pub(crate) fn backward(
                 Some(dy) => tch.wide(dy)?.f_narrow(1, d as i64 * m, m)?,
                 None => zeros(tch, rows, width)?,
             },
-            weights: weights(tch, layer, d)?,
+            weights: layer.layer.layers()[d].floats()?.f_to_kind(tch.kind())?,
             kept,
             bf16: layer.bf16(),
         };
@@ -224,15 +224,6 @@ pub(crate) fn backward(
     add_wanted(tch, x, [rows, shape.input()], &cat(&dx)?)?;
     add_wanted(tch, state, [size.1, shape.state()], &cat(&dh)?)?;
     Tensor::new(rows, shape.input(), cat(&du)?)
-}
-
-/// U of a direction in what the backend computes in.
-fn weights(tch: &Tch, layer: &TrainRecurrent, d: usize) -> Result<tch::Tensor> {
-    let floats = layer.layer.layers()[d].floats().ok_or_else(|| Error::Unsupported {
-        what: format!("training in {}", layer.format),
-        hint: "f32, bf16".into(),
-    })?;
-    Ok(floats.f_to_kind(tch.kind())?)
 }
 
 pub(crate) fn weights_backward(
