@@ -9,16 +9,19 @@ use std::sync::{Mutex, RwLock};
 pub(crate) struct Artifact {
     /// The file's stem.
     pub(crate) name: &'static str,
-    /// For any GPU from compute capability 8.0 on; the driver compiles it.
+    /// For any GPU from compute capability 8.0 on, or for one capability alone; the driver compiles it.
     pub(crate) ptx: &'static str,
 }
 
-/// The artifact of `kernels/<name>.cu`.
+/// The artifact of `kernels/<name>.cu`; where its target is not named, it is that of any GPU.
 macro_rules! artifact {
     ($name:literal) => {
+        $crate::module::artifact!($name, "compute_80")
+    };
+    ($name:literal, $target:literal) => {
         $crate::module::Artifact {
             name: $name,
-            ptx: include_str!(concat!("../../artifacts/", $name, ".compute_80.ptx")),
+            ptx: include_str!(concat!("../../artifacts/", $name, ".", $target, ".ptx")),
         }
     };
 }
