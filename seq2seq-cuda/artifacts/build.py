@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles kernels/*.cu to the PTX that is shipped, with pinned compilers.
+"""Compiles kernels/*.cu to what is shipped, with pinned compilers: PTX, and where it is for one architecture its machine code.
 
     artifacts/build.py [--venv DIR] [--check] [NAME ...]
 
@@ -31,15 +31,17 @@ KERNELS = HERE.parent / "src" / "kernels"
 # Threads of a block that a register count must allow: 65536 registers of a multiprocessor over 256 threads.
 MAX_REGISTERS = 255
 # What each artifact is compiled for, and the architectures that it is tried on. Kernels for one architecture alone have a
-# name of their own; all others are for any GPU from Ampere on.
+# name of their own, and their machine code is shipped too (NAME.ARCHITECTURE.cubin); all others are for any GPU from Ampere on.
 TARGETS = {"linear_bf16_wgmma": ("compute_90a", ["sm_90a"])}
 ANY = ("compute_80", ["sm_80", "sm_90"])
 # What each artifact's PTX must contain, by stem.
 MATRIX = {
-    "linear_bf16": "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
-    "linear_bf16_wgmma": "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16",
-    "linear_int8": "mma.sync.aligned.m16n8k32.row.col.s32",
-    "linear_int4": "mma.sync.aligned.m16n8k32.row.col.s32",
+    "linear_bf16": ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"],
+    "linear_bf16_wgmma": [
+        f"wgmma.mma_async.sync.aligned.m64n{n}k16.f32.bf16.bf16" for n in [16, 32, 64, 128, 256]
+    ],
+    "linear_int8": ["mma.sync.aligned.m16n8k32.row.col.s32"],
+    "linear_int4": ["mma.sync.aligned.m16n8k32.row.col.s32"],
 }
 
 
@@ -68,14 +70,19 @@ def compile_ptx(root, name, target):
         return re.sub(r"_INTERNAL_[0-9a-f]{8}_", "_INTERNAL_00000000_", out.read_text())
 
 
-def report(root, name, ptx, arch):
-    """Faults in what ptxas says of the artifact."""
-    faults = []
+def assemble(root, name, ptx, arch):
+    """Machine code of an artifact, and what ptxas says of it."""
     with tempfile.TemporaryDirectory() as folder:
-        source = pathlib.Path(folder) / f"{name}.ptx"
+        source, out = pathlib.Path(folder) / f"{name}.ptx", pathlib.Path(folder) / "out.cubin"
         source.write_text(ptx)
-        command = [root / "bin" / "ptxas", "-v", f"-arch={arch}", source, "-o", f"{folder}/out.cubin"]
+        command = [root / "bin" / "ptxas", "-v", f"-arch={arch}", source, "-o", out]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+        return out.read_bytes(), said
+
+
+def report(name, arch, said):
+    """Faults in what ptxas says of an artifact."""
+    faults = []
     kernel = "?"
     for line in said.splitlines():
         if "warning" in line.lower():
@@ -95,6 +102,16 @@ def report(root, name, ptx, arch):
     return faults
 
 
+def keep(file, content, check):
+    """Writes an artifact, or gives the fault that it is not what there is."""
+    artifact = HERE / file
+    if not check:
+        artifact.write_bytes(content)
+    elif not artifact.exists() or artifact.read_bytes() != content:
+        return [f"{file} is not what its source compiles to; run artifacts/build.py"]
+    return []
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", type=pathlib.Path, default=HERE / ".venv", help="where the compilers are or go")
@@ -106,15 +123,13 @@ def main():
     for name in options.names or sorted(path.stem for path in KERNELS.glob("*.cu")):
         target, architectures = TARGETS.get(name, ANY)
         ptx = compile_ptx(root, name, target)
-        artifact = HERE / f"{name}.{target}.ptx"
-        if not options.check:
-            artifact.write_text(ptx)
-        elif not artifact.exists() or artifact.read_text() != ptx:
-            faults.append(f"{artifact.name} is not what {name}.cu compiles to; run artifacts/build.py")
-        if MATRIX.get(name, "") not in ptx:
-            faults.append(f"{name}: no {MATRIX[name]}")
+        faults += keep(f"{name}.{target}.ptx", ptx.encode(), options.check)
+        faults += [f"{name}: no {needed}" for needed in MATRIX.get(name, []) if needed not in ptx]
         for arch in architectures:
-            faults += report(root, name, ptx, arch)
+            code, said = assemble(root, name, ptx, arch)
+            faults += report(name, arch, said)
+            if name in TARGETS:
+                faults += keep(f"{name}.{arch}.cubin", code, options.check)
     for fault in faults:
         print(fault, file=sys.stderr)
     sys.exit(bool(faults))

@@ -3,7 +3,7 @@
 use super::linear::{Choice, choice};
 use crate::module::{Artifact, artifact};
 
-static ARTIFACT: Artifact = artifact!("linear_bf16_wgmma", "compute_90a");
+pub(crate) static ARTIFACT: Artifact = artifact!("linear_bf16_wgmma", "compute_90a", "sm_90a");
 
 /// Shared memory of a kernel: `stages` of `rows` of x and `channels` of weights, 128 bytes a slab of each; then two barriers of
 /// eight bytes a stage. The sums, rows apart by 8 more than their length, fit into the stages in the end.

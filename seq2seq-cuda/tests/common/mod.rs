@@ -133,6 +133,10 @@ impl Driver for Played {
         self.device.fill(to, value, bytes).map_err(|f| failed("fill", f))
     }
 
+    fn runs_machine_code(&self) -> bool {
+        false
+    }
+
     fn load(&self, name: &str, image: Image<'_>) -> Result<ModuleId> {
         let Image::Ptx(ptx) = image else {
             return Err(DriverError::failed("load", "machine code cannot be played"));
