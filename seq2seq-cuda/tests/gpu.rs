@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::tiles::Sizes;
+use common::tiles::{Product, Sizes};
 use seq2seq_core::Format;
 use seq2seq_cuda::Cuda;
 use std::sync::OnceLock;
@@ -38,11 +38,16 @@ fn runs_give_the_same_bits() -> seq2seq_core::conformance::Outcome {
 #[test]
 fn rows_have_the_same_bits_in_any_number() {
     let Some(gpu) = gpu() else { return };
-    let sizes = Sizes { rows: 4109, input: 1000, output: 4300 };
-    let parts = [0..1, 1..9, 9..25, 25..89, 100..400, 1000..2300, 4000..sizes.rows];
-    for format in Format::ALL {
-        for gated in [false, true] {
-            sizes.rows_have_the_same_bits(&gpu, (format, gated), &parts);
-        }
+    let product = Product::new(Sizes { rows: 4109, input: 1000, output: 2100 });
+    // So many that 132 multiprocessors get tiles of every size.
+    let parts = [0..1, 1..9, 9..25, 25..89, 100..228, 300..600, 1000..2300, 4000..4109];
+    for (format, gated) in [
+        (Format::F32, false),
+        (Format::Bf16, false),
+        (Format::Bf16, true),
+        (Format::Int8, false),
+        (Format::Int4, true),
+    ] {
+        product.rows_have_the_same_bits(&gpu, (format, gated), &parts);
     }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::tiles::Sizes;
+use common::tiles::{Product, Sizes};
 use seq2seq_core::{Backend, Format};
 
 /// Enough for the largest tiles, with a rest in each direction.
@@ -13,22 +13,23 @@ const SIZES: Sizes = Sizes { rows: 141, input: 300, output: 530 };
 fn rows_have_the_same_bits(format: Format, gated: bool) {
     // The kernels for 1, 4, 8, 16 rows, and small tiles.
     let parts = [0..1, 1..4, 4..11, 11..27, 27..60, 120..SIZES.rows];
-    SIZES.rows_have_the_same_bits(&common::cuda(), (format, gated), &parts);
+    Product::new(SIZES).rows_have_the_same_bits(&common::cuda(), (format, gated), &parts);
 }
 
 /// The size of the tiles is chosen so that blocks fill every multiprocessor: each number of multiprocessors has others.
 /// What they all give is what another GPU gives, whose sums are added in another order.
 fn every_tile_of_hopper_gives_the_same_bits(gated: bool, multiprocessors: &[u32]) {
-    let spec = SIZES.layer(gated);
+    let product = Product::new(SIZES);
+    let spec = product.layer(gated);
     let cuda = common::cuda();
-    let other = SIZES.run(&cuda, &cuda.pack(&spec, Format::Bf16).unwrap(), 0..SIZES.rows);
+    let other = product.run(&cuda, &cuda.pack(&spec, Format::Bf16).unwrap(), 0..SIZES.rows);
     let mut whole = None;
     for (seed, &count) in multiprocessors.iter().enumerate() {
         let cuda = common::hopper(count, seed as u64);
         let layer = cuda.pack(&spec, Format::Bf16).unwrap();
-        let whole = whole.get_or_insert_with(|| SIZES.run(&cuda, &layer, 0..SIZES.rows));
+        let whole = whole.get_or_insert_with(|| product.run(&cuda, &layer, 0..SIZES.rows));
         for rows in [0..SIZES.rows, 0..1, 27..60, 120..SIZES.rows] {
-            SIZES.part_has_the_bits(&cuda, &layer, whole, rows);
+            product.part_has_the_bits(&cuda, &layer, whole, rows);
         }
     }
     let whole = whole.expect("there are some");
