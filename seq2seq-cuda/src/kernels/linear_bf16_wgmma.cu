@@ -1,5 +1,5 @@
-// Linear layers in bf16 on Hopper: weights and activations rounded to bf16, exact products, f32 sums: y = scale * x W' + bias, then
-// the epilogue. Compiled for sm_90a alone; other GPUs take linear_bf16.cu.
+// Linear layers in bf16 on Hopper: weights and activations rounded to bf16, exact products, f32 sums:
+// y = scale * x W' + bias, then the epilogue. Compiled for sm_90a alone; other GPUs take linear_bf16.cu.
 //
 // x:       [slabs][rows / 8][1024 bytes]: 8 rows of 64 columns of bf16, as the matrix unit reads them from shared memory
 //          (wgmma.cuh, `operand`); zero where there is no row or column (rows_bf16_swizzled of rows.cu).
