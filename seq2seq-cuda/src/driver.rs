@@ -110,6 +110,9 @@ pub trait Driver: Send + Sync {
     /// Sets each of `bytes` bytes to `value`.
     fn fill(&self, to: u64, value: u8, bytes: u64) -> Result<()>;
 
+    /// Whether it runs machine code; else it is given PTX alone.
+    fn runs_machine_code(&self) -> bool;
+
     /// Loads kernels; `name` is for messages.
     fn load(&self, name: &str, image: Image<'_>) -> Result<ModuleId>;
 

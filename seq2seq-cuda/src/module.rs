@@ -9,16 +9,42 @@ use std::sync::{Mutex, RwLock};
 pub(crate) struct Artifact {
     /// The file's stem.
     pub(crate) name: &'static str,
-    /// For any GPU from compute capability 8.0 on; the driver compiles it.
+    /// For any GPU from compute capability 8.0 on, or for one capability alone; the driver compiles it.
     pub(crate) ptx: &'static str,
+    /// Of PTX for one capability alone: the machine code that the pinned assembler made of it.
+    pub(crate) cubin: Option<&'static [u8]>,
 }
 
-/// The artifact of `kernels/<name>.cu`.
+impl Artifact {
+    /// What a driver is given, that runs machine code or does not.
+    fn image(&self, machine_code: bool) -> Image<'static> {
+        match self.cubin {
+            Some(cubin) if machine_code => Image::Cubin(cubin),
+            _ => Image::Ptx(self.ptx),
+        }
+    }
+}
+
+/// The artifact of `kernels/<name>.cu`, for any GPU, or for the target and the architecture that are named.
 macro_rules! artifact {
     ($name:literal) => {
         $crate::module::Artifact {
             name: $name,
             ptx: include_str!(concat!("../../artifacts/", $name, ".compute_80.ptx")),
+            cubin: None,
+        }
+    };
+    ($name:literal, $target:literal, $architecture:literal) => {
+        $crate::module::Artifact {
+            name: $name,
+            ptx: include_str!(concat!("../../artifacts/", $name, ".", $target, ".ptx")),
+            cubin: Some(include_bytes!(concat!(
+                "../../artifacts/",
+                $name,
+                ".",
+                $architecture,
+                ".cubin"
+            ))),
         }
     };
 }
@@ -73,8 +99,26 @@ impl Loaded {
         if let Some(&module) = modules.get(artifact.name) {
             return Ok(module);
         }
-        let module = driver.load(artifact.name, Image::Ptx(artifact.ptx))?;
+        let module = driver.load(artifact.name, artifact.image(driver.runs_machine_code()))?;
         modules.insert(artifact.name, module);
         Ok(module)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::linear_bf16_wgmma::ARTIFACT as HOPPER;
+
+    #[test]
+    fn machine_code_is_for_who_runs_it() {
+        let Image::Ptx(ptx) = HOPPER.image(false) else { panic!("the played GPU takes PTX") };
+        assert!(ptx.contains(".target sm_90a"));
+        let Image::Cubin(cubin) = HOPPER.image(true) else { panic!("a GPU takes machine code") };
+        // An ELF file whose machine (190) is CUDA's, of architecture 90 in the second byte of its flags.
+        assert_eq!(&cubin[..4], b"\x7fELF");
+        assert_eq!((u16::from_le_bytes([cubin[18], cubin[19]]), cubin[49]), (190, 90));
+        let any = Artifact { name: "any", ptx: "PTX", cubin: None };
+        assert!(matches!(any.image(true), Image::Ptx("PTX")));
     }
 }

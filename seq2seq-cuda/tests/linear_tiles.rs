@@ -1,52 +1,40 @@
 //! The kernels of a linear layer give one another's bits: any row of a large product, with every tile size, is that of the
-//! row alone. The conformance suite, whose products are small, holds the kernels for few rows to the reference.
+//! row alone, on a GPU of Hopper as on others. The conformance suite, whose products are small, holds the kernels for few rows
+//! to the reference.
 
 mod common;
 
-use seq2seq_core::conformance::values::{Profile, values};
-use seq2seq_core::{Activation, Backend, Epilogue, Format, HostTensor, LinearPart, LinearSpec};
+use common::tiles::{Product, Sizes};
+use seq2seq_core::{Backend, Format};
 
 /// Enough for the largest tiles, with a rest in each direction.
-const ROWS: usize = 141;
-const INPUT: usize = 300;
-const OUTPUT: usize = 530;
-
-fn tensor(seed: u64, rows: usize, width: usize) -> HostTensor {
-    HostTensor::from_f32(vec![rows, width], &values(Profile::Normal, seed, rows * width)).unwrap()
-}
-
-fn layer(gated: bool) -> LinearSpec {
-    let part = |seed| LinearPart {
-        weight: tensor(seed, OUTPUT, INPUT),
-        bias: Some(
-            HostTensor::from_f32(vec![OUTPUT], &values(Profile::Normal, seed + 1, OUTPUT)).unwrap(),
-        ),
-        transposed: false,
-    };
-    let parts = if gated { vec![part(1), part(3)] } else { vec![part(1)] };
-    LinearSpec { parts, gated, scale: 0.3 }
-}
+const SIZES: Sizes = Sizes { rows: 141, input: 300, output: 530 };
 
 fn rows_have_the_same_bits(format: Format, gated: bool) {
-    let cuda = common::cuda();
-    let packed = cuda.pack(&layer(gated), format).unwrap();
-    let (x, residual) = (tensor(5, ROWS, INPUT), tensor(6, ROWS, OUTPUT));
-    let run = |rows: std::ops::Range<usize>| {
-        let part = |t: &HostTensor| cuda.upload(&t.slice_rows(rows.clone()).unwrap()).unwrap();
-        let (x, residual) = (part(&x), part(&residual));
-        let epilogue =
-            Epilogue { activation: Some(Activation::Silu), ..Epilogue::residual(&residual) };
-        cuda.download(&cuda.linear(&x, &packed, epilogue).unwrap()).unwrap()
-    };
-    let whole = run(0..ROWS);
-    assert!(whole.iter().all(|v| v.is_finite()));
     // The kernels for 1, 4, 8, 16 rows, and small tiles.
-    for rows in [0..1, 1..4, 4..11, 11..27, 27..60, 120..ROWS] {
-        let expected = &whole[rows.start * OUTPUT..rows.end * OUTPUT];
-        let got = run(rows.clone());
-        let same = expected.iter().zip(&got).all(|(e, g)| e.to_bits() == g.to_bits());
-        assert!(same && expected.len() == got.len(), "{format}, rows {rows:?}");
+    let parts = [0..1, 1..4, 4..11, 11..27, 27..60, 120..SIZES.rows];
+    Product::new(SIZES).rows_have_the_same_bits(&common::cuda(), (format, gated), &parts);
+}
+
+/// The size of the tiles is chosen so that blocks fill every multiprocessor: each number of multiprocessors has others.
+/// What they all give is what another GPU gives, whose sums are added in another order.
+fn every_tile_of_hopper_gives_the_same_bits(gated: bool, multiprocessors: &[u32]) {
+    let product = Product::new(SIZES);
+    let spec = product.layer(gated);
+    let cuda = common::cuda();
+    let other = product.run(&cuda, &cuda.pack(&spec, Format::Bf16).unwrap(), 0..SIZES.rows);
+    let mut whole = None;
+    for (seed, &count) in multiprocessors.iter().enumerate() {
+        let cuda = common::hopper(count, seed as u64);
+        let layer = cuda.pack(&spec, Format::Bf16).unwrap();
+        let whole = whole.get_or_insert_with(|| product.run(&cuda, &layer, 0..SIZES.rows));
+        for rows in [0..SIZES.rows, 0..1, 27..60, 120..SIZES.rows] {
+            product.part_has_the_bits(&cuda, &layer, whole, rows);
+        }
     }
+    let whole = whole.expect("there are some");
+    let far = whole.iter().zip(&other).find(|(w, o)| (*w - *o).abs() > 1e-4 * o.abs().max(1.0));
+    assert_eq!((far, whole.len()), (None, other.len()));
 }
 
 #[test]
@@ -72,4 +60,16 @@ fn int8_rows() {
 #[test]
 fn int4_rows() {
     rows_have_the_same_bits(Format::Int4, true);
+}
+
+#[test]
+fn hopper_tiles() {
+    // For 141 rows: 128 x 256, 128 x 128, 64 x 64, 64 x 32, 64 x 16.
+    every_tile_of_hopper_gives_the_same_bits(false, &[6, 10, 27, 51, 132]);
+}
+
+#[test]
+fn hopper_tiles_through_a_gate() {
+    // 128 x 256, 64 x 16.
+    every_tile_of_hopper_gives_the_same_bits(true, &[10, 132]);
 }

@@ -143,6 +143,10 @@ impl Driver for Nvidia {
             .map_err(|e| failed("cuMemsetD8Async", e))
     }
 
+    fn runs_machine_code(&self) -> bool {
+        true
+    }
+
     fn load(&self, name: &str, image: Image<'_>) -> Result<ModuleId> {
         self.bind()?;
         let text;

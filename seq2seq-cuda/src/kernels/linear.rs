@@ -1,43 +1,32 @@
 //! Linear layers: activations into the layout of a format (`rows.cu`), then the product with the fused epilogue
 //! (`linear_<format>.cu`).
 
+use super::linear_bf16_wgmma;
+use super::operands::Operands;
 use super::rows::{Operand, View};
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::Buffer;
 use crate::module::{Artifact, Kernel, artifact};
 use crate::{Cuda, Linear};
-use seq2seq_core::{Activation, Format};
+use seq2seq_core::Activation;
 
 static F32: Artifact = artifact!("linear_f32");
 static BF16: Artifact = artifact!("linear_bf16");
 static INT8: Artifact = artifact!("linear_int8");
 static INT4: Artifact = artifact!("linear_int4");
 
-/// Columns that a row of activations, and a channel, is padded to a multiple of: a slab of the matrix units' operands.
-pub(crate) fn slab(format: Format) -> usize {
-    match format {
-        Format::F32 | Format::Bf16 => 32,
-        Format::Int8 | Format::Int4 => 64,
-    }
-}
-
-/// Channels that lie together.
-pub(crate) fn panel(format: Format) -> usize {
-    if format == Format::F32 { 32 } else { 16 }
-}
-
 /// A kernel for some rows, and what each of its blocks takes.
 #[derive(Debug, Clone, Copy)]
-struct Choice {
-    kernel: &'static Kernel,
-    threads: usize,
+pub(super) struct Choice {
+    pub(super) kernel: &'static Kernel,
+    pub(super) threads: usize,
     /// Of a tile kernel; a streaming kernel takes all.
-    rows: Option<usize>,
-    channels: usize,
+    pub(super) rows: Option<usize>,
+    pub(super) channels: usize,
 }
 
-/// Kernels of one format, in the order of the rows that they take.
+/// Kernels of one kind of operands, in the order of the rows that they take.
 struct Kernels {
     /// With the most rows that each takes.
     stream: &'static [(usize, Choice)],
@@ -48,10 +37,12 @@ struct Kernels {
 
 macro_rules! choice {
     ($artifact:ident $name:literal, $threads:literal, $rows:expr, $channels:literal, $shared:expr) => {{
-        static KERNEL: Kernel = Kernel::new(&$artifact, $name).with_shared($shared);
+        static KERNEL: $crate::module::Kernel =
+            $crate::module::Kernel::new(&$artifact, $name).with_shared($shared);
         Choice { kernel: &KERNEL, threads: $threads, rows: $rows, channels: $channels }
     }};
 }
+pub(super) use choice;
 
 static F32_KERNELS: Kernels = Kernels {
     stream: &[
@@ -73,14 +64,15 @@ const fn stages(channels: u32, channel_bytes: u32, rows: u32) -> u32 {
 }
 
 macro_rules! mma_kernels {
-    ($artifact:ident, $bytes:literal, $s8:literal, $s16:literal, $t32:literal, $t128:literal) => {
+    ($artifact:ident, $bytes:literal, $s8:literal, $s16:literal, $t32:literal,
+     ($large:literal, $threads:literal, $rows:literal)) => {
         Kernels {
             stream: &[
                 (8, choice!($artifact $s8, 256, None, 16, 0)),
                 (16, choice!($artifact $s16, 256, None, 16, 0)),
             ],
             small: choice!($artifact $t32, 128, Some(32), 64, stages(64, $bytes, 32)),
-            large: choice!($artifact $t128, 256, Some(128), 128, stages(128, $bytes, 128)),
+            large: choice!($artifact $large, $threads, Some($rows), 128, stages(128, $bytes, $rows)),
         }
     };
 }
@@ -91,7 +83,7 @@ static BF16_KERNELS: Kernels = mma_kernels!(
     "linear_bf16_stream_8",
     "linear_bf16_stream_16",
     "linear_bf16_tile_32",
-    "linear_bf16_tile_128"
+    ("linear_bf16_tile_128", 256, 128)
 );
 static INT8_KERNELS: Kernels = mma_kernels!(
     INT8,
@@ -99,7 +91,7 @@ static INT8_KERNELS: Kernels = mma_kernels!(
     "linear_int8_stream_8",
     "linear_int8_stream_16",
     "linear_int8_tile_32",
-    "linear_int8_tile_128"
+    ("linear_int8_tile_128", 256, 128)
 );
 static INT4_KERNELS: Kernels = mma_kernels!(
     INT4,
@@ -107,17 +99,20 @@ static INT4_KERNELS: Kernels = mma_kernels!(
     "linear_int4_stream_8",
     "linear_int4_stream_16",
     "linear_int4_tile_32",
-    "linear_int4_tile_128"
+    ("linear_int4_tile_96", 384, 96)
 );
 
-/// The kernel for so many rows and channels. Every kernel of a format gives the same bits, so this is about time alone:
-/// large tiles where they fill every multiprocessor, and where rows fill them.
-fn choose(format: Format, rows: usize, channels: usize, multiprocessors: usize) -> Choice {
-    let kernels = match format {
-        Format::F32 => &F32_KERNELS,
-        Format::Bf16 => &BF16_KERNELS,
-        Format::Int8 => &INT8_KERNELS,
-        Format::Int4 => &INT4_KERNELS,
+/// The kernel for so many rows and channels. Every kernel of a kind of operands gives the same bits, so this is about time
+/// alone: large tiles where they fill every multiprocessor, and where rows fill them.
+fn choose(operands: Operands, rows: usize, channels: usize, multiprocessors: usize) -> Choice {
+    let kernels = match operands {
+        Operands::F32 => &F32_KERNELS,
+        Operands::Bf16 => &BF16_KERNELS,
+        Operands::Bf16Swizzled => {
+            return linear_bf16_wgmma::choose(rows, channels, multiprocessors);
+        }
+        Operands::Int8 => &INT8_KERNELS,
+        Operands::Int4 => &INT4_KERNELS,
     };
     if let Some((_, choice)) = kernels.stream.iter().find(|(most, _)| rows <= *most) {
         return *choice;
@@ -159,20 +154,20 @@ pub(crate) fn linear(
     fused: Fused<'_>,
     y: &mut Buffer<f32>,
 ) -> Result<()> {
-    let (shape, format, rows) = (layer.shape, layer.format, x.rows);
+    let (shape, operands, rows) = (layer.shape, Operands::on(cuda, layer.format), x.rows);
     assert_eq!(x.width, shape.input);
     let gated = layer.gated && !fused.plain;
     let output = if gated { shape.output } else { shape.product };
     assert!(y.len() >= rows * output);
     assert!(fused.residual.is_none_or(|r| r.len() >= rows * output));
-    let operand = Operand::new(cuda, x, format)?;
-    let choice = choose(format, rows, shape.product, cuda.driver().multiprocessors() as usize);
+    let operand = Operand::new(cuda, x, operands)?;
+    let choice = choose(operands, rows, shape.product, cuda.driver().multiprocessors() as usize);
     let blocks = shape.product.div_ceil(choice.channels);
     let grid = match choice.rows {
         None => [if rows == 0 { 0 } else { blocks }, 1],
         Some(tile) => [rows.div_ceil(tile), blocks],
     };
-    let depth = shape.input.next_multiple_of(slab(format));
+    let depth = shape.input.next_multiple_of(operands.slab());
     let (scales, zeros) = match &operand.quantised {
         Some((scales, zeros)) => (scales.address(), zeros.address()),
         None => (0, 0),
@@ -197,7 +192,7 @@ pub(crate) fn linear(
         .size(shape.product)
         .size(output)
         // In columns for f32, in slabs otherwise.
-        .size(if format == Format::F32 { depth } else { depth / slab(format) });
+        .size(if operands == Operands::F32 { depth } else { depth / operands.slab() });
     // SAFETY: the layer was packed for these kernels, its vectors padded to whole panels of channels; the operand has whole
     // tiles of rows; residual and y are [rows, outputs].
     unsafe { launch.run() }
@@ -207,30 +202,31 @@ pub(crate) fn linear(
 mod tests {
     use super::*;
 
-    fn name(format: Format, rows: usize, channels: usize) -> &'static str {
-        choose(format, rows, channels, 132).kernel.name
+    fn name(operands: Operands, rows: usize, channels: usize) -> &'static str {
+        choose(operands, rows, channels, 132).kernel.name
     }
 
     #[test]
     fn few_rows_stream_the_weights() {
-        let f32 = [1, 2, 5, 16].map(|rows| name(Format::F32, rows, 768));
+        let f32 = [1, 2, 5, 16].map(|rows| name(Operands::F32, rows, 768));
         assert_eq!(f32, [1, 4, 8, 16].map(|n| format!("linear_f32_stream_{n}")));
-        let int4 = [1, 8, 9, 16].map(|rows| name(Format::Int4, rows, 768));
+        let int4 = [1, 8, 9, 16].map(|rows| name(Operands::Int4, rows, 768));
         assert_eq!(int4, [8, 8, 16, 16].map(|n| format!("linear_int4_stream_{n}")));
     }
 
     #[test]
     fn large_tiles_are_for_what_fills_the_device() {
-        assert_eq!(name(Format::Bf16, 17, 32128), "linear_bf16_tile_32");
-        assert_eq!(name(Format::Bf16, 128, 768), "linear_bf16_tile_32");
-        assert_eq!(name(Format::Bf16, 4096, 768), "linear_bf16_tile_128");
-        assert_eq!(name(Format::Bf16, 65, 132 * 128), "linear_bf16_tile_128");
-        assert_eq!(name(Format::F32, 4096, 768), "linear_f32_tile_64");
+        assert_eq!(name(Operands::Bf16, 17, 32128), "linear_bf16_tile_32");
+        assert_eq!(name(Operands::Bf16, 128, 768), "linear_bf16_tile_32");
+        assert_eq!(name(Operands::Bf16, 4096, 768), "linear_bf16_tile_128");
+        assert_eq!(name(Operands::Bf16, 65, 132 * 128), "linear_bf16_tile_128");
+        assert_eq!(name(Operands::F32, 4096, 768), "linear_f32_tile_64");
+        assert_eq!(name(Operands::Int4, 4096, 768), "linear_int4_tile_96");
     }
 
     #[test]
     fn stages_fit_a_multiprocessor() {
         assert_eq!([stages(64, 1024, 32), stages(128, 1024, 128)], [24 << 10, 67584]);
-        assert_eq!([stages(64, 576, 32), stages(128, 576, 128)], [17408, 67584]);
+        assert_eq!([stages(64, 576, 32), stages(128, 576, 96)], [17408, 50688]);
     }
 }

@@ -1,5 +1,5 @@
 // Linear layers in bf16: weights and activations rounded to bf16, exact products, f32 sums: y = scale * x W' + bias, then the
-// epilogue. Layout, order of the sums and both kernels: linear_mma.cuh.
+// epilogue. Layout, order of the sums and both kernels: linear_mma.cuh. Hopper takes linear_bf16_wgmma.cu.
 //
 // Floor: few rows, 2 bytes a weight over the memory bandwidth; many rows, 2 rows channels depth operations over the peak of
 // the bf16 matrix units. A slab is 32 columns: two steps of mma.m16n8k16, 1024 bytes of a tile of 16 channels.
@@ -37,4 +37,4 @@ struct Bf16 {
     }
 };
 
-LINEAR_KERNELS(linear_bf16, Bf16)
+LINEAR_KERNELS(linear_bf16, Bf16, 128, 4, 2, 4)

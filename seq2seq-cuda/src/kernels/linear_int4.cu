@@ -8,7 +8,8 @@
 // its bytes, lowest bits first; then [group][g][2] bf16, the scales of channels 2 g and 2 g + 1.
 //
 // Four codes become four levels by byte permutations: one looks among the lower eight levels, one among the upper eight, and
-// the fourth bit of each code chooses.
+// the fourth bit of each code chooses. A warp of the large tile unpacks 32 channels for 32 rows: with 64 channels, as the other
+// formats have it, it needed every register there is (255), and with the 136 that it needs now 12 warps have room, not 16.
 #include "linear_mma.cuh"
 
 // d = a b; see linear_int8.cu. A group begins at 0.
@@ -68,4 +69,4 @@ struct Int4 {
     }
 };
 
-LINEAR_KERNELS(linear_int4, Int4)
+LINEAR_KERNELS(linear_int4, Int4, 96, 2, 4, 3)

@@ -46,4 +46,4 @@ struct Int8 {
     }
 };
 
-LINEAR_KERNELS(linear_int8, Int8)
+LINEAR_KERNELS(linear_int8, Int8, 128, 4, 2, 4)

@@ -145,13 +145,15 @@ DEVICE void tile(const Layer& layer, const u8* weights, const u8* x, int slabs) 
                     THREADS);
 }
 
-// The kernels of a format: few rows; 64 channels by 32 rows in 4 warps; 128 by 128 in 8.
-#define LINEAR_KERNELS(NAME, F)                                                                               \
+// The kernels of a format: few rows; 64 channels by 32 rows in 4 warps; and ROWS rows by 128 channels, in WN by WM warps of 4
+// and M tiles each.
+#define LINEAR_KERNELS(NAME, F, ROWS, M, WM, WN)                                                              \
     KERNEL __launch_bounds__(256) NAME##_stream_8(LAYER_PARAMETERS) { stream<F, 1>(LAYER, weights, x, depth); }  \
     KERNEL __launch_bounds__(256) NAME##_stream_16(LAYER_PARAMETERS) { stream<F, 2>(LAYER, weights, x, depth); } \
     KERNEL __launch_bounds__(128) NAME##_tile_32(LAYER_PARAMETERS) {                                          \
         tile<F, 2, 2, 2, 2, 4>(LAYER, weights, x, depth);                                                     \
     }                                                                                                         \
-    KERNEL __launch_bounds__(256) NAME##_tile_128(LAYER_PARAMETERS) {                                         \
-        tile<F, 4, 4, 2, 4, 4>(LAYER, weights, x, depth);                                                     \
+    KERNEL __launch_bounds__(WM * WN * WARP) NAME##_tile_##ROWS(LAYER_PARAMETERS) {                           \
+        static_assert(ROWS == 4 * WN * TILE && M * WM * CHANNELS == 128, "sizes of a tile");                  \
+        tile<F, M, 4, WM, WN, 4>(LAYER, weights, x, depth);                                                   \
     }

@@ -6,6 +6,7 @@
 //
 // pack_f32:  [channels / 32][depth][32] f32, as linear_f32.cu reads it.
 // pack_bf16: the operand slabs of linear_mma.cuh.
+// pack_bf16_swizzled: [depth / 64][channels / 8][1024 bytes], as linear_bf16_wgmma.cu reads it.
 //
 // A block takes 32 by 32 values and turns them in shared memory where that is needed for neighbours to read neighbours
 // (padded by one, so that a column meets 32 banks). Floor: 4 bytes read and 4 or 2 written a value over the bandwidth.
@@ -65,6 +66,24 @@ KERNEL __launch_bounds__(256) pack_bf16(const float* values, s64 outer_stride, s
             int part = c % 2 + 2 * (within / 8), lane = c % 16 / 2 * 4 + within % 8 / 2;
             u64 step = (u64)(c / 16) * (depth / 16) + k / 16;
             out[step * 256 + lane * 8 + part * 2 + k % 2] = v;
+        }
+    }
+}
+
+KERNEL __launch_bounds__(256) pack_bf16_swizzled(const float* values, s64 outer_stride, s64 inner_stride, int outer, int inner,
+                                                 int channel, int channel_step, int column, int channels, u16* out, u32* bad) {
+    __shared__ float square[SIDE][SIDE + 1];
+    load_square({values, outer_stride, inner_stride, outer, inner}, square);
+    int dj = threadIdx.x % SIDE, j = blockIdx.x * SIDE + dj;
+    for (int di = threadIdx.x / SIDE; di < SIDE; di += STEP) {
+        int i = blockIdx.y * SIDE + di;
+        if (i < outer && j < inner) {
+            u16 v = f32_to_bf16(square[di][dj]);
+            if (!finite(bf16_to_f32(v))) atomicOr(bad, 1u);
+            // As `Layout::at` of the host has it.
+            int c = channel + i * channel_step, k = column + j, piece = k % 64 / 8 ^ c % 8;
+            u64 tile = (u64)(k / 64) * (channels / 8) + c / 8;
+            out[tile * 512 + c % 8 * 64 + piece * 8 + k % 8] = v;
         }
     }
 }

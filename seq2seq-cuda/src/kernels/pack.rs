@@ -1,16 +1,17 @@
 //! Matrices on the device, laid out as the weights of a linear kernel.
 
+use super::operands::Operands;
 use super::rows::View;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::Buffer;
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::Format;
 
 static ARTIFACT: Artifact = artifact!("pack");
 static PACK_F32: Kernel = Kernel::new(&ARTIFACT, "pack_f32");
 static PACK_BF16: Kernel = Kernel::new(&ARTIFACT, "pack_bf16");
+static PACK_BF16_SWIZZLED: Kernel = Kernel::new(&ARTIFACT, "pack_bf16_swizzled");
 
 /// Values of a side of what a block takes, and its threads.
 const SIDE: usize = 32;
@@ -24,9 +25,9 @@ pub(crate) struct Place {
     pub(crate) column: usize,
 }
 
-/// A layout to be filled, of f32 or bf16.
+/// A layout to be filled, of f32 or bf16. Others are filled by the host.
 pub(crate) struct Target<'a> {
-    pub(crate) format: Format,
+    pub(crate) operands: Operands,
     /// Channels, padded to whole panels; and columns, padded to whole slabs.
     pub(crate) size: [usize; 2],
     pub(crate) weights: &'a mut Buffer<u8>,
@@ -43,14 +44,16 @@ pub(crate) fn pack(
 ) -> Result<()> {
     source.check();
     let [channels, depth] = target.size;
-    let (kernel, element) = match target.format {
-        Format::F32 => (&PACK_F32, 4),
-        _ => (&PACK_BF16, 2),
+    // How far the kernel has to go from one group of channels, or of columns, to the next.
+    let (kernel, reach) = match target.operands {
+        Operands::F32 => (&PACK_F32, depth),
+        Operands::Bf16 => (&PACK_BF16, depth),
+        Operands::Bf16Swizzled => (&PACK_BF16_SWIZZLED, channels),
+        Operands::Int8 | Operands::Int4 => panic!("weights are quantised on the host"),
     };
-    assert!(!target.format.quantises_rows());
     assert!(source.rows == 0 || place.channel + (source.rows - 1) * place.step < channels);
     assert!(place.column + source.width <= depth);
-    assert_eq!(target.weights.len(), channels * depth * element);
+    assert_eq!(target.weights.len(), channels * depth * target.operands.element());
     // Rows along y: blocks that follow each other share rows, and there may be more columns than rows or fewer.
     let blocks = [source.width.div_ceil(SIDE), source.rows.div_ceil(SIDE)];
     let launch = Launch::new(cuda, kernel)
@@ -64,7 +67,7 @@ pub(crate) fn pack(
         .size(place.channel)
         .size(place.step)
         .size(place.column)
-        .size(depth)
+        .size(reach)
         .out(target.weights)
         .out(target.bad);
     // SAFETY: the source lies inside its buffer and the place inside the layout, as was just checked.

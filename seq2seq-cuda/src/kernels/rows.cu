@@ -7,6 +7,8 @@
 // rows_f32:  [tile][depth][8 rows] f32: the 8 rows of a column lie together.
 // rows_bf16: [tile][depth / 32][lane][8] bf16: what lane 4 g + t of mma.m16n8k16 holds of row g for two steps of 16 columns:
 //            columns 2t, 2t + 1, 2t + 8, 2t + 9 of each step. One 16-byte load gives both B operands.
+// rows_bf16_swizzled: [depth / 64][tile][8 rows][64] bf16, as wgmma reads them from shared memory (wgmma.cuh): the 16-byte piece
+//            of columns 8 c to 8 c + 7 of row r is at c ^ r of its 128 bytes.
 // rows_u8:   [tile][depth / 64][lane][16] u8: the same of mma.m16n8k32: columns 4t to 4t + 3 and 4t + 16 to 4t + 19 of
 //            each of two steps of 32; and a scale and a zero point a row, as `seq2seq_core::quant::row` defines them.
 //
@@ -52,6 +54,26 @@ KERNEL rows_bf16(const float* values, int rows, int width, int depth, s64 row_st
         r[i] = low | high << 16;
     }
     ((uint4*)out)[((u64)blockIdx.x * slabs + slab) * WARP + lane] = make_uint4(r[0], r[1], r[2], r[3]);
+}
+
+// A warp makes 8 rows of 64 columns.
+KERNEL rows_bf16_swizzled(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, u8* out) {
+    const Source x = {values, rows, width, row_stride, column_stride};
+    int lane = threadIdx.x % WARP, slab = blockIdx.y * (blockDim.x / WARP) + threadIdx.x / WARP, slabs = depth / 64;
+    if (slab >= slabs) return;
+    int r = lane / 4, row = blockIdx.x * TILE + r;
+    uint4* to = (uint4*)out + ((u64)slab * gridDim.x + blockIdx.x) * 64 + r * 8;
+#pragma unroll
+    for (int piece = lane % 4; piece < 8; piece += 4) {
+        u32 pair[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int k = slab * 64 + piece * 8 + i * 2;
+            u32 low = f32_to_bf16(element(x, row, k)), high = f32_to_bf16(element(x, row, k + 1));
+            pair[i] = low | high << 16;
+        }
+        to[piece ^ r] = make_uint4(pair[0], pair[1], pair[2], pair[3]);
+    }
 }
 
 // Largest magnitudes below this count as zero: 2^-118.

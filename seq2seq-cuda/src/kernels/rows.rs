@@ -1,16 +1,17 @@
 //! Activations in the layout and the number format of the linear kernels.
 
-use super::linear::slab;
+use super::operands::Operands;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::{Format, Rows};
+use seq2seq_core::Rows;
 
 static ARTIFACT: Artifact = artifact!("rows");
 static ROWS_F32: Kernel = Kernel::new(&ARTIFACT, "rows_f32");
 static ROWS_BF16: Kernel = Kernel::new(&ARTIFACT, "rows_bf16");
+static ROWS_BF16_SWIZZLED: Kernel = Kernel::new(&ARTIFACT, "rows_bf16_swizzled");
 static ROWS_U8: Kernel = Kernel::new(&ARTIFACT, "rows_u8");
 
 /// Rows of a tile of activations.
@@ -72,36 +73,34 @@ pub(super) struct Operand {
 
 impl Operand {
     /// Rows of int8 and int4 are read as they lie, without a view of strides.
-    pub(super) fn new(cuda: &Cuda, x: View<'_>, format: Format) -> Result<Self> {
+    pub(super) fn new(cuda: &Cuda, x: View<'_>, operands: Operands) -> Result<Self> {
         x.check();
         let View { rows, width, strides, .. } = x;
-        let depth = width.next_multiple_of(slab(format));
+        let depth = width.next_multiple_of(operands.slab());
         let tiles = rows.div_ceil(TILE);
-        let element = match format {
-            Format::F32 => 4,
-            Format::Bf16 => 2,
-            Format::Int8 | Format::Int4 => 1,
-        };
-        let mut values = cuda.buffer(tiles * TILE * depth * element)?;
+        let mut values = cuda.buffer(tiles * TILE * depth * operands.element())?;
         let mut quantised = None;
-        let launch = match format {
-            Format::F32 => {
+        let launch = match operands {
+            Operands::F32 => {
                 Launch::new(cuda, &ROWS_F32).grid(tiles, depth.div_ceil(128), 1).block(128)
             }
-            Format::Bf16 => {
+            Operands::Bf16 => {
                 Launch::new(cuda, &ROWS_BF16).grid(tiles, (depth / 32).div_ceil(4), 1).block(128)
             }
-            Format::Int8 | Format::Int4 => {
+            Operands::Bf16Swizzled => Launch::new(cuda, &ROWS_BF16_SWIZZLED)
+                .grid(tiles, (depth / 64).div_ceil(4), 1)
+                .block(128),
+            Operands::Int8 | Operands::Int4 => {
                 Launch::new(cuda, &ROWS_U8).grid(tiles * TILE, 1, 1).block(row_threads(depth))
             }
         };
         let mut launch = launch.arg(x.address()).size(rows).size(width).size(depth);
-        match format.quantises_rows() {
+        match operands.quantises_rows() {
             true => assert_eq!(strides, [width, 1], "rows to be quantised lie one after the other"),
             false => launch = launch.arg(strides[0] as i64).arg(strides[1] as i64),
         }
         launch = launch.out(&mut values);
-        if format.quantises_rows() {
+        if operands.quantises_rows() {
             let (mut scales, mut zeros) = (cuda.buffer(rows)?, cuda.buffer(rows)?);
             launch = launch.out(&mut scales).out(&mut zeros);
             quantised = Some((scales, zeros));

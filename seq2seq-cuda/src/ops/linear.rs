@@ -4,6 +4,7 @@ mod layout;
 mod pack;
 
 use crate::kernels::linear::Fused;
+use crate::kernels::operands::Operands;
 use crate::kernels::pack::{Place, Target};
 use crate::kernels::rows::View;
 use crate::memory::{Buffer, Tensor};
@@ -32,7 +33,7 @@ pub struct Linear {
 /// Packs a layer on the host and uploads it.
 pub(crate) fn pack(cuda: &Cuda, spec: &LinearSpec, format: Format) -> Result<Linear> {
     let shape = check::pack(spec, format)?;
-    let packed = pack::pack(spec, format, shape)?;
+    let packed = pack::pack(spec, Operands::on(cuda, format), shape)?;
     let optional = |values: &[f32]| match values.is_empty() {
         true => Ok(None),
         false => cuda.upload_values(values).map(Some),
@@ -60,7 +61,7 @@ pub(crate) fn unpacked(
     shape: LinearShape,
     scale: f32,
 ) -> Result<Linear> {
-    let layout = Layout::new(format, shape.product, shape.input);
+    let layout = Layout::new(Operands::on(cuda, format), shape.product, shape.input);
     Ok(Linear {
         shape,
         gated: false,
@@ -82,9 +83,10 @@ pub(crate) fn lay_out(
     [channel, step, column]: [usize; 3],
     bad: &mut Buffer<u32>,
 ) -> Result<()> {
-    let layout = Layout::new(layer.format, layer.shape.product, layer.shape.input);
+    let operands = Operands::on(cuda, layer.format);
+    let layout = Layout::new(operands, layer.shape.product, layer.shape.input);
     let size = [layout.channels, layout.depth];
-    let mut target = Target { format: layer.format, size, weights: &mut layer.weights, bad };
+    let mut target = Target { operands, size, weights: &mut layer.weights, bad };
     kernels::pack::pack(cuda, source, Place { channel, step, column }, &mut target)?;
     Ok(())
 }

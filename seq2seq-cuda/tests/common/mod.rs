@@ -3,6 +3,8 @@
 // Each test program uses a part.
 #![allow(dead_code)]
 
+pub(crate) mod tiles;
+
 use seq2seq_cuda::driver::{
     Arg, Driver, DriverError, FunctionId, Image, MemoryInfo, ModuleId, Result, Shape,
 };
@@ -17,6 +19,8 @@ const BYTES: u64 = 1 << 30;
 /// A device, with what was loaded on it.
 pub(crate) struct Played {
     device: Device,
+    capability: (u32, u32),
+    multiprocessors: u32,
     loaded: Mutex<Loaded>,
     allocations: AtomicUsize,
 }
@@ -29,14 +33,30 @@ struct Loaded {
 
 impl Played {
     pub(crate) fn new(bytes: u64) -> Self {
-        let device = Device::new(bytes);
-        Self { device, loaded: Mutex::default(), allocations: AtomicUsize::new(0) }
+        Self {
+            device: Device::new(bytes),
+            capability: (8, 0),
+            multiprocessors: 4,
+            loaded: Mutex::default(),
+            allocations: AtomicUsize::new(0),
+        }
+    }
+
+    /// The same, as a GPU of Hopper with so many multiprocessors.
+    pub(crate) fn hopper(self, multiprocessors: u32) -> Self {
+        Self { capability: (9, 0), multiprocessors, ..self }
     }
 
     /// The same, with warps and blocks run in an order that `seed` tells.
     pub(crate) fn scheduled(self, seed: u64) -> Self {
         self.device.set_schedule(seed);
         self
+    }
+
+    /// The modules that were loaded, in their order.
+    pub(crate) fn modules(&self) -> Vec<String> {
+        let loaded = self.loaded.lock().unwrap();
+        loaded.modules.iter().map(|m| m.name().to_owned()).collect()
     }
 
     /// How often memory was allocated.
@@ -55,6 +75,12 @@ pub(crate) fn cuda() -> Cuda {
     with_memory(BYTES)
 }
 
+/// A backend to test, on a GPU of Hopper whose warps run in an order that `seed` tells.
+pub(crate) fn hopper(multiprocessors: u32, seed: u64) -> Cuda {
+    let driver = Played::new(BYTES).hopper(multiprocessors).scheduled(seed);
+    Cuda::with_driver(Arc::new(driver), CudaOptions::default().keep_memory(false))
+}
+
 fn failed(call: &str, fault: Fault) -> DriverError {
     match fault.kind {
         FaultKind::OutOfMemory { needed, free, total } => {
@@ -70,11 +96,11 @@ impl Driver for Played {
     }
 
     fn capability(&self) -> (u32, u32) {
-        (8, 0)
+        self.capability
     }
 
     fn multiprocessors(&self) -> u32 {
-        4
+        self.multiprocessors
     }
 
     fn memory(&self) -> Result<MemoryInfo> {
@@ -105,6 +131,10 @@ impl Driver for Played {
 
     fn fill(&self, to: u64, value: u8, bytes: u64) -> Result<()> {
         self.device.fill(to, value, bytes).map_err(|f| failed("fill", f))
+    }
+
+    fn runs_machine_code(&self) -> bool {
+        false
     }
 
     fn load(&self, name: &str, image: Image<'_>) -> Result<ModuleId> {

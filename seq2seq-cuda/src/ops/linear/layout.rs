@@ -1,12 +1,12 @@
-//! Where a weight lies in the memory of the device. `linear_f32.cu` and `linear_mma.cuh` say why.
+//! Where a weight lies in the memory of the device. `linear_f32.cu`, `linear_mma.cuh` and
+//! `linear_bf16_wgmma.cu` say why.
 
-use crate::kernels::linear::{panel, slab};
-use seq2seq_core::Format;
+use crate::kernels::operands::Operands;
 
 /// Sizes of the layout of a layer, and the place of each weight in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
-    format: Format,
+    operands: Operands,
     /// Channels, padded to whole panels.
     pub(super) channels: usize,
     /// Columns, padded to whole slabs.
@@ -18,31 +18,39 @@ const INT4_SLAB: usize = 576;
 const INT4_SCALES: usize = 512;
 
 impl Layout {
-    pub(super) fn new(format: Format, channels: usize, input: usize) -> Self {
-        let channels = channels.next_multiple_of(panel(format));
-        Self { format, channels, depth: input.next_multiple_of(slab(format)) }
+    pub(super) fn new(operands: Operands, channels: usize, input: usize) -> Self {
+        let channels = channels.next_multiple_of(operands.panel());
+        Self { operands, channels, depth: input.next_multiple_of(operands.slab()) }
     }
 
     /// Bytes of all weights.
     pub(super) fn bytes(&self) -> usize {
-        let slabs = self.depth / slab(self.format);
-        match self.format {
-            Format::F32 => self.channels * self.depth * 4,
-            Format::Bf16 => self.channels * self.depth * 2,
-            Format::Int8 => self.channels * self.depth,
-            Format::Int4 => self.channels / 16 * slabs * INT4_SLAB,
+        let slabs = self.depth / self.operands.slab();
+        match self.operands {
+            Operands::F32 => self.channels * self.depth * 4,
+            Operands::Bf16 | Operands::Bf16Swizzled => self.channels * self.depth * 2,
+            Operands::Int8 => self.channels * self.depth,
+            Operands::Int4 => self.channels / 16 * slabs * INT4_SLAB,
         }
     }
 
     /// The first byte of weight `k` of channel `c`: f32, bf16 and int8.
     pub(super) fn at(&self, c: usize, k: usize) -> usize {
-        match self.format {
-            Format::F32 => ((c / 32 * self.depth + k) * 32 + c % 32) * 4,
+        match self.operands {
+            Operands::F32 => ((c / 32 * self.depth + k) * 32 + c % 32) * 4,
             // Two columns a register, a step of 16.
-            Format::Bf16 => self.lane(c, k, 2) + k % 2 * 2,
+            Operands::Bf16 => self.lane(c, k, 2) + k % 2 * 2,
+            Operands::Bf16Swizzled => self.swizzled(c, k),
             // Four, of 32.
             _ => self.lane(c, k, 4) + k % 4,
         }
+    }
+
+    /// The first byte of a weight as wgmma reads it from shared memory: eight channels of 64 columns in 1024 bytes, the pieces
+    /// of 16 bytes of a channel exchanged by its number.
+    fn swizzled(&self, c: usize, k: usize) -> usize {
+        let (slab, piece, row) = (k / 64, k % 64 / 8, c % 8);
+        (slab * (self.channels / 8) + c / 8) * 1024 + row * 128 + (piece ^ row) * 16 + k % 8 * 2
     }
 
     /// The first byte of the register that holds column `k` of channel `c`, `each` to a register.
@@ -78,7 +86,7 @@ impl Layout {
     /// Zeros: no weight anywhere.
     pub(super) fn empty(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.bytes()];
-        if self.format == Format::Int4 {
+        if self.operands == Operands::Int4 {
             let zero = seq2seq_core::quant::group::ZERO;
             for slab in bytes.chunks_mut(INT4_SLAB) {
                 slab[..INT4_SCALES].fill(zero << 4 | zero);
@@ -95,20 +103,21 @@ mod tests {
 
     #[test]
     fn every_weight_has_a_place_of_its_own() {
-        for (format, size) in [(Format::F32, 4), (Format::Bf16, 2), (Format::Int8, 1)] {
-            let layout = Layout::new(format, 33, 65);
+        use Operands::{Bf16, Bf16Swizzled, F32, Int8};
+        for (operands, size) in [(F32, 4), (Bf16, 2), (Bf16Swizzled, 2), (Int8, 1)] {
+            let layout = Layout::new(operands, 33, 65);
             let places = (0..layout.channels)
                 .flat_map(|c| (0..layout.depth).map(move |k| (c, k)))
                 .map(|(c, k)| layout.at(c, k));
             let places: HashSet<usize> = places.inspect(|at| assert_eq!(at % size, 0)).collect();
-            assert_eq!(places.len() * size, layout.bytes(), "{format}");
-            assert!(places.into_iter().all(|at| at < layout.bytes()), "{format}");
+            assert_eq!(places.len() * size, layout.bytes(), "{operands:?}");
+            assert!(places.into_iter().all(|at| at < layout.bytes()), "{operands:?}");
         }
     }
 
     #[test]
     fn codes_and_scales_fill_the_slabs_of_int4() {
-        let layout = Layout::new(Format::Int4, 17, 65);
+        let layout = Layout::new(Operands::Int4, 17, 65);
         let mut halves = HashSet::new();
         for c in 0..layout.channels {
             for k in 0..layout.depth {
@@ -127,7 +136,7 @@ mod tests {
     /// The operand of mma.m16n8k16 in the PTX manual, for one lane.
     #[test]
     fn a_lane_holds_what_the_manual_says() {
-        let layout = Layout::new(Format::Bf16, 16, 32);
+        let layout = Layout::new(Operands::Bf16, 16, 32);
         // Lane 5: g = 1, t = 1; rows 1 and 9 are channels 2 and 3.
         let lane = 5 * 16;
         assert_eq!(
@@ -135,7 +144,7 @@ mod tests {
             [0, 2, 4, 6]
         );
         assert_eq!([(2, 10), (3, 11), (2, 18)].map(|(c, k)| layout.at(c, k) - lane), [8, 14, 512]);
-        let layout = Layout::new(Format::Int8, 16, 64);
+        let layout = Layout::new(Operands::Int8, 16, 64);
         assert_eq!(
             [(2, 4), (3, 7), (2, 20), (3, 36)].map(|(c, k)| layout.at(c, k) - lane),
             [0, 7, 8, 516]

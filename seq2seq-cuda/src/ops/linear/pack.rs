@@ -1,10 +1,11 @@
 //! Packing: the channels of a layer, one by one, into the layout of its format.
 
 use super::layout::Layout;
+use crate::kernels::operands::Operands;
 use half::bf16;
 use seq2seq_core::backend::check::{self, LinearShape};
 use seq2seq_core::quant::{self, group};
-use seq2seq_core::{Format, LinearPart, LinearSpec, Quantisation, Result};
+use seq2seq_core::{LinearPart, LinearSpec, Quantisation, Result};
 
 /// A layer in host memory. Vectors of channels are padded with zeros; those that a format lacks are empty.
 pub(super) struct Packed {
@@ -70,32 +71,32 @@ fn order(sources: &[Source<'_>], gated: bool) -> Vec<(usize, usize)> {
     }
 }
 
-/// Packs a layer whose shapes have been checked. Fails on weights that are not finite in `format`.
-pub(super) fn pack(spec: &LinearSpec, format: Format, shape: LinearShape) -> Result<Packed> {
-    let layout = Layout::new(format, shape.product, shape.input);
+/// Packs a layer whose shapes have been checked. Fails on weights that are not finite in their format.
+pub(super) fn pack(spec: &LinearSpec, operands: Operands, shape: LinearShape) -> Result<Packed> {
+    let layout = Layout::new(operands, shape.product, shape.input);
     let sources: Vec<_> = spec.parts.iter().map(Source::new).collect();
     // Vectors are read in whole panels, of f32 in 32 channels.
     let channels = layout.channels;
     let (mut weights, mut bias) = (layout.empty(), vec![0.0; channels]);
-    let (mut channel_scale, mut channel_sum) = match format {
-        Format::Int8 => (vec![0.0; channels], vec![0; channels]),
-        Format::Int4 => (Vec::new(), vec![0; channels]),
-        Format::F32 | Format::Bf16 => (Vec::new(), Vec::new()),
+    let (mut channel_scale, mut channel_sum) = match operands {
+        Operands::Int8 => (vec![0.0; channels], vec![0; channels]),
+        Operands::Int4 => (Vec::new(), vec![0; channels]),
+        Operands::F32 | Operands::Bf16 | Operands::Bf16Swizzled => (Vec::new(), Vec::new()),
     };
     let mut row = vec![0.0; shape.input];
     let mut quantised = vec![0i8; shape.input];
     for (c, (part, o)) in order(&sources, spec.gated).into_iter().enumerate() {
         let source = &sources[part];
         bias[c] = source.bias.as_ref().map_or(0.0, |b| b[o]);
-        match format {
-            Format::F32 => {
+        match operands {
+            Operands::F32 => {
                 source.read(o, &mut row);
                 check::finite("pack", "weight", &row)?;
                 for (k, w) in row.iter().enumerate() {
                     weights[layout.at(c, k)..][..4].copy_from_slice(&w.to_ne_bytes());
                 }
             }
-            Format::Bf16 => {
+            Operands::Bf16 | Operands::Bf16Swizzled => {
                 source.read(o, &mut row);
                 for (k, &w) in row.iter().enumerate() {
                     let w = bf16::from_f32(w);
@@ -103,7 +104,7 @@ pub(super) fn pack(spec: &LinearSpec, format: Format, shape: LinearShape) -> Res
                     weights[layout.at(c, k)..][..2].copy_from_slice(&w.to_bits().to_ne_bytes());
                 }
             }
-            Format::Int8 => {
+            Operands::Int8 => {
                 source.read(o, &mut row);
                 channel_scale[c] = quant::channel::quantise(&row, &mut quantised) * spec.scale;
                 check::finite("pack", "weight", &channel_scale[c..=c])?;
@@ -113,7 +114,7 @@ pub(super) fn pack(spec: &LinearSpec, format: Format, shape: LinearShape) -> Res
                 let sum: i32 = quantised.iter().map(|&w| i32::from(w)).sum();
                 channel_sum[c] = sum.cast_unsigned();
             }
-            Format::Int4 => {
+            Operands::Int4 => {
                 let (codes, scales) = source.codes(o, &mut row);
                 check::finite("pack", "weight", &scales)?;
                 channel_sum[c] = write_int4(&layout, c, (&codes, &scales), &mut weights).to_bits();
