@@ -1,20 +1,18 @@
-//! Recurrent layers over sequences and step by step, and additive attention: the cases of the conformance suite.
+//! Recurrent layers over sequences and step by step, and additive attention.
 #![allow(missing_docs)] // criterion's macros
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use seq2seq_core::conformance::{Timed, additive::AdditiveAttend, recurrent::Recur};
-use seq2seq_cpu::{Cpu, CpuOptions};
+mod compare;
 
-fn timed<O: Timed>(c: &mut Criterion) {
-    let cpu = Cpu::new(CpuOptions::default()).expect("this machine");
-    let mut group = c.benchmark_group(O::NAME);
-    for (name, case) in O::real() {
-        let mut prepared = O::prepare(&cpu, &case).expect("a valid case");
-        group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| O::call(&cpu, &mut prepared).expect("a valid call"));
-        });
-    }
+use criterion::{Criterion, criterion_group, criterion_main};
+use seq2seq_core::conformance::{Timed, additive::AdditiveAttend, recurrent::Recur};
+
+fn recur(c: &mut Criterion) {
+    compare::compare::<Recur>(c, "recurrent", Recur::real());
 }
 
-criterion_group!(benches, timed::<Recur>, timed::<AdditiveAttend>);
+fn additive(c: &mut Criterion) {
+    compare::compare::<AdditiveAttend>(c, "recurrent", AdditiveAttend::real());
+}
+
+criterion_group!(name = benches; config = compare::criterion(); targets = recur, additive);
 criterion_main!(benches);

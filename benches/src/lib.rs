@@ -1,6 +1,12 @@
-//! Benches of the seq2seq engine. Run `cargo bench -p seq2seq-benches`; see `benches/`.
+//! Benches of the seq2seq engine.
 //!
-//! Criterion prints, beside each time, the rate that it comes to: operations a second for products, to be set beside
-//! the peak of the machine, and bytes a second where the weights are streamed, to be set beside its memory bandwidth.
+//! `cargo bench -p seq2seq-benches` times every operation on every backend that is built in, side by side; `report` does the
+//! same in alternating rounds and writes a record, a table and a drawing. Both take their cases from the conformance suite
+//! ([`Timed`](seq2seq_core::conformance::Timed)), so that what is timed is what is checked, and share what is here: the
+//! [`backends`], the [`runner`], the least [`work`] of each case and the [`limits`] of the machine.
 
+pub mod backends;
 pub mod limits;
+pub mod runner;
+pub mod shapes;
+pub mod work;

@@ -3,6 +3,55 @@
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+use seq2seq_core::Format;
+
+/// What the processor can do at most.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    rates: Vec<(&'static str, f64)>,
+}
+
+impl Limits {
+    /// Measures them with so many threads, which takes less than a second.
+    ///
+    /// # Errors
+    /// Where there is no FMA, and on other processors than x86-64.
+    pub fn measure(threads: usize) -> Result<Self, String> {
+        measure(threads).map(|rates| Self { rates })
+    }
+
+    /// From rates a second, named as those of [`measure`].
+    pub fn new(rates: Vec<(&'static str, f64)>) -> Self {
+        Self { rates }
+    }
+
+    /// Each with its name.
+    pub fn rates(&self) -> &[(&'static str, f64)] {
+        &self.rates
+    }
+
+    fn rate(&self, name: &str) -> Option<f64> {
+        self.rates.iter().find(|(n, _)| *n == name).map(|(_, rate)| *rate)
+    }
+
+    /// Operations a second in a format. int4 is multiplied as int8 is, and what the machine has no instructions for as f32.
+    ///
+    /// # Panics
+    /// Never for limits that were measured, which have f32.
+    pub fn peak(&self, format: Format) -> f64 {
+        let name = if format == Format::Int4 { Format::Int8 } else { format }.name();
+        self.rate(name).or_else(|| self.rate("f32")).expect("f32 is always measured")
+    }
+
+    /// Bytes a second that are read from memory.
+    ///
+    /// # Panics
+    /// Never for limits that were measured.
+    pub fn bandwidth(&self) -> f64 {
+        self.rate("bandwidth").expect("the bandwidth is always measured")
+    }
+}
+
 /// The name of each limit, that of a format or `bandwidth`, and its rate a second, with that many threads.
 ///
 /// # Errors

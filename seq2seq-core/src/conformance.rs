@@ -95,6 +95,12 @@ pub trait Timed: Op {
     /// Shapes of real models, by name.
     fn real() -> Vec<(String, Self::Case)>;
 
+    /// How many calls one preparation bears before it is another case, where a call changes it.
+    fn calls(case: &Self::Case) -> usize {
+        let _ = case;
+        usize::MAX
+    }
+
     /// All that comes before the call.
     fn prepare<B: SeqBackend>(backend: &B, case: &Self::Case) -> Result<Self::Prepared<B>>;
 

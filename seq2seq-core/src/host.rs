@@ -33,6 +33,15 @@ impl DType {
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A row-major tensor in host memory, owned or a view of shared bytes. Cloning shares the bytes.
+///
+/// ```
+/// use seq2seq_core::{DType, HostTensor};
+///
+/// let x = HostTensor::from_f32(vec![2, 2], &[1.0, 2.0, 3.0, 4.0])?;
+/// assert_eq!((x.dtype(), x.shape(), x.to_f32()), (DType::F32, &[2, 2][..], vec![1.0, 2.0, 3.0, 4.0]));
+/// assert!(HostTensor::from_f32(vec![3], &[1.0]).is_err());
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct HostTensor {
     dtype: DType,

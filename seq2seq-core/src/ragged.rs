@@ -6,6 +6,12 @@ use std::ops::Range;
 /// How N packed rows divide into sequences: sequence `i` owns rows `offsets[i]..offsets[i + 1]`.
 ///
 /// Activations are always `[N, width]`; there is no padding and no mask. A sequence may be empty.
+///
+/// ```
+/// let rows = seq2seq_core::Ragged::from_lengths([3, 0, 2]);
+/// assert_eq!((rows.sequences(), rows.rows(), rows.longest()), (3, 5, 3));
+/// assert_eq!(rows.range(2), 3..5);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ragged {
     offsets: Vec<usize>,

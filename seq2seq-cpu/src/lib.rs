@@ -3,6 +3,23 @@
 //! [`Cpu`] implements the operations of [`seq2seq_core`] with kernels for AVX-512, AVX2, NEON and plain Rust, chosen when it
 //! is made ([`Isa`]).
 //!
+//! ```
+//! use seq2seq_core::{AttentionSpec, Backend, EncoderOps, HostTensor, Ragged, Rows};
+//! use seq2seq_cpu::{Cpu, CpuOptions};
+//!
+//! let cpu = Cpu::new(CpuOptions::default())?; // the best level of this machine, a thread for each core
+//! println!("{}", cpu.describe());
+//! let spec = AttentionSpec {
+//!     heads: 2, kv_heads: 2, head_dim: 4, scale: 0.5, causal: true, rotary: None, dropout: 0.0,
+//! };
+//! let rows = Ragged::from_lengths([3, 1]); // two sequences, packed
+//! let values: Vec<f32> = (0..4 * spec.qkv_width()).map(|i| (i % 7) as f32 / 7.0).collect();
+//! let qkv = cpu.upload(&HostTensor::from_f32(vec![4, spec.qkv_width()], &values)?)?;
+//! let y = cpu.attend(&qkv, &rows, &spec, None)?;
+//! assert_eq!((y.rows(), y.width()), (4, spec.inner()));
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`isa`] | instruction-set levels, as values that prove themselves |

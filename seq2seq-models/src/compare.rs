@@ -38,6 +38,7 @@ struct Other {
 
 /// What a comparison found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// Inputs.
     pub rows: usize,
@@ -49,6 +50,7 @@ pub struct Report {
 
 /// One format against f32.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct FormatReport {
     /// Its name.
     pub format: &'static str,
@@ -64,6 +66,7 @@ pub struct FormatReport {
 
 /// The error of one linear layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ModuleError {
     /// Its name in the checkpoint; that of the table where weights are tied.
     pub weight: String,

@@ -25,6 +25,7 @@ const WEIGHTS: &str = "model.safetensors";
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Converted {
     /// Bytes of the weights' file.
     pub bytes: u64,
@@ -36,6 +37,19 @@ pub struct Converted {
 /// `options` name. Of those only the architecture matters else; the files keep the one that they name.
 ///
 /// The folder appears when all is written, or not at all. Tensors that the model has no use for are left out.
+///
+/// ```
+/// use seq2seq_models::{Files, LoadOptions, Model, convert, seq2seq_core::Format};
+///
+/// # let (folder, work) = ("../fixtures/gpt2".as_ref(), tempfile::tempdir().unwrap());
+/// # let smaller = &work.path().join("smaller");
+/// let options = LoadOptions { format: Format::Int8, ..LoadOptions::default() };
+/// let written = convert(&Files::folder(folder)?, &options, smaller)?;
+/// println!("{} bytes of weights", written.bytes);
+/// let model = Model::load(smaller, &options)?; // in the format that it is stored in
+/// # assert_eq!(model.format(), Format::Int8);
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 ///
 /// # Errors
 /// Formats that weights are not stored in, folders that are converted already, an output folder that holds something,

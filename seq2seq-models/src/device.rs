@@ -12,6 +12,18 @@ use std::{fmt, str::FromStr};
 
 /// What computes. Every device has its name whatever a program was built with; one whose feature is absent is an error when a
 /// model is loaded.
+///
+/// ```
+/// use seq2seq_models::{Device, LoadOptions};
+///
+/// let options = LoadOptions { device: "cuda:0".parse()?, ..LoadOptions::default() };
+/// assert_eq!(options.device, Device::Cuda(0));
+/// assert!("tpu".parse::<Device>().is_err());
+/// for found in seq2seq_models::device::devices() {
+///     println!("{}: {:?}", found.name, found.what);
+/// }
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Device {
@@ -116,6 +128,7 @@ impl LoadOptions {
 
 /// A device that a program can compute on, or why it cannot.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Found {
     /// Its name in options; without a number where none of its kind was found.
     pub name: String,

@@ -23,6 +23,7 @@ use std::fmt;
 
 /// A family of models, by `model_type` in config.json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 #[allow(missing_docs)]
 pub enum Family {
     Bart,
@@ -40,7 +41,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: &'static [Self] = &[
         Self::Bart,
         Self::Bert,
         Self::DistilBert,
@@ -146,10 +147,10 @@ fn family(config: &Value) -> Result<Family, Unplanned> {
         }
         None => return Err(Unplanned::Invalid("has no model_type".into())),
     };
-    let known = Family::ALL.into_iter().find(|f| f.name() == found);
+    let known = Family::ALL.iter().find(|f| f.name() == found).copied();
     known.ok_or_else(|| Unplanned::Unknown {
         what: "model_type",
         found: found.clone(),
-        known: Family::ALL.map(Family::name).join(", "),
+        known: Family::ALL.iter().map(|f| f.name()).collect::<Vec<_>>().join(", "),
     })
 }

@@ -63,6 +63,15 @@ impl HubId {
 }
 
 /// Where models come from and where they are kept.
+///
+/// ```no_run
+/// use seq2seq_models::{LoadOptions, Model, hub::{Hub, HubId}};
+///
+/// let id = HubId::parse("google/flan-t5-small@main").expect("the id of a model");
+/// let folder = Hub::from_env().fetch(&id)?; // downloads it, once
+/// let model = Model::load(folder, &LoadOptions::default())?;
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Hub {
     /// The address of the hub.

@@ -16,6 +16,7 @@ use seq2seq_core::Format;
 
 /// A model on paper: its plan, its size, and everything that would keep it from loading.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Inspection {
     /// The model as a description.
     pub plan: ModelPlan,
@@ -48,6 +49,16 @@ impl Inspection {
 }
 
 /// Looks a model over. Reads every weight once and keeps none.
+///
+/// ```
+/// use seq2seq_models::{Files, inspect::inspect, seq2seq_core::Format};
+///
+/// # let folder = "../fixtures/t5_v1_0".as_ref();
+/// let found = inspect(Files::folder(folder)?, None)?;
+/// println!("{} parameters, {} bytes in int8", found.parameters(), found.bytes(Format::Int8));
+/// assert!(found.problems.is_empty());
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 ///
 /// # Errors
 /// Only what leaves nothing to look over: missing or damaged files and models of unknown kinds. What is wrong with

@@ -1,15 +1,27 @@
 //! Models as descriptions, checkpoints, decoding and tasks, over any backend.
 //!
-//! ```no_run
-//! use seq2seq_models::{LoadOptions, Model, Prompt, generate::GenerationConfig};
+//! ```
+//! use seq2seq_models::{LoadOptions, Model, Prompt, Tokenizer, generate::GenerationConfig};
 //!
-//! let model = Model::load("flan-t5-small", &LoadOptions::default())?;
-//! let prompt = Prompt { input_ids: vec![13959, 1566, 12, 2968, 10, 1], decoder_input_ids: None };
+//! # let folder = "../fixtures/t5_v1_0";
+//! let model = Model::load(folder, &LoadOptions::default())?; // any folder of Hugging Face
+//! let tokenizer = Tokenizer::from_files(model.files())?;
+//! let prompt = Prompt::new(tokenizer.encode("The blue cat sat on the house.")?.ids());
 //! let config = GenerationConfig { num_beams: Some(4), ..GenerationConfig::default() };
 //! let rows = model.generate(&[prompt], &config, &mut ())?;
-//! println!("{:?} {}", rows[0][0].ids, rows[0][0].score);
+//! let best = &rows[0][0];
+//! println!("{} {}", best.score, tokenizer.decode(&best.ids, true)?);
+//! # assert_eq!(best.ids[0], 0);
 //! # Ok::<(), seq2seq_models::Error>(())
 //! ```
+//!
+//! Where to begin: [`Model`] generates and computes, [`tasks`] embed, classify, tag, answer and fill masks, [`train::Trainer`] makes
+//! a folder from rows, [`Learner`] takes single steps, [`Device`] says what there is to compute on.
+//!
+//! Options are plain structs with a default: write `..LoadOptions::default()`, as a minor release may add fields. Results may grow
+//! too: take them apart with `..`. Of other crates' types this API has those of [`seq2seq_core`], [`serde_json::Value`] for
+//! config.json as it stands, and [`toml::Table`] for that of a new model; the three are exported again, so that a program need not
+//! match their versions.
 //!
 //! | module | holds |
 //! |---|---|
@@ -32,6 +44,10 @@
 //! "PARITY trap n" in comments names an entry of `docs/parity.md`: where implementations silently depart from the
 //! transformers library.
 #![deny(unsafe_op_in_unsafe_fn)]
+
+pub use seq2seq_core;
+pub use serde_json;
+pub use toml;
 
 mod blocks;
 pub mod checkpoint;

@@ -207,6 +207,19 @@ impl Model {
 
     /// Computes every row of every sequence: results named and ordered as in transformers.
     ///
+    /// ```
+    /// use seq2seq_models::{Forward, LoadOptions, Model};
+    ///
+    /// # let folder = "../fixtures/bert";
+    /// let model = Model::load(folder, &LoadOptions::default())?;
+    /// let input_ids = vec![vec![2, 14, 15, 3], vec![2, 9, 3]]; // unequal lengths, no padding
+    /// let outputs = model.forward(&Forward { input_ids, ..Forward::default() })?;
+    /// let hidden = &outputs[0];
+    /// assert_eq!((hidden.name, &hidden.rows[..]), ("last_hidden_state", &[4, 3][..]));
+    /// assert_eq!(hidden.values.len(), 7 * hidden.width);
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Input`] for an empty batch or sequence, ids outside the vocabulary (naming where), segment ids that
     /// do not fit, more tokens than positions, and a decoder that is given nothing.
@@ -222,7 +235,32 @@ impl Model {
         self.shared.engine.compute.forward_with_hidden(request)
     }
 
-    /// Generates for each prompt its sequences, the best first. `config` is laid over the model's own settings.
+    /// Generates for each prompt its sequences, the best first. `config` is laid over the model's own settings. `sink` hears of
+    /// new ids and may end the generation; `&mut ()` does neither.
+    ///
+    /// ```
+    /// use seq2seq_models::{LoadOptions, Model, Prompt, generate::{GenerationConfig, Sink}};
+    /// use std::ops::ControlFlow;
+    ///
+    /// /// Prints ids as they come, and stops after four.
+    /// struct Print(usize);
+    ///
+    /// impl Sink for Print {
+    ///     fn ids(&mut self, _row: usize, _sequence: usize, ids: &[u32]) -> ControlFlow<()> {
+    ///         println!("{ids:?}");
+    ///         self.0 += ids.len();
+    ///         if self.0 < 4 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    ///     }
+    /// }
+    ///
+    /// # let folder = "../fixtures/gpt2";
+    /// let model = Model::load(folder, &LoadOptions::default())?;
+    /// let config = GenerationConfig { max_new_tokens: Some(9), ..GenerationConfig::default() };
+    /// let mut print = Print(0);
+    /// let rows = model.generate(&[Prompt::new([4, 5, 6])], &config, &mut print)?;
+    /// assert_eq!(rows[0][0].ids.len(), print.0);
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Settings that make no sense, prompts that cannot be used, and models that do not write.

@@ -28,7 +28,7 @@ pub struct ForwardOutput {
 }
 
 /// What one generation starts from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompt {
     /// Source ids (encoder-decoder) or prompt ids (decoder-only).
     pub input_ids: Vec<u32>,
@@ -36,8 +36,16 @@ pub struct Prompt {
     pub decoder_input_ids: Option<Vec<u32>>,
 }
 
+impl Prompt {
+    /// From the ids of a source, or of a text to go on with.
+    pub fn new(input_ids: impl Into<Vec<u32>>) -> Self {
+        Self { input_ids: input_ids.into(), decoder_input_ids: None }
+    }
+}
+
 /// One returned sequence.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Generated {
     /// What `generate()` returns without padding: with the decoder start for encoder-decoders, only the new ids for
     /// decoder-only models.

@@ -4,13 +4,15 @@
 //! ([`Task::prepare`]) and after it ([`Task::finish`]), both plain functions; the caller is free in how it batches
 //! what lies between. [`run`] does all three for a few inputs:
 //!
-//! ```no_run
+//! ```
 //! use seq2seq_models::{LoadOptions, Model, Tokenizer, tasks};
 //!
-//! let model = Model::load("all-MiniLM-L6-v2", &LoadOptions::default())?;
+//! # let folder = "../fixtures/sentence_mean";
+//! let model = Model::load(folder, &LoadOptions::default())?;
 //! let tokenizer = Tokenizer::from_files(model.files())?;
 //! let embedder = tasks::Embedder::new(model.files(), &tokenizer, model.max_positions())?;
 //! let vectors = tasks::run(&model, &embedder, &["a sentence".into(), "another".into()])?;
+//! assert_eq!(vectors.len(), 2);
 //! # Ok::<(), seq2seq_models::Error>(())
 //! ```
 

@@ -24,6 +24,16 @@ use tokenizers::{Decoder, ModelWrapper, PostProcessor, PostProcessorWrapper, Tru
 const FILE: &str = "tokenizer.json";
 
 /// The tokenizer of one checkpoint. `Sync`: one serves all threads.
+///
+/// ```
+/// use seq2seq_models::Tokenizer;
+///
+/// # let folder = "../fixtures/gpt2_text";
+/// let tokenizer = Tokenizer::from_folder(folder)?;
+/// let encoding = tokenizer.encode("The cat sat.")?;
+/// assert_eq!(tokenizer.decode(encoding.ids(), true)?, "The cat sat.");
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     /// Without its post-processor: this trims offsets, which must happen once, after texts have been cut.

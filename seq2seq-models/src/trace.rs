@@ -15,16 +15,18 @@ use watch::Watcher;
 
 /// A model and the one who watches it. One request at a time is watched.
 ///
-/// ```no_run
+/// ```
 /// use seq2seq_models::{Files, LoadOptions, Prompt, generate::GenerationConfig, trace::Traced};
 ///
-/// let traced = Traced::load(Files::folder("t5-small")?, &LoadOptions::default())?;
-/// let prompt = Prompt { input_ids: vec![8774, 296, 1], decoder_input_ids: None };
+/// # let folder = "../fixtures/t5_v1_0".as_ref();
+/// let traced = Traced::load(Files::folder(folder)?, &LoadOptions::default())?;
+/// let prompt = Prompt::new([14, 15, 9, 1]);
 /// let write = || traced.model().generate(&[prompt], &GenerationConfig::default(), &mut ());
 /// let (written, stages) = traced.watch(write);
 /// for stage in &stages {
 ///     println!("{} {} x {} in {} s", stage.name, stage.rows, stage.width, stage.seconds);
 /// }
+/// assert_eq!(stages[0].name, "encoder.embed");
 /// # written?;
 /// # Ok::<(), seq2seq_models::Error>(())
 /// ```

@@ -31,10 +31,7 @@ impl Text {
     /// # Errors
     /// Inputs that the model cannot take.
     pub fn write(&self, input: &str, sink: &mut dyn Sink) -> Result<String> {
-        let prompt = Prompt {
-            input_ids: self.tokenizer.encode(input)?.ids().to_vec(),
-            decoder_input_ids: None,
-        };
+        let prompt = Prompt::new(self.tokenizer.encode(input)?.ids());
         let config = GenerationConfig { num_beams: Some(4), ..GenerationConfig::default() };
         let rows = self.model.generate(&[prompt], &config, sink)?;
         match rows.first().and_then(|sequences| sequences.first()) {

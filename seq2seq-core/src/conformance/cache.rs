@@ -189,13 +189,25 @@ impl Op for Decode {
     }
 }
 
-/// One call of [`DecoderOps::attend_step`]: a new row for each hypothesis over what it holds.
-/// Each call makes the context longer by one position.
+/// One call of [`DecoderOps::attend_step`]: a new row for each hypothesis over what it holds, in one layer after another.
+/// A pass over all layers makes the context longer by one position.
 pub struct Step;
+
+impl Step {
+    /// Layers of the cache; so many that each finds its keys and values where a decoding does, which is not the nearest cache.
+    pub const LAYERS: usize = 16;
+
+    /// Passes before the context is another one: a sixteenth of it.
+    pub fn passes(case: &Attention) -> usize {
+        (case.rows().longest() / 16).max(1)
+    }
+}
 
 /// A filled cache and the rows of the next step.
 pub struct Prepared<B: DecoderOps> {
     cache: B::KvCache,
+    /// That attends next.
+    layer: usize,
     qkv: B::Tensor,
     rows: Ragged,
     spec: AttentionSpec,
@@ -232,28 +244,37 @@ impl Timed for Step {
         ]
     }
 
+    fn calls(case: &Attention) -> usize {
+        Self::LAYERS * Self::passes(case)
+    }
+
     fn prepare<B: SeqBackend>(backend: &B, case: &Attention) -> Result<Prepared<B>> {
-        const CALLS: usize = 1024;
+        let (spec, bias, context) = (case.spec(), case.bias(backend)?, case.rows());
         let mut cache = backend.kv_cache(&CacheSpec {
-            layers: 1,
+            layers: Self::LAYERS,
             kv_heads: case.kv_heads,
             head_dim: case.head_dim,
             sequences: case.lengths.len(),
             beams: 1,
-            capacity: case.rows().longest() + CALLS,
+            capacity: context.longest() + Self::passes(case),
         })?;
-        let (spec, bias, context) = (case.spec(), case.bias(backend)?, case.rows());
         backend.extend(&mut cache, &context)?;
         let qkv = backend.upload(&case.qkv())?;
-        backend.attend_step(&qkv, &context, &mut cache, 0, &spec, bias.as_ref())?;
+        for layer in 0..Self::LAYERS {
+            backend.attend_step(&qkv, &context, &mut cache, layer, &spec, bias.as_ref())?;
+        }
         let rows = Ragged::single_rows(context.sequences());
         let qkv = backend.upload(&case.rows_for(rows.rows(), case.seed + 1))?;
-        Ok(Prepared { cache, qkv, rows, spec, bias })
+        Ok(Prepared { cache, layer: 0, qkv, rows, spec, bias })
     }
 
     fn call<B: SeqBackend>(backend: &B, p: &mut Prepared<B>) -> Result<B::Tensor> {
-        backend.extend(&mut p.cache, &p.rows)?;
-        backend.attend_step(&p.qkv, &p.rows, &mut p.cache, 0, &p.spec, p.bias.as_ref())
+        if p.layer == 0 {
+            backend.extend(&mut p.cache, &p.rows)?;
+        }
+        let layer = p.layer;
+        p.layer = (layer + 1) % Self::LAYERS;
+        backend.attend_step(&p.qkv, &p.rows, &mut p.cache, layer, &p.spec, p.bias.as_ref())
     }
 }
 

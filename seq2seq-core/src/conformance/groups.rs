@@ -25,17 +25,17 @@ impl Groups {
     }
 
     /// The source of each group.
-    pub(super) fn sources(&self) -> Vec<usize> {
+    pub fn sources(&self) -> Vec<usize> {
         (0..self.rows.len()).map(|i| i * 7 % self.lengths.len()).collect()
     }
 
     /// How positions divide into sources.
-    pub(super) fn source_rows(&self) -> Ragged {
+    pub fn source_rows(&self) -> Ragged {
         Ragged::from_lengths(self.lengths.iter().copied())
     }
 
     /// How query rows divide into groups.
-    pub(super) fn group_rows(&self) -> Ragged {
+    pub fn group_rows(&self) -> Ragged {
         Ragged::from_lengths(self.rows.iter().copied())
     }
 }

@@ -117,6 +117,7 @@ impl GenerationConfig {
 
 /// When beam search stops looking for better hypotheses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum EarlyStopping {
     /// When the best running hypothesis, at its present length, is no better than the worst finished one.
     #[default]

@@ -12,6 +12,7 @@ const LEGACY_FORCE_BOS: &str = "force_bos_token_to_be_generated";
 
 /// Where a setting was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Origin {
     /// Nowhere: what holds for every model.
     Default,

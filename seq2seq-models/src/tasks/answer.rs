@@ -23,6 +23,7 @@ pub struct Question {
 
 /// A stretch of the context.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Answer {
     /// Probability of its start times that of its end, in its window.
     pub score: f32,

@@ -11,8 +11,15 @@ pub struct TextPair {
     pub pair: Option<String>,
 }
 
+impl From<&str> for TextPair {
+    fn from(text: &str) -> Self {
+        Self { text: text.into(), pair: None }
+    }
+}
+
 /// A label and how well it fits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Classification {
     /// From `id2label`.
     pub label: String,
@@ -33,7 +40,25 @@ pub struct Classifier<'a> {
     pub truncate: Option<usize>,
 }
 
-impl Classifier<'_> {
+impl<'a> Classifier<'a> {
+    /// Gives the best label of whole texts.
+    ///
+    /// ```
+    /// use seq2seq_models::{LoadOptions, Model, Tokenizer, tasks::{self, Classifier, Labels}};
+    ///
+    /// # let folder = "../fixtures/bert_sequence_classification";
+    /// let model = Model::load(folder, &LoadOptions::default())?;
+    /// let tokenizer = Tokenizer::from_files(model.files())?;
+    /// let classifier = Classifier::new(&tokenizer, Labels::from_config(model.config())?);
+    /// let best = &tasks::run(&model, &classifier, &["the cat sat on the mat".into()])?[0][0];
+    /// println!("{} {}", best.label, best.score);
+    /// assert!(["dull", "fine", "grand"].contains(&best.label.as_str()));
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
+    pub fn new(tokenizer: &'a Tokenizer, labels: Labels) -> Self {
+        Self { tokenizer, labels, top_k: 1, truncate: None }
+    }
+
     /// The best labels for one row of logits.
     pub fn scores(&self, logits: &[f32]) -> Result<Vec<Classification>> {
         self.labels.check(logits.len())?;

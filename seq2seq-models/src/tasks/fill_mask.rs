@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// One proposal for one mask.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Fill {
     /// The probability.
     pub score: f32,

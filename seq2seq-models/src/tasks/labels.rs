@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 /// How logits become scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ProblemType {
     /// Scores are the logits.
     Regression,

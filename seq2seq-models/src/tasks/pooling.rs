@@ -3,6 +3,7 @@ use crate::{Error, Result};
 
 /// How the rows of a text become one, as the sentence-transformers module of that name does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PoolingMode {
     /// The first row.
     Cls,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 /// How tokens are joined to entities (PARITY trap 35).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Aggregation {
     /// Every token by itself.
     None,
@@ -41,6 +42,7 @@ impl FromStr for Aggregation {
 
 /// A labelled stretch of the text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Entity {
     /// The label of a token ([`Aggregation::None`]).
     #[serde(skip_serializing_if = "Option::is_none")]

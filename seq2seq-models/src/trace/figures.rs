@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// What one stage computed, over all times that it came.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct StageReport {
     /// Its path, such as `encoder.layers.3`; `decoder.memory` are the keys and values of the encoder's output in all layers,
     /// `choice` is the choice of the next ids.
@@ -23,6 +24,7 @@ pub struct StageReport {
 
 /// Figures of the values of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ValueReport {
     /// The root mean square of ‖row‖.
     pub norm: f64,

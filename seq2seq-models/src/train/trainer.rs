@@ -112,18 +112,20 @@ struct Window {
 
 /// A training. See the [module](self) for what it writes.
 ///
-/// ```no_run
+/// ```
 /// use seq2seq_models::train::{Trainer, settings::Settings};
 ///
+/// # let work = tempfile::tempdir().unwrap();
+/// # let output = work.path().join("trained");
 /// let settings = Settings {
-///     train: vec!["train.tsv".into()],
-///     valid: vec!["valid.tsv".into()],
-///     output: "trained".into(),
+///     train: vec!["../recipes/numbers/train.tsv".into()], // TAB between source and target
+///     output: output.clone(),
 ///     family: Some("t5".into()),
+///     steps: 2,
 ///     ..Settings::default()
 /// };
 /// Trainer::new(settings, false)?.run(&mut ())?;
-/// let model = seq2seq_models::Model::load("trained", &Default::default())?;
+/// let model = seq2seq_models::Model::load(output, &Default::default())?;
 /// # Ok::<(), seq2seq_models::Error>(())
 /// ```
 pub struct Trainer {

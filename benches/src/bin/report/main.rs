@@ -1,23 +1,25 @@
 //! Every operation on every backend, side by side, over the cases that the conformance suite checks.
 //!
 //! `report --device cpu --device tch:cpu --record FILE.jsonl` times them **alternating**: for each case all devices prepare and
-//! warm up, and then, round after round, each is timed in turn, so that all see the same minutes of the machine. Beside the record
-//! it writes its table (`.md`) and its drawing (`.svg`). Devices: cpu; cuda:N and tch:cpu, tch:cuda:N with the features `cuda` and
-//! `tch`.
+//! warm up, and then, round after round, each is timed in turn, so that all see the same minutes of the machine. Before each
+//! operation the limits of the processor are measured, which move too. Beside the record it writes its table (`.md`) and its
+//! drawing (`.svg`). Devices: cpu, cpu:LEVEL; cuda:N and tch:cpu, tch:cuda:N with the features `cuda` and `tch`.
 
-mod backends;
 mod draw;
 mod record;
-mod runner;
 
-use backends::Opened;
 use clap::Parser;
-use record::Row;
-use runner::{Runner, rounds};
+use record::{Record, Row};
+use seq2seq_benches::{
+    backends::{BUILT_IN, Opened},
+    limits::Limits,
+    runner::{Runner, rounds},
+    work::Counted,
+};
 use seq2seq_core::conformance::{
-    Timed, additive::AdditiveAttend, attention::Attend, cache::Step, cross::CrossAttend,
-    embed::Embed, linear::Linear, norm::Norm, pool::Pooling, recurrent::Recur, sample::Draw,
-    sample_k::DrawK, top_k::Choose,
+    additive::AdditiveAttend, attention::Attend, cache::Step, cross::CrossAttend, embed::Embed,
+    linear::Linear, norm::Norm, pool::Pooling, recurrent::Recur, sample::Draw, sample_k::DrawK,
+    top_k::Choose,
 };
 use std::{error::Error, path::PathBuf};
 
@@ -25,8 +27,8 @@ use std::{error::Error, path::PathBuf};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// What computes; the first is compared with each of the others.
-    #[arg(long = "device", value_name = "DEVICE", default_values_t = ["cpu".to_owned()])]
+    /// What computes; the first is compared with each of the others. Without it one device of each backend that is built in.
+    #[arg(long = "device", value_name = "DEVICE")]
     devices: Vec<String>,
     /// Only operations whose name contains this.
     #[arg(long, default_value = "")]
@@ -40,61 +42,74 @@ struct Arguments {
     /// Threads on the processor.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// What else there is to say of the machine, for the record.
+    #[arg(long)]
+    note: Option<String>,
     /// A new file of JSON lines.
     #[arg(long)]
     record: PathBuf,
 }
 
 /// All cases of one operation.
-fn measure<O: Timed + 'static>(
+fn measure<O: Counted + 'static>(
     arguments: &Arguments,
     devices: &[Opened],
-    rows: &mut Vec<Row>,
+    record: &mut Record,
 ) -> Result<(), Box<dyn Error>> {
     if !O::NAME.contains(&arguments.only) {
         return Ok(());
     }
+    // Those of a GPU are not measured.
+    let limits = match devices.iter().any(Opened::is_processor) && cfg!(target_arch = "x86_64") {
+        true => Some(Limits::measure(arguments.threads)?),
+        false => None,
+    };
     for (name, case) in O::real() {
+        let work = O::work(&case);
         let mut runners: Vec<Box<dyn Runner>> =
             devices.iter().map(|device| device.prepare::<O>(&case)).collect::<Result<_, _>>()?;
         let times = rounds(&mut runners, arguments.rounds, arguments.milliseconds)?;
         for (device, seconds) in devices.iter().zip(times) {
-            let row = Row::new(O::NAME, &name, device.name(), seconds);
+            let limit = limits.as_ref().filter(|_| device.is_processor());
+            let limit = limit.map(|limits| work.seconds(limits));
+            let row = Row::new((O::NAME, &name), device.name(), seconds, (work, limit));
             println!("{:18} {:36} {:14} {:9.1} us", row.op, row.case, row.device, row.median * 1e6);
-            rows.push(row);
+            record.rows.push(row);
         }
     }
+    record.limits.extend(limits.map(|limits| (O::NAME, limits)));
     Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
     if arguments.record.exists() {
         return Err(
             format!("{} exists; a record is not written over", arguments.record.display()).into()
         );
     }
+    if arguments.devices.is_empty() {
+        arguments.devices = BUILT_IN.iter().map(|&name| name.into()).collect();
+    }
     let opened = arguments.devices.iter().map(|name| Opened::open(name, arguments.threads));
     let devices: Vec<Opened> = opened.collect::<Result<_, _>>()?;
-    let mut rows = Vec::new();
-    measure::<Embed>(&arguments, &devices, &mut rows)?;
-    measure::<Linear>(&arguments, &devices, &mut rows)?;
-    measure::<Norm>(&arguments, &devices, &mut rows)?;
-    measure::<Attend>(&arguments, &devices, &mut rows)?;
-    measure::<Step>(&arguments, &devices, &mut rows)?;
-    measure::<CrossAttend>(&arguments, &devices, &mut rows)?;
-    measure::<Recur>(&arguments, &devices, &mut rows)?;
-    measure::<AdditiveAttend>(&arguments, &devices, &mut rows)?;
-    measure::<Pooling>(&arguments, &devices, &mut rows)?;
-    measure::<Choose>(&arguments, &devices, &mut rows)?;
-    measure::<Draw>(&arguments, &devices, &mut rows)?;
-    measure::<DrawK>(&arguments, &devices, &mut rows)?;
-    let machine: Vec<String> = devices.iter().map(Opened::describe).collect();
-    record::write(&arguments.record, &machine, arguments.rounds, &rows)?;
-    let names: Vec<&str> = devices.iter().map(Opened::name).collect();
-    let table = record::table(&machine, &names, &rows);
+    let mut record = Record::new(&devices, arguments.rounds, arguments.note.as_deref());
+    measure::<Embed>(&arguments, &devices, &mut record)?;
+    measure::<Linear>(&arguments, &devices, &mut record)?;
+    measure::<Norm>(&arguments, &devices, &mut record)?;
+    measure::<Attend>(&arguments, &devices, &mut record)?;
+    measure::<Step>(&arguments, &devices, &mut record)?;
+    measure::<CrossAttend>(&arguments, &devices, &mut record)?;
+    measure::<Recur>(&arguments, &devices, &mut record)?;
+    measure::<AdditiveAttend>(&arguments, &devices, &mut record)?;
+    measure::<Pooling>(&arguments, &devices, &mut record)?;
+    measure::<Choose>(&arguments, &devices, &mut record)?;
+    measure::<Draw>(&arguments, &devices, &mut record)?;
+    measure::<DrawK>(&arguments, &devices, &mut record)?;
+    record.write(&arguments.record)?;
+    let table = record.table();
     std::fs::write(arguments.record.with_extension("md"), &table)?;
-    draw::draw(&arguments.record.with_extension("svg"), &names, &rows)?;
+    draw::draw(&arguments.record.with_extension("svg"), &record)?;
     println!("\n{table}");
     Ok(())
 }

@@ -78,7 +78,7 @@ struct Found {
 
 impl Found {
     fn text(&self) -> String {
-        let Report { rows, max_new_tokens, formats } = &self.report;
+        let Report { rows, max_new_tokens, formats, .. } = &self.report;
         let writing = max_new_tokens.map(|n| format!(", up to {n} new tokens each"));
         let mut text = format!(
             "{} against f32: {rows} rows of {} tokens in all{}\n",

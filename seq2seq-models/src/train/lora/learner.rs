@@ -10,6 +10,19 @@ impl Learner {
     /// parameters are called `….lora_A.weight` and `….lora_B.weight`; those of a tensor that lies `[in, out]` are kept
     /// transposed. Gives how many matrices have one.
     ///
+    /// ```
+    /// use seq2seq_models::{Learner, LoadOptions, train::LoraOptions};
+    ///
+    /// # let (folder, work) = ("../fixtures/gpt2", tempfile::tempdir().unwrap());
+    /// # let adapters = work.path().join("adapters");
+    /// let mut learner = Learner::load(folder, &LoadOptions::default())?;
+    /// learner.add_lora(&LoraOptions { rank: 4, ..LoraOptions::default() })?;
+    /// // … steps …
+    /// learner.save_lora(&adapters, "gpt2")?; // as peft does
+    /// learner.merge_lora()?;
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Targets that match nothing, a rank of 0, and a model that has adapters.
     pub fn add_lora(&mut self, options: &LoraOptions) -> Result<usize> {

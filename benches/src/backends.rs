@@ -2,10 +2,19 @@
 
 use crate::runner::{Runner, Wait, runner};
 use seq2seq_core::{Backend, Error, Result, conformance::Timed};
-use seq2seq_cpu::{Cpu, CpuOptions};
+use seq2seq_cpu::{Cpu, CpuOptions, Isa};
+
+/// One device of each backend that is built in, the processor first.
+pub const BUILT_IN: &[&str] = &[
+    "cpu",
+    #[cfg(feature = "cuda")]
+    "cuda:0",
+    #[cfg(feature = "tch")]
+    "tch:cpu",
+];
 
 /// A device by its name.
-pub(crate) struct Opened {
+pub struct Opened {
     name: String,
     device: Device,
 }
@@ -42,9 +51,15 @@ impl Wait for seq2seq_tch::Tch {
 fn unknown(name: &str) -> Error {
     Error::Unsupported {
         what: format!("device '{name}'"),
-        hint: "cpu; cuda:N with the feature `cuda`; tch:cpu, tch:cuda:N with the feature `tch`"
+        hint: "cpu, cpu:LEVEL; cuda:N with the feature `cuda`; tch:cpu, tch:cuda:N with the \
+               feature `tch`"
             .into(),
     }
+}
+
+fn cpu(name: &str, threads: usize) -> Result<Device> {
+    let isa = name.strip_prefix("cpu:").map(Isa::from_name).transpose()?;
+    Ok(Device::Cpu(Cpu::new(CpuOptions { threads: Some(threads), isa })?))
 }
 
 #[cfg(feature = "cuda")]
@@ -78,21 +93,32 @@ fn libtorch(name: &str, _: usize) -> Result<Device> {
 }
 
 impl Opened {
-    pub(crate) fn open(name: &str, threads: usize) -> Result<Self> {
+    /// `cpu`, `cpu:LEVEL` with a level of instructions such as `cpu:avx2`, `cuda:N`, `tch:cpu`, `tch:cuda:N`. What runs on the
+    /// processor runs on so many threads.
+    ///
+    /// # Errors
+    /// Where the name is not one of these, its backend is not built in, or the machine has no such device.
+    pub fn open(name: &str, threads: usize) -> Result<Self> {
         let device = match name {
-            "cpu" => Device::Cpu(Cpu::new(CpuOptions { threads: Some(threads), isa: None })?),
+            name if name == "cpu" || name.starts_with("cpu:") => cpu(name, threads)?,
             name if name.starts_with("tch:") => libtorch(name, threads)?,
             name => cuda(name)?,
         };
         Ok(Self { name: name.into(), device })
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// As it was opened.
+    pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// Whether it is the processor, whose [`limits`](crate::limits) are known.
+    pub fn is_processor(&self) -> bool {
+        self.name.split(':').any(|part| part == "cpu")
+    }
+
     /// The name, and what it runs on.
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let what = match &self.device {
             Device::Cpu(backend) => backend.describe(),
             #[cfg(feature = "cuda")]
@@ -104,7 +130,10 @@ impl Opened {
     }
 
     /// A case, ready to be called.
-    pub(crate) fn prepare<O: Timed + 'static>(&self, case: &O::Case) -> Result<Box<dyn Runner>> {
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub fn prepare<O: Timed + 'static>(&self, case: &O::Case) -> Result<Box<dyn Runner>> {
         match &self.device {
             Device::Cpu(backend) => runner::<O, _>(backend, case),
             #[cfg(feature = "cuda")]

@@ -1,0 +1,87 @@
+//! Timing one case.
+
+use seq2seq_core::{Result, SeqBackend, conformance::Timed};
+use std::time::{Duration, Instant};
+
+/// Backends that may still compute when a call has returned.
+pub trait Wait {
+    /// Returns when all work is done.
+    ///
+    /// # Errors
+    /// Those of the work.
+    fn wait(&self) -> Result<()>;
+}
+
+/// A case on a backend.
+pub trait Runner {
+    /// The time of so many calls, one after another. What has to be prepared anew between them is not counted.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    fn run(&mut self, calls: usize) -> Result<Duration>;
+}
+
+struct Prepared<O: Timed, B: SeqBackend> {
+    backend: B,
+    case: O::Case,
+    ready: O::Prepared<B>,
+    /// Calls that `ready` still bears.
+    left: usize,
+}
+
+impl<O: Timed, B: SeqBackend + Wait> Runner for Prepared<O, B> {
+    fn run(&mut self, calls: usize) -> Result<Duration> {
+        let (mut time, mut calls) = (Duration::ZERO, calls);
+        while calls > 0 {
+            if self.left == 0 {
+                self.ready = O::prepare(&self.backend, &self.case)?;
+                self.backend.wait()?;
+                self.left = O::calls(&self.case);
+            }
+            let now = calls.min(self.left);
+            let begin = Instant::now();
+            for _ in 0..now {
+                O::call(&self.backend, &mut self.ready)?;
+            }
+            self.backend.wait()?;
+            time += begin.elapsed();
+            (calls, self.left) = (calls - now, self.left - now);
+        }
+        Ok(time)
+    }
+}
+
+pub(crate) fn runner<O: Timed + 'static, B: SeqBackend + Wait>(
+    backend: &B,
+    case: &O::Case,
+) -> Result<Box<dyn Runner>> {
+    let ready = O::prepare(backend, case)?;
+    let (backend, case, left) = (backend.clone(), case.clone(), O::calls(case));
+    Ok(Box::new(Prepared::<O, B> { backend, case, ready, left }))
+}
+
+/// The seconds of a call of each runner, one a round; they take turns.
+///
+/// # Errors
+/// Those of the operation.
+pub fn rounds(
+    runners: &mut [Box<dyn Runner>],
+    rounds: usize,
+    milliseconds: u64,
+) -> Result<Vec<Vec<f64>>> {
+    let budget = Duration::from_millis(milliseconds).as_secs_f64();
+    let mut calls = Vec::with_capacity(runners.len());
+    for runner in runners.iter_mut() {
+        // The first call finds memory and loads kernels.
+        runner.run(1)?;
+        let seconds = runner.run(1)?.as_secs_f64();
+        calls.push(((budget / seconds.max(1e-9)) as usize).max(1));
+    }
+    let mut times = vec![Vec::with_capacity(rounds); runners.len()];
+    for _ in 0..rounds {
+        for ((runner, &calls), times) in runners.iter_mut().zip(&calls).zip(&mut times) {
+            times.push(runner.run(calls)?.as_secs_f64() / calls as f64);
+        }
+    }
+    Ok(times)
+}

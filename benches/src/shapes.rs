@@ -1,0 +1,99 @@
+//! Layers of whole models, beside the cases of the conformance suite, which have few of each.
+
+use seq2seq_core::conformance::{Timed, attention, cache::Step, cross, groups::Groups, linear};
+use seq2seq_core::{Activation, BucketSpec, Format};
+
+/// T5-base, BERT-base and GPT-2 are equally wide, with as many heads.
+const WIDTH: usize = 768;
+const HEADS: usize = 12;
+const FEED_FORWARD: usize = 3072;
+
+/// Rows: a decode step, a batch or its beams, a short source, a long one.
+const ROWS: [usize; 4] = [1, 8, 64, 512];
+/// Rows that are given logits.
+const STEPS: [usize; 2] = [1, 8];
+
+/// The suite's linear layers in every format, and all layers of the three models.
+pub fn linears() -> Vec<(String, linear::Case)> {
+    let of_suite = linear::Linear::real();
+    let all: Vec<_> = of_suite.into_iter().chain(layers()).collect();
+    let in_format = |format: Format| {
+        let cases = all.iter().cloned();
+        cases.map(move |(name, case)| (format!("{format}/{name}"), linear::Case { format, ..case }))
+    };
+    Format::ALL.into_iter().flat_map(in_format).collect()
+}
+
+/// Of T5-base, GPT-2 and BERT-base; each layer of one shape and epilogue once.
+fn layers() -> Vec<(String, linear::Case)> {
+    let layer = |parts: Vec<usize>, input, bias| linear::Case {
+        parts,
+        bias,
+        ..linear::Case::plain(1, input, 0)
+    };
+    let with = |activation, case| linear::Case { activation: Some(activation), ..case };
+    let added = |case| linear::Case { residual: true, ..case };
+    let named = |model: &str, bias, activation, vocabulary| {
+        let wide = [
+            ("qkv", layer(vec![WIDTH; 3], WIDTH, bias)),
+            ("output", added(layer(vec![WIDTH], WIDTH, bias))),
+            ("up", with(activation, layer(vec![FEED_FORWARD], WIDTH, bias))),
+            ("down", added(layer(vec![WIDTH], FEED_FORWARD, bias))),
+        ];
+        let logits = [("vocabulary", layer(vec![vocabulary], WIDTH, false))];
+        let wide = wide.into_iter().map(|layer| (layer, &ROWS[..]));
+        let logits = logits.into_iter().map(|layer| (layer, &STEPS[..]));
+        let rows = |((name, case), rows): ((&str, linear::Case), &[usize])| {
+            let case = |&rows: &usize| {
+                (format!("{model} {name}, {rows} rows"), linear::Case { rows, ..case.clone() })
+            };
+            rows.iter().map(case).collect::<Vec<_>>()
+        };
+        wide.chain(logits).flat_map(rows).collect::<Vec<_>>()
+    };
+    let models = [
+        named("t5-base", false, Activation::Relu, 32128),
+        named("gpt-2", true, Activation::GeluTanh, 50257),
+        named("bert-base", true, Activation::Gelu, 30522),
+    ];
+    // Of BERT-base the suite has a few rows already, under the same names.
+    let known: Vec<String> = linear::Linear::real().into_iter().map(|(name, _)| name).collect();
+    models.into_iter().flatten().filter(|(name, _)| !known.contains(name)).collect()
+}
+
+/// Attention within sequences: the suite's, an encoder of T5-base, and GPT-2.
+pub fn attentions() -> Vec<(String, attention::Case)> {
+    let buckets = BucketSpec { buckets: 32, max_distance: 128, bidirectional: true };
+    let t5 = |n: usize| {
+        let case = attention::Case::plain(vec![n], HEADS, HEADS);
+        (format!("t5-base, {n}"), attention::Case { buckets: Some(buckets), ..case })
+    };
+    let gpt2 = |n: usize| {
+        let case = attention::Case::plain(vec![n], HEADS, HEADS);
+        (format!("gpt-2, {n}"), attention::Case { causal: true, ..case })
+    };
+    let models = [t5(64), t5(512), gpt2(128), gpt2(1024)];
+    attention::Attend::real().into_iter().chain(models).collect()
+}
+
+/// Steps over a cache: the suite's, and GPT-2 with one hypothesis and with 8.
+pub fn steps() -> Vec<(String, attention::Case)> {
+    let gpt2 = |context: usize, rows: usize| {
+        let case = attention::Case::plain(vec![context; rows], HEADS, HEADS);
+        (format!("gpt-2, {rows} of context {context}"), case)
+    };
+    Step::real().into_iter().chain([gpt2(128, 1), gpt2(1024, 1), gpt2(512, 8)]).collect()
+}
+
+/// Attention to a memory: the suite's, and whole targets, as when a text is scored.
+pub fn cross_attentions() -> Vec<(String, cross::Case)> {
+    let whole = |source: usize, target: usize| {
+        let groups = Groups { lengths: vec![source], rows: vec![target] };
+        let name = format!("t5-base, {target} rows, source {source}");
+        let heads = HEADS;
+        let case =
+            cross::Case { groups, heads, kv_heads: heads, head_dim: 64, sharpness: 1.0, seed: 1 };
+        (name, case)
+    };
+    cross::CrossAttend::real().into_iter().chain([whole(64, 64), whole(512, 128)]).collect()
+}
