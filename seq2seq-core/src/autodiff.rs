@@ -29,11 +29,13 @@
 //! | `layers.rs` | what is packed from masters |
 //! | `lora.rs` | low-rank adapters of masters |
 //! | `ops.rs`, `recurrent.rs` | the traits |
+//! | `posterior.rs` | the latent of a variational autoencoder |
 
 mod layers;
 mod lora;
 mod ops;
 mod parameters;
+mod posterior;
 mod recurrent;
 mod tape;
 #[cfg(test)]
