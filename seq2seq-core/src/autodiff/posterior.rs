@@ -1,7 +1,7 @@
 //! The latent of a variational autoencoder: a draw of a posterior, and its divergence from the prior.
 
-use super::tape::{Record, Tensor};
 use super::Autodiff;
+use super::tape::{Record, Tensor};
 use crate::train::{Divergence, DivergenceWeight, Posteriors, TrainBackend};
 use crate::{HostTensor, Result, Rows};
 use std::sync::Arc;

@@ -47,8 +47,10 @@ impl<'a> Posteriors<'a> {
     /// Where the values do not make whole rows.
     pub fn new(values: &'a [f32], size: usize) -> Result<Self> {
         if size == 0 || !values.len().is_multiple_of(2 * size) {
-            let reason =
-                format!("{} values are no rows of {size} means and as many variances", values.len());
+            let reason = format!(
+                "{} values are no rows of {size} means and as many variances",
+                values.len()
+            );
             return Err(Error::invalid("posteriors", reason));
         }
         Ok(Self { values, size })
@@ -89,7 +91,8 @@ impl<'a> Posteriors<'a> {
 
     /// ∂z/∂(log σ²) = σ ε / 2 of each element, which is all that the way back of [`draw`](Self::draw) needs.
     pub(crate) fn slopes(&self, noise: &[f32]) -> Vec<f32> {
-        let slope = |((_, l), &e): ((f64, f64), &f32)| (0.5 * (0.5 * l).exp() * f64::from(e)) as f32;
+        let slope =
+            |((_, l), &e): ((f64, f64), &f32)| (0.5 * (0.5 * l).exp() * f64::from(e)) as f32;
         self.elements().zip(noise).map(slope).collect()
     }
 
