@@ -196,7 +196,9 @@ impl<B: TrainBackend> Autodiff<B> {
         packed
             .iter()
             .filter_map(Weak::upgrade)
-            .try_for_each(|item| item.refresh(&self.inner, &parameters))
+            .try_for_each(|item| item.refresh(&self.inner, &parameters))?;
+        parameters.packed();
+        Ok(())
     }
 
     /// Keeps an eye on something that is packed from parameters.

@@ -247,9 +247,16 @@ impl Learner {
         self.learn.parameters()
     }
 
-    /// Keeps the parameters as they are for whose names `frozen` says so, and trains the others.
+    /// Keeps the parameters as they are for whose names `frozen` says so, and trains the others. Where there are adapters, it
+    /// is asked of theirs alone: what they are for stays as it is.
     pub fn freeze(&self, frozen: impl Fn(&str) -> bool) {
-        self.learn.freeze(&frozen);
+        match &self.lora {
+            None => self.learn.freeze(&frozen),
+            Some(_) => {
+                let adapters = self.lora_parameters();
+                self.learn.freeze(&|name| !adapters.contains(name) || frozen(name));
+            }
+        }
     }
 
     /// The values of a parameter, in the layout of its checkpoint.
