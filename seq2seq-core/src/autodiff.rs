@@ -29,11 +29,13 @@
 //! | `layers.rs` | what is packed from masters |
 //! | `lora.rs` | low-rank adapters of masters |
 //! | `ops.rs`, `recurrent.rs` | the traits |
+//! | `posterior.rs` | the latent of a variational autoencoder |
 
 mod layers;
 mod lora;
 mod ops;
 mod parameters;
+mod posterior;
 mod recurrent;
 mod tape;
 #[cfg(test)]
@@ -194,7 +196,9 @@ impl<B: TrainBackend> Autodiff<B> {
         packed
             .iter()
             .filter_map(Weak::upgrade)
-            .try_for_each(|item| item.refresh(&self.inner, &parameters))
+            .try_for_each(|item| item.refresh(&self.inner, &parameters))?;
+        parameters.packed();
+        Ok(())
     }
 
     /// Keeps an eye on something that is packed from parameters.

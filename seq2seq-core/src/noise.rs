@@ -31,9 +31,46 @@ pub fn gumbel(seed: u64, id: u32) -> f64 {
     -(-u.ln()).ln()
 }
 
+/// The number of the standard normal distribution that `seed` has for a row and a column (Box and Muller 1958, "A note on
+/// the generation of random normal deviates").
+pub fn normal(seed: u64, row: u64, column: u32) -> f64 {
+    let [a, b, c, d] = philox([column, row as u32, (row >> 32) as u32, 0], seed);
+    // 52 bits and a half: exact, and neither 0 nor 1.
+    let uniform = |high: u32, low: u32| {
+        ((((u64::from(high) << 32 | u64::from(low)) >> 12) as f64) + 0.5) / (1u64 << 52) as f64
+    };
+    (-2.0 * uniform(a, b).ln()).sqrt() * (std::f64::consts::TAU * uniform(c, d)).cos()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Mean, variance, and the share within one deviation, each within four deviations of what it should be; neighbours in
+    /// any direction are not correlated.
+    #[test]
+    fn normal_numbers_have_their_distribution() {
+        const N: u32 = 20_000;
+        for (place, seed) in [(0, 7), (1, 7), (2, 0)] {
+            let number = |i: u32| match place {
+                0 => normal(seed, 3, i),
+                1 => normal(seed, u64::from(i) << 20, 5),
+                _ => normal(u64::from(i), 3, 5),
+            };
+            let numbers: Vec<f64> = (0..N).map(number).collect();
+            let n = f64::from(N);
+            let mean = numbers.iter().sum::<f64>() / n;
+            let variance = numbers.iter().map(|x| x * x).sum::<f64>() / n;
+            let within = numbers.iter().filter(|x| x.abs() < 1.0).count() as f64 / n;
+            let pairs: f64 = numbers.windows(2).map(|w| w[0] * w[1]).sum::<f64>() / n;
+            assert!(mean.abs() < 4.0 / n.sqrt(), "mean {mean}");
+            assert!((variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "variance {variance}");
+            let share = 0.682_689_492;
+            let off = 4.0 * (share * (1.0 - share) / n).sqrt();
+            assert!((within - share).abs() < off, "{within} within one deviation");
+            assert!(pairs.abs() < 4.0 / n.sqrt(), "correlation {pairs}");
+        }
+    }
 
     /// The known answers published with the algorithm (Random123, `kat_vectors`).
     #[test]

@@ -14,6 +14,7 @@
 //! | dropout | | which elements were dropped ([`Dropout`]) |
 //! | recurrence | the gates, and c' of an LSTM ([`Recurred`]) | tanh c' |
 //! | additive attention | the probabilities | tanh of query and key |
+//! | draw of a posterior | σ ε / 2, on the host ([`Posteriors`]) | |
 //!
 //! **Deterministic**: the same bits for any number of threads. Gradients of weights sum over the rows of a batch, so
 //! they do depend on the batch.
@@ -25,11 +26,14 @@
 mod dropout;
 mod loss;
 mod optimiser;
+mod posterior;
 mod recurrent;
 
 pub use dropout::Dropout;
 pub use loss::{Loss, Smoothing};
 pub use optimiser::{Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd};
+pub(crate) use posterior::draw_backward;
+pub use posterior::{Divergence, DivergenceWeight, Posteriors};
 pub use recurrent::{
     AdditiveBackward, AdditiveGradients, RecurBackward, RecurPass, Recurred, RecurrentMasters,
     TrainRecurrentOps,

@@ -78,6 +78,6 @@ pub use device::{Device, LoadOptions, Torch};
 pub use error::{Error, Result};
 pub use families::Family;
 pub use model::Model;
-pub use request::{Choice, Forward, ForwardOutput, Generated, Prompt};
+pub use request::{Choice, Forward, ForwardOutput, Generated, Posterior, Prompt};
 pub use tokenizer::{Encoding, TextStream, Tokenizer};
 pub use train::Learner;

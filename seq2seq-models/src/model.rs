@@ -1,19 +1,23 @@
 //! A loaded model behind one handle.
 
+mod latent;
+
 use crate::{
-    Error, Forward, ForwardOutput, Generated, Prompt, Result,
+    Error, Forward, ForwardOutput, Generated, Posterior, Prompt, Result,
     checkpoint::{Checkpoint, Files, Formats, Loader, Taken, TakenLinear},
     compare::probe::{Probe, Recorder},
     device::{self, LoadOptions},
     families::{self, Family},
     generate::{self, ConfigLayers, Context, GenerationConfig, Sink},
     plan::ModelPlan,
-    stacks::{self, RecurrentModel, Stacks, Transformer, check_ids},
+    stacks::{self, RecurrentModel, Stacks, Transformer, check_ids, no_latent},
     trace::watch::{Watch, Watcher},
 };
 use seq2seq_core::{Format, SeqBackend};
 use serde_json::{Map, Value};
 use std::{path::Path, sync::Arc};
+
+pub use latent::between;
 
 /// A model, ready to compute. Cloning shares it; any number of threads may use it at once.
 ///
@@ -59,6 +63,21 @@ pub(crate) trait Compute: Send + Sync {
         sources: &[Vec<u32>],
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>>;
+
+    /// What a variational autoencoder takes each source for.
+    fn posteriors(&self, _: &[Vec<u32>]) -> Result<Vec<Posterior>> {
+        Err(no_latent())
+    }
+
+    /// As `generate`, from points of the latent space.
+    fn generate_at(
+        &self,
+        _: &generate::Plan<'_>,
+        _: &[Vec<f32>],
+        _: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>> {
+        Err(no_latent())
+    }
 }
 
 impl<B: SeqBackend> Compute for Transformer<B> {
@@ -105,6 +124,19 @@ impl<B: SeqBackend> Compute for RecurrentModel<B> {
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>> {
         generate::run(plan, &mut self.session(sources)?, sink)
+    }
+
+    fn posteriors(&self, sources: &[Vec<u32>]) -> Result<Vec<Posterior>> {
+        self.posteriors(sources)
+    }
+
+    fn generate_at(
+        &self,
+        plan: &generate::Plan<'_>,
+        points: &[Vec<f32>],
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Vec<Generated>>> {
+        generate::run(plan, &mut self.session_at(points)?, sink)
     }
 }
 

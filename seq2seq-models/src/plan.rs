@@ -65,7 +65,7 @@ pub struct DropoutPlan {
     pub activation: f32,
     /// Of what a feed-forward block adds to its residual.
     pub feed_forward_output: f32,
-    /// Of the rows that leave the stack.
+    /// Of the rows that leave the stack, or that a head without another layer reads.
     pub last: f32,
 }
 
@@ -257,6 +257,8 @@ pub struct HeadPlan {
     pub kind: HeadKind,
     /// Takes one row of each sequence.
     pub pool: Option<PoolRow>,
+    /// In training, the rate at which elements of that row are dropped.
+    pub dropout: f32,
     /// A square layer before the output.
     pub dense: Option<DensePlan>,
     /// The output layer.
@@ -281,6 +283,8 @@ pub struct DensePlan {
     pub norm: bool,
     /// A pooler that bare models may have been saved without.
     pub presence: Presence,
+    /// In training, the rate at which elements of what the activation gave are dropped.
+    pub dropout: f32,
 }
 
 /// The output layer of a head.

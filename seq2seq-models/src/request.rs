@@ -43,6 +43,16 @@ impl Prompt {
     }
 }
 
+/// What a variational autoencoder takes a source for: a Gaussian over points z of its latent space, each dimension by
+/// itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Posterior {
+    /// The mean of each dimension: the point that a source is decoded from again.
+    pub mean: Vec<f32>,
+    /// The natural logarithm of the variance of each dimension.
+    pub log_variance: Vec<f32>,
+}
+
 /// One returned sequence.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! Blocks in a row, and whole models made of stacks and a head.
 
-use crate::{Result, checkpoint::Loader, plan::ModelPlan};
+use crate::{Error, Result, checkpoint::Loader, plan::ModelPlan};
 use seq2seq_core::SeqBackend;
 
 mod head;
@@ -13,8 +13,16 @@ mod tests;
 mod transformer;
 
 pub(crate) use input::check_ids;
-pub(crate) use recurrent::RecurrentModel;
+pub(crate) use recurrent::{LatentScores, RecurrentModel};
 pub(crate) use transformer::Transformer;
+
+/// The error of asking a model for a latent that it has not.
+pub(crate) fn no_latent() -> Error {
+    Error::input(
+        "this model has no latent: only a variational autoencoder (rnn_seq2seq with 'latent' in config.json) can be \
+         sampled from, interpolated, and trained by the objective 'vae'",
+    )
+}
 
 /// A model of either kind.
 pub(crate) enum Stacks<B: SeqBackend> {

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `learner.rs` | [`Learner`]: a pass forward and back, parameters under their checkpoint's names, steps |
+//! | [`vae`] | [`VaeSettings`]: sentence variational autoencoders |
 //! | `sampling.rs` | [`Sampling`]: decoders that read what they would have written |
 //! | `lora.rs` | [`LoraOptions`]: low-rank adapters, saved and read as peft does |
 //! | [`data`] | rows from files, in ragged batches |
@@ -34,13 +35,15 @@ pub mod schedule;
 pub mod settings;
 pub mod tokenizers;
 pub mod trainer;
+pub mod vae;
 
-pub use evaluation::{Evaluation, Sample};
+pub use evaluation::{Evaluation, LatentEvaluation, Sample};
 pub(crate) use learner::Learning;
 pub use learner::{Batch, Learner, OptimiserTensor, OptimiserValues, ParameterInfo, PassOptions};
-pub use log::StepReport;
+pub use log::{LatentReport, StepReport};
 pub use lora::LoraOptions;
 pub use new_model::NewModel;
 pub use sampling::{Sampling, SamplingSettings, TruthDecay};
 pub use settings::{SavedType, Settings};
 pub use trainer::{Observer, Trainer};
+pub use vae::{Annealing, Elbo, LatentPass, VaeSettings};

@@ -180,3 +180,113 @@ fn what_cannot_be_adapted_is_said() {
     t5.add_lora(&LoraOptions::default()).unwrap();
     assert!(t5.add_lora(&LoraOptions::default()).unwrap_err().to_string().contains("already"));
 }
+
+/// While there are adapters, freezing is of them alone.
+#[test]
+fn what_adapters_are_for_stays_frozen() {
+    let mut learner = Learner::load(fixture("t5_v1_0").folder, &LoadOptions::default()).unwrap();
+    let targets = vec!["*.attention.query".into(), "*.attention.value".into()];
+    learner.add_lora(&LoraOptions { targets, ..LoraOptions::default() }).unwrap();
+    let trained = |learner: &Learner| -> Vec<String> {
+        let free = learner.parameters().into_iter().filter(|p| !p.frozen);
+        free.map(|p| p.name).collect()
+    };
+    let all = trained(&learner);
+    assert!(!all.is_empty() && all.iter().all(|name| name.contains(".lora_")), "{all:?}");
+    learner.freeze(|name| name.contains("decoder"));
+    let some = trained(&learner);
+    assert!(!some.is_empty() && some.len() < all.len(), "{some:?}");
+    assert!(some.iter().all(|name| name.contains(".lora_") && !name.contains("decoder")));
+    learner.freeze(|_| false);
+    assert_eq!(trained(&learner), all);
+}
+
+/// A weight that is frozen is computed with as it is given.
+#[test]
+fn frozen_weights_can_be_given_other_values() {
+    for (name, weight) in [
+        ("t5_v1_0", "decoder.block.0.layer.2.DenseReluDense.wo.weight"),
+        ("rnn_lstm_bahdanau", "decoder.rnn.weight_hh_l0"),
+        ("rnn_lstm_bahdanau", "decoder.rnn.weight_ih_l0"),
+    ] {
+        let fixture = fixture(name);
+        let batch = batch(&fixture);
+        let load = || Learner::load(&fixture.folder, &LoadOptions::default()).unwrap();
+        let (learner, free) = (load(), load());
+        learner.freeze(|_| true);
+        let other: Vec<f32> = learner.value(weight).unwrap().iter().map(|v| 0.5 * v).collect();
+        let before = learner.forward(&batch.input).unwrap()[0].values.clone();
+        learner.set_value(weight, &other).unwrap();
+        free.set_value(weight, &other).unwrap();
+        let after = learner.forward(&batch.input).unwrap()[0].values.clone();
+        assert_ne!(before, after, "{name} {weight}");
+        assert_eq!(after, free.forward(&batch.input).unwrap()[0].values, "{name} {weight}");
+    }
+}
+
+/// The matrix that a recurrent layer multiplies its state with has adapters as others have.
+#[test]
+fn adapters_within_the_recurrence_learn_and_merge() {
+    const STEP: f32 = 1e-2;
+    for name in ["rnn_lstm_bahdanau", "rnn_gru_luong_general"] {
+        let fixture = fixture(name);
+        let batch = batch(&fixture);
+        let mut learner = Learner::load(&fixture.folder, &LoadOptions::default()).unwrap();
+        let targets = vec!["*.hidden".into()];
+        let lora = LoraOptions { rank: 3, targets, ..LoraOptions::default() };
+        // Two layers: both directions of the encoder, and the decoder.
+        assert_eq!(learner.add_lora(&lora).unwrap(), 6, "{name}");
+        let (left, right) =
+            ("decoder.rnn.weight_hh_l1.lora_B.weight", "decoder.rnn.weight_hh_l1.lora_A.weight");
+        let values = |n: usize| (0..n).map(|i| 0.1 * (0.7 * i as f32).sin()).collect::<Vec<_>>();
+        learner.set_value(left, &values(learner.value(left).unwrap().len())).unwrap();
+        learner.learn(&batch, &PassOptions::default()).unwrap();
+        for factor in [left, right] {
+            let gradient = learner.gradient(factor).unwrap().unwrap();
+            let value = learner.value(factor).unwrap();
+            let largest = gradient.iter().fold(0.0f32, |a, g| a.max(g.abs()));
+            assert!(largest > 1e-3, "{name} {factor}");
+            for at in [0, value.len() / 2, value.len() - 1] {
+                let loss = |step: f32| {
+                    let mut moved = value.clone();
+                    moved[at] += step;
+                    learner.set_value(factor, &moved).unwrap();
+                    learner.evaluate(&batch, Smoothing::None).unwrap().sum
+                };
+                let slope = (loss(STEP) - loss(-STEP)) / f64::from(2.0 * STEP);
+                let off = (slope - f64::from(gradient[at])).abs();
+                assert!(off < 1e-2 * f64::from(largest), "{name} {factor} {at}: {slope}");
+            }
+            learner.set_value(factor, &value).unwrap();
+        }
+        learner.clear_gradients();
+        let mut losses = Vec::new();
+        for step in 1..=20 {
+            let loss = learner.learn(&batch, &PassOptions::default()).unwrap();
+            losses.push(loss.sum / loss.tokens as f64);
+            let gradient_scale = 1.0 / loss.tokens as f32;
+            let adam = AdamW { rate: 2e-2, step, gradient_scale, ..AdamW::default() };
+            learner.step(&Optimiser::AdamW(adam)).unwrap();
+        }
+        assert!(losses[19] < 0.95 * losses[0], "{name}: {losses:?}");
+        let adapted = learner.forward(&batch.input).unwrap()[0].values.clone();
+        let base = learner.value("decoder.rnn.weight_hh_l1").unwrap();
+        learner.merge_lora().unwrap();
+        let merged = learner.value("decoder.rnn.weight_hh_l1").unwrap();
+        assert_ne!(base, merged);
+        let plain = Learner::load(&fixture.folder, &LoadOptions::default()).unwrap();
+        for parameter in plain.parameters() {
+            plain.set_value(&parameter.name, &learner.value(&parameter.name).unwrap()).unwrap();
+        }
+        assert_eq!(plain.forward(&batch.input).unwrap()[0].values, adapted, "{name}");
+        learner.unmerge_lora().unwrap();
+        assert_eq!(learner.value("decoder.rnn.weight_hh_l1").unwrap(), base);
+    }
+    let mut learner =
+        Learner::load(fixture("rnn_gru_fixed").folder, &LoadOptions::default()).unwrap();
+    let dropped = LoraOptions { dropout: 0.1, ..LoraOptions::default() };
+    let error = learner.add_lora(&dropped).unwrap_err().to_string();
+    assert!(error.contains(".hidden'") && error.contains("nothing is dropped"), "{error}");
+    let targets = vec!["*.input".into()];
+    learner.add_lora(&LoraOptions { targets, ..dropped }).unwrap();
+}

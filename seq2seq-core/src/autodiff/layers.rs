@@ -56,6 +56,11 @@ impl PartIds {
     pub(super) fn trained<B: TrainBackend>(&self, parameters: &Parameters<B>) -> bool {
         parameters.weight_trained(self.weight) || self.bias.is_some_and(|id| parameters.trained(id))
     }
+
+    /// Whether it must be packed again.
+    fn stale<B: TrainBackend>(&self, parameters: &Parameters<B>) -> bool {
+        parameters.weight_stale(self.weight) || self.bias.is_some_and(|id| parameters.stale(id))
+    }
 }
 
 /// The masters of the recurrent half of a layer.
@@ -87,7 +92,7 @@ pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 
 impl<B: TrainBackend> Packed<B> for LinearShared<B> {
     fn refresh(&self, inner: &B, parameters: &Parameters<B>) -> Result<()> {
-        if !self.parts.iter().any(|part| part.trained(parameters)) {
+        if !self.parts.iter().any(|part| part.stale(parameters)) {
             return Ok(());
         }
         let wide = wide_weights(inner, parameters, &self.parts)?;
@@ -111,7 +116,7 @@ pub(super) struct RecurrentShared<B: TrainBackend> {
 
 impl<B: TrainBackend> Packed<B> for RecurrentShared<B> {
     fn refresh(&self, inner: &B, parameters: &Parameters<B>) -> Result<()> {
-        if !self.parts.iter().any(|part| part.trained(parameters)) {
+        if !self.parts.iter().any(|part| part.stale(parameters)) {
             return Ok(());
         }
         let masters = recurrent_masters(parameters, &self.parts, self.cell);

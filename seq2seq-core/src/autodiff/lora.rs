@@ -156,6 +156,13 @@ impl<B: TrainBackend> Parameters<B> {
         self.trained(id) || self.factors(id).is_some()
     }
 
+    /// As [`stale`](Self::stale), for what a linear layer multiplies with.
+    pub(super) fn weight_stale(&self, id: Id) -> bool {
+        let factors =
+            self.adapters.get(&id).is_some_and(|a| self.stale(a.left) || self.stale(a.right));
+        self.stale(id) || factors
+    }
+
     /// As [`take`](Self::take), for the weight of a linear layer.
     pub(super) fn take_weight(&mut self, id: Id) -> Option<Gradient<B::Tensor>> {
         match self.factors(id) {

@@ -18,6 +18,8 @@ pub struct Parameter<B: TrainBackend> {
     gradient: Gradient<B::Tensor>,
     state: State<B::Tensor>,
     frozen: bool,
+    /// Whether somebody has had it to change it since everything was packed.
+    changed: bool,
     decays: bool,
 }
 
@@ -82,6 +84,7 @@ impl<B: TrainBackend> Parameter<B> {
 
     /// The master, to be changed; [`Autodiff::refresh`](super::Autodiff::refresh) must follow.
     pub fn value_mut(&mut self) -> &mut B::Tensor {
+        self.changed = true;
         &mut self.value
     }
 
@@ -290,6 +293,7 @@ impl<B: TrainBackend> Parameters<B> {
             gradient: None,
             state: State::None,
             frozen: tensor.name().is_none(),
+            changed: false,
             decays: tensor.shape().len() > 1,
         });
         if let Some(name) = tensor.name() {
@@ -304,6 +308,16 @@ impl<B: TrainBackend> Parameters<B> {
 
     pub(super) fn trained(&self, id: Id) -> bool {
         !self.all[id].frozen
+    }
+
+    /// Whether it may be another than when it was packed from: one that is trained, or that somebody has changed.
+    pub(super) fn stale(&self, id: Id) -> bool {
+        self.trained(id) || self.all[id].changed
+    }
+
+    /// Everything has been packed from what parameters are now.
+    pub(super) fn packed(&mut self) {
+        self.all.iter_mut().for_each(|p| p.changed = false);
     }
 
     /// The gradient to be added to, where it is wanted; [`put`](Self::put) brings it back.

@@ -12,9 +12,9 @@ use super::layers::read;
 use super::parameters::{Parameters, Taken};
 use crate::train::{
     AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,
-    NormGradients, TrainBackend,
+    NormGradients, TrainBackend, draw_backward,
 };
-use crate::{Error, Result, Rows};
+use crate::{Error, HostTensor, Result, Rows};
 use checkpoint::Checkpoints;
 use deferred::{Deferred, LinearUse, layer_of};
 use record::forgotten;
@@ -316,6 +316,12 @@ impl<B: TrainBackend> Tape<B> {
             Record::StackRows(parts) => self.stack_rows(inner, parts, dy),
             Record::AdditiveAttend(attended) => {
                 self.additive_attend(inner, parameters, attended, dy)
+            }
+            Record::Draw { posteriors, slopes } => {
+                let (rows, size) = (dy.rows(), dy.width());
+                let gradient = draw_backward(&inner.download(&dy)?, &slopes, size);
+                let gradient = HostTensor::from_f32(vec![rows, 2 * size], &gradient)?;
+                inner.add(inner.upload(&gradient)?, &mut self.gradients[posteriors.index])
             }
         }
     }

@@ -21,6 +21,8 @@ pub enum Stage {
     Layer(Side, usize),
     /// The norm behind the last layer.
     Norm(Side),
+    /// The means and the logarithms of the variances that a variational autoencoder takes its sources for.
+    Latent,
     /// What a recurrent decoder makes of its state and of what it attended to.
     Attention,
     /// The scores of the head, or what else it gives.
@@ -42,6 +44,7 @@ impl fmt::Display for Stage {
             Self::Embedding(side) => write!(f, "{side}.embed"),
             Self::Layer(side, layer) => write!(f, "{side}.layers.{layer}"),
             Self::Norm(side) => write!(f, "{side}.norm"),
+            Self::Latent => f.write_str("encoder.latent"),
             Self::Attention => f.write_str("decoder.attention"),
             Self::Head => f.write_str("head"),
         }

@@ -32,6 +32,7 @@ pub(super) struct Config {
     dropout: f32,
     attention_dropout: f32,
     activation_dropout: f32,
+    classifier_dropout: f32,
 }
 
 impl Default for Config {
@@ -54,6 +55,7 @@ impl Default for Config {
             dropout: 0.1,
             attention_dropout: 0.0,
             activation_dropout: 0.0,
+            classifier_dropout: 0.0,
         }
     }
 }
@@ -124,7 +126,8 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
             let eos = c.eos_token_id.as_u64().and_then(|id| u32::try_from(id).ok());
             let eos =
                 eos.ok_or_else(|| "'eos_token_id': classification needs one id".to_string())?;
-            heads::classify(PoolRow::LastOf(eos), Activation::Tanh, classes(config, 3)?)
+            let dropout = [c.classifier_dropout; 2];
+            heads::classify(PoolRow::LastOf(eos), Activation::Tanh, classes(config, 3)?, dropout)
         }
         "BartForQuestionAnswering" => heads::answer(),
         _ => return unknown_architecture(name, &ARCHITECTURES),

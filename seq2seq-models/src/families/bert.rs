@@ -28,6 +28,7 @@ pub(super) struct Config {
     pub(super) tie_word_embeddings: bool,
     hidden_dropout_prob: f32,
     attention_probs_dropout_prob: f32,
+    classifier_dropout: Option<f32>,
 }
 
 impl Default for Config {
@@ -46,13 +47,23 @@ impl Default for Config {
             tie_word_embeddings: true,
             hidden_dropout_prob: 0.1,
             attention_probs_dropout_prob: 0.1,
+            classifier_dropout: None,
         }
     }
 }
 
 impl Config {
+    /// The rate of heads for classes.
+    pub(super) fn head_dropout(&self) -> f32 {
+        self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
+    }
+
     /// The encoder of BERT and of RoBERTa, which differ in their positions.
-    pub(super) fn encoder(&self, position: Position) -> Result<StackPlan, Unplanned> {
+    pub(super) fn encoder(
+        &self,
+        position: Position,
+        head: HeadKind,
+    ) -> Result<StackPlan, Unplanned> {
         let head_dim = head_dim(self.hidden_size, self.num_attention_heads)?;
         Ok(StackPlan {
             width: self.hidden_size,
@@ -87,6 +98,7 @@ impl Config {
                 attention: self.attention_probs_dropout_prob,
                 attention_output: self.hidden_dropout_prob,
                 feed_forward_output: self.hidden_dropout_prob,
+                last: if head == HeadKind::Tag { self.head_dropout() } else { 0.0 },
                 ..DropoutPlan::default()
             },
         })
@@ -102,15 +114,18 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
             heads::masked_language(c.vocab_size, activation(&c.hidden_act)?, c.tie_word_embeddings)
         }
         "BertForSequenceClassification" => {
-            heads::classify(PoolRow::First, Activation::Tanh, classes(config, 2)?)
+            // The pooler, of which the head reads what is left.
+            let dropout = [0.0, c.head_dropout()];
+            heads::classify(PoolRow::First, Activation::Tanh, classes(config, 2)?, dropout)
         }
         "BertForTokenClassification" => heads::tag(classes(config, 2)?),
         "BertForQuestionAnswering" => heads::answer(),
         other => return unknown_architecture(other, &ARCHITECTURES),
     };
+    let position = Position::Learned { rows, offset: 0, padding: None };
     Ok(ModelPlan {
         family: Family::Bert,
-        encoder: Some(c.encoder(Position::Learned { rows, offset: 0, padding: None })?),
+        encoder: Some(c.encoder(position, head.kind)?),
         decoder: None,
         recurrent: None,
         head,

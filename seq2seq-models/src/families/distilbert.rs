@@ -25,6 +25,8 @@ struct Config {
     tie_word_embeddings: bool,
     dropout: f32,
     attention_dropout: f32,
+    qa_dropout: f32,
+    seq_classif_dropout: f32,
 }
 
 impl Default for Config {
@@ -40,6 +42,8 @@ impl Default for Config {
             tie_word_embeddings: true,
             dropout: 0.1,
             attention_dropout: 0.1,
+            qa_dropout: 0.1,
+            seq_classif_dropout: 0.2,
         }
     }
 }
@@ -53,7 +57,8 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         }
         // PARITY trap 33
         "DistilBertForSequenceClassification" => {
-            heads::classify(PoolRow::First, Activation::Relu, classes(config, 2)?)
+            let dropout = [0.0, c.seq_classif_dropout];
+            heads::classify(PoolRow::First, Activation::Relu, classes(config, 2)?, dropout)
         }
         "DistilBertForTokenClassification" => heads::tag(classes(config, 2)?),
         "DistilBertForQuestionAnswering" => heads::answer(),
@@ -61,7 +66,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     };
     Ok(ModelPlan {
         family: Family::DistilBert,
-        encoder: Some(encoder(&c)?),
+        encoder: Some(encoder(&c, head.kind)?),
         decoder: None,
         recurrent: None,
         head,
@@ -69,7 +74,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     })
 }
 
-fn encoder(c: &Config) -> Result<StackPlan, Unplanned> {
+fn encoder(c: &Config, head: HeadKind) -> Result<StackPlan, Unplanned> {
     let head_dim = head_dim(c.dim, c.n_heads)?;
     // Where `sinusoidal_pos_embds` is set, the sines are in the checkpoint as a table like any other.
     let position = Position::Learned { rows: c.max_position_embeddings, offset: 0, padding: None };
@@ -106,6 +111,11 @@ fn encoder(c: &Config) -> Result<StackPlan, Unplanned> {
             embedding: c.dropout,
             attention: c.attention_dropout,
             feed_forward_output: c.dropout,
+            last: match head {
+                HeadKind::Tag => c.dropout,
+                HeadKind::Answer => c.qa_dropout,
+                _ => 0.0,
+            },
             ..DropoutPlan::default()
         },
     })

@@ -5,11 +5,16 @@ use seq2seq_core::Activation;
 
 /// The rows of the last stack; with a pooler (tanh of a square layer on the first row) where the checkpoint has one.
 pub(super) fn hidden(pooler: bool) -> HeadPlan {
-    let dense =
-        DensePlan { activation: Activation::Tanh, norm: false, presence: Presence::IfStored };
+    let dense = DensePlan {
+        activation: Activation::Tanh,
+        norm: false,
+        presence: Presence::IfStored,
+        dropout: 0.0,
+    };
     HeadPlan {
         kind: HeadKind::Hidden,
         pool: pooler.then_some(PoolRow::First),
+        dropout: 0.0,
         dense: pooler.then_some(dense),
         output: None,
     }
@@ -18,7 +23,13 @@ pub(super) fn hidden(pooler: bool) -> HeadPlan {
 /// Scores for the next token.
 pub(super) fn language(vocab: usize, tied: bool, bias: Presence, scale: f32) -> HeadPlan {
     let output = OutputPlan { width: vocab, bias, tied, scale };
-    HeadPlan { kind: HeadKind::Language, pool: None, dense: None, output: Some(output) }
+    HeadPlan {
+        kind: HeadKind::Language,
+        pool: None,
+        dropout: 0.0,
+        dense: None,
+        output: Some(output),
+    }
 }
 
 /// Scores for the token at each position: dense, activation, norm, then the table of the tokens with a bias.
@@ -26,29 +37,50 @@ pub(super) fn masked_language(vocab: usize, activation: Activation, tied: bool) 
     HeadPlan {
         kind: HeadKind::MaskedLanguage,
         pool: None,
-        dense: Some(DensePlan { activation, norm: true, presence: Presence::Always }),
+        dropout: 0.0,
+        dense: Some(DensePlan { activation, norm: true, presence: Presence::Always, dropout: 0.0 }),
         output: Some(OutputPlan { width: vocab, bias: Presence::Always, tied, scale: 1.0 }),
     }
 }
 
-/// Scores for the classes of a sequence, from one of its rows.
-pub(super) fn classify(pool: PoolRow, activation: Activation, classes: usize) -> HeadPlan {
+/// Scores for the classes of a sequence, from one of its rows. Elements are dropped of that row, and of what the square layer
+/// gives.
+pub(super) fn classify(
+    pool: PoolRow,
+    activation: Activation,
+    classes: usize,
+    dropout: [f32; 2],
+) -> HeadPlan {
+    let [row, dense] = dropout;
     HeadPlan {
         kind: HeadKind::Classify,
         pool: Some(pool),
-        dense: Some(DensePlan { activation, norm: false, presence: Presence::Always }),
+        dropout: row,
+        dense: Some(DensePlan {
+            activation,
+            norm: false,
+            presence: Presence::Always,
+            dropout: dense,
+        }),
         output: Some(own(classes)),
     }
 }
 
 /// Scores for the classes of each token.
 pub(super) fn tag(classes: usize) -> HeadPlan {
-    HeadPlan { kind: HeadKind::Tag, pool: None, dense: None, output: Some(own(classes)) }
+    rows(HeadKind::Tag, classes)
 }
 
 /// Scores for the start and the end of an answer.
 pub(super) fn answer() -> HeadPlan {
-    HeadPlan { kind: HeadKind::Answer, pool: None, dense: None, output: Some(own(2)) }
+    rows(HeadKind::Answer, 2)
+}
+
+/// An output layer on every row. What is dropped of rows is the stack's matter ([`DropoutPlan::last`]).
+///
+/// [`DropoutPlan::last`]: crate::plan::DropoutPlan::last
+fn rows(kind: HeadKind, width: usize) -> HeadPlan {
+    HeadPlan { kind, pool: None, dropout: 0.0, dense: None, output: Some(own(width)) }
 }
 
 fn own(width: usize) -> OutputPlan {

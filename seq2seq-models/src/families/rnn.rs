@@ -5,6 +5,7 @@
 //! | `encoder.embed_tokens.weight`, `decoder.embed_tokens.weight`, or `shared.weight` for both | `[V, E]` |
 //! | `encoder.rnn.*`, `decoder.rnn.*`: those of `nn.LSTM` or `nn.GRU`: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, `weight_ih_l0_reverse`, … | as there; the first layer of the decoder reads the embedding and behind it what is fed |
 //! | `bridge.h.<layer>`, in an LSTM `bridge.c.<layer>`, with `.weight` and `.bias`, of a dense bridge | `[M, C]`, `[M]` |
+//! | `latent.mean`, `latent.log_variance`, with `.weight` and `.bias`; then the bridge is `[M, Z]` | `[Z, C]`, `[Z]` |
 //! | `attention.query.weight`: bahdanau, luong_concat; luong_general | `[A, M]`; `[C, M]` |
 //! | `attention.key.weight`, `attention.v`: bahdanau, luong_concat | `[A, C]`, `[A]` |
 //! | `attention.output.weight`, with attention | `[M, C + M]` |
@@ -38,8 +39,8 @@ struct Config {
     attention: AttentionName,
     attention_size: Option<usize>,
     input_feeding: Option<bool>,
-    #[serde(default)]
-    bridge: BridgeName,
+    bridge: Option<BridgeName>,
+    latent: Option<Latent>,
     #[serde(default)]
     tie_word_embeddings: bool,
     #[serde(default)]
@@ -64,12 +65,17 @@ enum AttentionName {
     LuongConcat,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum BridgeName {
-    #[default]
     Copy,
     Dense,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Latent {
+    size: usize,
 }
 
 fn one() -> usize {
@@ -110,9 +116,12 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         attention,
         input_feeding: c.input_feeding.unwrap_or(fed),
         bridge: match c.bridge {
-            BridgeName::Copy => Bridge::Copy,
-            BridgeName::Dense => Bridge::Dense,
+            Some(BridgeName::Copy) => Bridge::Copy,
+            Some(BridgeName::Dense) => Bridge::Dense,
+            None if c.latent.is_some() => Bridge::Dense,
+            None => Bridge::Copy,
         },
+        latent: c.latent.map(|latent| latent.size),
         dropout: c.dropout,
     };
     if c.tie_word_embeddings && c.embedding_size != c.hidden_size {
@@ -145,6 +154,8 @@ pub(super) const NAMES: NameTable = NameTable {
         ("*.layers.#.reverse.hidden.bias", &["*.rnn.bias_hh_l#_reverse"]),
         ("decoder.layers.#.bridge.h", &["bridge.h.#"]),
         ("decoder.layers.#.bridge.c", &["bridge.c.#"]),
+        ("encoder.latent.mean", &["latent.mean"]),
+        ("encoder.latent.log_variance", &["latent.log_variance"]),
         ("decoder.cross.query", &["attention.query"]),
         ("decoder.cross.key", &["attention.key"]),
         ("decoder.cross.v", &["attention.v"]),
@@ -190,6 +201,11 @@ mod tests {
         assert!(!plan.is_sequential());
         let plan = planned(json!({"input_feeding": true, "encoder_hidden_size": 5}));
         assert_eq!((plan.memory(), plan.fed(), plan.is_sequential()), (10, 10, false));
+        let plan = planned(json!({"latent": {"size": 3}, "encoder_hidden_size": 5}));
+        assert_eq!((plan.latent, plan.bridge, plan.given()), (Some(3), Bridge::Dense, 3));
+        assert_eq!(plan.fed(), 0);
+        let plan = planned(json!({"latent": {"size": 3}, "input_feeding": true}));
+        assert_eq!((plan.fed(), plan.is_sequential()), (3, false));
     }
 
     #[test]
@@ -213,6 +229,13 @@ mod tests {
             ),
             (config(json!({"tie_word_embeddings": true})), "embeddings of 6"),
             (config(json!({"dropout": 1.0})), "'dropout' is 1"),
+            (config(json!({"latent": {"size": 0}})), "size of the latent is 0"),
+            (config(json!({"latent": {"width": 4}})), "'latent"),
+            (config(json!({"latent": {"size": 4}, "bridge": "copy"})), "'bridge' must be dense"),
+            (
+                config(json!({"latent": {"size": 4}, "attention": "bahdanau"})),
+                "'attention' bahdanau would lead past the latent",
+            ),
         ] {
             let reason = match plan(&config).and_then(|plan| Ok(plan.check()?)) {
                 Err(Unplanned::Invalid(reason)) => reason,

@@ -19,7 +19,8 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
             heads::masked_language(c.vocab_size, Activation::Gelu, c.tie_word_embeddings)
         }
         "RobertaForSequenceClassification" => {
-            heads::classify(PoolRow::First, Activation::Tanh, classes(config, 2)?)
+            let dropout = [c.head_dropout(); 2];
+            heads::classify(PoolRow::First, Activation::Tanh, classes(config, 2)?, dropout)
         }
         "RobertaForTokenClassification" => heads::tag(classes(config, 2)?),
         "RobertaForQuestionAnswering" => heads::answer(),
@@ -33,7 +34,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     };
     Ok(ModelPlan {
         family: Family::Roberta,
-        encoder: Some(c.encoder(position)?),
+        encoder: Some(c.encoder(position, head.kind)?),
         decoder: None,
         recurrent: None,
         head,

@@ -31,10 +31,14 @@ pub struct RecurrentPlan {
     /// How the decoder comes by the source.
     pub attention: RecurrentAttention,
     /// What a step reads beside its embedding: what the step before gave (Luong et al. 2015, "input feeding"), or, without
-    /// attention, the encoder's last state (Cho et al. 2014). In Bahdanau's decoder that is the context, and this is set.
+    /// attention, the encoder's last state (Cho et al. 2014) or z. In Bahdanau's decoder that is the context, and this is set.
     pub input_feeding: bool,
     /// How the decoder begins.
     pub bridge: Bridge,
+    /// Z, where the model is a variational autoencoder (Bowman et al. 2016, "Generating sentences from a continuous space"):
+    /// a Gaussian over points z, by the state h that the encoder's last layer ends with, is all that the decoder knows of the
+    /// source. Its layers begin with dense layers of z, and what is fed is z.
+    pub latent: Option<usize>,
     /// The rate at which training drops what each layer but the last gives to the next, as `nn.LSTM` does.
     pub dropout: f32,
 }
@@ -66,7 +70,7 @@ pub enum RecurrentAttention {
 pub enum Bridge {
     /// As it is. Needs M = C.
     Copy,
-    /// h = tanh(W h + b), and in an LSTM c = W c + b.
+    /// h = tanh(W h + b), and in an LSTM c = W c + b. With a latent, of z in the place of both.
     Dense,
 }
 
@@ -94,12 +98,16 @@ impl RecurrentPlan {
         self.directions() * self.encoder_width
     }
 
+    /// Columns of what the decoder is given of a source where there is no attention: C, or Z.
+    pub fn given(&self) -> usize {
+        self.latent.unwrap_or_else(|| self.memory())
+    }
+
     /// Columns that a step of the decoder reads beside its embedding.
     pub fn fed(&self) -> usize {
         match (self.attention, self.input_feeding) {
-            (RecurrentAttention::Bahdanau { .. }, _) | (RecurrentAttention::None, true) => {
-                self.memory()
-            }
+            (RecurrentAttention::Bahdanau { .. }, _) => self.memory(),
+            (RecurrentAttention::None, true) => self.given(),
             (_, true) => self.width,
             (_, false) => 0,
         }
@@ -130,6 +138,7 @@ impl RecurrentPlan {
             ("width of the encoder", self.encoder_width),
             ("width of the decoder", self.width),
             ("width of the attention", score),
+            ("size of the latent", self.latent.unwrap_or(1)),
         ];
         if let Some((what, _)) = sizes.iter().find(|(_, n)| *n == 0) {
             return Err(format!("the {what} is 0"));
@@ -139,6 +148,9 @@ impl RecurrentPlan {
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(format!("'dropout' is {}, expected 0 to below 1", self.dropout));
+        }
+        if self.latent.is_some() {
+            return self.check_latent();
         }
         let (memory, width) = (self.memory(), self.width);
         if memory != width && self.bridge == Bridge::Copy {
@@ -155,6 +167,20 @@ impl RecurrentPlan {
             return Err(
                 "a step of bahdanau reads the context; 'input_feeding' cannot be false".into()
             );
+        }
+        Ok(())
+    }
+
+    /// The decoder comes by the source by z alone.
+    fn check_latent(&self) -> Result<(), String> {
+        if self.attention != RecurrentAttention::None {
+            return Err(format!(
+                "'attention' {} would lead past the latent; a model with 'latent' has attention none",
+                self.attention.name()
+            ));
+        }
+        if self.bridge == Bridge::Copy {
+            return Err("the decoder of a model with 'latent' begins with a layer of it; 'bridge' must be dense".into());
         }
         Ok(())
     }

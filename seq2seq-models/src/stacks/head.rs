@@ -10,6 +10,8 @@ use seq2seq_core::{Activation, Backend, Epilogue, Pool, Ragged, Stage};
 /// Pooling, a square layer, the output layer: whatever of these the plan has.
 pub(crate) struct Head<B: Backend> {
     pool: Option<PoolRow>,
+    /// Of the row that is pooled.
+    dropout: f32,
     dense: Option<Dense<B>>,
     output: Option<B::Linear>,
 }
@@ -17,6 +19,7 @@ pub(crate) struct Head<B: Backend> {
 struct Dense<B: Backend> {
     layer: B::Linear,
     activation: Activation,
+    dropout: f32,
     norm: Option<B::Norm>,
 }
 
@@ -36,6 +39,7 @@ impl<B: Backend> Head<B> {
                 Ok::<_, Error>(Dense {
                     layer: scope.linear(stack.width, &[part])?,
                     activation: d.activation,
+                    dropout: d.dropout,
                     norm: d.norm.then(|| scope.norm("norm", &norm, stack.width)).transpose()?,
                 })
             })
@@ -46,7 +50,8 @@ impl<B: Backend> Head<B> {
                 OutputShape { inputs: stack.width, outputs: o.width, bias: o.bias, scale: o.scale };
             scope.output(shape, o.tied.then_some(&tied))
         });
-        Ok(Self { pool: plan.head.pool, dense, output: output.transpose()? })
+        let (pool, dropout) = (plan.head.pool, plan.head.dropout);
+        Ok(Self { pool, dropout, dense, output: output.transpose()? })
     }
 
     /// Whether there is anything to be made of the rows.
@@ -62,7 +67,8 @@ impl<B: Backend> Head<B> {
     /// The square layer and the output layer, on each row.
     pub(crate) fn apply(&self, backend: &B, x: &B::Tensor) -> Result<Option<B::Tensor>> {
         let dense = self.dense.as_ref().map(|dense| {
-            let y = backend.linear(x, &dense.layer, Epilogue::activation(dense.activation))?;
+            let epilogue = Epilogue::activation(dense.activation).with_dropout(dense.dropout);
+            let y = backend.linear(x, &dense.layer, epilogue)?;
             match &dense.norm {
                 Some(norm) => backend.norm(&y, norm),
                 None => Ok(y),
@@ -87,11 +93,12 @@ impl<B: Backend> Head<B> {
         rows: &Ragged,
         ids: &[u32],
     ) -> Result<Option<B::Tensor>> {
-        Ok(match self.pool {
-            None => None,
-            Some(PoolRow::First) => Some(backend.pool(x, rows, Pool::First)?),
-            Some(PoolRow::LastOf(id)) => Some(backend.gather_rows(x, &last_of(id, ids, rows)?)?),
-        })
+        let pooled = match self.pool {
+            None => return Ok(None),
+            Some(PoolRow::First) => backend.pool(x, rows, Pool::First)?,
+            Some(PoolRow::LastOf(id)) => backend.gather_rows(x, &last_of(id, ids, rows)?)?,
+        };
+        Ok(Some(backend.dropout(pooled, self.dropout)?))
     }
 }
 

@@ -4,6 +4,7 @@ mod attention;
 mod decoder;
 mod encoder;
 mod fed;
+mod latent;
 mod layer;
 mod session;
 mod state;
@@ -17,6 +18,8 @@ use crate::{
 };
 use decoder::Decoder;
 use encoder::Encoder;
+use latent::Latent;
+pub(crate) use latent::LatentScores;
 use seq2seq_core::{Epilogue, Ragged, Rows, SeqBackend, Stage};
 use session::Session;
 use state::State;
@@ -26,6 +29,8 @@ pub(crate) struct RecurrentModel<B: SeqBackend> {
     backend: B,
     plan: RecurrentPlan,
     encoder: Encoder<B>,
+    /// Between encoder and decoder of a variational autoencoder.
+    latent: Option<Latent<B>>,
     decoder: Decoder<B>,
     /// Scores for the next token.
     output: B::Linear,
@@ -66,6 +71,7 @@ impl<B: SeqBackend> RecurrentModel<B> {
         Ok(Self {
             backend: loader.backend.clone(),
             encoder: Encoder::load(plan, &encoder)?,
+            latent: Latent::load(plan, &encoder.at("latent"))?,
             decoder: Decoder::load(plan, &decoder)?,
             output: language.output(shape, head.tied.then_some(&tied))?,
             plan: plan.clone(),
@@ -105,15 +111,27 @@ impl<B: SeqBackend> RecurrentModel<B> {
     /// The whole model over sources and targets.
     fn pass(&self, request: &Forward) -> Result<Pass<B>> {
         let (Encoded { x: memory, rows: source_rows, mut state }, target) = self.begin(request)?;
-        let (b, decoder) = (&self.backend, &self.decoder);
-        let x = decoder.forward(b, &target.ids, &target.rows, &mut state, None)?;
+        let (x, logits) = self.decode(&target, &mut state)?;
+        Ok(Pass { memory, source_rows, x, rows: target.rows, logits })
+    }
+
+    /// The targets from a state on: what their scores are made of, and these.
+    fn decode(&self, target: &Packed, state: &mut State<B>) -> Result<(B::Tensor, B::Tensor)> {
+        let b = &self.backend;
+        let x = self.decoder.forward(b, &target.ids, &target.rows, state, None)?;
         let logits = b.linear(&x, &self.output, Epilogue::NONE)?;
         b.observe(Stage::Head, &logits)?;
-        Ok(Pass { memory, source_rows, x, rows: target.rows, logits })
+        Ok((x, logits))
     }
 
     /// The sources, read, and what the decoder is to read.
     fn begin(&self, request: &Forward) -> Result<(Encoded<B>, Packed)> {
+        let target = self.target(request)?;
+        Ok((self.encode(&request.input_ids)?, target))
+    }
+
+    /// What the decoder is to read.
+    fn target(&self, request: &Forward) -> Result<Packed> {
         if request.token_type_ids.is_some() {
             let reason = "token_type_ids: this model tells no segments apart; leave them out";
             return Err(Error::input(reason));
@@ -127,8 +145,7 @@ impl<B: SeqBackend> RecurrentModel<B> {
                 "decoder_input_ids: {found} sequences for {expected} of input_ids"
             )));
         }
-        let target = Packed::unbounded("decoder_input_ids", ids, self.plan.target_vocab)?;
-        Ok((self.encode(&request.input_ids)?, target))
+        Packed::unbounded("decoder_input_ids", ids, self.plan.target_vocab)
     }
 
     fn rows_of(&self, name: &'static str, x: &B::Tensor, rows: &Ragged) -> Result<ForwardOutput> {
@@ -144,8 +161,15 @@ impl<B: SeqBackend> RecurrentModel<B> {
     /// Reads the sources.
     fn encode(&self, sources: &[Vec<u32>]) -> Result<Encoded<B>> {
         let input = Packed::unbounded("input_ids", sources, self.plan.source_vocab)?;
-        let (x, states) = self.encoder.forward(&self.backend, &input.ids, &input.rows)?;
-        let state = self.decoder.begin(&self.backend, &x, &input.rows, states)?;
+        let b = &self.backend;
+        let (x, states) = self.encoder.forward(b, &input.ids, &input.rows)?;
+        let state = match &self.latent {
+            None => self.decoder.begin(b, &x, &input.rows, states)?,
+            Some(latent) => {
+                let z = latent.means(b, &latent.posteriors(b, &states)?)?;
+                self.decoder.begin_at(b, &z)?
+            }
+        };
         Ok(Encoded { x, rows: input.rows, state })
     }
 

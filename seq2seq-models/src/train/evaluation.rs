@@ -6,28 +6,43 @@ use super::{
     metrics::{Metric, Scorer},
     objective::Objective,
     settings::{DataSettings, EvaluationSettings},
+    vae::Elbo,
 };
 use crate::{
     Error, Prompt, Result, Tokenizer,
     generate::{self, ConfigLayers, GenerationConfig},
 };
-use seq2seq_core::train::{Loss, Smoothing};
+use seq2seq_core::train::Smoothing;
 
 /// What an evaluation found.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
     /// Steps taken before it.
     pub step: u64,
-    /// The mean negative log-likelihood of a target token, without smoothing, in nats.
+    /// The mean negative log-likelihood of a target token, without smoothing, in nats. Of a variational autoencoder a bound
+    /// above it: with the divergence, from one point a row that is drawn by the seed and the row.
     pub loss: f64,
-    /// e to the power of the loss.
+    /// e to the power of the loss; of a variational autoencoder a bound above the perplexity.
     pub perplexity: f64,
     /// The share of target tokens that are the likeliest behind those before them, from 0 to 100.
     pub token_accuracy: f64,
+    /// What the loss of a variational autoencoder is made of.
+    pub latent: Option<LatentEvaluation>,
     /// The metrics of generated texts by their names, from 0 to 100.
     pub scores: Vec<(String, f64)>,
     /// Some of the generated texts.
     pub samples: Vec<Sample>,
+}
+
+/// The evidence lower bound and its parts, in nats.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatentEvaluation {
+    /// The mean negative log-likelihood of a target token, from the points that were drawn.
+    pub reconstruction: f64,
+    /// The mean divergence of the posterior of a row from the prior.
+    pub kl: f64,
+    /// The mean evidence lower bound of a row: the log-likelihood of its target less the divergence.
+    pub elbo: f64,
 }
 
 /// A generated text.
@@ -102,7 +117,11 @@ impl Evaluator {
             let at = i * rows / count.min(rows);
             let row = corpus.row(at)?;
             let example = encoder.encode(&row).map_err(|e| corpus.error(at, e))?;
-            let Row::Pair { source, target } = row else { continue };
+            let (source, target) = match row {
+                Row::Pair { source, target } => (source, target),
+                Row::Text(text) if encoder.echoes => (text.clone(), text),
+                _ => continue,
+            };
             longest = longest.max(example.target.len());
             texts.push(Text { source, target, ids: example.source });
         }
@@ -126,22 +145,40 @@ impl Evaluator {
         objective: &Objective,
     ) -> Result<Evaluation> {
         self.batcher.resume(self.begin)?;
-        let mut loss = Loss::default();
+        let (mut sum, mut draws) = (Elbo::default(), false);
         loop {
             let rows = self.batcher.next_batch()?;
-            loss += learner.evaluate(&objective.batch(&rows)?, Smoothing::None)?;
+            let batch = objective.batch(&rows)?;
+            sum += match objective.evaluation_noise(&rows) {
+                None => Elbo {
+                    reconstruction: learner.evaluate(&batch, Smoothing::None)?,
+                    sequences: rows.rows.len(),
+                    ..Elbo::default()
+                },
+                Some(noise) => {
+                    draws = true;
+                    learner.evaluate_latent(&batch, &noise)?
+                }
+            };
             if rows.ends_epoch {
                 break;
             }
         }
-        let tokens = loss.tokens.max(1) as f64;
-        let mean = loss.nll / tokens;
+        let loss = sum.reconstruction;
+        let (tokens, rows) = (loss.tokens.max(1) as f64, sum.sequences.max(1) as f64);
+        let mean = sum.bound() / tokens;
+        let latent = draws.then(|| LatentEvaluation {
+            reconstruction: loss.nll / tokens,
+            kl: sum.divergence.sum / rows,
+            elbo: -sum.bound() / rows,
+        });
         let Written { scores, samples } = self.generate(learner)?;
         Ok(Evaluation {
             step,
             loss: mean,
             perplexity: mean.exp(),
             token_accuracy: 100.0 * loss.correct as f64 / tokens,
+            latent,
             scores,
             samples,
         })

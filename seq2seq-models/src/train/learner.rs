@@ -15,7 +15,11 @@ use crate::{
     generate::{self, Sink},
     model,
     plan::ModelPlan,
-    train::{lora::Lora, sampling::Sampling},
+    train::{
+        lora::Lora,
+        sampling::Sampling,
+        vae::{Elbo, LatentPass},
+    },
 };
 use recorded::Learn;
 use seq2seq_core::{
@@ -196,6 +200,30 @@ impl Learner {
         self.learn.evaluate(batch, smoothing)
     }
 
+    /// As [`learn`](Self::learn), of a variational autoencoder: decoded from points that are drawn of the posteriors, with
+    /// the divergence of these from the prior in the loss. [`learn`](Self::learn) decodes such a model from the means, and
+    /// leaves the divergence out.
+    ///
+    /// # Errors
+    /// Those of [`learn`](Self::learn), for a model without a latent, noise of another size, and with
+    /// [`sampling`](PassOptions::sampling).
+    pub fn learn_latent(
+        &self,
+        batch: &Batch,
+        options: &PassOptions,
+        latent: &LatentPass<'_>,
+    ) -> Result<Elbo> {
+        self.learn.learn_latent(batch, options, latent)
+    }
+
+    /// The evidence lower bound without gradients and without dropout, from the points of this noise, `[B, Z]`.
+    ///
+    /// # Errors
+    /// Those of [`learn_latent`](Self::learn_latent).
+    pub fn evaluate_latent(&self, batch: &Batch, noise: &[f32]) -> Result<Elbo> {
+        self.learn.evaluate_latent(batch, noise)
+    }
+
     /// As [`Model::forward`](crate::Model::forward), with the weights as they are now.
     ///
     /// # Errors
@@ -222,9 +250,16 @@ impl Learner {
         self.learn.parameters()
     }
 
-    /// Keeps the parameters as they are for whose names `frozen` says so, and trains the others.
+    /// Keeps the parameters as they are for whose names `frozen` says so, and trains the others. Where there are adapters, it
+    /// is asked of theirs alone: what they are for stays as it is.
     pub fn freeze(&self, frozen: impl Fn(&str) -> bool) {
-        self.learn.freeze(&frozen);
+        match &self.lora {
+            None => self.learn.freeze(&frozen),
+            Some(_) => {
+                let adapters = self.lora_parameters();
+                self.learn.freeze(&|name| !adapters.contains(name) || frozen(name));
+            }
+        }
     }
 
     /// The values of a parameter, in the layout of its checkpoint.

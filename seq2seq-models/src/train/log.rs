@@ -1,6 +1,6 @@
 //! What happened in a training, as JSON lines.
 
-use super::Evaluation;
+use super::{Evaluation, LatentEvaluation};
 use crate::{Error, Result, new_file};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -31,6 +31,20 @@ pub struct StepReport {
     pub tokens_per_second: f64,
     /// Time spent in steps since the training began.
     pub seconds: f64,
+    /// What the loss of a variational autoencoder is made of.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub latent: Option<LatentReport>,
+}
+
+/// The parts of the loss of a variational autoencoder, means as those of its [`StepReport`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LatentReport {
+    /// The negative log-likelihood of a target token, smoothed where it is, in nats.
+    pub reconstruction: f64,
+    /// The divergence of the posterior of a row from the prior, in nats.
+    pub kl: f64,
+    /// What the divergence was multiplied by in the last step.
+    pub kl_weight: f64,
 }
 
 /// The file that lines are added to.
@@ -70,6 +84,11 @@ impl Log {
             "perplexity": evaluation.perplexity, "token_accuracy": evaluation.token_accuracy,
             "best": best,
         });
+        if let Some(LatentEvaluation { reconstruction, kl, elbo }) = evaluation.latent {
+            for (name, value) in [("reconstruction", reconstruction), ("kl", kl), ("elbo", elbo)] {
+                line[name] = json!(value);
+            }
+        }
         for (name, value) in &evaluation.scores {
             line[name] = json!(value);
         }
@@ -104,6 +123,7 @@ mod tests {
             tokens: 10,
             tokens_per_second: 1.0,
             seconds: 2.0,
+            latent: None,
         };
         let mut log = Log::open(&path, 0).unwrap();
         (1..=3).for_each(|step| log.step(&report(step)).unwrap());

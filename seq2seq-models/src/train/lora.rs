@@ -68,7 +68,7 @@ pub(super) struct Lora {
 }
 
 impl Layer {
-    /// The matrices of all linear layers. Products of the state within recurrent layers are none.
+    /// The matrices of all linear layers, those that recurrent layers multiply their state with among them.
     pub(super) fn all(linears: &[TakenLinear], plan: &ModelPlan) -> Vec<Self> {
         let names = plan.family.names();
         let bare = plan.head.kind == HeadKind::Hidden;
@@ -84,7 +84,7 @@ impl Layer {
             };
             linear.parts.iter().map(layer).collect::<Vec<_>>()
         };
-        linears.iter().flat_map(of).filter(|l| !l.module.ends_with(".hidden")).collect()
+        linears.iter().flat_map(of).collect()
     }
 
     /// The names of the parameters: L and R of [`LowRank`]. They are B and A, or A and B transposed where the tensor is.
@@ -154,6 +154,7 @@ impl Lora {
         if chosen.is_empty() {
             return Err(Error::input("LoRA without targets; name some, such as *.attention.*"));
         }
+        check_dropout(&chosen, *dropout)?;
         let lora = Self { rank: *rank, alpha: *alpha, dropout: *dropout, layers: chosen };
         let change = |(i, layer): (usize, &Layer)| {
             let [a, b] = layer.initial(*rank, *seed, i);
@@ -165,6 +166,19 @@ impl Lora {
 
     pub(super) fn scale(&self) -> f32 {
         self.alpha / self.rank as f32
+    }
+}
+
+/// The state of a recurrent layer goes from step to step within one operation, which multiplies it with the sum of weight and
+/// adapter; what an adapter alone reads of it cannot be dropped there.
+pub(super) fn check_dropout(layers: &[Layer], dropout: f32) -> Result<()> {
+    match layers.iter().find(|l| dropout > 0.0 && l.module.ends_with(".hidden")) {
+        None => Ok(()),
+        Some(layer) => Err(Error::Input(format!(
+            "LoRA with a dropout of {dropout} on '{}': a recurrent layer multiplies its state within one operation, in which \
+             nothing is dropped; give a dropout of 0, or targets such as *.input",
+            layer.module
+        ))),
     }
 }
 

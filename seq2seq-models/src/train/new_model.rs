@@ -6,7 +6,7 @@
 mod draw;
 mod families;
 
-pub(super) use families::groups;
+pub(super) use families::{groups, with_latent};
 
 use super::random::{Draws, Purpose};
 use crate::{
@@ -79,6 +79,9 @@ impl NewModel<'_> {
         config["vocab_size"] = tokenizer.vocab_size().into();
         let own = serde_json::to_value(self.settings)
             .map_err(|e| Error::Input(format!("'architecture': {e}")))?;
+        if own.get("latent").is_some() {
+            merge(&mut config, &families::latent(self.family)?);
+        }
         merge(&mut config, &own);
         Ok((config, generation))
     }

@@ -6,11 +6,13 @@ use super::{
     denoise::{MaskedLm, Noise, NoiseTokens, SpanCorruption, corrupt},
     random::{Draws, Purpose},
     settings::ObjectiveSettings,
+    vae::{VaeSettings, drop_words, evaluation_noise, training_noise},
 };
 use crate::{
     Error, Result, Tokenizer,
     generate::ConfigLayers,
     plan::{DecoderInput, HeadKind, ModelPlan},
+    stacks::no_latent,
 };
 
 /// What a model learns from a batch of rows.
@@ -31,10 +33,19 @@ enum Kind {
     MaskedLm(MaskedLm, Box<NoiseTokens>),
     Classify,
     Tag,
+    Vae(Vae),
     /// Whether the model tells segments apart.
     Answer {
         segments: bool,
     },
+}
+
+/// A variational autoencoder, with what stands for words that are dropped.
+#[derive(Debug)]
+struct Vae {
+    settings: VaeSettings,
+    size: usize,
+    unknown: Option<u32>,
 }
 
 /// How the model reads and what is written.
@@ -79,6 +90,7 @@ impl Objective {
             ObjectiveSettings::MaskedLm(masked) => Kind::MaskedLm(*masked, tokens()),
             ObjectiveSettings::Classify {} => Kind::Classify,
             ObjectiveSettings::Tag {} => Kind::Tag,
+            ObjectiveSettings::Vae(settings) => Kind::Vae(Vae::new(*settings, plan, tokenizer)?),
             ObjectiveSettings::Answer {} => {
                 let segments = plan.encoder.as_ref().map_or(0, |e| e.embedding.types) > 1;
                 Kind::Answer { segments }
@@ -91,7 +103,35 @@ impl Objective {
 
     /// Whether what the model writes can be compared with the targets of rows.
     pub(crate) fn writes_targets(&self) -> bool {
-        matches!(self.kind, Kind::Write)
+        matches!(self.kind, Kind::Write | Kind::Vae(_))
+    }
+
+    /// What a model learns from a batch of rows in this pass. It is what [`batch`](Self::batch) gives, but that some words are
+    /// not to be read.
+    pub(crate) fn learned(&self, rows: &data::Batch, pass: u64) -> Result<Batch> {
+        let mut batch = self.batch(rows)?;
+        if let Kind::Vae(Vae { settings, unknown: Some(unknown), .. }) = &self.kind {
+            drop_words(&mut batch.input, *unknown, settings.word_dropout, self.seed, pass);
+        }
+        Ok(batch)
+    }
+
+    /// The noise of a pass of a training, where points are drawn.
+    pub(crate) fn noise(&self, rows: &data::Batch, pass: u64) -> Option<Vec<f32>> {
+        let size = self.latent()?;
+        Some(training_noise(self.seed, pass, rows.rows.len(), size))
+    }
+
+    /// The noise of an evaluation.
+    pub(crate) fn evaluation_noise(&self, rows: &data::Batch) -> Option<Vec<f32>> {
+        Some(evaluation_noise(self.seed, &rows.rows, self.latent()?))
+    }
+
+    fn latent(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Vae(vae) => Some(vae.size),
+            _ => None,
+        }
     }
 
     /// What the model computes on for a batch of rows.
@@ -148,6 +188,21 @@ impl Objective {
     }
 }
 
+impl Vae {
+    fn new(settings: VaeSettings, plan: &ModelPlan, tokenizer: &Tokenizer) -> Result<Self> {
+        let size = plan.recurrent.as_ref().and_then(|r| r.latent).ok_or_else(no_latent)?;
+        let unknown = (settings.word_dropout > 0.0).then(|| {
+            let mask = || tokenizer.mask_token().and_then(|token| tokenizer.token_to_id(token));
+            tokenizer.unk_id().or_else(mask).ok_or_else(|| {
+                Error::input(
+                    "'data.objective.word_dropout': the tokenizer has no unknown token and no mask to stand for words",
+                )
+            })
+        });
+        Ok(Self { settings, size, unknown: unknown.transpose()? })
+    }
+}
+
 impl Kind {
     fn check(&self, plan: &ModelPlan, rows: RowKind, shape: Shape) -> Result<()> {
         let head = plan.head.kind;
@@ -158,8 +213,15 @@ impl Kind {
             Self::MaskedLm(..) => ("masked_lm", Some(RowKind::Text), &[HeadKind::MaskedLanguage]),
             Self::Classify => ("classify", Some(RowKind::Pair), &[HeadKind::Classify]),
             Self::Tag => ("tag", Some(RowKind::Tagged), &[HeadKind::Tag]),
+            Self::Vae(_) => ("vae", None, &[HeadKind::Language]),
             Self::Answer { .. } => ("answer", Some(RowKind::Question), &[HeadKind::Answer]),
         };
+        let latent = plan.recurrent.as_ref().is_some_and(|r| r.latent.is_some());
+        if latent && !matches!(self, Self::Vae(_)) {
+            return Err(Error::Input(format!(
+                "the objective '{name}' is not for a model with a latent, which learns by 'vae'"
+            )));
+        }
         if !heads.contains(&head) {
             return Err(Error::Input(format!(
                 "the objective '{name}' is not for this {} model, whose head is {head:?}",

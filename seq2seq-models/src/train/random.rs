@@ -23,6 +23,12 @@ pub enum Purpose {
     Adapters = 6,
     /// Which tokens a decoder reads of its own, and what they are ([`Sampling`](super::Sampling)).
     Sampling = 7,
+    /// Points that are drawn of posteriors in training ([`vae`](super::vae)).
+    Latent = 8,
+    /// The same in evaluations.
+    EvaluatedLatent = 9,
+    /// Which words a decoder does not get to read.
+    Words = 10,
 }
 
 /// The key under which an epoch draws for a purpose.

@@ -1,18 +1,15 @@
 //! What a training is told: the fields of its `config.toml`.
 
 mod file;
+mod objective;
 mod optimiser;
 
+pub use objective::ObjectiveSettings;
 pub use optimiser::{GroupSettings, OptimiserKind, OptimiserSettings};
 
 use super::{
-    data::Overlong,
-    denoise::{MaskedLm, Noise, SpanCorruption},
-    lora::LoraOptions,
-    metrics::Metric,
-    sampling::SamplingSettings,
-    schedule::Decay,
-    tokenizers::Kind,
+    data::Overlong, lora::LoraOptions, metrics::Metric, sampling::SamplingSettings,
+    schedule::Decay, tokenizers::Kind,
 };
 use crate::{Error, Result, families::Family};
 use seq2seq_core::{Format, train::Smoothing};
@@ -125,35 +122,6 @@ pub struct DataSettings {
     pub overlong: Overlong,
     /// Rows that are read and sorted by length together.
     pub window: usize,
-}
-
-/// What a model learns from a row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
-pub enum ObjectiveSettings {
-    /// To write the target behind the source: what an encoder-decoder does, and a decoder with the source as its prompt.
-    /// The next token of each text, where rows are texts and the model has no encoder.
-    Write {},
-    /// To restore corrupted texts (BART).
-    Denoise {
-        /// One after the other.
-        #[serde(default = "bart")]
-        noise: Vec<Noise>,
-    },
-    /// To write the spans behind their sentinels (T5).
-    Spans(SpanCorruption),
-    /// To name masked tokens (BERT).
-    MaskedLm(MaskedLm),
-    /// To name the class, which is the target of its row.
-    Classify {},
-    /// To name the class of each word of `{"tokens", "tags"}`.
-    Tag {},
-    /// To find the answer of `{"question", "context", "answer", "start"}` in its context.
-    Answer {},
-}
-
-fn bart() -> Vec<Noise> {
-    Noise::bart().to_vec()
 }
 
 /// How the learning rate goes.
@@ -352,7 +320,13 @@ impl Settings {
             return fail(format!("'format' is {}; training is in f32 or bf16", self.format));
         }
         self.sampling.map_or(Ok(()), |sampling| sampling.check())?;
-        self.objective_check()?;
+        if self.sampling.is_some() && self.data.objective.vae().is_some() {
+            return fail(
+                "'sampling' and the objective 'vae' do not go together; 'data.objective.word_dropout' has the decoder rely less on what it reads"
+                    .into(),
+            );
+        }
+        self.data.objective.check()?;
         self.optimiser.check("optimiser")?;
         self.groups.iter().enumerate().try_for_each(|(i, g)| g.check(&format!("parameters[{i}]")))
     }
@@ -362,18 +336,6 @@ impl Settings {
         match self.minutes {
             Some(minutes) => (seconds / (60.0 * minutes)).min(1.0),
             None => step as f64 / self.steps as f64,
-        }
-    }
-
-    fn objective_check(&self) -> Result<()> {
-        match &self.data.objective {
-            ObjectiveSettings::Denoise { noise } => noise.iter().try_for_each(Noise::check),
-            ObjectiveSettings::Spans(spans) => spans.check(),
-            ObjectiveSettings::MaskedLm(masked) => masked.check(),
-            ObjectiveSettings::Write {}
-            | ObjectiveSettings::Classify {}
-            | ObjectiveSettings::Tag {}
-            | ObjectiveSettings::Answer {} => Ok(()),
         }
     }
 

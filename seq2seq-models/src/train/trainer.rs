@@ -15,28 +15,26 @@
 mod folder;
 mod groups;
 mod source;
+mod step;
 
 use super::{
-    Learner, PassOptions,
+    Learner,
     average::Average,
     checkpoint::{self, State},
-    data::{self, BatchOptions, Batcher, Corpus, Order},
+    data::{BatchOptions, Batcher, Corpus, Order},
     evaluation::{Evaluation, Evaluator},
-    log::{Log, StepReport},
+    log::{LatentReport, Log, StepReport},
     new_model,
     objective::Objective,
-    random::{self, Purpose},
-    sampling::Sampling,
     schedule::Schedule,
     settings::Settings,
 };
-use crate::{Error, Result};
+use crate::Result;
 use folder::Folder;
 use groups::Groups;
-use seq2seq_core::train::Loss;
 use serde::{Deserialize, Serialize};
 use source::Source;
-use std::{ops::ControlFlow, time::Instant};
+use std::ops::ControlFlow;
 
 /// Is told what happens in a training.
 pub trait Observer {
@@ -108,6 +106,17 @@ struct Window {
     targets: u64,
     tokens: u64,
     seconds: f64,
+    /// Of a variational autoencoder.
+    #[serde(default)]
+    latent: LatentWindow,
+}
+
+/// What a loss was made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct LatentWindow {
+    reconstruction: f64,
+    divergence: f64,
+    rows: u64,
 }
 
 /// A training. See the [module](self) for what it writes.
@@ -149,6 +158,8 @@ struct Last {
     gradient_norm: f64,
     rate: f64,
     epoch: u64,
+    /// Of a variational autoencoder.
+    kl_weight: Option<f64>,
 }
 
 /// Parts that a training by time is divided into for its schedule.
@@ -165,6 +176,9 @@ impl Trainer {
         let mut settings = settings;
         if let (Some(family), true) = (settings.new_family()?, settings.groups.is_empty()) {
             settings.groups = new_model::groups(family);
+        }
+        if settings.data.objective.vae().is_some() && settings.family.is_some() {
+            new_model::with_latent(&mut settings.architecture);
         }
         let (folder, saved) = Folder::open(&settings, resume)?;
         let corpus = Corpus::open(&settings.train)?;
@@ -292,75 +306,6 @@ impl Trainer {
         }
     }
 
-    /// One step: passes over some batches, and the optimisers.
-    fn step(&mut self) -> Result<()> {
-        let began = Instant::now();
-        let factor = match self.settings.minutes {
-            None => self.schedule.factor(self.progress.step),
-            Some(_) => self.schedule.factor((self.done() * PARTS as f64) as u64),
-        };
-        let step = self.progress.step + 1;
-        let scheduled = self.settings.sampling;
-        let probability = scheduled.map(|s| s.probability(self.progress.step, self.done()));
-        let (mut loss, mut tokens) = (Loss::default(), 0);
-        let mut rows = None;
-        for _ in 0..self.settings.optimiser.accumulate {
-            let batch = self.batcher.next_batch()?;
-            let (seed, pass) = (self.settings.seed, self.progress.passes);
-            let sampling = probability.map(|probability| Sampling { probability, seed, pass });
-            let options = PassOptions {
-                // Passes are numbered anew after 2³², with another seed.
-                dropout: Some((
-                    random::key(self.settings.seed, Purpose::Dropout, self.progress.passes >> 32),
-                    self.progress.passes as u32,
-                )),
-                smoothing: self.settings.smoothing(),
-                checkpointing: self.settings.checkpointing,
-                sampling,
-            };
-            let part = self.objective.batch(&batch).and_then(|b| self.learner.learn(&b, &options));
-            let part = part.map_err(|e| self.batcher.corpus().error(batch.rows[0], e))?;
-            if !part.sum.is_finite() {
-                return Err(self.not_finite(step, "loss", part.sum, &batch));
-            }
-            loss += part;
-            tokens += batch.tokens() as u64;
-            self.progress.passes += 1;
-            rows = Some(batch);
-        }
-        let mut norm = 0.0;
-        if loss.tokens > 0 {
-            norm = self.learner.gradient_norm()? / loss.tokens as f64;
-            if let (false, Some(batch)) = (norm.is_finite(), &rows) {
-                return Err(self.not_finite(step, "norm of the gradient", norm, batch));
-            }
-            // PyTorch's clip_grad_norm_, to its last digit.
-            let clip = self.settings.optimiser.clip;
-            let clipped = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
-            let scale = (clipped / loss.tokens as f64) as f32;
-            let (groups, counter) = (&self.groups, u32::try_from(step).unwrap_or(u32::MAX));
-            self.learner
-                .step_each(|parameter| groups.optimiser(&parameter.name, factor, counter, scale))
-                .map_err(|e| Error::Input(format!("step {step}: {e}")))?;
-        }
-        if let Some(average) = &mut self.average {
-            average.update(step, &self.learner)?;
-        }
-        let window = &mut self.progress.window;
-        window.loss += loss.sum;
-        window.correct += loss.correct as u64;
-        window.targets += loss.tokens as u64;
-        window.tokens += tokens;
-        let seconds = began.elapsed().as_secs_f64();
-        window.seconds += seconds;
-        self.progress.seconds += seconds;
-        self.progress.tokens += loss.tokens as u64;
-        self.progress.step = step;
-        let epoch = rows.map_or(0, |batch| batch.epoch);
-        self.last = Last { gradient_norm: norm, rate: self.groups.rate(factor), epoch };
-        Ok(())
-    }
-
     /// Writes a line of the log where one is due.
     fn report(&mut self, observer: &mut dyn Observer) -> Result<ControlFlow<()>> {
         if !self.progress.step.is_multiple_of(self.settings.log_every) && self.done() < 1.0 {
@@ -368,7 +313,13 @@ impl Trainer {
         }
         let window = std::mem::take(&mut self.progress.window);
         let targets = window.targets.max(1) as f64;
-        let Last { gradient_norm, rate, epoch } = self.last;
+        let Last { gradient_norm, rate, epoch, kl_weight } = self.last;
+        let LatentWindow { reconstruction, divergence, rows } = window.latent;
+        let latent = kl_weight.map(|kl_weight| LatentReport {
+            reconstruction: reconstruction / targets,
+            kl: divergence / rows.max(1) as f64,
+            kl_weight,
+        });
         let report = StepReport {
             step: self.progress.step,
             loss: window.loss / targets,
@@ -379,6 +330,7 @@ impl Trainer {
             tokens: self.progress.tokens,
             tokens_per_second: window.tokens as f64 / window.seconds.max(f64::MIN_POSITIVE),
             seconds: self.progress.seconds,
+            latent,
         };
         self.log.step(&report)?;
         Ok(observer.stepped(&report))
@@ -429,28 +381,6 @@ impl Trainer {
             averaged: average.as_ref().map(Average::added),
         };
         checkpoint::save(&folder.checkpoint(), learner, average.as_ref(), &state)
-    }
-
-    /// The error for a number that is none: which step, which rows, which parameter.
-    fn not_finite(&self, step: u64, what: &str, value: f64, batch: &data::Batch) -> Error {
-        let not_finite = |name: &str| {
-            let gradient = self.learner.gradient(name).ok().flatten();
-            gradient.is_some_and(|g| g.iter().any(|v| !v.is_finite()))
-        };
-        let parameter = self.learner.parameters().into_iter().find(|p| not_finite(&p.name));
-        let parameter = match parameter {
-            Some(p) => format!("the gradient of '{}' is not finite", p.name),
-            None => "all gradients are finite".into(),
-        };
-        self.learner.clear_gradients();
-        self.batcher.corpus().error(
-            batch.rows[0],
-            format!(
-                "step {step}: the {what} is {value} in a batch of {} rows, of which this is one; {parameter}. \
-                 A smaller 'optimiser.rate' or a longer warm-up may help; the last checkpoint is as it was",
-                batch.rows.len()
-            ),
-        )
     }
 }
 

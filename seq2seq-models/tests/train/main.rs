@@ -7,6 +7,7 @@ mod sampling;
 mod schedule;
 mod tokenizers;
 mod trainer;
+mod vae;
 
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};

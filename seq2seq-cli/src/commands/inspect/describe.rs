@@ -88,18 +88,20 @@ pub(super) fn recurrent(plan: &RecurrentPlan) -> [(&'static str, Vec<String>); 2
         "{layers} {cell} layers of width {encoder_width}{directions}, vocabulary {source_vocab}"
     );
     let decoder = format!("{layers} {cell} layers of width {width}, vocabulary {target_vocab}");
-    let bridge = match plan.bridge {
-        Bridge::Copy => "begins with the encoder's last states",
-        Bridge::Dense => "begins with a dense layer of the encoder's last states",
+    let bridge = match (plan.latent, plan.bridge) {
+        (Some(size), _) => format!("begins with a dense layer of a latent of {size}"),
+        (None, Bridge::Copy) => "begins with the encoder's last states".into(),
+        (None, Bridge::Dense) => "begins with a dense layer of the encoder's last states".into(),
     };
     let fed = match (plan.attention, plan.input_feeding) {
         (_, false) => "",
+        (RecurrentAttention::None, true) if plan.latent.is_some() => ", fed with the latent",
         (RecurrentAttention::None, true) => ", fed with the encoder's last state",
         (RecurrentAttention::Bahdanau { .. }, true) => ", fed with the context",
         (_, true) => ", fed with its last output",
     };
     let attention = format!("attention: {}{fed}", plan.attention.name());
-    [("encoder", vec![encoder]), ("decoder", vec![decoder, bridge.into(), attention])]
+    [("encoder", vec![encoder]), ("decoder", vec![decoder, bridge, attention])]
 }
 
 /// A recurrent model as fields.
@@ -115,6 +117,7 @@ pub(super) fn recurrent_shape(plan: &RecurrentPlan) -> RecurrentShape {
         target_vocabulary: plan.target_vocab,
         attention: plan.attention.name(),
         input_feeding: plan.input_feeding,
+        latent: plan.latent,
     }
 }
 
@@ -131,6 +134,8 @@ pub(super) struct RecurrentShape {
     target_vocabulary: usize,
     attention: &'static str,
     input_feeding: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latent: Option<usize>,
 }
 
 fn cell(cell: Cell) -> &'static str {

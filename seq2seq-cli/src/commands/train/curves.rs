@@ -22,7 +22,8 @@ pub(super) struct Curves {
 }
 
 /// Keys of an evaluation that are no scores.
-const OTHERS: [&str; 5] = ["event", "step", "loss", "perplexity", "best"];
+const OTHERS: [&str; 8] =
+    ["event", "step", "loss", "perplexity", "best", "reconstruction", "kl", "elbo"];
 
 impl Curves {
     /// Reads a `metrics.jsonl`. Lines that are none of ours are passed over.

@@ -69,9 +69,11 @@ impl Observer for Watch {
         let done = self.settings.done(report.step, report.seconds);
         let since = (done - self.before).max(f64::MIN_POSITIVE);
         let left = self.began.elapsed().as_secs_f64() * (1.0 - done) / since;
-        let StepReport { step, loss, tokens_per_second, rate, .. } = report;
+        let StepReport { step, loss, tokens_per_second, rate, latent, .. } = report;
+        let latent = latent
+            .map_or(String::new(), |l| format!("  kl {:.3} of weight {:.3}", l.kl, l.kl_weight));
         let told = format!(
-            "step {step}  loss {loss:.4}  rate {rate:.2e}  {tokens_per_second:.0} tokens/s  {} left",
+            "step {step}  loss {loss:.4}{latent}  rate {rate:.2e}  {tokens_per_second:.0} tokens/s  {} left",
             duration(left)
         );
         match self.bar.is_hidden() {
@@ -90,12 +92,16 @@ impl Observer for Watch {
     }
 
     fn evaluated(&mut self, evaluation: &Evaluation, best: bool) {
-        let Evaluation { step, loss, perplexity, token_accuracy, scores, samples } = evaluation;
+        let Evaluation { step, loss, perplexity, token_accuracy, latent, scores, samples } =
+            evaluation;
+        let latent = latent.map_or(String::new(), |l| {
+            format!("  reconstruction {:.4}  kl {:.3}  elbo {:.3}", l.reconstruction, l.kl, l.elbo)
+        });
         let scores: String =
             scores.iter().map(|(name, value)| format!("  {name} {value:.2}")).collect();
         let mark = if best { "  (best)" } else { "" };
         self.line(&format!(
-            "evaluated at step {step}: loss {loss:.4}  perplexity {perplexity:.3}  token_accuracy \
+            "evaluated at step {step}: loss {loss:.4}  perplexity {perplexity:.3}{latent}  token_accuracy \
              {token_accuracy:.2}{scores}{mark}"
         ));
         if let Some(sample) = samples.get(*step as usize % samples.len().max(1)) {

@@ -93,6 +93,11 @@ pub(in super::super) enum Record<B: TrainBackend> {
     /// The rows of each part.
     StackRows(Vec<(Option<Node>, usize)>),
     AdditiveAttend(Attended<B>),
+    /// A draw of posteriors, and how each element changes with the logarithm of its variance.
+    Draw {
+        posteriors: Node,
+        slopes: Vec<f32>,
+    },
 }
 
 /// Rows that were looked up in a parameter.

@@ -12,7 +12,7 @@ use crate::{
     plan::{Bridge, RecurrentAttention, RecurrentPlan},
 };
 use seq2seq_core::{
-    Activation, Cell, Epilogue, HostTensor, Lookup, Part, Ragged, SeqBackend, Side, Stage,
+    Activation, Cell, Epilogue, HostTensor, Lookup, Part, Ragged, Rows, SeqBackend, Side, Stage,
 };
 
 /// Embedded tokens, and what is fed beside them, through the layers and the attention.
@@ -40,6 +40,14 @@ impl<B: SeqBackend> DenseBridge<B> {
         let c = backend.linear(&half(memory..2 * memory)?, layer, Epilogue::NONE)?;
         Ok(backend.columns(&[Part::all(&h), Part::all(&c)])?)
     }
+
+    /// The same from a point z, `[B, Z]`, that h and c are both made of.
+    fn forward_from(&self, backend: &B, z: &B::Tensor) -> Result<B::Tensor> {
+        let h = backend.linear(z, &self.h, Epilogue::activation(Activation::Tanh))?;
+        let Some(layer) = &self.c else { return Ok(h) };
+        let c = backend.linear(z, layer, Epilogue::NONE)?;
+        Ok(backend.columns(&[Part::all(&h), Part::all(&c)])?)
+    }
 }
 
 impl<B: SeqBackend> Decoder<B> {
@@ -57,7 +65,7 @@ impl<B: SeqBackend> Decoder<B> {
         let bridge = |i: usize| {
             let scope = layers.at(i).at("bridge");
             let linear = |name| {
-                scope.linear(plan.memory(), &[Matrix { name, outputs: plan.width, bias: true }])
+                scope.linear(plan.given(), &[Matrix { name, outputs: plan.width, bias: true }])
             };
             let c = (plan.cell == Cell::Lstm).then(|| linear("c")).transpose()?;
             Ok(DenseBridge { h: linear("h")?, c })
@@ -116,6 +124,19 @@ impl<B: SeqBackend> Decoder<B> {
         };
         let moving = Moving { layers, fed, sources: (0..count).collect() };
         Ok(State { moving, memory, source_rows: rows.clone() })
+    }
+
+    /// The same from points z, `[B, Z]`, which are all that is known of their sources.
+    pub(super) fn begin_at(&self, backend: &B, z: &B::Tensor) -> Result<State<B>> {
+        let count = z.rows();
+        let from = |bridge: &DenseBridge<B>| bridge.forward_from(backend, z);
+        let layers = self.bridges.iter().map(from).collect::<Result<_>>()?;
+        let fed = match self.plan.input_feeding {
+            true => Some(backend.columns(&[Part::all(z)])?),
+            false => None,
+        };
+        let moving = Moving { layers, fed, sources: (0..count).collect() };
+        Ok(State { moving, memory: None, source_rows: Ragged::single_rows(count) })
     }
 
     /// Whether the state before a step asks for the context, as in Bahdanau's decoder.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// A row as ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Example {
-    /// What is read; empty for [`Row::Text`].
+    /// What is read; empty for [`Row::Text`], unless it is its own source ([`RowEncoder::echoes`]).
     pub source: Vec<u32>,
     /// What is to be written, or the text; of [`Row::Tagged`] a class or [`UNTAGGED`] for each id of the source; of
     /// [`Row::Question`] the places of the first and the last id of the answer, both 0 where there is none.
@@ -48,13 +48,16 @@ pub struct RowEncoder {
     pub eos: Option<u32>,
     /// Where targets or tags are names of classes: which class is which. The only id of such a target is its class.
     pub classes: Option<BTreeMap<String, u32>>,
+    /// Whether a text is read too, as it is written: its own source.
+    pub echoes: bool,
 }
 
 impl RowEncoder {
     /// Without limits, and without another end than that of the tokenizer.
     pub fn new(tokenizer: Tokenizer) -> Self {
         let overlong = Overlong::default();
-        Self { tokenizer, max_source: None, max_target: None, overlong, eos: None, classes: None }
+        let (max_source, max_target, eos, classes) = (None, None, None, None);
+        Self { tokenizer, max_source, max_target, overlong, eos, classes, echoes: false }
     }
 
     /// The tokenizer.
@@ -71,7 +74,11 @@ impl RowEncoder {
         Ok(match row {
             Row::Text(text) => {
                 let target = self.ids("text", text, self.max_target, self.eos)?;
-                Example { target, ..Example::default() }
+                let source = match self.echoes {
+                    true => self.ids("text", text, self.max_source, None)?,
+                    false => Vec::new(),
+                };
+                Example { source, target, ..Example::default() }
             }
             Row::Pair { source, target } => Example {
                 source: self.ids("source", source, self.max_source, None)?,

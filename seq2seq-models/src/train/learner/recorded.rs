@@ -6,12 +6,13 @@ use crate::{
     checkpoint::{Checkpoint, Formats, Loader, TakenLinear},
     model::Compute,
     plan::{HeadKind, ModelPlan},
-    stacks::{self, RecurrentModel, Stacks, Transformer},
+    stacks::{self, LatentScores, RecurrentModel, Stacks, Transformer, no_latent},
+    train::vae::{Elbo, LatentPass},
 };
 use seq2seq_core::{
     Backend, HostTensor, Rows,
     autodiff::{Autodiff, LowRank, Optimiser, Parameter, Tensor},
-    train::{Loss, Smoothing, TrainBackend},
+    train::{DivergenceWeight, Loss, Smoothing, TrainBackend},
 };
 
 /// What training asks of a model beside what requests do: one virtual call a pass or a parameter.
@@ -20,6 +21,13 @@ pub(in crate::train) trait Learn: Compute {
     fn device(&self) -> String;
     fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss>;
     fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss>;
+    fn learn_latent(
+        &self,
+        batch: &Batch,
+        options: &PassOptions,
+        latent: &LatentPass<'_>,
+    ) -> Result<Elbo>;
+    fn evaluate_latent(&self, batch: &Batch, noise: &[f32]) -> Result<Elbo>;
     fn parameters(&self) -> Vec<ParameterInfo>;
     fn freeze(&self, frozen: &dyn Fn(&str) -> bool);
     fn value(&self, name: &str) -> Result<Vec<f32>>;
@@ -70,6 +78,12 @@ trait Recorded: Compute {
     fn scores(&self, request: &Forward) -> Result<Tensor<Self::Below>>;
     /// The same of a decoder that reads what it would have written itself wherever a row has a seed for that.
     fn scores_fed(&self, request: &Forward, seeds: &[Option<u64>]) -> Result<Tensor<Self::Below>>;
+    /// The same of a variational autoencoder from points that are drawn, and the posteriors.
+    fn scores_drawn(
+        &self,
+        request: &Forward,
+        noise: &[f32],
+    ) -> Result<LatentScores<Tensor<Self::Below>>>;
     /// Whether scores are those of the starts and ends of answers.
     fn answers(&self) -> bool;
 }
@@ -89,6 +103,10 @@ impl<B: TrainBackend> Recorded for Transformer<Autodiff<B>> {
         Err(Error::input(
             "scheduled sampling is for recurrent decoders; train this model without it",
         ))
+    }
+
+    fn scores_drawn(&self, _: &Forward, _: &[f32]) -> Result<LatentScores<Tensor<B>>> {
+        Err(no_latent())
     }
 
     fn answers(&self) -> bool {
@@ -111,6 +129,10 @@ impl<B: TrainBackend> Recorded for RecurrentModel<Autodiff<B>> {
         self.scores_fed(request, seeds)
     }
 
+    fn scores_drawn(&self, request: &Forward, noise: &[f32]) -> Result<LatentScores<Tensor<B>>> {
+        self.scores_drawn(request, |posteriors| Ok(self.backend().draw(posteriors, noise)?))
+    }
+
     fn answers(&self) -> bool {
         false
     }
@@ -122,12 +144,7 @@ impl<M: Recorded> Learn for M {
     }
 
     fn learn(&self, batch: &Batch, options: &PassOptions) -> Result<Loss> {
-        let b = self.recorder();
-        b.begin(options.dropout);
-        if options.checkpointing {
-            b.checkpoint();
-        }
-        let pass = || {
+        recorded(self.recorder(), options, || {
             let scores = match options.sampling {
                 None => self.scores(&batch.input)?,
                 Some(sampling) => {
@@ -135,19 +152,32 @@ impl<M: Recorded> Learn for M {
                     self.scores_fed(&batch.input, &seeds)?
                 }
             };
-            let loss = loss(self, &scores, batch, options.smoothing)?;
-            drop(scores);
-            b.backward()?;
-            Ok(loss)
-        };
-        let learned = pass();
-        b.stop();
-        learned
+            loss(self, &scores, batch, options.smoothing)
+        })
     }
 
     fn evaluate(&self, batch: &Batch, smoothing: Smoothing) -> Result<Loss> {
         let scores = self.scores(&batch.input)?;
         loss(self, &scores, batch, smoothing)
+    }
+
+    fn learn_latent(
+        &self,
+        batch: &Batch,
+        options: &PassOptions,
+        latent: &LatentPass<'_>,
+    ) -> Result<Elbo> {
+        if options.sampling.is_some() {
+            return Err(Error::input(
+                "scheduled sampling of a variational autoencoder: its decoder reads the text, or drops words of it",
+            ));
+        }
+        recorded(self.recorder(), options, || elbo(self, batch, options.smoothing, latent))
+    }
+
+    fn evaluate_latent(&self, batch: &Batch, noise: &[f32]) -> Result<Elbo> {
+        let latent = LatentPass { noise, divergence: DivergenceWeight::default() };
+        elbo(self, batch, Smoothing::None, &latent)
     }
 
     fn parameters(&self) -> Vec<ParameterInfo> {
@@ -246,6 +276,38 @@ impl<M: Recorded> Learn for M {
     fn merge_adapters(&self, merged: bool) {
         self.recorder().merge_adapters(merged);
     }
+}
+
+/// A pass that is recorded, and walked back from the losses that it takes.
+fn recorded<B: TrainBackend, T>(
+    b: &Autodiff<B>,
+    options: &PassOptions,
+    pass: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    b.begin(options.dropout);
+    if options.checkpointing {
+        b.checkpoint();
+    }
+    let learned = pass().and_then(|loss| {
+        b.backward()?;
+        Ok(loss)
+    });
+    b.stop();
+    learned
+}
+
+fn elbo<M: Recorded>(
+    model: &M,
+    batch: &Batch,
+    smoothing: Smoothing,
+    latent: &LatentPass<'_>,
+) -> Result<Elbo> {
+    let LatentScores { posteriors, logits } = model.scores_drawn(&batch.input, latent.noise)?;
+    Ok(Elbo {
+        reconstruction: loss(model, &logits, batch, smoothing)?,
+        divergence: model.recorder().divergence(&posteriors, &latent.divergence)?,
+        sequences: batch.input.input_ids.len(),
+    })
 }
 
 fn loss<M: Recorded>(

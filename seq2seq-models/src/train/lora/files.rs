@@ -1,6 +1,6 @@
 //! Adapters as peft writes and reads them: `adapter_config.json` and `adapter_model.safetensors`.
 
-use super::{Layer, Lora};
+use super::{Layer, Lora, check_dropout};
 use crate::{
     Error, Files, Result,
     plan::{HeadKind, ModelPlan},
@@ -146,6 +146,7 @@ pub(in crate::train) fn load(folder: &Path, layers: Vec<Layer>) -> Result<(Lora,
         let reason = format!("holds {other}, which is no factor of a linear layer of this model");
         return Err(wrong(WEIGHTS, reason));
     }
+    check_dropout(&lora.layers, dropout)?;
     Ok((lora, changes))
 }
 

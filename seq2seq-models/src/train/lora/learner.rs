@@ -48,8 +48,7 @@ impl Learner {
         let mut pairs = lora.layers.iter().zip(changes);
         pairs.try_for_each(|(layer, change)| self.learn.adapt(&layer.weight, change))?;
         let count = self.lora.insert(lora).layers.len();
-        let own = self.lora_parameters();
-        self.learn.freeze(&|name| !own.contains(name));
+        self.freeze(|_| false);
         Ok(count)
     }
 

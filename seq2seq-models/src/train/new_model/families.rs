@@ -47,6 +47,22 @@ pub(super) fn small(family: Family) -> Result<Value> {
     }
 }
 
+/// What a small model is where it has a latent: attention would lead past it, and z is read at every step.
+pub(super) fn latent(family: Family) -> Result<Value> {
+    match family {
+        Family::RnnSeq2Seq => Ok(json!({"attention": "none", "input_feeding": true})),
+        other => Err(Error::Input(format!(
+            "'architecture.latent' is for a new model of the family rnn; {other} has none"
+        ))),
+    }
+}
+
+/// Gives a new variational autoencoder a latent, where its settings do not.
+pub(in crate::train) fn with_latent(architecture: &mut toml::Table) {
+    let size = toml::Table::from_iter([("size".to_owned(), toml::Value::Integer(32))]);
+    architecture.entry("latent").or_insert(toml::Value::Table(size));
+}
+
 /// Parameters of a new model for which something else holds, unless the settings have groups of their own.
 ///
 /// The matrices within the blocks of a transformer are trained by Muon: on numbers written as words (500 rows, 150 steps) a T5

@@ -84,6 +84,7 @@ impl Source {
         encoder.max_source = settings.data.max_source.or(limit);
         encoder.max_target = settings.data.max_target.or(limit);
         encoder.overlong = settings.data.overlong;
+        encoder.echoes = settings.data.objective.vae().is_some();
         if learner.plan().generates() {
             let eos = decoding.config().eos_token_id;
             encoder.eos = eos.and_then(|ids| ids.0.first().copied());
