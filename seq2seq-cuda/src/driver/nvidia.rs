@@ -5,6 +5,7 @@ mod open;
 use super::{
     Arg, Driver, DriverError, EventId, FunctionId, Image, MemoryInfo, ModuleId, Result, Shape,
 };
+use cudarc::driver::sys::CUmemPool_attribute as Pool;
 use cudarc::driver::{result, sys};
 use std::ffi::{CString, c_void};
 use std::ptr::NonNull;
@@ -67,6 +68,18 @@ impl Nvidia {
         // SAFETY: the context is retained until this is dropped.
         unsafe { result::ctx::set_current(self.context) }.map_err(|e| failed("cuCtxSetCurrent", e))
     }
+
+    /// A number of bytes that the driver's pool tells of itself.
+    fn pool_bytes(&self, which: Pool) -> Result<u64> {
+        let mut bytes = 0u64;
+        // SAFETY: the device is that of `open`, and these attributes are 64-bit numbers.
+        let got = unsafe {
+            result::device::get_default_mem_pool(self.device).and_then(|pool| {
+                result::mem_pool::get_attribute(pool, which, (&raw mut bytes).cast())
+            })
+        };
+        got.map(|()| bytes).map_err(|e| failed("cuMemPoolGetAttribute", e))
+    }
 }
 
 /// What a call of the driver's library failed with.
@@ -94,7 +107,10 @@ impl Driver for Nvidia {
     fn memory(&self) -> Result<MemoryInfo> {
         self.bind()?;
         let (free, total) = result::mem_get_info().map_err(|e| failed("cuMemGetInfo", e))?;
-        Ok(MemoryInfo { free: free as u64, total: total as u64 })
+        // The driver's pool keeps what was freed, and reckons it as in use; the next allocation may have it.
+        let kept = self.pool_bytes(Pool::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        let used = self.pool_bytes(Pool::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+        Ok(MemoryInfo { free: free as u64 + kept.saturating_sub(used), total: total as u64 })
     }
 
     fn alloc(&self, bytes: u64) -> Result<u64> {

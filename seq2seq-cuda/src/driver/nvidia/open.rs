@@ -15,7 +15,7 @@ const RELEASE: u32 = 580;
 const OLDEST: u32 = 8;
 
 /// Every function of the driver's library that is called.
-const FUNCTIONS: [&str; 35] = [
+const FUNCTIONS: [&str; 36] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -32,6 +32,7 @@ const FUNCTIONS: [&str; 35] = [
     "cuStreamCreate",
     "cuStreamSynchronize",
     "cuStreamDestroy_v2",
+    "cuMemPoolGetAttribute",
     "cuMemPoolSetAttribute",
     "cuMemAllocAsync",
     "cuMemFreeAsync",
