@@ -76,6 +76,15 @@ pub struct Lookup<'a, E> {
     pub scale: f32,
 }
 
+/// Bytes of the memory that a device has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// In use by nobody.
+    pub free: u64,
+    /// All.
+    pub total: u64,
+}
+
 /// Memory, linear layers, norms and embeddings: what every model needs.
 ///
 /// Cloning shares the device (threads, kernels), not the data.
@@ -91,6 +100,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Names the backend and what it runs on, such as `cpu (avx512, 2 threads)`.
     fn describe(&self) -> String;
+
+    /// The memory of the device; none where weights and activations lie in the host's.
+    fn device_memory(&self) -> Result<Option<DeviceMemory>> {
+        Ok(None)
+    }
 
     /// Copies a `[N, width]` tensor of any float type to the device.
     fn upload(&self, host: &HostTensor) -> Result<Self::Tensor>;

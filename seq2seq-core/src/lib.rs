@@ -43,8 +43,8 @@ pub mod spec;
 pub mod train;
 
 pub use backend::{
-    Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Lookup, Part, RecurrentOps, Rows,
-    SeqBackend, Side, Stage,
+    Backend, CrossAttentionOps, DecoderOps, DeviceMemory, EncoderOps, Epilogue, Lookup, Part,
+    RecurrentOps, Rows, SeqBackend, Side, Stage,
 };
 pub use error::{Error, Result};
 pub use host::{DType, HostTensor, Quantisation};

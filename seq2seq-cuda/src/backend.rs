@@ -4,10 +4,12 @@ mod attention;
 mod recurrent;
 mod train;
 
+use crate::driver::MemoryInfo;
 use crate::ops::{embed, linear, norm, pool};
 use crate::{Cuda, Embedding, Linear, Norm, Tensor};
 use seq2seq_core::{
-    Backend, Epilogue, Format, HostTensor, LinearSpec, Lookup, NormSpec, Pool, Ragged, Result,
+    Backend, DeviceMemory, Epilogue, Format, HostTensor, LinearSpec, Lookup, NormSpec, Pool,
+    Ragged, Result,
 };
 
 impl Backend for Cuda {
@@ -19,6 +21,11 @@ impl Backend for Cuda {
     fn describe(&self) -> String {
         let (major, minor) = self.driver().capability();
         format!("cuda ({}, compute capability {major}.{minor})", self.driver().name())
+    }
+
+    fn device_memory(&self) -> Result<Option<DeviceMemory>> {
+        let MemoryInfo { free, total } = self.driver().memory()?;
+        Ok(Some(DeviceMemory { free, total }))
     }
 
     fn upload(&self, host: &HostTensor) -> Result<Tensor> {

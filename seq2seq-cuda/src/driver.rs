@@ -2,13 +2,17 @@
 //!
 //! Everything is done in the order in which it is asked for, as on one stream: a launch sees what was copied before it,
 //! and memory that is freed may be given out again at once, as what uses it next stands behind what used it before.
-//! [`read`](Driver::read) and [`synchronize`](Driver::synchronize) wait; the rest need not.
+//! [`read`](Driver::read), [`wait`](Driver::wait) and [`synchronize`](Driver::synchronize) wait; [`write`](Driver::write) may, as
+//! the host's memory can be paged out under it. Copies from and to page-locked memory
+//! ([`write_later`](Driver::write_later), [`read_later`](Driver::read_later)) do not: events say when they are done.
 //!
 //! [`Nvidia`] drives a GPU. Tests drive one that is played on the CPU (`seq2seq-ptx`), so that all of the host's code runs
 //! on any machine.
 
 mod error;
 pub(crate) mod nvidia;
+
+use std::ptr::NonNull;
 
 pub use error::{DriverError, Result};
 pub use nvidia::{DeviceInfo, Nvidia};
@@ -20,6 +24,10 @@ pub struct ModuleId(pub u64);
 /// A kernel of a loaded module, as its driver names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FunctionId(pub u64);
+
+/// A mark in the queue that the host can wait for, as its driver names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventId(pub u64);
 
 /// Compiled kernels.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +111,41 @@ pub trait Driver: Send + Sync {
 
     /// Copies to the host, having waited for everything before.
     fn read(&self, from: u64, out: &mut [u8]) -> Result<()>;
+
+    /// `bytes` > 0 of page-locked memory of the host, without defined content: the device copies from and to it by itself.
+    fn alloc_host(&self, bytes: usize) -> Result<NonNull<u8>>;
+
+    /// Gives back what [`alloc_host`](Self::alloc_host) gave.
+    ///
+    /// # Safety
+    /// It came from there, is not used again, and every copy from or to it is done.
+    unsafe fn free_host(&self, memory: NonNull<u8>) -> Result<()>;
+
+    /// Copies from page-locked memory of the host when its turn in the queue comes.
+    ///
+    /// # Safety
+    /// The bytes lie in memory of [`alloc_host`](Self::alloc_host), have been written, and stay as they are until an event
+    /// that is recorded behind this has passed.
+    unsafe fn write_later(&self, to: u64, from: NonNull<u8>, bytes: usize) -> Result<()>;
+
+    /// Copies to page-locked memory of the host when its turn in the queue comes.
+    ///
+    /// # Safety
+    /// The bytes lie in memory of [`alloc_host`](Self::alloc_host), and nobody touches them until an event that is recorded
+    /// behind this has passed.
+    unsafe fn read_later(&self, from: u64, to: NonNull<u8>, bytes: usize) -> Result<()>;
+
+    /// An event that has passed.
+    fn event(&self) -> Result<EventId>;
+
+    /// Puts the event at the end of the queue; where it was before no longer counts.
+    fn record(&self, event: EventId) -> Result<()>;
+
+    /// Waits until everything before the event is done.
+    fn wait(&self, event: EventId) -> Result<()>;
+
+    /// Gives an event back.
+    fn free_event(&self, event: EventId) -> Result<()>;
 
     /// Copies within the device.
     fn copy(&self, from: u64, to: u64, bytes: u64) -> Result<()>;

@@ -10,6 +10,7 @@ pub(crate) mod attention_split;
 pub(crate) mod attention_weights;
 pub(crate) mod best;
 pub(crate) mod best_merge;
+pub(crate) mod chosen;
 pub(crate) mod columns;
 pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;

@@ -1,11 +1,15 @@
 //! Memory of the device: a pool, and what is allocated from it.
 //!
 //! Freed blocks are kept by size class, so that a step that asks for what the last one asked for allocates nothing. A
-//! block may be given out again as soon as it is dropped: everything runs in one order ([`driver`](crate::driver)).
+//! block may be given out again as soon as it is dropped: everything runs in one order ([`driver`](crate::driver)). Values come
+//! and go by way of page-locked memory ([`staging`]).
+
+mod staging;
 
 use crate::driver::{Arg, Driver, DriverError, Result};
 use bytemuck::Pod;
 use seq2seq_core::Rows;
+use staging::Staging;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,18 +21,23 @@ pub(crate) struct Pool {
     /// watches accesses sees those past its end, and reads of what was not written since.
     keep: bool,
     free: Mutex<BTreeMap<u64, Vec<u64>>>,
+    staging: Staging,
 }
 
 /// The bytes of the block that `bytes` are given: a multiple of 512, at most a quarter more than asked for, but for the
 /// smallest; few enough classes that lengths near each other share one.
 fn size_class(bytes: u64) -> u64 {
-    let step = (bytes.next_power_of_two() / 8).max(512);
+    let step = (bytes.next_power_of_two() / 8).max(GRAIN);
     bytes.next_multiple_of(step)
 }
 
+/// Blocks are multiples of it.
+const GRAIN: u64 = 512;
+
 impl Pool {
     pub(crate) fn new(driver: Arc<dyn Driver>, keep: bool) -> Arc<Self> {
-        Arc::new(Self { driver, keep, free: Mutex::default() })
+        let staging = Staging::new(Arc::clone(&driver));
+        Arc::new(Self { driver, keep, free: Mutex::default(), staging })
     }
 
     /// A list of addresses stays one whatever happened while it was held.
@@ -36,11 +45,12 @@ impl Pool {
         self.free.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn take(&self, bytes: u64) -> Result<Block> {
+    /// A block of `bytes`, rounded by `class` where blocks are kept.
+    fn take(&self, bytes: u64, class: fn(u64) -> u64) -> Result<Block> {
         if !self.keep {
             return Ok(Block { address: self.driver.alloc(bytes)?, bytes });
         }
-        let bytes = size_class(bytes);
+        let bytes = class(bytes);
         if let Some(address) = self.lists().get_mut(&bytes).and_then(Vec::pop) {
             return Ok(Block { address, bytes });
         }
@@ -95,16 +105,26 @@ pub(crate) struct Buffer<T> {
 impl<T: Pod> Buffer<T> {
     /// `len` values that are not defined yet.
     pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Result<Self> {
+        Self::of_class(pool, len, size_class)
+    }
+
+    fn of_class(pool: &Arc<Pool>, len: usize, class: fn(u64) -> u64) -> Result<Self> {
         let bytes = len as u64 * size_of::<T>() as u64;
-        let block = (bytes > 0).then(|| pool.take(bytes)).transpose()?;
+        let block = (bytes > 0).then(|| pool.take(bytes, class)).transpose()?;
         Ok(Self { pool: Arc::clone(pool), block, len, values: PhantomData })
     }
 
-    /// A copy of values of the host.
+    /// A copy of values of the host. What is too long to be staged is a weight or as large as one: it lasts, shares its
+    /// length with little else, and is given no more than it needs.
     pub(crate) fn upload(pool: &Arc<Pool>, values: &[T]) -> Result<Self> {
-        let buffer = Self::new(pool, values.len())?;
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let class = match Staging::takes(bytes.len()) {
+            true => size_class,
+            false => |bytes: u64| bytes.next_multiple_of(GRAIN),
+        };
+        let buffer = Self::of_class(pool, values.len(), class)?;
         if let Some(block) = &buffer.block {
-            pool.driver.write(block.address, bytemuck::cast_slice(values))?;
+            pool.staging.write(block.address, bytes)?;
         }
         Ok(buffer)
     }
@@ -118,11 +138,11 @@ impl<T: Pod> Buffer<T> {
         Ok(buffer)
     }
 
-    /// Waits for all work and copies to the host.
+    /// Waits for what was asked for before, and copies to the host.
     pub(crate) fn download(&self) -> Result<Vec<T>> {
         let mut out = vec![T::zeroed(); self.len];
         if let Some(block) = &self.block {
-            self.pool.driver.read(block.address, bytemuck::cast_slice_mut(&mut out))?;
+            self.pool.staging.read(block.address, bytemuck::cast_slice_mut(&mut out))?;
         }
         Ok(out)
     }

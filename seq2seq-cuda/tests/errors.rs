@@ -2,7 +2,7 @@
 
 mod common;
 
-use seq2seq_core::{Backend, Epilogue, Error, Format, HostTensor, LinearSpec};
+use seq2seq_core::{Backend, DeviceMemory, Epilogue, Error, Format, HostTensor, LinearSpec};
 use seq2seq_cuda::driver::{DriverError, Nvidia};
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::path::{Path, PathBuf};
@@ -106,6 +106,7 @@ fn with_drivers_that_will_not_do() {
 fn with_little_memory() {
     const MIB: u64 = 1 << 20;
     let cuda = common::with_memory(MIB);
+    assert_eq!(cuda.device_memory(), Ok(Some(DeviceMemory { free: MIB, total: MIB })));
     let weights = HostTensor::from_f32(vec![1024, 512], &vec![0.5; 1024 * 512]).unwrap();
     let pack = |format| cuda.pack(&LinearSpec::single(weights.clone(), None), format);
     let error = pack(Format::F32).err().expect("two MiB do not fit one");
@@ -118,6 +119,22 @@ fn with_little_memory() {
     let y = cuda.linear(&x, &layer, Epilogue::NONE).unwrap();
     let y = cuda.download(&y).unwrap();
     assert!(y.iter().all(|&v| (v - 256.0).abs() < 0.01), "{:?}", &y[..4]);
+}
+
+/// What is kept for short-lived values is rounded up; weights are not, so that a model fits where it is said to.
+#[test]
+fn weights_take_no_more_than_they_need() {
+    let driver = Arc::new(common::Played::new(4 << 20));
+    let cuda = Cuda::with_driver(driver, CudaOptions::default());
+    let used = || {
+        let DeviceMemory { free, total } = cuda.device_memory().unwrap().unwrap();
+        total - free
+    };
+    // A class of 1 MiB and a quarter would be the next.
+    let bytes = (1 << 20) + 4096;
+    let table = HostTensor::from_f32(vec![bytes / 64, 16], &vec![1.0; bytes / 4]).unwrap();
+    let _table = cuda.embedding(&table).unwrap();
+    assert_eq!(used(), bytes as u64);
 }
 
 #[test]

@@ -1,41 +1,116 @@
-//! A step that does what the last one did allocates nothing.
+//! A step of a decoding that does what the last one did takes no memory, waits for nothing but the ids that it chose, and
+//! copies nothing but by way of page-locked memory: counted at the driver. And page-locked memory is never written, nor
+//! read, before the device is done with it: on a driver that does nothing before it is waited for, the bits are the same.
 
 mod common;
+mod decoder;
 
-use seq2seq_core::conformance::values::{Profile, values};
-use seq2seq_core::{
-    Activation, Backend, Epilogue, Format, HostTensor, LinearSpec, Lookup, NormKind, NormSpec,
-};
+use common::Played;
+use common::counting::{Counting, Counts};
+use decoder::{Decoder, Step};
+use seq2seq_core::{Backend, Format, HostTensor};
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::sync::Arc;
 
-const WIDTH: usize = 64;
+/// Memory of the device.
+const BYTES: u64 = 1 << 26;
 
-fn matrix(rows: usize, seed: u64) -> HostTensor {
-    HostTensor::from_f32(vec![rows, WIDTH], &values(Profile::Normal, seed, rows * WIDTH)).unwrap()
+/// A backend that keeps its memory on a device that is as late as can be, and what counts its calls.
+fn late() -> (Cuda, Arc<Counting<Played>>) {
+    let driver = Arc::new(Counting::new(Played::new(BYTES).late()));
+    (Cuda::with_driver(driver.clone(), CudaOptions::default()), driver)
+}
+
+/// Three sources that hold 61 positions after the first pass, so that the fourth step begins a page; then the second ends.
+fn greedy() -> Vec<Step> {
+    let mut steps = vec![Step::prefill([61, 61, 61])];
+    steps.extend((0..6).map(|_| Step::next([0, 1, 2])));
+    steps.push(Step::next([0, 2]));
+    steps.extend((0..2).map(|_| Step::next([0, 1])));
+    steps
+}
+
+/// The steps of `greedy` that do not do what the one before did: other rows, or a page more.
+const UNLIKE: [usize; 4] = [0, 1, 4, 7];
+
+#[test]
+fn a_steady_step_waits_only_for_its_ids() {
+    for format in Format::ALL {
+        let (cuda, driver) = late();
+        let mut decoder = Decoder::new(&cuda, format, 3, 1);
+        for (i, step) in greedy().iter().enumerate() {
+            let (_, counts) = driver.counts_of(|| decoder.step(step, 1));
+            if UNLIKE.contains(&i) {
+                continue;
+            }
+            // However many layers there are: ids, the tables of the cache, rules.
+            let (uploads, launches) = (1 + 6 + 4, counts.launches);
+            let steady = Counts { waits: 1, downloads: 1, uploads, launches, ..Counts::default() };
+            assert_eq!(counts, steady, "{format}, step {i}");
+        }
+    }
+}
+
+/// Hypotheses of a beam search have tables that grow with each position, for which there is more memory now and then.
+#[test]
+fn a_step_of_a_beam_search_waits_only_for_its_ids() {
+    let (cuda, driver) = late();
+    let mut decoder = Decoder::new(&cuda, Format::F32, 2, 2);
+    decoder.step(&Step::prefill([3, 5]), 2);
+    decoder.step(&Step::next([0, 0, 1, 1]), 2);
+    for step in 0..4 {
+        let parents = [[0, 1, 2, 3], [1, 0, 2, 2], [0, 0, 3, 2], [1, 1, 2, 3]][step];
+        let (_, counts) = driver.counts_of(|| decoder.step(&Step::next(parents), 2));
+        let Counts { allocations, uploads, launches, .. } = counts;
+        let one = Counts { waits: 1, downloads: 1, ..Counts::default() };
+        assert_eq!(counts, Counts { allocations, uploads, launches, ..one }, "step {step}");
+    }
 }
 
 #[test]
-fn a_second_step_allocates_nothing() {
-    let driver = Arc::new(common::Played::new(1 << 26));
-    let cuda = Cuda::with_driver(driver.clone(), CudaOptions::default());
-    let ones = HostTensor::from_f32(vec![WIDTH], &[1.0; WIDTH]).unwrap();
-    let spec = NormSpec { kind: NormKind::Rms, eps: 1e-6, weight: ones, bias: None };
-    let (norm, table) =
-        (cuda.norm_weights(&spec).unwrap(), cuda.embedding(&matrix(10, 1)).unwrap());
-    for format in Format::ALL {
-        let layer = cuda.pack(&LinearSpec::single(matrix(WIDTH, 2), None), format).unwrap();
-        let step = |ids: [u32; 3]| {
-            let x = cuda.embed(&[Lookup { table: &table, ids: &ids, scale: 1.0 }]).unwrap();
-            let y = cuda.norm(&x, &norm).unwrap();
-            let y = cuda.linear(&y, &layer, Epilogue::activation(Activation::Relu)).unwrap();
-            let y = cuda.linear(&y, &layer, Epilogue::residual(&x)).unwrap();
-            cuda.download(&y).unwrap()
+fn late_or_at_once_the_bits_are_the_same() {
+    let at_once = common::with_memory(BYTES);
+    let (late, _) = late();
+    let [a, b] = [&at_once, &late].map(|cuda| {
+        let mut decoder = Decoder::new(cuda, Format::Bf16, 3, 1);
+        greedy().iter().map(|step| decoder.step(step, 4)).collect::<Vec<_>>()
+    });
+    assert_eq!(a, b);
+}
+
+/// The ring goes round many times before anybody waits for a result.
+#[test]
+fn uploads_do_not_overtake_the_device() {
+    let (cuda, driver) = late();
+    let rows = |i: usize| vec![i as f32; 100 * (i % 7 + 1) * 32];
+    let (tensors, counts) = driver.counts_of(|| {
+        let upload = |i: usize| {
+            let values = rows(i);
+            cuda.upload(&HostTensor::from_f32(vec![values.len() / 32, 32], &values).unwrap())
         };
-        let first = step([1, 2, 3]);
-        let allocated = driver.allocations();
-        let second = step([1, 2, 3]);
-        assert_eq!(driver.allocations(), allocated, "{format}");
-        assert_eq!(first, second, "{format}");
+        (0..120).map(|i| upload(i).unwrap()).collect::<Vec<_>>()
+    });
+    for (i, x) in tensors.iter().enumerate() {
+        assert!(cuda.download(x).unwrap() == rows(i), "upload {i} was written over");
     }
+    assert_eq!((counts.uploads, counts.blocking_copies, counts.synchronisations), (120, 0, 0));
+    assert!(counts.waits >= 2 * 4, "{counts:?}: round at least twice");
+}
+
+/// Slots of downloads are not shared by threads that wait at the same time.
+#[test]
+fn threads_read_what_they_asked_for() {
+    let (cuda, _) = late();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let cuda = &cuda;
+            scope.spawn(move || {
+                for i in 0..50 {
+                    let values = vec![(thread * 1000 + i) as f32; 64];
+                    let x = cuda.upload(&HostTensor::from_f32(vec![2, 32], &values).unwrap());
+                    assert_eq!(cuda.download(&x.unwrap()).unwrap(), values);
+                }
+            });
+        }
+    });
 }

@@ -6,6 +6,7 @@ mod formats;
 mod loader;
 pub(crate) mod mapping;
 mod names;
+pub(crate) mod room;
 pub(crate) mod safetensors;
 mod scope;
 pub(crate) mod stored;

@@ -1,5 +1,6 @@
 //! What can go wrong between a folder and its results.
 
+use crate::checkpoint::room;
 use seq2seq_core::Format;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +95,23 @@ pub enum Error {
         stored: Format,
         /// The format that was asked for.
         asked: Format,
+    },
+    /// The weights of a model have no room on the device.
+    #[error(
+        "out of device memory: the weights take {} in {format}, and {} of the device's {} are free; {}",
+        room::bytes(*needed), room::bytes(*free), room::bytes(*total), room::advice(fits)
+    )]
+    NoRoom {
+        /// The format that the model was to be loaded in.
+        format: Format,
+        /// Bytes of its weights.
+        needed: u64,
+        /// Bytes of the device that were free before.
+        free: u64,
+        /// Bytes that the device has.
+        total: u64,
+        /// The formats that have room, with what the weights take in them, the largest first.
+        fits: Vec<(Format, u64)>,
     },
     /// A model could not be had from the hub.
     #[error("model {id}: {reason}")]

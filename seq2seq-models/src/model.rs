@@ -4,7 +4,7 @@ mod latent;
 
 use crate::{
     Error, Forward, ForwardOutput, Generated, Posterior, Prompt, Result,
-    checkpoint::{Checkpoint, Files, Formats, Loader, Taken, TakenLinear},
+    checkpoint::{Checkpoint, Files, Formats, Loader, Taken, TakenLinear, room::no_room},
     compare::probe::{Probe, Recorder},
     device::{self, LoadOptions},
     families::{self, Family},
@@ -13,7 +13,7 @@ use crate::{
     stacks::{self, RecurrentModel, Stacks, Transformer, check_ids, no_latent},
     trace::watch::{Watch, Watcher},
 };
-use seq2seq_core::{Format, SeqBackend};
+use seq2seq_core::{Error as Op, Format, SeqBackend};
 use serde_json::{Map, Value};
 use std::{path::Path, sync::Arc};
 
@@ -168,8 +168,15 @@ impl Engine {
         plan: &ModelPlan,
         formats: &Formats,
     ) -> Result<Self> {
+        let room = backend.device_memory()?;
         let loader = Loader::new(&backend, checkpoint, plan.family.names(), formats);
-        let compute: Box<dyn Compute> = match stacks::load(plan, &loader)? {
+        let stacks = stacks::load(plan, &loader).or_else(|error| match (&error, room) {
+            (Error::Op(Op::OutOfMemory { .. }), Some(room)) => {
+                Err(no_room(room, checkpoint, plan, formats)?)
+            }
+            _ => Err(error),
+        })?;
+        let compute: Box<dyn Compute> = match stacks {
             Stacks::Transformer(model) => model,
             Stacks::Recurrent(model) => model,
         };

@@ -9,9 +9,9 @@ use super::{Autodiff, lock};
 use crate::backend::check;
 use crate::train::{TrainBackend, TrainEpilogue};
 use crate::{
-    AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool, Ragged,
-    Result, Rows, Sampled, ScoreOrder, Stage, TopK, Warp,
+    AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, DeviceMemory,
+    EncoderOps, Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool,
+    Ragged, Result, Rows, Sampled, ScoreOrder, Stage, TopK, Warp,
 };
 use std::sync::{Arc, RwLock};
 
@@ -74,6 +74,10 @@ impl<B: TrainBackend> Backend for Autodiff<B> {
 
     fn describe(&self) -> String {
         format!("{}, training", self.inner.describe())
+    }
+
+    fn device_memory(&self) -> Result<Option<DeviceMemory>> {
+        self.inner.device_memory()
     }
 
     fn upload(&self, host: &HostTensor) -> Result<Tensor<B>> {

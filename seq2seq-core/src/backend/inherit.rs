@@ -20,7 +20,8 @@
 /// impl<B: Backend> Backend for Counting<B> {
 ///     inherit! { inner: B =>
 ///         Tensor, Linear, Norm, Embedding,
-///         describe, upload, download, pack, embedding, embed, norm_weights, norm, gather_rows, pool, dropout, observe
+///         describe, device_memory, upload, download, pack, embedding, embed, norm_weights, norm, gather_rows, pool, dropout,
+///         observe
 ///     }
 ///
 ///     fn linear(&self, x: &B::Tensor, layer: &B::Linear, epilogue: Epilogue<'_, B::Tensor>) -> Result<B::Tensor> {
@@ -73,6 +74,11 @@ macro_rules! inherit {
     (@ describe $field:ident $inner:ty) => {
         fn describe(&self) -> String {
             $crate::Backend::describe(&self.$field)
+        }
+    };
+    (@ device_memory $field:ident $inner:ty) => {
+        fn device_memory(&self) -> $crate::Result<Option<$crate::DeviceMemory>> {
+            $crate::Backend::device_memory(&self.$field)
         }
     };
     (@ upload $field:ident $inner:ty) => {

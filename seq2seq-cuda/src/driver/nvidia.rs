@@ -2,9 +2,13 @@
 
 mod open;
 
-use super::{Arg, Driver, DriverError, FunctionId, Image, MemoryInfo, ModuleId, Result, Shape};
+use super::{
+    Arg, Driver, DriverError, EventId, FunctionId, Image, MemoryInfo, ModuleId, Result, Shape,
+};
+use cudarc::driver::sys::CUmemPool_attribute as Pool;
 use cudarc::driver::{result, sys};
 use std::ffi::{CString, c_void};
+use std::ptr::NonNull;
 use std::sync::Mutex;
 
 /// Kernels have fewer arguments.
@@ -64,6 +68,18 @@ impl Nvidia {
         // SAFETY: the context is retained until this is dropped.
         unsafe { result::ctx::set_current(self.context) }.map_err(|e| failed("cuCtxSetCurrent", e))
     }
+
+    /// A number of bytes that the driver's pool tells of itself.
+    fn pool_bytes(&self, which: Pool) -> Result<u64> {
+        let mut bytes = 0u64;
+        // SAFETY: the device is that of `open`, and these attributes are 64-bit numbers.
+        let got = unsafe {
+            result::device::get_default_mem_pool(self.device).and_then(|pool| {
+                result::mem_pool::get_attribute(pool, which, (&raw mut bytes).cast())
+            })
+        };
+        got.map(|()| bytes).map_err(|e| failed("cuMemPoolGetAttribute", e))
+    }
 }
 
 /// What a call of the driver's library failed with.
@@ -91,7 +107,10 @@ impl Driver for Nvidia {
     fn memory(&self) -> Result<MemoryInfo> {
         self.bind()?;
         let (free, total) = result::mem_get_info().map_err(|e| failed("cuMemGetInfo", e))?;
-        Ok(MemoryInfo { free: free as u64, total: total as u64 })
+        // The driver's pool keeps what was freed, and reckons it as in use; the next allocation may have it.
+        let kept = self.pool_bytes(Pool::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        let used = self.pool_bytes(Pool::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+        Ok(MemoryInfo { free: free as u64 + kept.saturating_sub(used), total: total as u64 })
     }
 
     fn alloc(&self, bytes: u64) -> Result<u64> {
@@ -127,6 +146,63 @@ impl Driver for Nvidia {
         unsafe { result::memcpy_dtoh_async(out, from, self.stream) }
             .map_err(|e| failed("cuMemcpyDtoHAsync", e))?;
         self.synchronize()
+    }
+
+    fn alloc_host(&self, bytes: usize) -> Result<NonNull<u8>> {
+        self.bind()?;
+        // SAFETY: the call has no conditions.
+        let memory = unsafe { result::malloc_host(bytes, 0) };
+        let memory = memory.map_err(|e| failed("cuMemHostAlloc", e))?;
+        NonNull::new(memory.cast())
+            .ok_or_else(|| DriverError::failed("cuMemHostAlloc", "no memory"))
+    }
+
+    unsafe fn free_host(&self, memory: NonNull<u8>) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise.
+        unsafe { result::free_host(memory.as_ptr().cast()) }.map_err(|e| failed("cuMemFreeHost", e))
+    }
+
+    unsafe fn write_later(&self, to: u64, from: NonNull<u8>, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise; the driver checks the range on the device.
+        unsafe { sys::cuMemcpyHtoDAsync_v2(to, from.as_ptr().cast(), bytes, self.stream) }
+            .result()
+            .map_err(|e| failed("cuMemcpyHtoDAsync", e))
+    }
+
+    unsafe fn read_later(&self, from: u64, to: NonNull<u8>, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the caller's promise; the driver checks the range on the device.
+        unsafe { sys::cuMemcpyDtoHAsync_v2(to.as_ptr().cast(), from, bytes, self.stream) }
+            .result()
+            .map_err(|e| failed("cuMemcpyDtoHAsync", e))
+    }
+
+    fn event(&self) -> Result<EventId> {
+        self.bind()?;
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
+        event.map(|e| EventId(e as u64)).map_err(|e| failed("cuEventCreate", e))
+    }
+
+    fn record(&self, event: EventId) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the event came from `event`.
+        unsafe { result::event::record(event.0 as _, self.stream) }
+            .map_err(|e| failed("cuEventRecord", e))
+    }
+
+    fn wait(&self, event: EventId) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the event came from `event`; one that was never recorded has passed.
+        unsafe { result::event::synchronize(event.0 as _) }
+            .map_err(|e| failed("cuEventSynchronize", e))
+    }
+
+    fn free_event(&self, event: EventId) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the event came from `event`.
+        unsafe { result::event::destroy(event.0 as _) }.map_err(|e| failed("cuEventDestroy", e))
     }
 
     fn copy(&self, from: u64, to: u64, bytes: u64) -> Result<()> {

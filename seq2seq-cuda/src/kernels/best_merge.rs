@@ -1,6 +1,7 @@
 //! The best of each row from those of its segments.
 
 use super::best::{Segments, segments};
+use super::chosen::Chosen;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
@@ -19,10 +20,10 @@ pub(crate) fn merge(
     (scores, vocab): (&Buffer<f32>, usize),
     found: &Segments,
     normalise: bool,
-) -> Result<(Buffer<u32>, Buffer<f32>)> {
+) -> Result<Chosen> {
     let (rows, k) = (scores.len() / vocab, found.k);
     assert!(vocab <= MOST_IDS && k <= vocab && found.parts.len() == rows * segments(vocab));
-    let (mut ids, mut out) = (cuda.buffer(rows * k)?, cuda.buffer(rows * k)?);
+    let mut chosen = Chosen::new(cuda, rows * k)?;
     let launch = Launch::new(cuda, &MERGE)
         .grid(rows, 1, 1)
         .arg(scores)
@@ -32,9 +33,9 @@ pub(crate) fn merge(
         .arg(&found.parts)
         .arg(&found.lists)
         .arg(i32::from(normalise))
-        .out(&mut ids)
-        .out(&mut out);
+        .arg(chosen.ids())
+        .arg(chosen.scores());
     // SAFETY: each row has the parts and lists of its segments, and room for k results; there are at most 1024 segments.
     unsafe { launch.run() }?;
-    Ok((ids, out))
+    Ok(chosen)
 }

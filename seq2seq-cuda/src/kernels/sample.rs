@@ -1,5 +1,6 @@
 //! Draws of one id a row.
 
+use super::chosen::Chosen;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
@@ -37,20 +38,20 @@ pub(crate) fn sample(
     (mut scores, vocab): (Buffer<f32>, usize),
     spec: &Warp,
     uniforms: &[f32],
-) -> Result<(Buffer<u32>, Buffer<f32>)> {
+) -> Result<Chosen> {
     let rows = uniforms.len();
     assert_eq!(rows * vocab, scores.len());
     let uniforms = cuda.upload_values(uniforms)?;
-    let (mut ids, mut out) = (cuda.buffer(rows)?, cuda.buffer(rows)?);
+    let mut chosen = Chosen::new(cuda, rows)?;
     let launch = Launch::new(cuda, &SAMPLE)
         .grid(rows, 1, 1)
         .block(threads(vocab))
         .out(&mut scores)
         .size(vocab);
-    let launch = warp(launch, spec, vocab).arg(&uniforms).out(&mut ids).out(&mut out);
+    let launch = warp(launch, spec, vocab).arg(&uniforms).arg(chosen.ids()).arg(chosen.scores());
     // SAFETY: the scores are [N, vocab]; a uniform and room for a result for each row; whole warps.
     unsafe { launch.run() }?;
-    Ok((ids, out))
+    Ok(chosen)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Draws of k ids a row, without replacement.
 
+use super::chosen::Chosen;
 use super::sample::{threads, warp};
 use crate::Cuda;
 use crate::driver::Result;
@@ -19,12 +20,12 @@ pub(crate) fn sample_k(
     (k, normalise): (usize, bool),
     spec: &Warp,
     seeds: &[u64],
-) -> Result<(Buffer<u32>, Buffer<f32>)> {
+) -> Result<Chosen> {
     let rows = seeds.len();
     assert!(k <= vocab && rows * vocab == scores.len());
     let seeds = cuda.upload_values(seeds)?;
     let mut keys: Buffer<u64> = cuda.buffer(scores.len())?;
-    let (mut ids, mut out) = (cuda.buffer(rows * k)?, cuda.buffer(rows * k)?);
+    let mut chosen = Chosen::new(cuda, rows * k)?;
     let launch = Launch::new(cuda, &SAMPLE_K)
         .grid(rows, 1, 1)
         .block(threads(vocab))
@@ -35,9 +36,9 @@ pub(crate) fn sample_k(
         .out(&mut keys)
         .size(k)
         .arg(i32::from(normalise))
-        .out(&mut ids)
-        .out(&mut out);
+        .arg(chosen.ids())
+        .arg(chosen.scores());
     // SAFETY: scores and keys are [N, vocab]; a seed and room for k results for each row; whole warps.
     unsafe { launch.run() }?;
-    Ok((ids, out))
+    Ok(chosen)
 }

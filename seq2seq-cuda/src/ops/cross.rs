@@ -7,6 +7,7 @@ use crate::kernels::attention_back::unpage;
 use crate::kernels::attention_weights;
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
+use std::sync::{Arc, Mutex};
 
 /// Keys and values of the source sequences in the device's memory.
 pub struct Memory {
@@ -14,6 +15,16 @@ pub struct Memory {
     kv_heads: usize,
     head_dim: usize,
     held: Whole,
+    /// Of the last call. Most steps of a decoding ask with as many rows of the same sources as the step before: they upload
+    /// nothing.
+    plan: Mutex<Option<Arc<Plan>>>,
+}
+
+/// How rows of queries attend to sources, on the device.
+struct Plan {
+    rows: Ragged,
+    sources: Vec<usize>,
+    work: Work,
 }
 
 pub(crate) fn memory(
@@ -25,7 +36,8 @@ pub(crate) fn memory(
     check::memory(kv, rows, spec)?;
     check_width(spec.head_dim)?;
     let held = Whole::new(cuda, (kv, 0), rows, spec, None)?;
-    Ok(Memory { rows: rows.clone(), kv_heads: spec.kv_heads, head_dim: spec.head_dim, held })
+    let (kv_heads, head_dim) = (spec.kv_heads, spec.head_dim);
+    Ok(Memory { rows: rows.clone(), kv_heads, head_dim, held, plan: Mutex::new(None) })
 }
 
 impl Memory {
@@ -44,6 +56,37 @@ impl Memory {
     ) -> Result<()> {
         let held = (self.rows.sequences(), self.kv_heads, self.head_dim);
         check::cross_attend(q, rows, sources, spec, held)
+    }
+
+    fn spans(&self, rows: &Ragged, sources: &[usize]) -> Vec<Span> {
+        let span = |(range, &source): (std::ops::Range<usize>, &usize)| Span {
+            first_row: range.start,
+            rows: range.len(),
+            position: 0,
+            keys: self.rows.length(source),
+            pages: self.held.starts[source],
+        };
+        rows.ranges().zip(sources).map(span).collect()
+    }
+
+    /// The plan for these rows: the last one where it was for the same.
+    fn plan(
+        &self,
+        cuda: &Cuda,
+        rows: &Ragged,
+        sources: &[usize],
+        spec: &AttentionSpec,
+    ) -> Result<Arc<Plan>> {
+        let same = |p: &&Arc<Plan>| p.rows == *rows && p.sources == sources && p.work.suits(spec);
+        // A plan stays one whatever happened while it was held.
+        let mut last = self.plan.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(plan) = last.as_ref().filter(same) {
+            return Ok(Arc::clone(plan));
+        }
+        let work = Work::new(cuda, &self.spans(rows, sources), spec, false)?;
+        let plan = Arc::new(Plan { rows: rows.clone(), sources: sources.to_vec(), work });
+        *last = Some(Arc::clone(&plan));
+        Ok(plan)
     }
 
     /// Keys and values one beside the other again, `[N, 2 G D]`.
@@ -69,20 +112,13 @@ pub(crate) fn cross_attend(
     if q.rows() == 0 {
         return Ok(out);
     }
-    let span = |(range, &source): (std::ops::Range<usize>, &usize)| Span {
-        first_row: range.start,
-        rows: range.len(),
-        position: 0,
-        keys: memory.rows.length(source),
-        pages: memory.held.starts[source],
-    };
-    let spans: Vec<Span> = rows.ranges().zip(sources).map(span).collect();
-    let work = Work::new(cuda, &spans, spec, false)?;
+    let plan = memory.plan(cuda, rows, sources, spec)?;
+    let work = &plan.work;
     let call = Attention {
         q,
         spec,
         causal: false,
-        work: &work,
+        work,
         paged: memory.held.paged(),
         angles: None,
         bias: None,
@@ -92,7 +128,7 @@ pub(crate) fn cross_attend(
         unsafe { call.run(cuda, &mut out, Extra::default()) }?;
         return Ok(out);
     };
-    let (starts, count) = starts(&spans, spec.heads);
+    let (starts, count) = starts(&memory.spans(rows, sources), spec.heads);
     let mut values: Buffer<f32> = cuda.buffer(count)?;
     let starts = cuda.upload_values(&starts)?;
     let mut stats = cuda.buffer(q.rows() * spec.heads)?;
@@ -101,7 +137,7 @@ pub(crate) fn cross_attend(
     unsafe {
         call.run(cuda, &mut out, Extra { stats: Some(&mut stats), scores: Some(scores) })?;
         let scores = Scores { values: &mut values, starts: &starts };
-        attention_weights::weights(cuda, scores, &stats, &work, spec.heads)?;
+        attention_weights::weights(cuda, scores, &stats, work, spec.heads)?;
     }
     weights.extend(values.download()?);
     Ok(out)

@@ -18,10 +18,10 @@ pub(crate) fn sample(
         return Ok(Sampled::default());
     }
     let scores = ruled(cuda, logits, ScoreOrder::RulesThenNormalise, rules)?;
-    let (ids, scores) = kernels::sample::sample(cuda, (scores, logits.width()), warp, uniforms)?;
-    let ids = ids.download()?;
+    let chosen = kernels::sample::sample(cuda, (scores, logits.width()), warp, uniforms)?;
+    let (ids, scores) = chosen.download()?;
     match ids.iter().position(|&id| id == kernels::sample::NOTHING) {
-        None => Ok(Sampled { ids, scores: scores.download()? }),
+        None => Ok(Sampled { ids, scores }),
         Some(row) => Err(check::nothing_to_draw(row)),
     }
 }

@@ -20,7 +20,8 @@ pub(crate) fn sample_k(
     }
     let scores = ruled(cuda, logits, order, rules)?;
     let normalise = order != ScoreOrder::NormaliseThenRules;
-    let (ids, scores) =
+    let chosen =
         kernels::sample_k::sample_k(cuda, (scores, logits.width()), (k, normalise), warp, seeds)?;
-    Ok(TopK { k, ids: ids.download()?, scores: scores.download()? })
+    let (ids, scores) = chosen.download()?;
+    Ok(TopK { k, ids, scores })
 }

@@ -44,7 +44,7 @@ pub(crate) fn top_k(
         return Ok(TopK { k, ..TopK::default() });
     }
     let vocab = logits.width();
-    let (ids, scores) = if rules.iter().all(Vec::is_empty) {
+    let chosen = if rules.iter().all(Vec::is_empty) {
         // A log-softmax keeps the order: one pass over the logits finds the best and the sums.
         let found = best::best(cuda, logits.values(), vocab, k)?;
         best_merge::merge(cuda, (logits.values(), vocab), &found, true)?
@@ -54,5 +54,6 @@ pub(crate) fn top_k(
         let normalise = order != ScoreOrder::NormaliseThenRules;
         best_merge::merge(cuda, (&scores, vocab), &found, normalise)?
     };
-    Ok(TopK { k, ids: ids.download()?, scores: scores.download()? })
+    let (ids, scores) = chosen.download()?;
+    Ok(TopK { k, ids, scores })
 }

@@ -83,7 +83,8 @@ failing!(
     cuDeviceGetDefaultMemPool cuDevicePrimaryCtxRetain cuDevicePrimaryCtxRelease_v2 cuCtxSetCurrent cuStreamCreate
     cuStreamSynchronize cuStreamDestroy_v2 cuMemPoolSetAttribute cuMemAllocAsync cuMemFreeAsync cuMemGetInfo_v2
     cuMemcpyHtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2 cuMemsetD8Async cuModuleLoadData
-    cuModuleGetFunction cuModuleUnload cuFuncSetAttribute
+    cuModuleGetFunction cuModuleUnload cuFuncSetAttribute cuMemHostAlloc cuMemFreeHost cuEventCreate cuEventRecord
+    cuEventSynchronize cuEventDestroy_v2 cuMemPoolGetAttribute
 );
 #[cfg(not(partial))]
 failing!(cuLaunchKernel);

@@ -37,6 +37,8 @@ pub(crate) struct Taken {
     pub(crate) parameters: usize,
     /// Bytes of tables that stay as they are in the file.
     pub(crate) table_bytes: usize,
+    /// Bytes of tables that were taken before: one view of the file, but another copy in a device's own memory.
+    pub(crate) repeated_table_bytes: usize,
     /// Elements of norm weights and biases.
     pub(crate) vectors: usize,
     /// The names of tables that rows are looked up in.

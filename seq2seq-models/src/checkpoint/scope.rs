@@ -92,8 +92,10 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
         // The check has brought all of it in; lookups bring back the rows that they read.
         self.loader.checkpoint.release(&found.name);
         self.loader.taken().tables.insert(found.name.clone());
-        if found.first {
-            self.loader.taken().table_bytes += found.tensor.bytes().len();
+        let (mut taken, bytes) = (self.loader.taken(), found.tensor.bytes().len());
+        match found.first {
+            true => taken.table_bytes += bytes,
+            false => taken.repeated_table_bytes += bytes,
         }
         Ok(found.tensor)
     }

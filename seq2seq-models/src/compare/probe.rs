@@ -145,7 +145,7 @@ impl<B: Backend> Backend for Probe<B> {
 
     inherit! { inner: B =>
         Tensor, Norm, Embedding,
-        describe, upload, download, embedding, embed, norm_weights, norm, gather_rows, pool
+        describe, device_memory, upload, download, embedding, embed, norm_weights, norm, gather_rows, pool
     }
 
     fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Probed<B>> {

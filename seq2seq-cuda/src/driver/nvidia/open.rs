@@ -15,7 +15,7 @@ const RELEASE: u32 = 580;
 const OLDEST: u32 = 8;
 
 /// Every function of the driver's library that is called.
-const FUNCTIONS: [&str; 29] = [
+const FUNCTIONS: [&str; 36] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -32,14 +32,21 @@ const FUNCTIONS: [&str; 29] = [
     "cuStreamCreate",
     "cuStreamSynchronize",
     "cuStreamDestroy_v2",
+    "cuMemPoolGetAttribute",
     "cuMemPoolSetAttribute",
     "cuMemAllocAsync",
     "cuMemFreeAsync",
     "cuMemGetInfo_v2",
+    "cuMemHostAlloc",
+    "cuMemFreeHost",
     "cuMemcpyHtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyDtoDAsync_v2",
     "cuMemsetD8Async",
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuEventDestroy_v2",
     "cuModuleLoadData",
     "cuModuleGetFunction",
     "cuModuleUnload",

@@ -12,7 +12,8 @@ const MEMORY: &str = "decoder.memory";
 impl<B: Backend> Backend for Watch<B> {
     inherit! { inner: B =>
         Tensor, Linear, Norm, Embedding,
-        describe, upload, download, pack, linear, embedding, norm_weights, norm, gather_rows, pool, dropout
+        describe, device_memory, upload, download, pack, linear, embedding, norm_weights, norm, gather_rows, pool,
+        dropout
     }
 
     fn embed(&self, lookups: &[Lookup<'_, B::Embedding>]) -> Result<B::Tensor> {

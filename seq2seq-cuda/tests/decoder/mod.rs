@@ -1,0 +1,153 @@
+//! A small decoder with memory of sources, as the operations of a step follow each other in one of a model.
+
+use seq2seq_core::conformance::values::{Profile, values};
+use seq2seq_core::{
+    Activation, AttentionSpec, Backend, CacheSpec, CrossAttentionOps, DecoderOps, Epilogue, Format,
+    HostTensor, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Ragged, Rotary, ScoreOrder,
+    TopK,
+};
+use seq2seq_cuda::Cuda;
+
+const LAYERS: usize = 2;
+const WIDTH: usize = 32;
+const VOCAB: usize = 40;
+/// Positions of each source.
+const SOURCE: usize = 5;
+
+/// One pass.
+pub(crate) enum Step {
+    /// Hypotheses are given histories of these lengths.
+    Prefill(Vec<usize>),
+    /// Hypotheses continue these of the step before, each by one id.
+    Next(Vec<usize>),
+}
+
+impl Step {
+    pub(crate) fn prefill<const N: usize>(lengths: [usize; N]) -> Self {
+        Self::Prefill(lengths.into())
+    }
+
+    pub(crate) fn next<const N: usize>(parents: [usize; N]) -> Self {
+        Self::Next(parents.into())
+    }
+}
+
+/// The decoder, and how far its hypotheses have come.
+pub(crate) struct Decoder<'c> {
+    cuda: &'c Cuda,
+    table: <Cuda as Backend>::Embedding,
+    norm: <Cuda as Backend>::Norm,
+    layers: Vec<Layer>,
+    head: <Cuda as Backend>::Linear,
+    cache: <Cuda as DecoderOps>::KvCache,
+    spec: AttentionSpec,
+    /// The source of each hypothesis.
+    sources: Vec<usize>,
+    /// The best ids of the step before, for each hypothesis.
+    best: Vec<u32>,
+}
+
+struct Layer {
+    qkv: <Cuda as Backend>::Linear,
+    query: <Cuda as Backend>::Linear,
+    out: <Cuda as Backend>::Linear,
+    memory: <Cuda as CrossAttentionOps>::Memory,
+}
+
+fn matrix(rows: usize, seed: u64) -> HostTensor {
+    let small: Vec<f32> =
+        values(Profile::Normal, seed, rows * WIDTH).iter().map(|v| v * 0.2).collect();
+    HostTensor::from_f32(vec![rows, WIDTH], &small).unwrap()
+}
+
+impl<'c> Decoder<'c> {
+    pub(crate) fn new(cuda: &'c Cuda, format: Format, sources: usize, beams: usize) -> Self {
+        let rotary = Rotary { inv_freq: vec![1.0, 0.3, 0.1, 0.03].into(), scale: 1.0 };
+        let spec = AttentionSpec {
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 8,
+            scale: 0.35,
+            causal: true,
+            rotary: Some(rotary),
+            dropout: 0.0,
+        };
+        let linear =
+            |rows, seed| cuda.pack(&LinearSpec::single(matrix(rows, seed), None), format).unwrap();
+        let weight = HostTensor::from_f32(vec![WIDTH], &[1.0; WIDTH]).unwrap();
+        let norm = NormSpec { kind: NormKind::Rms, eps: 1e-6, weight, bias: None };
+        let rows = Ragged::from_lengths(vec![SOURCE; sources]);
+        let layer = |i: u64| {
+            let kv = cuda.upload(&matrix(rows.rows(), 100 + i)).unwrap();
+            let spec = AttentionSpec { rotary: None, ..spec.clone() };
+            Layer {
+                qkv: linear(spec.qkv_width(), 200 + i),
+                query: linear(spec.inner(), 300 + i),
+                out: linear(WIDTH, 400 + i),
+                memory: cuda.memory(&kv, &rows, &spec).unwrap(),
+            }
+        };
+        let cache = CacheSpec {
+            layers: LAYERS,
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+            sequences: sources,
+            beams,
+            capacity: 100,
+        };
+        Self {
+            cuda,
+            table: cuda.embedding(&matrix(VOCAB, 1)).unwrap(),
+            norm: cuda.norm_weights(&norm).unwrap(),
+            layers: (0..LAYERS as u64).map(layer).collect(),
+            head: linear(VOCAB, 2),
+            cache: cuda.kv_cache(&cache).unwrap(),
+            spec,
+            sources: (0..sources).collect(),
+            best: Vec::new(),
+        }
+    }
+
+    /// Does it, and gives the `k` best of each hypothesis.
+    pub(crate) fn step(&mut self, step: &Step, k: usize) -> TopK {
+        let (ids, rows) = match step {
+            Step::Prefill(lengths) => {
+                let rows = Ragged::from_lengths(lengths.iter().copied());
+                ((0..rows.rows()).map(|i| (i * 7 % VOCAB) as u32).collect(), rows)
+            }
+            Step::Next(parents) => {
+                self.cuda.reorder(&mut self.cache, parents).unwrap();
+                self.sources = parents.iter().map(|&p| self.sources[p]).collect();
+                let ids: Vec<u32> = parents.iter().map(|&p| self.best[p]).collect();
+                (ids, Ragged::single_rows(parents.len()))
+            }
+        };
+        let logits = self.forward(&ids, &rows);
+        let rules = vec![vec![LogitRule::Ban(vec![3, 4])]; rows.sequences()];
+        let order = ScoreOrder::RulesThenNormalise;
+        let best = self.cuda.top_k(&logits, k, order, &rules).unwrap();
+        self.best = best.ids.chunks(k).map(|ids| ids[0]).collect();
+        best
+    }
+
+    fn forward(&mut self, ids: &[u32], rows: &Ragged) -> <Cuda as Backend>::Tensor {
+        let Self { cuda, norm, spec, cache, sources, .. } = self;
+        let cross = AttentionSpec { rotary: None, ..spec.clone() };
+        cuda.extend(cache, rows).unwrap();
+        let mut x = cuda.embed(&[Lookup { table: &self.table, ids, scale: 1.0 }]).unwrap();
+        for (i, layer) in self.layers.iter().enumerate() {
+            let y = cuda.norm(&x, norm).unwrap();
+            let qkv = cuda.linear(&y, &layer.qkv, Epilogue::NONE).unwrap();
+            let y = cuda.attend_step(&qkv, rows, cache, i, spec, None).unwrap();
+            x = cuda.linear(&y, &layer.out, Epilogue::residual(&x)).unwrap();
+            let q = cuda.linear(&x, &layer.query, Epilogue::NONE).unwrap();
+            let y = cuda.cross_attend(&q, rows, &layer.memory, sources, &cross, None).unwrap();
+            let y = cuda.linear(&y, &layer.out, Epilogue::activation(Activation::Relu)).unwrap();
+            x = cuda.linear(&y, &layer.out, Epilogue::residual(&x)).unwrap();
+        }
+        if rows.rows() > rows.sequences() {
+            x = cuda.gather_rows(&x, &rows.last_rows().unwrap()).unwrap();
+        }
+        cuda.linear(&x, &self.head, Epilogue::NONE).unwrap()
+    }
+}
