@@ -41,7 +41,7 @@ pub struct Converted {
 /// ```
 /// use seq2seq_models::{Files, LoadOptions, Model, convert, seq2seq_core::Format};
 ///
-/// # let (folder, work) = ("../fixtures/gpt2".as_ref(), tempfile::tempdir().unwrap());
+/// # let (folder, work) = ("../fixtures/gpt2", tempfile::tempdir().unwrap());
 /// # let smaller = &work.path().join("smaller");
 /// let options = LoadOptions { format: Format::Int8, ..LoadOptions::default() };
 /// let written = convert(&Files::folder(folder)?, &options, smaller)?;

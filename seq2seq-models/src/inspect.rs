@@ -53,7 +53,7 @@ impl Inspection {
 /// ```
 /// use seq2seq_models::{Files, inspect::inspect, seq2seq_core::Format};
 ///
-/// # let folder = "../fixtures/t5_v1_0".as_ref();
+/// # let folder = "../fixtures/t5_v1_0";
 /// let found = inspect(Files::folder(folder)?, None)?;
 /// println!("{} parameters, {} bytes in int8", found.parameters(), found.bytes(Format::Int8));
 /// assert!(found.problems.is_empty());

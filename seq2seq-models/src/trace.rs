@@ -18,7 +18,7 @@ use watch::Watcher;
 /// ```
 /// use seq2seq_models::{Files, LoadOptions, Prompt, generate::GenerationConfig, trace::Traced};
 ///
-/// # let folder = "../fixtures/t5_v1_0".as_ref();
+/// # let folder = "../fixtures/t5_v1_0";
 /// let traced = Traced::load(Files::folder(folder)?, &LoadOptions::default())?;
 /// let prompt = Prompt::new([14, 15, 9, 1]);
 /// let write = || traced.model().generate(&[prompt], &GenerationConfig::default(), &mut ());
