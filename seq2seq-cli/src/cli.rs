@@ -1,9 +1,11 @@
 //! The arguments of the program.
 
 mod decoding;
+mod latent;
 mod training;
 
 pub(crate) use decoding::DecodingArgs;
+pub(crate) use latent::{InterpolateArgs, PointsArgs, SampleArgs};
 pub(crate) use training::{ScoreArgs, TokenizerCommand, TokenizerTrainArgs, TrainArgs};
 
 use clap::{Args, Parser, Subcommand};
@@ -18,6 +20,8 @@ Examples:
   seq2seq generate --model DIR --input texts.jsonl --output out.jsonl --num-beams 4
   seq2seq generate --attention map.html 'speak: $1,250.75'
   seq2seq trace 'speak: $1,250.75'
+  seq2seq sample --model VAE --count 5
+  seq2seq interpolate --model VAE 'the first sentence' 'the second'
   seq2seq embed --model sentence-transformers/all-MiniLM-L6-v2 'a sentence' 'another'
   seq2seq inspect --model DIR
   seq2seq convert --model DIR --output DIR --format int8
@@ -76,6 +80,8 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Generate(Box<GenerateArgs>),
+    Sample(Box<SampleArgs>),
+    Interpolate(Box<InterpolateArgs>),
     Trace(Box<TraceArgs>),
     Forward(ForwardArgs),
     Embed(EmbedArgs),

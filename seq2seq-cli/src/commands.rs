@@ -6,6 +6,7 @@ mod devices;
 mod forward;
 mod generate;
 mod inspect;
+mod latent;
 mod progress;
 mod score;
 mod tasks;
@@ -23,6 +24,8 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
     let global = cli.global;
     match cli.command {
         Command::Generate(args) => generate::run(&global, *args),
+        Command::Sample(args) => latent::sample(&global, &args),
+        Command::Interpolate(args) => latent::interpolate(&global, &args),
         Command::Forward(args) => forward::run(&global, &args),
         Command::Trace(args) => trace::run(&global, *args),
         Command::Embed(args) => tasks::embed(&global, args),

@@ -29,6 +29,7 @@ mod validate;
 pub use config::{EarlyStopping, GenerationConfig, TokenIds};
 pub use layers::{ConfigLayers, Origin};
 pub use plan::{Context, Plan};
+pub use rng::any_seed;
 pub use session::DecodeSession;
 pub use sink::{LossReason, Lost, Sink};
 pub use stop::TokenBytes;

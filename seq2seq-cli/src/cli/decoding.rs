@@ -127,6 +127,11 @@ const RULES: &str = "Rules for tokens";
 const TOKENS: &str = "Special tokens";
 
 impl DecodingArgs {
+    /// What random draws hang on, where it was given.
+    pub(crate) fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
     /// The settings that were given.
     pub(crate) fn to_json(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {

@@ -14,7 +14,7 @@ use std::{num::NonZeroU64, path::PathBuf};
 ///
 /// Everything else is in a config.toml, whose keys `--set` sets too: checkpointing (layers are computed again on the way
 /// back rather than kept, for less memory), architecture (keys of config.json), tokenizer (kind, vocab_size, folder), data
-/// (objective, batch_tokens, max_source, max_target), optimiser (kind, rate, decay, clip, accumulate, smoothing),
+/// (objective, such as { kind = "vae" }, batch_tokens, max_source, max_target), optimiser (kind, rate, decay, clip, accumulate, smoothing),
 /// parameters (names, rate, frozen), lora (rank, alpha, targets, dropout), sampling (probability, decay), schedule (decay,
 /// warmup), average, evaluation (every, generate, metrics, best, patience), save_as. docs/training.md has them all.
 #[derive(Debug, Args)]

