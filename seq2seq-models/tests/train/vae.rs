@@ -60,8 +60,8 @@ fn log(folder: &Path) -> Vec<Value> {
 #[test]
 fn sentences_become_points_of_a_space() {
     let work = Work::new();
-    let mut settings =
-        settings(&work, VaeSettings { weight: 0.02, word_dropout: 0.1, ..VaeSettings::default() });
+    let vae = VaeSettings { weight: 0.02, free_bits: 0.0, word_dropout: 0.1, ..Default::default() };
+    let mut settings = settings(&work, vae);
     (settings.steps, settings.evaluation.every, settings.save_every) = (600, Some(200), None);
     settings.optimiser.rate = Some(1e-2);
     let mut found = Found::default();
