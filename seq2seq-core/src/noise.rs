@@ -25,21 +25,25 @@ pub fn philox(mut counter: [u32; 4], key: u64) -> [u32; 4] {
 /// and Welling 2019, "Stochastic Beams and Where to Find Them", section 2.3).
 pub fn gumbel(seed: u64, id: u32) -> f64 {
     let [high, low, ..] = philox([id, 0, 0, 0], seed);
+    -(-uniform(high, low).ln()).ln()
+}
+
+/// A number between 0 and 1, and neither of them: 52 bits and a half, exact.
+fn uniform(high: u32, low: u32) -> f64 {
     let bits = (u64::from(high) << 32 | u64::from(low)) >> 12;
-    // 52 bits and a half: exact, and neither 0 nor 1.
-    let u = (bits as f64 + 0.5) / (1u64 << 52) as f64;
-    -(-u.ln()).ln()
+    (bits as f64 + 0.5) / (1u64 << 52) as f64
 }
 
 /// The number of the standard normal distribution that `seed` has for a row and a column (Box and Muller 1958, "A note on
 /// the generation of random normal deviates").
 pub fn normal(seed: u64, row: u64, column: u32) -> f64 {
     let [a, b, c, d] = philox([column, row as u32, (row >> 32) as u32, 0], seed);
-    // 52 bits and a half: exact, and neither 0 nor 1.
-    let uniform = |high: u32, low: u32| {
-        ((((u64::from(high) << 32 | u64::from(low)) >> 12) as f64) + 0.5) / (1u64 << 52) as f64
-    };
     (-2.0 * uniform(a, b).ln()).sqrt() * (std::f64::consts::TAU * uniform(c, d)).cos()
+}
+
+/// The [`normal`] numbers of the first `columns` columns of a row, in f32.
+pub fn normal_row(seed: u64, row: u64, columns: usize) -> impl Iterator<Item = f32> {
+    (0..columns).map(move |column| normal(seed, row, column as u32) as f32)
 }
 
 #[cfg(test)]

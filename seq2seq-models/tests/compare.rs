@@ -14,7 +14,7 @@ const NEW: usize = 6;
 
 fn prompts(fixture: &Fixture) -> Vec<Prompt> {
     let (request, _) = fixture.forward();
-    let prompt = |input_ids| Prompt { input_ids, decoder_input_ids: None };
+    let prompt = |ids: Vec<u32>| Prompt::new(ids);
     request.input_ids.into_iter().map(prompt).collect()
 }
 

@@ -43,7 +43,7 @@ fn results(fixture: &Fixture, model: &Model) -> (Vec<Vec<u32>>, Written) {
     if !model.plan().generates() {
         return (outputs, Vec::new());
     }
-    let prompt = |input_ids| Prompt { input_ids, decoder_input_ids: None };
+    let prompt = |ids: Vec<u32>| Prompt::new(ids);
     let prompts: Vec<_> = request.input_ids.into_iter().map(prompt).collect();
     let written = [1, 3].into_iter().flat_map(|beams| {
         let config = GenerationConfig {

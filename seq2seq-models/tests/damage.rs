@@ -283,6 +283,6 @@ fn more_tokens_than_positions() {
         min_new_tokens: Some(held + 5),
         ..GenerationConfig::default()
     };
-    let prompt = Prompt { input_ids: vec![5], decoder_input_ids: None };
+    let prompt = Prompt::new(vec![5]);
     bad_input(bart.generate(&[prompt], &config, &mut ()), &["positions", &held.to_string()]);
 }

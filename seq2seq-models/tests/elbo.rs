@@ -6,13 +6,16 @@ mod support;
 use safetensors::SafeTensors;
 use seq2seq_core::train::{DivergenceWeight, Smoothing};
 use seq2seq_models::{
-    Error, Learner, LoadOptions, Model, Prompt,
+    Error, Learner, Model, Prompt,
     generate::GenerationConfig,
     model::between,
     train::{Batch, LatentPass, PassOptions, Sampling},
 };
 use std::collections::BTreeMap;
-use support::{Fixture, backends, engines, fixture, fixtures_with, label};
+use support::{
+    Fixture, backends, engines, fixture, fixtures_with, label,
+    passes::{floats, gradients, targets},
+};
 
 /// Of the largest of a tensor.
 const TOLERANCE: f32 = 1e-3;
@@ -28,10 +31,6 @@ struct Expected {
     gradients: BTreeMap<String, Vec<f32>>,
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
 fn expected(fixture: &Fixture) -> Expected {
     let bytes = std::fs::read(fixture.folder.join("elbo.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -40,15 +39,8 @@ fn expected(fixture: &Fixture) -> Expected {
         |name: &str| -> f64 { metadata.metadata().as_ref().unwrap()[name].parse().unwrap() };
     let number = |name: &str| f64::from(floats(file.tensor(name).unwrap().data())[0]);
     let (input, _) = fixture.forward();
-    let labels = file.tensor("labels").unwrap();
-    let ids = labels.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
-    let ids: Vec<Option<u32>> = ids.map(|id| u32::try_from(id).ok()).collect();
-    // Padded; rows that have no target at all are padding or ignored, both `None` here.
-    let rows = ids.chunks(labels.shape()[1]).zip(input.decoder_input_ids.iter().flatten());
-    let targets = rows.flat_map(|(ids, row)| ids[..row.len()].to_vec()).collect();
-    let gradients = file.iter().filter_map(|(name, tensor)| {
-        Some((name.strip_prefix("gradient.")?.into(), floats(tensor.data())))
-    });
+    // Rows that have no target at all are padding or ignored, both `None` here.
+    let targets = targets(&file, &input);
     Expected {
         batch: Batch { input, targets },
         noise: floats(file.tensor("noise").unwrap().data()),
@@ -59,7 +51,7 @@ fn expected(fixture: &Fixture) -> Expected {
         loss: number("loss"),
         reconstruction: number("reconstruction"),
         kl: number("kl"),
-        gradients: gradients.collect(),
+        gradients: gradients(&file),
     }
 }
 
@@ -129,10 +121,7 @@ fn points_are_decoded_as_their_sources_are() {
     for fixture in fixtures_with("elbo.safetensors") {
         let (request, _) = fixture.forward();
         let sources = request.input_ids;
-        let prompts: Vec<Prompt> = sources
-            .iter()
-            .map(|s| Prompt { input_ids: s.clone(), decoder_input_ids: None })
-            .collect();
+        let prompts: Vec<Prompt> = sources.iter().map(|s| Prompt::new(s.clone())).collect();
         for options in engines() {
             let model = fixture.load(&options);
             let posteriors = model.posteriors(&sources).unwrap();
@@ -148,7 +137,12 @@ fn points_are_decoded_as_their_sources_are() {
             let line = between(&means[0], &means[1], 5).unwrap();
             let written = model.generate_at(&line, &short(), &mut ()).unwrap();
             let ends = model.generate(&prompts[..2], &short(), &mut ()).unwrap();
-            assert_eq!((&written[0], &written[4]), (&ends[0], &ends[1]));
+            // In libtorch scores have other bits in another batch; its ids are the same.
+            let exact = options.device != "tch:cpu".parse().unwrap();
+            for (at, end) in [(&written[0], &ends[0]), (&written[4], &ends[1])] {
+                assert_eq!(at[0].ids, end[0].ids);
+                assert!(!exact || at == end, "{} {}", fixture.name, label(&options));
+            }
             // Draws of the prior are those of the seed, and more of them begin with the same ones.
             let drawn = model.prior(4, 9).unwrap();
             assert_eq!(drawn[..2], model.prior(2, 9).unwrap());
@@ -165,7 +159,7 @@ fn says<T>(result: Result<T, Error>, words: &str) {
 
 #[test]
 fn what_cannot_be_is_an_error() {
-    let options = LoadOptions::default();
+    let options = engines().swap_remove(0);
     let plain = Model::load(fixture("rnn_gru_fixed").folder, &options).unwrap();
     assert_eq!(plain.latent_size(), None);
     says(plain.prior(1, 1), "no latent");

@@ -13,7 +13,10 @@ use seq2seq_models::{
     train::{Batch, PassOptions},
 };
 use std::collections::BTreeMap;
-use support::{Fixture, fixtures_with, label};
+use support::{
+    Fixture, fixtures_with, label,
+    passes::{floats, gradients, labels, targets},
+};
 
 /// Of the largest of a tensor.
 const TOLERANCE: f64 = 1e-3;
@@ -26,10 +29,6 @@ struct Expected {
     gradients: BTreeMap<String, Vec<f32>>,
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
 fn expected(fixture: &Fixture) -> Expected {
     let bytes = std::fs::read(fixture.folder.join("gradients.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -37,28 +36,19 @@ fn expected(fixture: &Fixture) -> Expected {
     let smoothing = metadata.metadata().as_ref().unwrap()["label_smoothing"].parse().unwrap();
     let (input, _) = fixture.forward();
     // Padded as transformers has them; rows that have no target at all are padding or ignored, both `None` here.
-    let labels = file.tensor("labels").unwrap();
-    let ids = labels.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
-    let ids: Vec<Option<u32>> = ids.map(|id| u32::try_from(id).ok()).collect();
+    let shape = file.tensor("labels").unwrap().shape().to_vec();
     let architecture = fixture.json("config.json")["architectures"][0].to_string();
-    let targets = match *labels.shape() {
+    let targets = match shape[..] {
         // The first and the last token of the answer in each row.
-        [_, 2] if architecture.contains("QuestionAnswering") => ids,
-        [_, longest] => {
-            let rows = input.decoder_input_ids.as_ref().unwrap_or(&input.input_ids);
-            let of_row = |(ids, row): (&[Option<u32>], &Vec<u32>)| ids[..row.len()].to_vec();
-            ids.chunks(longest).zip(rows).flat_map(of_row).collect()
-        }
-        _ => ids,
+        [_, 2] if architecture.contains("QuestionAnswering") => labels(&file),
+        [_, _] => targets(&file, &input),
+        _ => labels(&file),
     };
-    let gradients = file.iter().filter_map(|(name, tensor)| {
-        Some((name.strip_prefix("gradient.")?.into(), floats(tensor.data())))
-    });
     Expected {
         batch: Batch { input, targets },
         smoothing: if smoothing == 0.0 { Smoothing::None } else { Smoothing::Uniform(smoothing) },
         loss: floats(file.tensor("loss").unwrap().data())[0].into(),
-        gradients: gradients.collect(),
+        gradients: gradients(&file),
     }
 }
 

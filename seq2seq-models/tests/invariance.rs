@@ -63,11 +63,7 @@ fn write(model: &Model, prompts: &[Prompt], num_beams: usize) -> Vec<Vec<(Vec<u3
 fn texts_do_not_depend_on_their_batch() {
     for fixture in fixtures_with("generate.json") {
         let (request, _) = fixture.forward();
-        let prompts: Vec<Prompt> = request
-            .input_ids
-            .into_iter()
-            .map(|input_ids| Prompt { input_ids, decoder_input_ids: None })
-            .collect();
+        let prompts: Vec<Prompt> = request.input_ids.into_iter().map(Prompt::new).collect();
         for options in all() {
             let model = fixture.load(&options);
             for beams in [1, 3] {

@@ -12,7 +12,11 @@ use seq2seq_models::{
     train::{Batch, LoraOptions, PassOptions},
 };
 use std::{collections::BTreeMap, path::PathBuf};
-use support::{Fixture, backends, fixture, label, root};
+use support::{
+    Fixture, backends, fixture, label,
+    passes::{floats, targets},
+    root,
+};
 
 /// Of the largest of a tensor.
 const TOLERANCE: f32 = 1e-3;
@@ -28,8 +32,7 @@ fn tensors(path: &std::path::Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let of = |(name, tensor): (String, safetensors::tensor::TensorView<'_>)| {
-        let values = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-        (name, (tensor.shape().to_vec(), values.collect()))
+        (name, (tensor.shape().to_vec(), floats(tensor.data())))
     };
     file.tensors().into_iter().map(of).collect()
 }
@@ -38,14 +41,20 @@ fn batch(fixture: &Fixture) -> Batch {
     let bytes = std::fs::read(fixture.folder.join("gradients.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (input, _) = fixture.forward();
-    let labels = file.tensor("labels").unwrap();
-    let longest = labels.shape()[1];
-    let ids = labels.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
-    let ids: Vec<Option<u32>> = ids.map(|id| u32::try_from(id).ok()).collect();
-    let rows = input.decoder_input_ids.as_ref().unwrap_or(&input.input_ids);
-    let of_row = |(ids, row): (&[Option<u32>], &Vec<u32>)| ids[..row.len()].to_vec();
-    let targets = ids.chunks(longest).zip(rows).flat_map(of_row).collect();
+    let targets = targets(&file, &input);
     Batch { input, targets }
+}
+
+/// The losses of some steps of AdamW, a target token.
+fn losses(learner: &Learner, batch: &Batch) -> Vec<f64> {
+    let step = |step| {
+        let loss = learner.learn(batch, &PassOptions::default()).unwrap();
+        let gradient_scale = 1.0 / loss.tokens as f32;
+        let adam = AdamW { rate: 2e-2, step, gradient_scale, ..AdamW::default() };
+        learner.step(&Optimiser::AdamW(adam)).unwrap();
+        loss.sum / loss.tokens as f64
+    };
+    (1..=20).map(step).collect()
 }
 
 fn transposed((shape, values): &(Vec<usize>, Vec<f32>)) -> Vec<f32> {
@@ -134,14 +143,7 @@ fn adapters_learn_and_merge() {
         let count = learner.add_lora(&lora).unwrap();
         assert_eq!(learner.parameters().len(), parameters.len() + 2 * count);
         assert_eq!(learner.forward(&batch.input).unwrap()[0].values, plain, "B is zero");
-        let mut losses = Vec::new();
-        for step in 1..=20 {
-            let loss = learner.learn(&batch, &PassOptions::default()).unwrap();
-            losses.push(loss.sum / loss.tokens as f64);
-            let gradient_scale = 1.0 / loss.tokens as f32;
-            let adam = AdamW { rate: 2e-2, step, gradient_scale, ..AdamW::default() };
-            learner.step(&Optimiser::AdamW(adam)).unwrap();
-        }
+        let losses = losses(&learner, &batch);
         assert!(losses[19] < 0.9 * losses[0], "{name}: {losses:?}");
         let still = |learner: &Learner| {
             let value = |p: &seq2seq_models::train::ParameterInfo| learner.value(&p.name).unwrap();
@@ -260,14 +262,7 @@ fn adapters_within_the_recurrence_learn_and_merge() {
             learner.set_value(factor, &value).unwrap();
         }
         learner.clear_gradients();
-        let mut losses = Vec::new();
-        for step in 1..=20 {
-            let loss = learner.learn(&batch, &PassOptions::default()).unwrap();
-            losses.push(loss.sum / loss.tokens as f64);
-            let gradient_scale = 1.0 / loss.tokens as f32;
-            let adam = AdamW { rate: 2e-2, step, gradient_scale, ..AdamW::default() };
-            learner.step(&Optimiser::AdamW(adam)).unwrap();
-        }
+        let losses = losses(&learner, &batch);
         assert!(losses[19] < 0.95 * losses[0], "{name}: {losses:?}");
         let adapted = learner.forward(&batch.input).unwrap()[0].values.clone();
         let base = learner.value("decoder.rnn.weight_hh_l1").unwrap();

@@ -55,11 +55,7 @@ fn generate_matches_transformers() {
 fn check(model: &Model, case: &Case) -> Result<(), String> {
     let config: GenerationConfig =
         serde_json::from_value(case.kwargs.clone().into()).map_err(|e| e.to_string())?;
-    let prompts: Vec<Prompt> = case
-        .inputs
-        .iter()
-        .map(|ids| Prompt { input_ids: ids.clone(), decoder_input_ids: None })
-        .collect();
+    let prompts: Vec<Prompt> = case.inputs.iter().map(|ids| Prompt::new(ids.clone())).collect();
     let generated = model.generate(&prompts, &config, &mut ()).map_err(|e| e.to_string())?;
     let found: Vec<&Generated> = generated.iter().flatten().collect();
     compare(model, case, &found)?;

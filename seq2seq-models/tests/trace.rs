@@ -72,7 +72,7 @@ fn figures_are_those_of_the_outputs() {
 fn steps_of_a_decoding_add_up() {
     let fixture = fixture("t5_v1_0");
     let traced = traced(&fixture);
-    let prompt = Prompt { input_ids: vec![5, 9, 14, 1], decoder_input_ids: None };
+    let prompt = Prompt::new(vec![5, 9, 14, 1]);
     let config = GenerationConfig {
         num_beams: Some(3),
         min_new_tokens: Some(6),

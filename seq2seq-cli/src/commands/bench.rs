@@ -92,8 +92,7 @@ fn generate(model: &Model, ids: &[Vec<u32>], args: &BenchArgs) -> Result<Duratio
         do_sample: Some(false),
         ..GenerationConfig::default()
     };
-    let prompts: Vec<Prompt> =
-        ids.iter().map(|ids| Prompt { input_ids: ids.clone(), decoder_input_ids: None }).collect();
+    let prompts: Vec<Prompt> = ids.iter().map(|ids| Prompt::new(ids.clone())).collect();
     let start = Instant::now();
     let results = model.generate(&prompts, &config, &mut ())?;
     let seconds = start.elapsed();

@@ -157,7 +157,7 @@ impl Generator<'_> {
     fn reader(&self) -> Result<Reader<'_>> {
         // Settings that make no sense are found here, before any input is read. What a text costs is what one of a
         // single token costs and its length.
-        let probe = Prompt { input_ids: vec![0], decoder_input_ids: None };
+        let probe = Prompt::new(vec![0]);
         let plan = self.plan(&[probe]).map_err(|e| e.in_row(&["settings"]))?;
         Ok(Reader {
             model: self.model,

@@ -151,7 +151,7 @@ impl Tracer<'_> {
         let token_bytes: Option<&TokenBytes<'_>> =
             if self.tokenizer.is_some() { Some(&bytes) } else { None };
         let context = Context { token_bytes, ..model.context()? };
-        let prompts = [Prompt { input_ids, decoder_input_ids: None }];
+        let prompts = [Prompt::new(input_ids)];
         let plan = Plan::new(&layers, &context, &prompts)?;
         let plan = plan.with_choices(self.args.likeliest.get());
         let mut losses = Losses::default();

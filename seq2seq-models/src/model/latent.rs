@@ -6,7 +6,7 @@ use crate::{
     generate::{self, ConfigLayers, Context, GenerationConfig, Sink},
     stacks::no_latent,
 };
-use seq2seq_core::noise::normal;
+use seq2seq_core::noise::normal_row;
 
 impl Model {
     /// Z, the dimensions of the latent space; `None` for a model that is no variational autoencoder.
@@ -30,10 +30,7 @@ impl Model {
     /// For a model without a latent.
     pub fn prior(&self, count: usize, seed: u64) -> Result<Vec<Vec<f32>>> {
         let size = self.latent_size().ok_or_else(no_latent)?;
-        let point = |row: usize| {
-            (0..size).map(|column| normal(seed, row as u64, column as u32) as f32).collect()
-        };
-        Ok((0..count).map(point).collect())
+        Ok((0..count).map(|row| normal_row(seed, row as u64, size).collect()).collect())
     }
 
     /// Decodes each point into its sequences, the best first. `config` is laid over the model's own settings.
@@ -75,7 +72,7 @@ impl Model {
     ) -> Result<generate::Plan<'c>> {
         self.latent_size().ok_or_else(no_latent)?;
         // What the decoder begins with is its start token, as for any source.
-        let prompt = Prompt { input_ids: Vec::new(), decoder_input_ids: None };
+        let prompt = Prompt::default();
         generate::Plan::new(layers, context, &vec![prompt; points])
     }
 

@@ -150,11 +150,7 @@ impl Evaluator {
             let rows = self.batcher.next_batch()?;
             let batch = objective.batch(&rows)?;
             sum += match objective.evaluation_noise(&rows) {
-                None => Elbo {
-                    reconstruction: learner.evaluate(&batch, Smoothing::None)?,
-                    sequences: rows.rows.len(),
-                    ..Elbo::default()
-                },
+                None => Elbo::of_loss(learner.evaluate(&batch, Smoothing::None)?, rows.rows.len()),
                 Some(noise) => {
                     draws = true;
                     learner.evaluate_latent(&batch, &noise)?
@@ -193,8 +189,7 @@ impl Evaluator {
         let mut samples = Vec::new();
         for texts in self.texts.chunks(TOGETHER) {
             let sources: Vec<Vec<u32>> = texts.iter().map(|text| text.ids.clone()).collect();
-            let prompt =
-                |ids: &Vec<u32>| Prompt { input_ids: ids.clone(), decoder_input_ids: None };
+            let prompt = |ids: &Vec<u32>| Prompt::new(ids.clone());
             let prompts: Vec<Prompt> = sources.iter().map(prompt).collect();
             let plan = generate::Plan::new(&self.decoding, &context, &prompts)?;
             let written = learner.run(&plan, &sources, &mut ())?;

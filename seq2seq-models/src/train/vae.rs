@@ -12,7 +12,7 @@
 use super::random::{self, Draws, Purpose};
 use crate::{Error, Forward, Result};
 use seq2seq_core::{
-    noise::normal,
+    noise::normal_row,
     train::{Divergence, DivergenceWeight, Loss},
 };
 use serde::{Deserialize, Serialize};
@@ -118,6 +118,11 @@ pub struct Elbo {
 }
 
 impl Elbo {
+    /// The loss of so many rows of a model without a latent, and so without a divergence.
+    pub(super) fn of_loss(reconstruction: Loss, sequences: usize) -> Self {
+        Self { reconstruction, sequences, ..Self::default() }
+    }
+
     /// What the gradient is of: the reconstruction and what the divergence adds.
     pub fn loss(&self) -> f64 {
         self.reconstruction.sum + self.divergence.penalty
@@ -158,9 +163,7 @@ pub fn evaluation_noise(seed: u64, rows: &[usize], size: usize) -> Vec<f32> {
 }
 
 fn noise(key: u64, rows: impl Iterator<Item = usize>, size: usize) -> Vec<f32> {
-    let row =
-        |row: usize| (0..size).map(move |column| normal(key, row as u64, column as u32) as f32);
-    rows.flat_map(row).collect()
+    rows.flat_map(|row| normal_row(key, row as u64, size)).collect()
 }
 
 /// Has the decoder read `unknown` in the place of tokens, each with probability `rate`; not of the first, which is what

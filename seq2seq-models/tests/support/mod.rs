@@ -1,6 +1,8 @@
 //! The fixtures: tiny checkpoints and what transformers computes with them (`fixtures/README.md`).
 #![allow(dead_code)] // each test program uses its part
 
+pub(crate) mod passes;
+
 use safetensors::{Dtype, SafeTensors};
 use seq2seq_core::Format;
 use seq2seq_models::{Forward, LoadOptions, Model};
@@ -111,11 +113,8 @@ impl Fixture {
         let expected = file.iter().filter_map(|(name, tensor)| {
             let name = name.strip_prefix("expected.")?;
             assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
-            let values = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-            Some((
-                name.into(),
-                Expected { shape: tensor.shape().to_vec(), values: values.collect() },
-            ))
+            let values = passes::floats(tensor.data());
+            Some((name.into(), Expected { shape: tensor.shape().to_vec(), values }))
         });
         (request, expected.collect())
     }

@@ -119,7 +119,7 @@ fn a_trained_model_serves() {
     let model = Model::load(&settings.output, &LoadOptions::default()).unwrap();
     let tokenizer = Tokenizer::from_files(model.files()).unwrap();
     let input_ids = tokenizer.encode("abcd").unwrap().ids().to_vec();
-    let prompt = Prompt { input_ids, decoder_input_ids: None };
+    let prompt = Prompt::new(input_ids);
     let written = model.generate(&[prompt], &GenerationConfig::default(), &mut ()).unwrap();
     assert_eq!(tokenizer.decode(&written[0][0].ids, true).unwrap(), "dcba");
     let log = fs::read_to_string(settings.output.join("training/metrics.jsonl")).unwrap();

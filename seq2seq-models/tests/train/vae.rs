@@ -84,7 +84,7 @@ fn sentences_become_points_of_a_space() {
     let ends = model.posteriors(&[ids("cat sits"), ids("owl runs")]).unwrap();
     let line = texts(&model, &between(&ends[0].mean, &ends[1].mean, 7).unwrap());
     println!("{line:#?}");
-    let prompt = |text: &str| Prompt { input_ids: ids(text), decoder_input_ids: None };
+    let prompt = |text: &str| Prompt::new(ids(text));
     let prompts = [prompt("cat sits"), prompt("owl runs")];
     let again = model.generate(&prompts, &GenerationConfig::default(), &mut ()).unwrap();
     for (end, again) in [&line[0], &line[6]].into_iter().zip(&again) {

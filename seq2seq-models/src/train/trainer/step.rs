@@ -99,11 +99,7 @@ impl Trainer {
                 let latent = LatentPass { noise: &noise, divergence };
                 self.learner.learn_latent(&batch, &options, &latent)
             }
-            _ => Ok(Elbo {
-                reconstruction: self.learner.learn(&batch, &options)?,
-                sequences: rows.rows.len(),
-                ..Elbo::default()
-            }),
+            _ => Ok(Elbo::of_loss(self.learner.learn(&batch, &options)?, rows.rows.len())),
         }
     }
 
