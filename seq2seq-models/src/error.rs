@@ -1,6 +1,6 @@
 //! What can go wrong between a folder and its results.
 
-use crate::checkpoint::room;
+use crate::{checkpoint::room, inspect::byte_size};
 use seq2seq_core::Format;
 use std::path::{Path, PathBuf};
 
@@ -99,7 +99,7 @@ pub enum Error {
     /// The weights of a model have no room on the device.
     #[error(
         "out of device memory: the weights take {} in {format}, and {} of the device's {} are free; {}",
-        room::bytes(*needed), room::bytes(*free), room::bytes(*total), room::advice(fits)
+        byte_size(*needed), byte_size(*free), byte_size(*total), room::advice(fits)
     )]
     NoRoom {
         /// The format that the model was to be loaded in.

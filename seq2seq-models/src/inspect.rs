@@ -33,6 +33,16 @@ pub struct Inspection {
     taken: Taken,
 }
 
+/// Bytes in the unit that suits them: 1.2 kB, 1.6 MB, 2.35 GB.
+pub fn byte_size(bytes: u64) -> String {
+    let n = bytes as f64;
+    match bytes {
+        0..1_000_000 => format!("{:.1} kB", n / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", n / 1e6),
+        _ => format!("{:.2} GB", n / 1e9),
+    }
+}
+
 impl Inspection {
     /// Elements of all weights, shared ones once.
     pub fn parameters(&self) -> usize {

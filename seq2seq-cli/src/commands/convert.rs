@@ -2,11 +2,11 @@
 
 use crate::{
     cli::{ConvertArgs, Global},
-    commands::inspect::describe,
     failure::{Failure, Result},
     load,
     output::Output,
 };
+use seq2seq_models::inspect::byte_size;
 
 pub(super) fn run(global: &Global, args: &ConvertArgs) -> Result<()> {
     let format = global
@@ -15,7 +15,7 @@ pub(super) fn run(global: &Global, args: &ConvertArgs) -> Result<()> {
     let files = load::files(global)?;
     let done = seq2seq_models::convert(&files, &load::options(global, format), &args.output)?;
     let mut output = Output::open(None)?;
-    let size = describe::bytes(usize::try_from(done.bytes).unwrap_or(usize::MAX));
+    let size = byte_size(done.bytes);
     output.text(&format!(
         "{}: {format}, {size} of weights, and {}\n",
         args.output.display(),

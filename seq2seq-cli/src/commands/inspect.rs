@@ -144,7 +144,7 @@ impl Report<'_> {
             let text = format!("stored in {format}, the only format of this folder{but}");
             table.row("weights", text);
         }
-        let memory = |f| format!("{f} {}", describe::bytes(self.inspection.bytes(f)));
+        let memory = |f| format!("{f} {}", inspect::byte_size(self.inspection.bytes(f) as u64));
         table.row("memory", self.formats().map(memory).collect::<Vec<_>>().join(", "));
         match &self.tokenizer {
             Ok(tokens) => table.row("tokenizer", format_args!("{tokens} tokens")),

@@ -51,39 +51,38 @@ KERNEL __launch_bounds__(256) pack_f32(const float* values, s64 outer_stride, s6
     }
 }
 
-KERNEL __launch_bounds__(256) pack_bf16(const float* values, s64 outer_stride, s64 inner_stride, int outer, int inner,
-                                        int channel, int channel_step, int column, int depth, u16* out, u32* bad) {
+// Weights rounded to bf16, each where `place(channel, column)` has it, as `Layout::at` of the host does.
+template <typename Place>
+DEVICE void pack_rounded(const Source& s, int channel, int channel_step, int column, u16* out, u32* bad, Place place) {
     __shared__ float square[SIDE][SIDE + 1];
-    load_square({values, outer_stride, inner_stride, outer, inner}, square);
+    load_square(s, square);
     int dj = threadIdx.x % SIDE, j = blockIdx.x * SIDE + dj;
     for (int di = threadIdx.x / SIDE; di < SIDE; di += STEP) {
         int i = blockIdx.y * SIDE + di;
-        if (i < outer && j < inner) {
+        if (i < s.outer && j < s.inner) {
             u16 v = f32_to_bf16(square[di][dj]);
             if (!finite(bf16_to_f32(v))) atomicOr(bad, 1u);
-            // As `Layout::at` of the host has it.
-            int c = channel + i * channel_step, k = column + j, within = k % 16;
-            int part = c % 2 + 2 * (within / 8), lane = c % 16 / 2 * 4 + within % 8 / 2;
-            u64 step = (u64)(c / 16) * (depth / 16) + k / 16;
-            out[step * 256 + lane * 8 + part * 2 + k % 2] = v;
+            out[place(channel + i * channel_step, column + j)] = v;
         }
     }
 }
 
+KERNEL __launch_bounds__(256) pack_bf16(const float* values, s64 outer_stride, s64 inner_stride, int outer, int inner,
+                                        int channel, int channel_step, int column, int depth, u16* out, u32* bad) {
+    auto place = [=](int c, int k) {
+        int within = k % 16, part = c % 2 + 2 * (within / 8), lane = c % 16 / 2 * 4 + within % 8 / 2;
+        u64 step = (u64)(c / 16) * (depth / 16) + k / 16;
+        return step * 256 + lane * 8 + part * 2 + k % 2;
+    };
+    pack_rounded({values, outer_stride, inner_stride, outer, inner}, channel, channel_step, column, out, bad, place);
+}
+
 KERNEL __launch_bounds__(256) pack_bf16_swizzled(const float* values, s64 outer_stride, s64 inner_stride, int outer, int inner,
                                                  int channel, int channel_step, int column, int channels, u16* out, u32* bad) {
-    __shared__ float square[SIDE][SIDE + 1];
-    load_square({values, outer_stride, inner_stride, outer, inner}, square);
-    int dj = threadIdx.x % SIDE, j = blockIdx.x * SIDE + dj;
-    for (int di = threadIdx.x / SIDE; di < SIDE; di += STEP) {
-        int i = blockIdx.y * SIDE + di;
-        if (i < outer && j < inner) {
-            u16 v = f32_to_bf16(square[di][dj]);
-            if (!finite(bf16_to_f32(v))) atomicOr(bad, 1u);
-            // As `Layout::at` of the host has it.
-            int c = channel + i * channel_step, k = column + j, piece = k % 64 / 8 ^ c % 8;
-            u64 tile = (u64)(k / 64) * (channels / 8) + c / 8;
-            out[tile * 512 + c % 8 * 64 + piece * 8 + k % 8] = v;
-        }
-    }
+    auto place = [=](int c, int k) {
+        int piece = k % 64 / 8 ^ c % 8;
+        u64 tile = (u64)(k / 64) * (channels / 8) + c / 8;
+        return tile * 512 + c % 8 * 64 + piece * 8 + k % 8;
+    };
+    pack_rounded({values, outer_stride, inner_stride, outer, inner}, channel, channel_step, column, out, bad, place);
 }

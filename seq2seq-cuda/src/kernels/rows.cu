@@ -28,6 +28,12 @@ DEVICE float element(const Source& x, int row, int column) {
     return inside ? x.values[row * x.row_stride + column * x.column_stride] : 0.0f;
 }
 
+// Two columns that follow each other, rounded to bf16, the first in the lower half.
+DEVICE u32 rounded_pair(const Source& x, int row, int column) {
+    u32 low = f32_to_bf16(element(x, row, column)), high = f32_to_bf16(element(x, row, column + 1));
+    return low | high << 16;
+}
+
 KERNEL rows_f32(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, float* out) {
     const Source x = {values, rows, width, row_stride, column_stride};
     int tile = blockIdx.x, k = blockIdx.y * blockDim.x + threadIdx.x;
@@ -48,11 +54,7 @@ KERNEL rows_bf16(const float* values, int rows, int width, int depth, s64 row_st
     int row = blockIdx.x * TILE + lane / 4, k = slab * 32 + lane % 4 * 2;
     u32 r[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        u32 low = f32_to_bf16(element(x, row, k + 8 * i));
-        u32 high = f32_to_bf16(element(x, row, k + 8 * i + 1));
-        r[i] = low | high << 16;
-    }
+    for (int i = 0; i < 4; i++) r[i] = rounded_pair(x, row, k + 8 * i);
     ((uint4*)out)[((u64)blockIdx.x * slabs + slab) * WARP + lane] = make_uint4(r[0], r[1], r[2], r[3]);
 }
 
@@ -67,11 +69,7 @@ KERNEL rows_bf16_swizzled(const float* values, int rows, int width, int depth, s
     for (int piece = lane % 4; piece < 8; piece += 4) {
         u32 pair[4];
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            int k = slab * 64 + piece * 8 + i * 2;
-            u32 low = f32_to_bf16(element(x, row, k)), high = f32_to_bf16(element(x, row, k + 1));
-            pair[i] = low | high << 16;
-        }
+        for (int i = 0; i < 4; i++) pair[i] = rounded_pair(x, row, slab * 64 + piece * 8 + i * 2);
         to[piece ^ r] = make_uint4(pair[0], pair[1], pair[2], pair[3]);
     }
 }

@@ -4,7 +4,12 @@
 //! that was asked for, what was free, and in which other formats they have room.
 
 use super::{Checkpoint, Formats, Loader};
-use crate::{Error, Result, inspect::blank::Blank, plan::ModelPlan, stacks};
+use crate::{
+    Error, Result,
+    inspect::{blank::Blank, byte_size},
+    plan::ModelPlan,
+    stacks,
+};
 use seq2seq_core::{DeviceMemory, Format};
 
 /// The share of the free memory that is left for what a device pads and adds (whole panels, biases, sums of channels) and
@@ -37,19 +42,9 @@ pub(crate) fn no_room(
 
 /// What to do, as a part of a sentence.
 pub(crate) fn advice(fits: &[(Format, u64)]) -> String {
-    let each: Vec<String> = fits.iter().map(|&(f, n)| format!("{f} ({})", bytes(n))).collect();
+    let each: Vec<String> = fits.iter().map(|&(f, n)| format!("{f} ({})", byte_size(n))).collect();
     match each.is_empty() {
         true => "they fit in no other format: free memory of the device, or run on another".into(),
         false => format!("they fit in {}", each.join(", ")),
-    }
-}
-
-/// Bytes in the unit that suits them.
-pub(crate) fn bytes(bytes: u64) -> String {
-    let n = bytes as f64;
-    match bytes {
-        0..1_000_000 => format!("{:.1} kB", n / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", n / 1e6),
-        _ => format!("{:.2} GB", n / 1e9),
     }
 }

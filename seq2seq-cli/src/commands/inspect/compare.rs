@@ -14,6 +14,7 @@ use seq2seq_core::Format;
 use seq2seq_models::{
     Prompt, Tokenizer,
     compare::{Comparison, FormatReport, NextToken, Report, States},
+    inspect::byte_size,
 };
 use serde::Serialize;
 use std::{cell::RefCell, path::Path};
@@ -95,7 +96,7 @@ impl Found {
     /// A table of the modules, then the whole model, then what it comes to.
     fn format(&self, found: &FormatReport) -> String {
         let longest = found.modules.iter().map(|m| m.module.len()).max().unwrap_or(0).max(12);
-        let (size, whole) = (describe::bytes(found.bytes), describe::bytes(self.exact));
+        let (size, whole) = (byte_size(found.bytes as u64), byte_size(self.exact as u64));
         let mut text = format!("\n{}: {size}, f32 {whole}\n", found.format);
         text += &format!("  {:<longest$}  relative error  packed in\n", "module");
         for module in &found.modules {

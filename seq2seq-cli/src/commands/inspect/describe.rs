@@ -180,23 +180,15 @@ pub(super) fn thousands(n: usize) -> String {
     groups.join(",")
 }
 
-/// Bytes in the unit that suits them.
-pub(in crate::commands) fn bytes(bytes: usize) -> String {
-    let n = bytes as f64;
-    match bytes {
-        0..1_000_000 => format!("{:.1} kB", n / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", n / 1e6),
-        _ => format!("{:.2} GB", n / 1e9),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seq2seq_models::inspect::byte_size;
 
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([1_250, 1_550_000, 2_345_000_000].map(bytes), ["1.2 kB", "1.6 MB", "2.35 GB"]);
+        let sizes = [1_250, 1_550_000, 2_345_000_000].map(byte_size);
+        assert_eq!(sizes, ["1.2 kB", "1.6 MB", "2.35 GB"]);
     }
 }
