@@ -27,13 +27,13 @@ use stream::Streaming;
 
 /// A line of output.
 #[derive(Debug, Serialize)]
-struct Row<'a> {
-    row: usize,
-    sequence: usize,
-    ids: &'a [u32],
+pub(super) struct Row<'a> {
+    pub(super) row: usize,
+    pub(super) sequence: usize,
+    pub(super) ids: &'a [u32],
     /// Null where the model has no tokenizer.
-    text: Option<String>,
-    score: f32,
+    pub(super) text: Option<String>,
+    pub(super) score: f32,
 }
 
 pub(super) fn run(global: &Global, args: GenerateArgs) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `sample` and `interpolate`: sentences from points of a latent space.
 
+use super::generate::Row;
 use crate::{
     cli::{Global, InterpolateArgs, PointsArgs, SampleArgs},
     failure::{Failure, Result},
@@ -15,12 +16,9 @@ use serde::Serialize;
 
 /// A line of output.
 #[derive(Debug, Serialize)]
-struct Row<'a> {
-    row: usize,
-    sequence: usize,
-    ids: &'a [u32],
-    text: String,
-    score: f32,
+struct Line<'a> {
+    #[serde(flatten)]
+    row: Row<'a>,
     latent: &'a [f32],
 }
 
@@ -75,8 +73,9 @@ fn write(
             for (sequence, generated) in sequences.iter().enumerate() {
                 let text = tokenizer.decode(&generated.ids, true)?;
                 if lines {
-                    let (ids, score) = (&generated.ids[..], generated.score);
-                    output.json(&Row { row, sequence, ids, text, score, latent })?;
+                    let (ids, score, text) = (&generated.ids[..], generated.score, Some(text));
+                    let row = Row { row, sequence, ids, text, score };
+                    output.json(&Line { row, latent })?;
                 } else {
                     output.text(&text)?;
                     output.text("\n")?;

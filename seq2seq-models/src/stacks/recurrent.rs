@@ -46,6 +46,13 @@ struct Pass<B: SeqBackend> {
     logits: B::Tensor,
 }
 
+/// The sources, read: a row each position, and what each layer ended with.
+struct Read<B: SeqBackend> {
+    x: B::Tensor,
+    rows: Ragged,
+    ends: Vec<B::Tensor>,
+}
+
 /// The sources, read, and the decoder before its first step.
 struct Encoded<B: SeqBackend> {
     x: B::Tensor,
@@ -160,17 +167,24 @@ impl<B: SeqBackend> RecurrentModel<B> {
 
     /// Reads the sources.
     fn encode(&self, sources: &[Vec<u32>]) -> Result<Encoded<B>> {
-        let input = Packed::unbounded("input_ids", sources, self.plan.source_vocab)?;
         let b = &self.backend;
-        let (x, states) = self.encoder.forward(b, &input.ids, &input.rows)?;
+        let Read { x, rows, ends } = self.read(sources)?;
         let state = match &self.latent {
-            None => self.decoder.begin(b, &x, &input.rows, states)?,
+            None => self.decoder.begin(b, &x, &rows, ends)?,
             Some(latent) => {
-                let z = latent.means(b, &latent.posteriors(b, &states)?)?;
+                let z = latent.means(b, &latent.posteriors(b, &ends)?)?;
                 self.decoder.begin_at(b, &z)?
             }
         };
-        Ok(Encoded { x, rows: input.rows, state })
+        Ok(Encoded { x, rows, state })
+    }
+
+    /// The sources, through the encoder.
+    fn read(&self, sources: &[Vec<u32>]) -> Result<Read<B>> {
+        let Packed { ids, rows, .. } =
+            Packed::unbounded("input_ids", sources, self.plan.source_vocab)?;
+        let (x, ends) = self.encoder.forward(&self.backend, &ids, &rows)?;
+        Ok(Read { x, rows, ends })
     }
 
     /// Begins a decoding.

@@ -6,7 +6,7 @@ use crate::{
     checkpoint::{Part as Matrix, Scope},
     plan::RecurrentPlan,
     request::Posterior,
-    stacks::{input::Packed, no_latent},
+    stacks::no_latent,
 };
 use seq2seq_core::{Epilogue, HostTensor, Part, SeqBackend, Stage};
 
@@ -64,24 +64,18 @@ impl<B: SeqBackend> RecurrentModel<B> {
         draw: impl FnOnce(&B::Tensor) -> Result<B::Tensor>,
     ) -> Result<LatentScores<B::Tensor>> {
         let (latent, target) = (self.latent()?, self.target(request)?);
-        let posteriors = self.read(latent, &request.input_ids)?;
+        let posteriors = latent.posteriors(&self.backend, &self.read(&request.input_ids)?.ends)?;
         let z = draw(&posteriors)?;
         let mut state = self.decoder.begin_at(&self.backend, &z)?;
         let (_, logits) = self.decode(&target, &mut state)?;
         Ok(LatentScores { posteriors, logits })
     }
 
-    /// The posteriors of sources.
-    fn read(&self, latent: &Latent<B>, sources: &[Vec<u32>]) -> Result<B::Tensor> {
-        let input = Packed::unbounded("input_ids", sources, self.plan.source_vocab)?;
-        let (_, ends) = self.encoder.forward(&self.backend, &input.ids, &input.rows)?;
-        latent.posteriors(&self.backend, &ends)
-    }
-
     /// What each source is taken for.
     pub(crate) fn posteriors(&self, sources: &[Vec<u32>]) -> Result<Vec<Posterior>> {
         let latent = self.latent()?;
-        let values = self.backend.download(&self.read(latent, sources)?)?;
+        let posteriors = latent.posteriors(&self.backend, &self.read(sources)?.ends)?;
+        let values = self.backend.download(&posteriors)?;
         let row = |row: &[f32]| {
             let (mean, log_variance) = row.split_at(latent.size);
             Posterior { mean: mean.to_vec(), log_variance: log_variance.to_vec() }
