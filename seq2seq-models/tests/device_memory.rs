@@ -4,8 +4,7 @@ mod support;
 
 use seq2seq_core::{
     Backend, CrossAttentionOps, DecoderOps, DeviceMemory, EncoderOps, Error as Op, Format,
-    HostTensor, LinearSpec, NormSpec, RecurrentOps, RecurrentSpec, Result, inherit,
-    reference::Reference,
+    HostTensor, LinearSpec, NormSpec, RecurrentOps, Result, inherit, reference::Reference,
 };
 use seq2seq_models::{Error, Files, LoadOptions, Model};
 use std::sync::{
@@ -83,11 +82,7 @@ impl CrossAttentionOps for Small {
 impl RecurrentOps for Small {
     inherit! { inner: Reference =>
         Recurrent, Additive, AdditiveMemory,
-        recur, columns, stack_rows, additive, additive_memory, additive_attend
-    }
-
-    fn recurrent(&self, spec: &RecurrentSpec, format: Format) -> Result<Self::Recurrent> {
-        self.inner.recurrent(spec, format)
+        recurrent, recur, columns, stack_rows, additive, additive_memory, additive_attend
     }
 }
 
