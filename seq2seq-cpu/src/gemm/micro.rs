@@ -59,13 +59,13 @@ mod f32f32_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
 mod f32f32_avx512_12x32;
 #[cfg(target_arch = "x86_64")]
-mod i16i4_avx2_4x16;
+mod i16i4_avx2_3x16;
 #[cfg(target_arch = "x86_64")]
 mod i16i8_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
-mod u8i4_avx2_4x16;
+mod u8i4_avx2_3x16;
 #[cfg(target_arch = "x86_64")]
-mod u8i4_avx512_12x32;
+mod u8i4_avx512_6x32;
 #[cfg(target_arch = "x86_64")]
 mod u8i8_avx2_6x16;
 #[cfg(target_arch = "x86_64")]

@@ -2,6 +2,7 @@
 
 use super::RawTile;
 use crate::memory::{For, prefetch};
+use std::hint::black_box;
 
 /// The instructions of a kernel whose panels are `NV` vectors wide.
 ///
@@ -39,6 +40,41 @@ pub(super) trait Dot<const NV: usize> {
 /// how many instructions are decoded: finding each row anew for each unit costs a tenth (see the kernel notes).
 const BLOCK: usize = 4;
 
+/// Rows that are found from one pointer: at it, and one and two strides behind, which an address of x86 holds.
+const NEAR: usize = 3;
+
+/// Pointers that [`MAX_ROWS`](super::MAX_ROWS) rows take.
+const BASES: usize = super::MAX_ROWS.div_ceil(NEAR);
+
+/// A pointer for every [`NEAR`] rows. What lies between them is hidden from the compiler: it would find all rows from the first by
+/// a chain of additions, and keep in vectors what it has once found, until there are more of them than registers.
+struct Bases([*const u8; BASES]);
+
+impl Bases {
+    #[inline(always)]
+    fn new<const ROWS: usize>(x: *const u8, stride: usize) -> Self {
+        let mut bases = [x; BASES];
+        for i in 1..ROWS.div_ceil(NEAR) {
+            bases[i] = black_box(x.wrapping_add(i * NEAR * stride));
+        }
+        Self(bases)
+    }
+
+    /// The place of row `m`, `bytes` behind its pointer.
+    #[inline(always)]
+    fn row(&self, m: usize, stride: usize, bytes: usize) -> *const u8 {
+        self.0[m / NEAR].wrapping_add(m % NEAR * stride + bytes)
+    }
+
+    /// Moves on by `bytes`.
+    #[inline(always)]
+    fn advance<const ROWS: usize>(&mut self, bytes: usize) {
+        for i in 0..ROWS.div_ceil(NEAR) {
+            self.0[i] = self.0[i].wrapping_add(bytes);
+        }
+    }
+}
+
 /// The body of every kernel: `ROWS` rows times one panel.
 ///
 /// # Safety
@@ -49,25 +85,26 @@ pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const 
 ) {
     // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each.
     unsafe {
+        let mut x = Bases::new::<ROWS>(t.x, t.x_stride);
         let mut sums = [D::start(t.header, t.zeros); ROWS];
         for (m, row) in sums.iter_mut().enumerate().skip(1) {
             *row = D::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
         }
-        let (mut x, mut w, mut ahead) = (t.x, t.weights, t.ahead);
+        let (mut w, mut ahead) = (t.weights, t.ahead);
         for _ in 0..t.units / BLOCK {
             fetch::<SHARE>(ahead, BLOCK * D::PANEL_BYTES);
             for unit in 0..BLOCK {
-                let (x, w) = (x.add(unit * D::LHS_BYTES), w.add(unit * D::PANEL_BYTES));
-                step::<D, NV, ROWS>(&mut sums, x, t.x_stride, w);
+                let w = w.add(unit * D::PANEL_BYTES);
+                step::<D, NV, ROWS>(&mut sums, &x, unit * D::LHS_BYTES, t.x_stride, w);
             }
-            x = x.add(BLOCK * D::LHS_BYTES);
+            x.advance::<ROWS>(BLOCK * D::LHS_BYTES);
             w = w.add(BLOCK * D::PANEL_BYTES);
             ahead = ahead.wrapping_add(BLOCK * t.ahead_step);
         }
         for _ in 0..t.units % BLOCK {
             fetch::<SHARE>(ahead, D::PANEL_BYTES);
-            step::<D, NV, ROWS>(&mut sums, x, t.x_stride, w);
-            x = x.add(D::LHS_BYTES);
+            step::<D, NV, ROWS>(&mut sums, &x, 0, t.x_stride, w);
+            x.advance::<ROWS>(D::LHS_BYTES);
             w = w.add(D::PANEL_BYTES);
             ahead = ahead.wrapping_add(t.ahead_step);
         }
@@ -96,7 +133,8 @@ fn fetch<const SHARE: bool>(ahead: *const u8, bytes: usize) {
 #[inline(always)]
 unsafe fn step<D: Dot<NV>, const NV: usize, const ROWS: usize>(
     sums: &mut [[D::Sum; NV]; ROWS],
-    x: *const u8,
+    x: &Bases,
+    bytes: usize,
     x_stride: usize,
     w: *const u8,
 ) {
@@ -104,7 +142,7 @@ unsafe fn step<D: Dot<NV>, const NV: usize, const ROWS: usize>(
     unsafe {
         let weights = D::weights(w);
         for (m, row) in sums.iter_mut().enumerate() {
-            let unit = D::lhs(x.add(m * x_stride));
+            let unit = D::lhs(x.row(m, x_stride, bytes));
             for (sum, w) in row.iter_mut().zip(weights) {
                 *sum = D::dot(*sum, unit, w);
             }

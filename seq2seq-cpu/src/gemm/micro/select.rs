@@ -20,8 +20,8 @@ impl MicroKernel {
                 Format::Bf16 => &f32bf16_avx2_6x16::KERNEL,
                 Format::Int8 if proof.vnni() => &u8i8_avx2_6x16::KERNEL,
                 Format::Int8 => &i16i8_avx2_6x16::KERNEL,
-                Format::Int4 if proof.vnni() => &u8i4_avx2_4x16::KERNEL,
-                Format::Int4 => &i16i4_avx2_4x16::KERNEL,
+                Format::Int4 if proof.vnni() => &u8i4_avx2_3x16::KERNEL,
+                Format::Int4 => &i16i4_avx2_3x16::KERNEL,
             },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(proof) => match format {
@@ -29,7 +29,7 @@ impl MicroKernel {
                 Format::Bf16 if proof.bf16() => &bf16bf16_avx512_12x32::KERNEL,
                 Format::Bf16 => &f32bf16_avx512_12x32::KERNEL,
                 Format::Int8 => &u8i8_avx512_12x32::KERNEL,
-                Format::Int4 => &u8i4_avx512_12x32::KERNEL,
+                Format::Int4 => &u8i4_avx512_6x32::KERNEL,
             },
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(proof) => match format {

@@ -49,6 +49,6 @@ impl Grouped<2> for Codes {
 
 micro_kernel! {
     #[target_feature(enable = "avx2,fma")]
-    "i16i4_avx2_4x16": grouped Codes, Element::I16, Layout::grouped(16, 2, 8, false),
-    rows [1 2 3 4]
+    "i16i4_avx2_3x16": grouped Codes, Element::I16, Layout::grouped(16, 2, 8, false),
+    rows [1 2 3]
 }

@@ -1,4 +1,4 @@
-//! int4 by AVX-VNNI: as `u8i4_avx512_12x32`, eight lanes wide.
+//! int4 by AVX-VNNI: as `u8i4_avx512_6x32`, eight lanes wide.
 
 use super::{
     Dot, Element, Layout, f32bf16_avx2_6x16::Widened, grouped::Grouped, u8i8_avx2_6x16::Vnni,
@@ -54,6 +54,6 @@ impl Grouped<2> for Codes {
 
 micro_kernel! {
     #[target_feature(enable = "avx2,fma,avxvnni")]
-    "u8i4_avx2_4x16": grouped Codes, Element::U8, Layout::grouped(16, 4, 8, true),
-    rows [1 2 3 4]
+    "u8i4_avx2_3x16": grouped Codes, Element::U8, Layout::grouped(16, 4, 8, true),
+    rows [1 2 3]
 }
