@@ -1,4 +1,5 @@
-//! A steady decode step allocates nothing but what it returns to the host.
+//! A steady decode step allocates nothing but what it returns to the host. A program of its own: the allocator that counts is
+//! that of the whole process, and another test beside it would be counted too.
 
 use seq2seq_core::{
     Activation, AttentionSpec, Backend, BucketSpec, CacheSpec, Cell, CrossAttentionOps, DecoderOps,

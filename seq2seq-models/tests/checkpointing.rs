@@ -1,4 +1,5 @@
-//! Gradient checkpointing holds less memory: bytes are counted where they are allocated.
+//! Gradient checkpointing holds less memory: bytes are counted where they are allocated. A program of its own: the allocator
+//! that counts is that of the whole process, and another test beside it would be counted too.
 
 use seq2seq_models::{
     Device, Family, Forward, Learner, LoadOptions,

@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn agrees_with_transformers() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let json = std::fs::read(root.join("tests/generate/stop_strings.json")).unwrap();
+        let json = std::fs::read(root.join("tests/suite/generate/stop_strings.json")).unwrap();
         let cases: Vec<Case> = serde_json::from_slice(&json).unwrap();
         for cases in cases.chunk_by(|a, b| a.tokenizer == b.tokenizer) {
             let folder = root.join("../fixtures").join(&cases[0].tokenizer);

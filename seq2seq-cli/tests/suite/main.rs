@@ -1,0 +1,13 @@
+//! The tests of the program `seq2seq`, a module a subcommand or a few.
+
+mod attention;
+mod convert;
+mod errors;
+mod forward;
+mod generate;
+mod inspect;
+mod latent;
+mod support;
+mod tasks;
+mod trace;
+mod training;

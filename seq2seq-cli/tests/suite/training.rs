@@ -1,0 +1,212 @@
+//! `seq2seq train`, `seq2seq tokenizer train` and `seq2seq score`.
+
+use crate::support::{self, command, fixture, fixture_json, run};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+fn path(path: &Path) -> String {
+    path.to_str().unwrap().into()
+}
+
+#[test]
+fn tokenizers_are_trained_alike_in_every_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = path(&fixture("tokenizers/rows.tsv"));
+    for (kind, more) in
+        [("bytes", &[][..]), ("bpe", &["--vocab-size=400"]), ("unigram", &["--vocab-size=420"])]
+    {
+        let train = |name: &str| {
+            let output = folder.path().join(format!("{kind}_{name}"));
+            let args = ["tokenizer", "train", "--kind", kind, "--output"].map(String::from);
+            let args = args.into_iter().chain([path(&output), "--input".into(), rows.clone()]);
+            let said = run(args.chain(more.iter().map(|&s| s.into()))).ok();
+            assert!(said.contains("tokens, tokenizer.json, tokenizer_config.json"), "{said}");
+            ["tokenizer.json", "tokenizer_config.json"]
+                .map(|file| fs::read_to_string(output.join(file)).unwrap())
+        };
+        assert_eq!(train("first"), train("second"), "{kind}");
+    }
+}
+
+#[test]
+fn tokenizers_that_cannot_be_made_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.tsv");
+    fs::write(&rows, "a\tb\n\nc\n").unwrap();
+    let (rows, output) = (path(&rows), path(&folder.path().join("out")));
+    let error = |args: &[&str]| {
+        let base = ["tokenizer", "train", "--output", &output];
+        run(base.iter().chain(args)).error(2)
+    };
+    assert!(error(&["--kind=bpe", "--input", &rows]).contains("rows.tsv: line 3: there is no tab"));
+    assert!(error(&["--kind=bpe"]).contains("give rows"));
+    assert!(error(&["--kind=words"]).contains("unigram"));
+    assert!(error(&["--kind=bytes", "--vocab-size=9"]).contains("259"));
+    assert!(!Path::new(&output).exists());
+}
+
+#[test]
+fn scores_of_files_are_those_of_the_fixture() {
+    let folder = tempfile::tempdir().unwrap();
+    let corpora = fixture_json("metrics", "corpora.json");
+    let corpus = corpora.as_array().unwrap().iter().find(|c| c["name"] == "one_reference").unwrap();
+    let texts = |of: &Value| -> Vec<String> {
+        of.as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_owned()).collect()
+    };
+    let hypotheses = texts(&corpus["hypotheses"]);
+    let references: Vec<String> =
+        corpus["references"].as_array().unwrap().iter().map(|r| texts(r).remove(0)).collect();
+    let write = |name: &str, lines: Vec<String>| {
+        let file = folder.path().join(name);
+        fs::write(&file, lines.join("\n") + "\n").unwrap();
+        path(&file)
+    };
+    // As lines, as `generate` writes them with two sequences a row, and as the rows of a data set.
+    let lines = write("hypotheses", hypotheses.clone());
+    let generated = hypotheses.iter().enumerate().flat_map(|(row, text)| {
+        let of = |sequence: usize, text: &str| {
+            json!({"row": row, "sequence": sequence, "text": text}).to_string()
+        };
+        [of(0, text), of(1, "something else")]
+    });
+    let generated = write("generated.jsonl", generated.collect());
+    let rows = write("rows.tsv", references.iter().map(|r| format!("source\t{r}")).collect());
+    let data = references.iter().map(|r| json!({"source": "s", "target": r}).to_string()).collect();
+    let data = write("rows.jsonl", data);
+    let plain = write("references", references);
+    for (hypotheses, references) in [(&lines, &plain), (&generated, &rows), (&lines, &data)] {
+        let args = ["score", "--json", "--hypotheses", hypotheses, "--references", references];
+        let scores = run(args).lines().remove(0);
+        assert_eq!(scores["rows"], 30);
+        for (name, expected) in corpus["scores"].as_object().unwrap() {
+            assert!(support::close(&scores[name], expected.as_f64().unwrap()), "{name} {scores}");
+        }
+    }
+    let args = ["score", "--hypotheses", &lines, "--references", &plain, "--metrics=chrf++,bleu"];
+    let table = run(args).ok();
+    let bleu = corpus["scores"]["bleu"].as_f64().unwrap();
+    assert_eq!(table.lines().nth(1).unwrap(), format!("bleu        {bleu:>7.2}"));
+    assert!(table.starts_with("chrf++ ") && table.lines().count() == 2, "{table}");
+}
+
+#[test]
+fn several_references_and_what_is_wrong_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        path(&file)
+    };
+    let (a, b, short) = (write("a", "x\ny\n"), write("b", "z\r\ny"), write("short", "x\n"));
+    let hypotheses = write("h", "z\ny\n");
+    let score = |more: &[&str]| run(["score", "--hypotheses", &hypotheses].iter().chain(more));
+    let exact = ["--metrics=exact_match", "--json"];
+    let both = score(&[&["--references", &a, &b][..], &exact].concat()).lines().remove(0);
+    assert_eq!(both, json!({"rows": 2, "exact_match": 100.0}));
+    let one = score(&[&["--references", &a][..], &exact].concat()).lines().remove(0);
+    assert_eq!(one["exact_match"], 50.0);
+    let error = score(&["--references", &a, &short]).error(2);
+    assert!(error.contains("short ends after 1 texts"), "{error}");
+    let error = score(&["--references", &write("no.tsv", "x\n")]).error(2);
+    assert!(error.contains("no.tsv: line 1: there is no tab"), "{error}");
+    let error = score(&["--references", &write("no.jsonl", "{\"text\": \"a\"}\n{}")]).error(2);
+    assert!(error.contains("no.jsonl: line 2: there is neither"), "{error}");
+    let error = score(&["--references", &a, "--metrics=meteor"]).error(2);
+    assert!(error.contains("meteor") && error.contains("rougeL"), "{error}");
+    let empty = write("empty", "");
+    let error = run(["score", "--hypotheses", &empty, "--references", &empty]).error(2);
+    assert!(error.contains("no hypotheses"), "{error}");
+}
+
+/// Rows, and a config.toml of a small training on them.
+fn training(folder: &Path, steps: u32) -> String {
+    let rows: String = (0..40).map(|i| format!("a{i}\t{i}a\n")).collect();
+    fs::write(folder.join("rows.tsv"), rows).unwrap();
+    let config = format!(
+        "train = {rows:?}\nvalid = {rows:?}\nfamily = 't5'\nsteps = {steps}\nsave_every = 1\nthreads = 1\n\
+         architecture = {{ d_model = 16, d_kv = 8, d_ff = 16, num_heads = 2, num_layers = 1 }}\n\
+         data = {{ batch_tokens = 100 }}\nevaluation = {{ generate = 2, every = 20 }}\n",
+        rows = path(&folder.join("rows.tsv"))
+    );
+    let file = folder.join("config.toml");
+    fs::write(&file, config).unwrap();
+    path(&file)
+}
+
+#[test]
+fn a_model_is_trained_and_generates() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 30);
+    let output = path(&folder.path().join("out"));
+    let said = run(["train", &config, "--output", &output, "--set", "log_every=5"]).ok();
+    assert!(said.contains("evaluated at step 20: loss") && said.contains("30 steps in"), "{said}");
+    assert!(said.contains("best after step"), "{said}");
+    let trained = Path::new(&output).join("training");
+    let svg = fs::read_to_string(trained.join("curves.svg")).unwrap();
+    assert!(svg.contains("loss, evaluated") && svg.contains("exact_match"));
+    run(["generate", "--model", &output, "a1"]).ok();
+    let again = run(["train", &config, "--output", &output]).error(2);
+    assert!(again.contains("--resume"), "{again}");
+}
+
+#[test]
+fn a_training_that_is_killed_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 200);
+    let whole = folder.path().join("whole");
+    run(["train", &config, "--output", &path(&whole)]).ok();
+    let killed = folder.path().join("killed");
+    let args = ["train", &config, "--resume", "--output", &path(&killed)].map(String::from);
+    let mut kills = 0;
+    for wait in [30, 60, 90, 120] {
+        let mut child = command().args(&args).stdout(Stdio::null()).spawn().unwrap();
+        let log = killed.join("training/checkpoint.safetensors");
+        let (begin, before) = (Instant::now(), modified(&log));
+        // Some time after it has got further.
+        while modified(&log) == before && begin.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        kills += usize::from(!child.wait().unwrap().success());
+    }
+    assert!(kills > 0, "it was never killed");
+    run(&args).ok();
+    for name in ["model.safetensors", "config.json"] {
+        assert!(
+            fs::read(whole.join(name)).unwrap() == fs::read(killed.join(name)).unwrap(),
+            "{name}"
+        );
+    }
+    let names = |folder: &Path| {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&whole), names(&killed));
+}
+
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
+    fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+#[test]
+fn trainings_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 10);
+    let output = path(&folder.path().join("out"));
+    let error =
+        |more: &[&str]| run(["train", &config, "--output", &output].iter().chain(more)).error(2);
+    assert!(error(&["--set", "optimiser.rat=1"]).contains("'rate' may be meant"));
+    assert!(error(&["--family", "bert"]).contains("t5, bart, gpt2, rnn"));
+    assert!(error(&["--format", "int8"]).contains("f32 or bf16"));
+    assert!(error(&["--train", "/nonexistent.tsv"]).contains("/nonexistent.tsv"));
+    assert!(error(&["--set", "architecture.d_model='wide'"]).contains("'d_model'"));
+    assert!(!Path::new(&output).exists());
+}

@@ -1,0 +1,16 @@
+//! The tests of whole models, as one program: each program more links the whole crate once more.
+
+mod compare;
+mod convert;
+mod damage;
+mod device_memory;
+mod dropout;
+mod elbo;
+mod generate;
+mod levels;
+mod loading;
+mod lora;
+mod support;
+mod tasks;
+mod trace;
+mod train;
