@@ -103,6 +103,9 @@ unsafe fn add(
             let mut copy: sys::CUDA_MEMCPY3D = unsafe { std::mem::zeroed() };
             (copy.srcMemoryType, copy.srcDevice) = (device, from);
             (copy.dstMemoryType, copy.dstDevice) = (device, to);
+            // One row.
+            (copy.srcPitch, copy.dstPitch) = (bytes as usize, bytes as usize);
+            (copy.srcHeight, copy.dstHeight) = (1, 1);
             (copy.WidthInBytes, copy.Height, copy.Depth) = (bytes as usize, 1, 1);
             // SAFETY: the description is whole; the driver checks the ranges.
             check("cuGraphAddMemcpyNode", unsafe {
