@@ -3,7 +3,7 @@
     python3 run.py OUT [--device cuda:0] [--seconds 420]
 
 Writes to OUT: suite.txt (the conformance suite on the GPU), sanitizer.txt (a part of it under compute-sanitizer, where that works),
-texts.json (the default model's texts on the GPU and on the processor), ops.jsonl (every operation), torch.jsonl (the same work
+texts.json (the default model's texts on the GPU, without graphs, and on the processor), ops.jsonl (every operation), torch.jsonl (the same work
 in PyTorch, in the same minutes), and summary.md. It ends within --seconds: what did not fit is named in the summary.
 With --device cpu it rehearses all but the suite and the sanitizer.
 """
@@ -73,21 +73,22 @@ def sanitizer(out: pathlib.Path, number: str, clock: Clock) -> str:
 
 
 def texts(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """The same texts as on the processor, greedy and with 4 beams, in f32 and bf16."""
+    """The same texts as on the processor and without graphs, greedy and with 4 beams, in f32 and bf16."""
+    places = {device: (device, {}), "cpu": ("cpu", {}), "without graphs": (device, {"SEQ2SEQ_CUDA_GRAPHS": "0"})}
     found, equal, ends = {}, {}, set()
     for format in ("f32", "bf16"):
         for beams in ("1", "4"):
             written = {}
-            for d in (device, "cpu"):
+            for place, (d, variables) in places.items():
                 options = ["--device", d, "--format", format, "--num-beams", beams]
-                text, end = call([HERE / "seq2seq", "generate", *options, *TEXTS], clock.left(60))
-                written[d] = text.splitlines()
+                text, end = call([HERE / "seq2seq", "generate", *options, *TEXTS], clock.left(60), **variables)
+                written[place] = text.splitlines()
                 ends.add(end)
             found[f"{format}, beams {beams}"] = written
-            lines = list(zip(written[device], written["cpu"]))
-            equal[f"{format}, beams {beams}"] = f"{sum(a == b for a, b in lines)} of {len(TEXTS)}"
+            same = [sum(map(str.__eq__, written[device], written[other])) for other in ("cpu", "without graphs")]
+            equal[f"{format}, beams {beams}"] = f"{same[0]} and {same[1]} of {len(TEXTS)}"
     (out / "texts.json").write_text(json.dumps(found, indent=1))
-    return f"texts equal to the processor's: {equal} ({', '.join(sorted(ends))})"
+    return f"texts equal to the processor's and to those without graphs: {equal} ({', '.join(sorted(ends))})"
 
 
 def operations(out: pathlib.Path, device: str, clock: Clock) -> str:

@@ -19,8 +19,8 @@ pub use recurrent::{Part, RecurrentOps};
 pub use stage::{Side, Stage};
 
 use crate::{
-    Activation, AttentionSpec, BucketSpec, CacheSpec, Format, HostTensor, LinearSpec, LogitRule,
-    NormSpec, Pool, Ragged, Result, Sampled, ScoreOrder, TopK, Warp,
+    Activation, AttentionSpec, BucketSpec, CacheSpec, Error, Format, HostTensor, LinearSpec,
+    LogitRule, NormSpec, Pool, Ragged, Result, Sampled, ScoreOrder, TopK, Warp,
 };
 
 /// What every backend's activation type tells of itself.
@@ -147,6 +147,16 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn dropout(&self, x: Self::Tensor, rate: f32) -> Result<Self::Tensor> {
         let _ = rate;
         Ok(x)
+    }
+
+    /// Does `work`, one step of a decoding, of which most are like the one before. A backend may put off what the step asks for
+    /// until it has returned, or downloads something, and then do it as a whole; the bits are the same. A step within a step
+    /// is a part of it.
+    ///
+    /// All of it is asked for by the calling thread, and what it makes goes to other threads only once it has returned. Where
+    /// the backend fails when the work has been done, its error comes in place of the result.
+    fn step<T, E: From<Error>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        work()
     }
 
     /// Told by models what they have just computed. A backend that computes takes no notice, which costs nothing; one that

@@ -8,7 +8,7 @@ use crate::driver::MemoryInfo;
 use crate::ops::{embed, linear, norm, pool};
 use crate::{Cuda, Embedding, Linear, Norm, Tensor};
 use seq2seq_core::{
-    Backend, DeviceMemory, Epilogue, Format, HostTensor, LinearSpec, Lookup, NormSpec, Pool,
+    Backend, DeviceMemory, Epilogue, Error, Format, HostTensor, LinearSpec, Lookup, NormSpec, Pool,
     Ragged, Result,
 };
 
@@ -50,6 +50,10 @@ impl Backend for Cuda {
 
     fn embed(&self, lookups: &[Lookup<'_, Embedding>]) -> Result<Tensor> {
         embed::embed(self, lookups)
+    }
+
+    fn step<T, E: From<Error>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.pool().step(work)
     }
 
     fn norm_weights(&self, spec: &NormSpec) -> Result<Norm> {

@@ -3,6 +3,7 @@
 use crate::driver::{Driver, DriverError, FunctionId, Nvidia, Result};
 use crate::memory::{Buffer, Pool, Tensor};
 use crate::module::{Kernel, Loaded};
+use crate::queue::Queue;
 use bytemuck::Pod;
 use std::sync::Arc;
 
@@ -13,18 +14,29 @@ pub struct CudaOptions {
     /// Whether freed memory is kept for the next allocation. Without, a driver that watches accesses sees every one past
     /// the end of what was asked for.
     pub keep_memory: bool,
+    /// Whether a step that comes again is replayed as a graph ([`Backend::step`](seq2seq_core::Backend::step)). Without, each
+    /// kernel is launched by itself, to compare with.
+    pub graphs: bool,
 }
+
+/// The environment variable that turns graphs off for [`Cuda::new`], where it is `0`.
+pub const GRAPHS_VARIABLE: &str = "SEQ2SEQ_CUDA_GRAPHS";
 
 impl Default for CudaOptions {
     fn default() -> Self {
-        Self { keep_memory: true }
+        Self { keep_memory: true, graphs: true }
     }
 }
 
 impl CudaOptions {
     /// The same with or without keeping memory.
     pub fn keep_memory(self, keep_memory: bool) -> Self {
-        Self { keep_memory }
+        Self { keep_memory, ..self }
+    }
+
+    /// The same with or without graphs.
+    pub fn graphs(self, graphs: bool) -> Self {
+        Self { graphs, ..self }
     }
 }
 
@@ -33,34 +45,48 @@ impl CudaOptions {
 pub struct Cuda(Arc<Device>);
 
 struct Device {
-    driver: Arc<dyn Driver>,
     pool: Arc<Pool>,
     loaded: Loaded,
 }
 
+impl Drop for Device {
+    /// Tensors may outlive it, and the pool with them.
+    fn drop(&mut self) {
+        self.pool.release();
+    }
+}
+
 impl Cuda {
-    /// Opens device `index`.
+    /// Opens device `index`. Steps are replayed as graphs unless [`GRAPHS_VARIABLE`] says otherwise.
     ///
     /// # Errors
     /// No driver, a driver or a device that is too old, no such device, or what the driver says.
     pub fn new(index: usize) -> Result<Self, DriverError> {
-        Ok(Self::with_driver(Arc::new(Nvidia::open(index)?), CudaOptions::default()))
+        let graphs = std::env::var_os(GRAPHS_VARIABLE).is_none_or(|value| value != "0");
+        let driver = Nvidia::open(index)?;
+        tracing::info!(device = driver.name(), graphs, "opened");
+        Ok(Self::with_driver(Arc::new(driver), CudaOptions::default().graphs(graphs)))
     }
 
     /// On another driver, such as a GPU that is played in a test.
     pub fn with_driver(driver: Arc<dyn Driver>, options: CudaOptions) -> Self {
-        let pool = Pool::new(Arc::clone(&driver), options.keep_memory);
-        Self(Arc::new(Device { driver, pool, loaded: Loaded::default() }))
+        let pool = Pool::new(driver, options.keep_memory, options.graphs);
+        Self(Arc::new(Device { pool, loaded: Loaded::default() }))
     }
 
     /// What the device does, is done by this.
     pub fn driver(&self) -> &dyn Driver {
-        &*self.0.driver
+        &**self.queue().driver()
     }
 
     /// Where buffers come from.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.0.pool
+    }
+
+    /// Where work is asked for.
+    pub(crate) fn queue(&self) -> &Queue {
+        self.pool().queue()
     }
 
     /// A kernel, loaded at its first use.
@@ -81,6 +107,11 @@ impl Cuda {
     /// A copy of values of the host.
     pub(crate) fn upload_values<T: Pod>(&self, values: &[T]) -> Result<Buffer<T>> {
         Buffer::upload(self.pool(), values)
+    }
+
+    /// The same for a table that grows with each step.
+    pub(crate) fn upload_growing<T: Pod>(&self, values: &[T]) -> Result<Buffer<T>> {
+        Buffer::upload_growing(self.pool(), values)
     }
 }
 

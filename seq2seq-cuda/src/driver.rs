@@ -1,4 +1,4 @@
-//! What the backend asks of a driver, and nothing more: memory, modules, launches, one queue.
+//! What the backend asks of a driver, and nothing more: memory, modules, launches, graphs of launches, one queue.
 //!
 //! Everything is done in the order in which it is asked for, as on one stream: a launch sees what was copied before it,
 //! and memory that is freed may be given out again at once, as what uses it next stands behind what used it before.
@@ -11,11 +11,13 @@
 
 mod error;
 pub(crate) mod nvidia;
+mod work;
 
 use std::ptr::NonNull;
 
 pub use error::{DriverError, Result};
 pub use nvidia::{DeviceInfo, Nvidia};
+pub use work::{Piece, Work};
 
 /// A loaded module, as its driver names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,10 @@ pub struct FunctionId(pub u64);
 /// A mark in the queue that the host can wait for, as its driver names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId(pub u64);
+
+/// Work that a driver has made ready to be done as a whole, as it names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GraphId(pub u64);
 
 /// Compiled kernels.
 #[derive(Debug, Clone, Copy)]
@@ -50,9 +56,10 @@ pub struct Shape {
 }
 
 /// One argument of a kernel: a device address or a number of 1 to 8 bytes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Arg {
+    /// Zeros behind the number.
     bytes: [u8; 8],
     size: usize,
 }
@@ -168,6 +175,23 @@ pub trait Driver: Send + Sync {
     /// `args` are those of the kernel, in number, order and size; each address among them is that of memory which is
     /// allocated, and as large as the kernel takes it to be.
     unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()>;
+
+    /// Makes a graph of `work`: all of it is then asked for at once, as often as is wanted, each piece behind the one before.
+    /// None where the device has no room for it.
+    ///
+    /// # Safety
+    /// The arguments of each launch are those of its kernel, in number, order and size. Addresses need not be those of memory
+    /// that is allocated before the graph is run.
+    unsafe fn graph(&self, work: &Work) -> Result<Option<GraphId>>;
+
+    /// Runs a graph.
+    ///
+    /// # Safety
+    /// That of [`launch`](Self::launch), for each launch of its work.
+    unsafe fn run_graph(&self, graph: GraphId) -> Result<()>;
+
+    /// Gives a graph back; one that is running is done first.
+    fn free_graph(&self, graph: GraphId) -> Result<()>;
 
     /// Waits for everything that was asked for.
     fn synchronize(&self) -> Result<()>;

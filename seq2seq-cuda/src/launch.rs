@@ -77,7 +77,7 @@ impl<'a> Launch<'a> {
     /// Puts it into the queue. A grid without blocks is not launched.
     ///
     /// # Safety
-    /// That of [`Driver::launch`](crate::driver::Driver::launch): the arguments are those of the kernel, and each buffer is
+    /// That of [`Queue::launch`](crate::queue::Queue::launch): the arguments are those of the kernel, and each buffer is
     /// as large as the kernel takes it to be.
     pub(crate) unsafe fn run(self) -> Result<()> {
         if self.shape.grid.contains(&0) {
@@ -85,6 +85,6 @@ impl<'a> Launch<'a> {
         }
         let function = self.cuda.function(self.kernel)?;
         // SAFETY: the caller's promise.
-        unsafe { self.cuda.driver().launch(function, self.shape, &self.args[..self.count]) }
+        unsafe { self.cuda.queue().launch(function, self.shape, &self.args[..self.count]) }
     }
 }

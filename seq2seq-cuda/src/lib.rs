@@ -15,8 +15,9 @@ mod launch;
 mod memory;
 mod module;
 mod ops;
+mod queue;
 
-pub use device::{Cuda, CudaOptions};
+pub use device::{Cuda, CudaOptions, GRAPHS_VARIABLE};
 pub use memory::Tensor;
 pub use ops::additive::{Additive, AdditiveMemory};
 pub use ops::attention::RelativeBias;

@@ -1,26 +1,29 @@
 //! Memory of the device: a pool, and what is allocated from it.
 //!
-//! Freed blocks are kept by size class, so that a step that asks for what the last one asked for allocates nothing. A
-//! block may be given out again as soon as it is dropped: everything runs in one order ([`driver`](crate::driver)). Values come
-//! and go by way of page-locked memory ([`staging`]).
+//! Freed blocks are kept by size class, so that a step that asks for what the last one asked for allocates nothing, and is given
+//! the same addresses ([`blocks`]). A block may be given out again as soon as it is dropped: everything runs in one order
+//! ([`driver`](crate::driver)), but for what a step lists and does later, which holds its blocks back
+//! ([`queue`](crate::queue)). Values come and go by way of page-locked memory ([`staging`]).
 
+mod blocks;
 mod staging;
 
 use crate::driver::{Arg, Driver, DriverError, Result};
+use crate::queue::Queue;
+pub(crate) use blocks::{Block, Blocks};
 use bytemuck::Pod;
-use seq2seq_core::Rows;
+use seq2seq_core::{Error, Rows};
 use staging::Staging;
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Where buffers come from and go back to.
 pub(crate) struct Pool {
-    driver: Arc<dyn Driver>,
+    queue: Queue,
     /// Whether freed blocks are kept. Where they are not, each block is as long as was asked for, so that a driver that
     /// watches accesses sees those past its end, and reads of what was not written since.
     keep: bool,
-    free: Mutex<BTreeMap<u64, Vec<u64>>>,
+    free: Mutex<Blocks>,
     staging: Staging,
 }
 
@@ -34,50 +37,109 @@ fn size_class(bytes: u64) -> u64 {
 /// Blocks are multiples of it.
 const GRAIN: u64 = 512;
 
+/// Which memory will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// What the step that is listed has freed, too: the work that uses it is listed behind the work that did.
+    Listed,
+    /// Nothing that the step uses: an upload does not wait for it.
+    AtOnce,
+}
+
 impl Pool {
-    pub(crate) fn new(driver: Arc<dyn Driver>, keep: bool) -> Arc<Self> {
+    pub(crate) fn new(driver: Arc<dyn Driver>, keep: bool, graphs: bool) -> Arc<Self> {
         let staging = Staging::new(Arc::clone(&driver));
-        Arc::new(Self { driver, keep, free: Mutex::default(), staging })
+        let queue = Queue::new(driver, graphs);
+        Arc::new(Self { queue, keep, free: Mutex::default(), staging })
     }
 
-    /// A list of addresses stays one whatever happened while it was held.
-    fn lists(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u64>>> {
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    fn driver(&self) -> &dyn Driver {
+        &**self.queue.driver()
+    }
+
+    /// Blocks stay blocks whatever happened while they were held.
+    fn free(&self) -> MutexGuard<'_, Blocks> {
         self.free.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// A block of `bytes`, rounded by `class` where blocks are kept.
-    fn take(&self, bytes: u64, class: fn(u64) -> u64) -> Result<Block> {
-        if !self.keep {
-            return Ok(Block { address: self.driver.alloc(bytes)?, bytes });
+    fn take(&self, bytes: u64, class: fn(u64) -> u64, of: Use) -> Result<Block> {
+        let bytes = if self.keep { class(bytes) } else { bytes };
+        if self.keep {
+            let listed = if of == Use::Listed { self.queue.reuse(bytes) } else { None };
+            if let Some(block) = listed.or_else(|| self.free().take(bytes)) {
+                return Ok(block);
+            }
         }
-        let bytes = class(bytes);
-        if let Some(address) = self.lists().get_mut(&bytes).and_then(Vec::pop) {
-            return Ok(Block { address, bytes });
-        }
-        match self.driver.alloc(bytes) {
+        let address = match self.driver().alloc(bytes) {
             // What is kept may be in the way.
             Err(DriverError::OutOfMemory { .. }) => {
+                self.submit()?;
                 self.release();
-                let address = self.driver.alloc(bytes)?;
-                Ok(Block { address, bytes })
+                self.driver().alloc(bytes)?
             }
-            address => Ok(Block { address: address?, bytes }),
+            address => address?,
+        };
+        Ok(Block { address, bytes })
+    }
+
+    fn give_back(&self, block: Block) {
+        if !self.queue.hold(block) {
+            self.recover(block);
         }
     }
 
-    fn give_back(&self, block: &Block) {
+    /// Takes a block that no listed work uses.
+    fn recover(&self, block: Block) {
         match self.keep {
-            true => self.lists().entry(block.bytes).or_default().push(block.address),
+            true => self.free().add(block),
             // A device that fails here has failed before, and been told.
-            false => drop(self.driver.free(block.address)),
+            false => drop(self.driver().free(block.address)),
         }
+    }
+
+    /// Asks for what the step of this thread has listed.
+    fn submit(&self) -> Result<()> {
+        let (freed, asked) = self.queue.submit();
+        freed.into_blocks().for_each(|block| self.recover(block));
+        asked
+    }
+
+    /// Ends the step of this thread.
+    fn end(&self) -> Result<()> {
+        let (freed, asked) = self.queue.end();
+        freed.into_blocks().for_each(|block| self.recover(block));
+        asked
+    }
+
+    /// Does `work`, a step, as a whole: what it asks for is done when it has returned, or needs what it asked for.
+    pub(crate) fn step<T, E: From<Error>>(
+        &self,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        if !self.queue.begin() {
+            return work();
+        }
+        let begun = Begun(self);
+        let done = work();
+        let asked = begun.end();
+        // Where both failed, the first says why.
+        let done = done?;
+        asked.map_err(Error::from)?;
+        Ok(done)
     }
 
     /// Gives everything that is kept back to the driver.
-    fn release(&self) {
-        for address in std::mem::take(&mut *self.lists()).into_values().flatten() {
+    pub(crate) fn release(&self) {
+        self.queue.forget();
+        let free = std::mem::take(&mut *self.free());
+        for block in free.into_blocks() {
             // As above.
-            let _ = self.driver.free(address);
+            let _ = self.driver().free(block.address);
         }
     }
 }
@@ -88,9 +150,22 @@ impl Drop for Pool {
     }
 }
 
-struct Block {
-    address: u64,
-    bytes: u64,
+/// A step that has begun; it ends even where its work panics.
+struct Begun<'a>(&'a Pool);
+
+impl Begun<'_> {
+    fn end(self) -> Result<()> {
+        let asked = self.0.end();
+        std::mem::forget(self);
+        asked
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        // There is a panic to tell of.
+        let _ = self.0.end();
+    }
 }
 
 /// A run of values in the device's memory. Dropping it returns the block to its pool.
@@ -105,26 +180,34 @@ pub(crate) struct Buffer<T> {
 impl<T: Pod> Buffer<T> {
     /// `len` values that are not defined yet.
     pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Result<Self> {
-        Self::of_class(pool, len, size_class)
+        Self::of_class(pool, len, size_class, Use::Listed)
     }
 
-    fn of_class(pool: &Arc<Pool>, len: usize, class: fn(u64) -> u64) -> Result<Self> {
+    fn of_class(pool: &Arc<Pool>, len: usize, class: fn(u64) -> u64, of: Use) -> Result<Self> {
         let bytes = len as u64 * size_of::<T>() as u64;
-        let block = (bytes > 0).then(|| pool.take(bytes, class)).transpose()?;
+        let block = (bytes > 0).then(|| pool.take(bytes, class, of)).transpose()?;
         Ok(Self { pool: Arc::clone(pool), block, len, values: PhantomData })
     }
 
     /// A copy of values of the host. What is too long to be staged is a weight or as large as one: it lasts, shares its
     /// length with little else, and is given no more than it needs.
     pub(crate) fn upload(pool: &Arc<Pool>, values: &[T]) -> Result<Self> {
-        let bytes: &[u8] = bytemuck::cast_slice(values);
-        let class = match Staging::takes(bytes.len()) {
+        let class = match Staging::takes(size_of_val(values)) {
             true => size_class,
             false => |bytes: u64| bytes.next_multiple_of(GRAIN),
         };
-        let buffer = Self::of_class(pool, values.len(), class)?;
+        Self::upload_to(pool, values, class)
+    }
+
+    /// The same for a table that grows with each step: its block is as long as a power of two, so that few steps need another.
+    pub(crate) fn upload_growing(pool: &Arc<Pool>, values: &[T]) -> Result<Self> {
+        Self::upload_to(pool, values, |bytes: u64| bytes.next_power_of_two().max(GRAIN))
+    }
+
+    fn upload_to(pool: &Arc<Pool>, values: &[T], class: fn(u64) -> u64) -> Result<Self> {
+        let buffer = Self::of_class(pool, values.len(), class, Use::AtOnce)?;
         if let Some(block) = &buffer.block {
-            pool.staging.write(block.address, bytes)?;
+            pool.staging.write(block.address, bytemuck::cast_slice(values))?;
         }
         Ok(buffer)
     }
@@ -133,7 +216,7 @@ impl<T: Pod> Buffer<T> {
     pub(crate) fn filled(pool: &Arc<Pool>, len: usize, byte: u8) -> Result<Self> {
         let buffer = Self::new(pool, len)?;
         if let Some(block) = &buffer.block {
-            pool.driver.fill(block.address, byte, len as u64 * size_of::<T>() as u64)?;
+            pool.queue.fill(block.address, byte, len as u64 * size_of::<T>() as u64)?;
         }
         Ok(buffer)
     }
@@ -142,6 +225,7 @@ impl<T: Pod> Buffer<T> {
     pub(crate) fn download(&self) -> Result<Vec<T>> {
         let mut out = vec![T::zeroed(); self.len];
         if let Some(block) = &self.block {
+            self.pool.submit()?;
             self.pool.staging.read(block.address, bytemuck::cast_slice_mut(&mut out))?;
         }
         Ok(out)
@@ -162,7 +246,7 @@ impl<T: Pod> Buffer<T> {
         }
         let size = size_of::<T>() as u64;
         let (from, to) = (from.address + start as u64 * size, to.address + at as u64 * size);
-        self.pool.driver.copy(from, to, count as u64 * size)
+        self.pool.queue.copy(from, to, count as u64 * size)
     }
 
     /// Values.
@@ -178,7 +262,7 @@ impl<T: Pod> Buffer<T> {
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if let Some(block) = &self.block {
+        if let Some(block) = self.block {
             self.pool.give_back(block);
         }
     }

@@ -99,7 +99,7 @@ fn with_drivers_that_will_not_do() {
     assert!(listed.contains("memory: 1073741824, usable: false"), "{listed}");
     let partial = fake_driver("partial", &["--cfg", "partial"]);
     let lacking = open(0, &partial, &[version("13000")]);
-    assert_eq!(lacking, "NoDriver { reason: \"libcuda.so.1 lacks cuLaunchKernel\" }");
+    assert_eq!(lacking, "NoDriver { reason: \"libcuda.so.1 lacks cuGraphLaunch\" }");
 }
 
 #[test]

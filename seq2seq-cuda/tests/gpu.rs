@@ -2,21 +2,27 @@
 //! passes, having said that it was skipped; with it, a GPU that cannot be opened fails them all.
 
 mod common;
+mod decoder;
 
 use common::tiles::{Product, Sizes};
+use decoder::{Decoder, Step};
 use seq2seq_core::Format;
-use seq2seq_cuda::Cuda;
-use std::sync::OnceLock;
+use seq2seq_cuda::driver::Nvidia;
+use seq2seq_cuda::{Cuda, CudaOptions};
+use std::sync::{Arc, OnceLock};
 
 /// The GPU that the variable names, opened once.
 fn gpu() -> Option<Cuda> {
     static GPU: OnceLock<Option<Cuda>> = OnceLock::new();
-    let open = || {
-        let number = std::env::var("SEQ2SEQ_GPU").ok()?;
-        let number = number.parse().unwrap_or_else(|e| panic!("SEQ2SEQ_GPU={number}: {e}"));
-        Some(Cuda::new(number).unwrap_or_else(|error| panic!("SEQ2SEQ_GPU={number}: {error}")))
-    };
-    GPU.get_or_init(open).clone()
+    GPU.get_or_init(|| open(true)).clone()
+}
+
+/// The GPU that the variable names, with graphs or without.
+fn open(graphs: bool) -> Option<Cuda> {
+    let number = std::env::var("SEQ2SEQ_GPU").ok()?;
+    let number = number.parse().unwrap_or_else(|e| panic!("SEQ2SEQ_GPU={number}: {e}"));
+    let driver = Nvidia::open(number).unwrap_or_else(|e| panic!("SEQ2SEQ_GPU={number}: {e}"));
+    Some(Cuda::with_driver(Arc::new(driver), CudaOptions::default().graphs(graphs)))
 }
 
 seq2seq_core::conformance_suite!(gpu());
@@ -49,5 +55,20 @@ fn rows_have_the_same_bits_in_any_number() {
         (Format::Int4, true),
     ] {
         product.rows_have_the_same_bits(&gpu, (format, gated), &parts);
+    }
+}
+
+/// Graphs do what single launches do, over a page and as a beam search parts.
+#[test]
+fn graphs_give_the_bits_of_single_launches() {
+    let (Some(replaying), Some(launching)) = (gpu(), open(false)) else { return };
+    let mut steps = vec![Step::prefill([40, 3]), Step::next([0, 0, 1, 1])];
+    steps.extend((0..60).map(|i| Step::next([[0, 1, 2, 3], [1, 0, 2, 2]][i % 11 / 10])));
+    for format in Format::ALL {
+        let [a, b] = [&replaying, &launching].map(|cuda| {
+            let mut decoder = Decoder::new(cuda, format, 2, 2);
+            steps.iter().map(|step| decoder.step(step, 4)).collect::<Vec<_>>()
+        });
+        assert_eq!(a, b, "{format}");
     }
 }

@@ -1,5 +1,5 @@
-//! A step of a decoding that does what the last one did takes no memory, waits for nothing but the ids that it chose, and
-//! copies nothing but by way of page-locked memory: counted at the driver. And page-locked memory is never written, nor
+//! A step of a decoding that does what the last one did takes no memory, waits for nothing but the ids that it chose,
+//! copies nothing but by way of page-locked memory, and asks for its kernels at once, as a graph: counted at the driver. And page-locked memory is never written, nor
 //! read, before the device is done with it: on a driver that does nothing before it is waited for, the bits are the same.
 
 mod common;
@@ -33,6 +33,13 @@ fn greedy() -> Vec<Step> {
 /// The steps of `greedy` that do not do what the one before did: other rows, or a page more.
 const UNLIKE: [usize; 4] = [0, 1, 4, 7];
 
+/// Of the others, those that come again for the first time: they are made into a graph. The second step is like the first, but
+/// for where its memory is: the first had to take it.
+const AGAIN: [usize; 3] = [3, 5, 8];
+
+/// What chooses a token, behind a step: rules, the best of segments, the best of all.
+const CHOICE: usize = 3;
+
 #[test]
 fn a_steady_step_waits_only_for_its_ids() {
     for format in Format::ALL {
@@ -44,9 +51,11 @@ fn a_steady_step_waits_only_for_its_ids() {
                 continue;
             }
             // However many layers there are: ids, the tables of the cache, rules.
-            let (uploads, launches) = (1 + 6 + 4, counts.launches);
-            let steady = Counts { waits: 1, downloads: 1, uploads, launches, ..Counts::default() };
-            assert_eq!(counts, steady, "{format}, step {i}");
+            let uploads = 1 + 6 + 4;
+            let (launches, graph_runs) = if i == 2 { (counts.launches, 0) } else { (CHOICE, 1) };
+            let graphs = usize::from(AGAIN.contains(&i));
+            let own = Counts { uploads, launches, graphs, graph_runs, ..Counts::default() };
+            assert_eq!(counts, Counts { waits: 1, downloads: 1, ..own }, "{format}, step {i}");
         }
     }
 }
@@ -61,9 +70,10 @@ fn a_step_of_a_beam_search_waits_only_for_its_ids() {
     for step in 0..4 {
         let parents = [[0, 1, 2, 3], [1, 0, 2, 2], [0, 0, 3, 2], [1, 1, 2, 3]][step];
         let (_, counts) = driver.counts_of(|| decoder.step(&Step::next(parents), 2));
-        let Counts { allocations, uploads, launches, .. } = counts;
-        let one = Counts { waits: 1, downloads: 1, ..Counts::default() };
-        assert_eq!(counts, Counts { allocations, uploads, launches, ..one }, "step {step}");
+        let Counts { allocations, uploads, launches, graphs, graph_runs, .. } = counts;
+        let own =
+            Counts { allocations, uploads, launches, graphs, graph_runs, ..Counts::default() };
+        assert_eq!(counts, Counts { waits: 1, downloads: 1, ..own }, "step {step}");
     }
 }
 

@@ -206,6 +206,10 @@ impl<B: TrainBackend> Backend for Autodiff<B> {
         }
     }
 
+    fn step<T, E: From<Error>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.inner.step(work)
+    }
+
     fn observe(&self, stage: Stage, _: &Tensor<B>) -> Result<()> {
         self.tape().map_or(Ok(()), |mut tape| tape.pass_stage(stage))
     }

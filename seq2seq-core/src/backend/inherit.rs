@@ -21,7 +21,7 @@
 ///     inherit! { inner: B =>
 ///         Tensor, Linear, Norm, Embedding,
 ///         describe, device_memory, upload, download, pack, embedding, embed, norm_weights, norm, gather_rows, pool, dropout,
-///         observe
+///         step, observe
 ///     }
 ///
 ///     fn linear(&self, x: &B::Tensor, layer: &B::Linear, epilogue: Epilogue<'_, B::Tensor>) -> Result<B::Tensor> {
@@ -151,6 +151,14 @@ macro_rules! inherit {
     (@ dropout $field:ident $inner:ty) => {
         fn dropout(&self, x: Self::Tensor, rate: f32) -> $crate::Result<Self::Tensor> {
             $crate::Backend::dropout(&self.$field, x, rate)
+        }
+    };
+    (@ step $field:ident $inner:ty) => {
+        fn step<T, E: From<$crate::Error>>(
+            &self,
+            work: impl FnOnce() -> $crate::Result<T, E>,
+        ) -> $crate::Result<T, E> {
+            $crate::Backend::step(&self.$field, work)
         }
     };
     (@ observe $field:ident $inner:ty) => {

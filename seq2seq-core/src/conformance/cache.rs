@@ -76,16 +76,21 @@ impl<'a, B: DecoderOps> Decoding<'a, B> {
         })
     }
 
+    /// One pass, as a step: what it downloads on the way is there, and what it makes outlasts it.
     fn pass(&mut self, lengths: impl IntoIterator<Item = usize>) -> Result<()> {
         let rows = Ragged::from_lengths(lengths);
         self.backend.extend(&mut self.cache, &rows)?;
+        self.backend.step(|| self.layers(&rows))
+    }
+
+    fn layers(&mut self, rows: &Ragged) -> Result<()> {
         let (width, inner) = (self.spec.qkv_width(), self.spec.inner());
         for layer in 0..self.case.layers {
             let x = self.case.attention.rows_for(rows.rows(), self.random.bits());
             let qkv = self.backend.upload(&x)?;
             let y = self.backend.attend_step(
                 &qkv,
-                &rows,
+                rows,
                 &mut self.cache,
                 layer,
                 &self.spec,

@@ -1,9 +1,11 @@
 //! An NVIDIA GPU, by way of its driver's library. Nothing else of CUDA has to be installed.
 
+mod graph;
 mod open;
 
 use super::{
-    Arg, Driver, DriverError, EventId, FunctionId, Image, MemoryInfo, ModuleId, Result, Shape,
+    Arg, Driver, DriverError, EventId, FunctionId, GraphId, Image, MemoryInfo, ModuleId, Result,
+    Shape, Work,
 };
 use cudarc::driver::sys::CUmemPool_attribute as Pool;
 use cudarc::driver::{result, sys};
@@ -279,6 +281,29 @@ impl Driver for Nvidia {
             )
         }
         .map_err(|e| failed("cuLaunchKernel", e))
+    }
+
+    unsafe fn graph(&self, work: &Work) -> Result<Option<GraphId>> {
+        self.bind()?;
+        // SAFETY: the caller's promise; the context is current.
+        let graph = unsafe { graph::instantiate(work, self.context) }?;
+        Ok(graph.map(|graph| GraphId(graph as u64)))
+    }
+
+    unsafe fn run_graph(&self, graph: GraphId) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the graph came from `graph`, on this context; the rest is the caller's promise.
+        unsafe { sys::cuGraphLaunch(graph.0 as _, self.stream) }
+            .result()
+            .map_err(|e| failed("cuGraphLaunch", e))
+    }
+
+    fn free_graph(&self, graph: GraphId) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the graph came from `graph`; one that is in flight is freed when it is done.
+        unsafe { sys::cuGraphExecDestroy(graph.0 as _) }
+            .result()
+            .map_err(|e| failed("cuGraphExecDestroy", e))
     }
 
     fn synchronize(&self) -> Result<()> {

@@ -88,6 +88,16 @@ impl Plan {
         });
         Self::Split { items: items.collect(), one }
     }
+
+    /// The same with as many blocks as a power of two, where keys grow with each step: few steps have another grid. What is added
+    /// are chunks behind the last key of the first sequence, whose blocks leave at once.
+    fn padded(mut self, spans: &[Span]) -> Self {
+        if let (Self::Split { items, .. }, Some(first)) = (&mut self, spans.first()) {
+            let none = [0, 0, first.keys.div_ceil(CHUNK).max(1) as i32, 0];
+            items.resize(items.len().next_power_of_two(), none);
+        }
+        self
+    }
 }
 
 /// A plan on the device; the same for all layers of a pass.
@@ -97,7 +107,7 @@ pub(crate) struct Work {
     kind: Kind,
     /// Keys that each row sees at most.
     keys: Buffer<i32>,
-    /// Chunks of the longest sequence.
+    /// Chunks of the longest sequence, or more.
     chunks: usize,
     rows: usize,
     /// What it was made for: vectors that share keys, head width.
@@ -110,7 +120,8 @@ enum Kind {
 }
 
 impl Work {
-    /// Plans attention for `spans`, whose rows follow each other.
+    /// Plans attention for `spans`, whose rows follow each other. Where it is causal, keys grow from step to step: what the launches
+    /// are told of their number is rounded up to a power of two, so that few steps differ in it.
     pub(crate) fn new(
         cuda: &Cuda,
         spans: &[Span],
@@ -122,7 +133,8 @@ impl Work {
             [[s.first_row, s.position, s.keys, s.pages], [s.rows, 0, 0, 0]]
                 .map(|w| w.map(|n| n as i32))
         };
-        let kind = match Plan::new(spans, group, spec.head_dim) {
+        let plan = Plan::new(spans, group, spec.head_dim);
+        let kind = match if causal { plan.padded(spans) } else { plan } {
             Plan::Tiles(items) => Kind::Tiles(cuda.upload_values(&items)?),
             Plan::Split { items, one } => Kind::Split { items: cuda.upload_values(&items)?, one },
         };
@@ -131,10 +143,11 @@ impl Work {
             (0..s.rows).map(move |r| if causal { s.position + r + 1 } else { s.keys } as i32)
         };
         let keys: Vec<i32> = spans.iter().flat_map(seen).collect();
+        let chunks = spans.iter().map(|s| s.keys.div_ceil(CHUNK)).max().unwrap_or(0);
         Ok(Self {
             spans: cuda.upload_values(&spans.iter().flat_map(words).collect::<Vec<_>>())?,
             kind,
-            chunks: spans.iter().map(|s| s.keys.div_ceil(CHUNK)).max().unwrap_or(0),
+            chunks: if causal { chunks.next_power_of_two() } else { chunks },
             rows: keys.len(),
             keys: cuda.upload_values(&keys)?,
             shape: [group, spec.head_dim],
@@ -303,5 +316,21 @@ mod tests {
         assert_eq!(plan, Plan::Split { items, one: true });
         let plan = Plan::new(&[span(3, 64)], 4, 64);
         assert_eq!(plan, Plan::Split { items: vec![[0, 0, 0, 0], [0, 8, 0, 0]], one: false });
+    }
+
+    /// Blocks that are added see no key: their first chunk is behind the last of the first sequence, and not its first.
+    #[test]
+    fn grids_grow_by_powers_of_two() {
+        let padded = |spans: &[Span]| match Plan::new(spans, 1, 64).padded(spans) {
+            Plan::Split { items, .. } => items,
+            plan => panic!("{plan:?}"),
+        };
+        let spans = [span(1, 300), span(1, 5)];
+        assert_eq!(padded(&spans), [[0, 0, 0, 0], [0, 0, 4, 0], [1, 0, 0, 0], [0, 0, 5, 0]]);
+        let spans = [span(0, 0), span(1, 3), span(1, 5), span(1, 9)];
+        assert_eq!(padded(&spans)[3..], [[0, 0, 1, 0]]);
+        let steps: std::collections::BTreeSet<usize> =
+            (1..5000).map(|keys| padded(&[span(1, keys); 3]).len()).collect();
+        assert_eq!(steps, [4, 8, 16, 32, 64].into());
     }
 }

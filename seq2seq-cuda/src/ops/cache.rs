@@ -29,6 +29,9 @@ pub struct KvCache {
     angles: Option<Angles>,
 }
 
+/// Positions that have angles from the first pass on.
+const LEAST_ANGLES: usize = 256;
+
 /// What the layers of a pass have in common, on the device.
 struct Tables {
     /// Addresses of pages.
@@ -121,8 +124,8 @@ impl KvCache {
         if let Some(rotary) = &spec.rotary
             && !self.angles.as_ref().is_some_and(|a| a.suffice(rotary, longest))
         {
-            // Twice as far each time, so that few steps of a decoding make new ones.
-            let reach = longest.next_power_of_two().min(self.spec.capacity);
+            // Twice as far each time, so that few steps of a decoding make new ones, and are like no other.
+            let reach = longest.next_power_of_two().max(LEAST_ANGLES).min(self.spec.capacity);
             self.angles = Some(Angles::new(cuda, rotary, reach)?);
         }
         if self.tables.as_ref().is_some_and(|t| t.work.suits(spec)) {
@@ -143,7 +146,7 @@ impl KvCache {
         }
         let pages: Vec<u64> = table.pages.iter().map(|&page| address(page)).collect();
         self.tables = Some(Tables {
-            pages: cuda.upload_values(&pages)?,
+            pages: cuda.upload_growing(&pages)?,
             by_position: table.by_position,
             places: Places::new(cuda, &places)?,
             work: Work::new(cuda, &spans, spec, true)?,

@@ -113,6 +113,8 @@ pub(crate) fn cross_attend(
         return Ok(out);
     }
     let plan = memory.plan(cuda, rows, sources, spec)?;
+    // Another thread that asks for other rows drops it.
+    cuda.queue().keep(&plan);
     let work = &plan.work;
     let call = Attention {
         q,

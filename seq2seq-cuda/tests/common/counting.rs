@@ -1,7 +1,7 @@
 //! A driver that counts what it is asked for, and hands it on.
 
 use seq2seq_cuda::driver::{
-    Arg, Driver, EventId, FunctionId, Image, MemoryInfo, ModuleId, Result, Shape,
+    Arg, Driver, EventId, FunctionId, GraphId, Image, MemoryInfo, ModuleId, Result, Shape, Work,
 };
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard};
@@ -24,6 +24,9 @@ pub(crate) struct Counts {
     /// Copies to it.
     pub(crate) downloads: usize,
     pub(crate) launches: usize,
+    /// Made.
+    pub(crate) graphs: usize,
+    pub(crate) graph_runs: usize,
 }
 
 /// The driver around `inner`.
@@ -154,6 +157,22 @@ impl<D: Driver> Driver for Counting<D> {
         self.count().launches += 1;
         // SAFETY: as above.
         unsafe { self.inner.launch(function, shape, args) }
+    }
+
+    unsafe fn graph(&self, work: &Work) -> Result<Option<GraphId>> {
+        self.count().graphs += 1;
+        // SAFETY: as above.
+        unsafe { self.inner.graph(work) }
+    }
+
+    unsafe fn run_graph(&self, graph: GraphId) -> Result<()> {
+        self.count().graph_runs += 1;
+        // SAFETY: as above.
+        unsafe { self.inner.run_graph(graph) }
+    }
+
+    fn free_graph(&self, graph: GraphId) -> Result<()> {
+        self.inner.free_graph(graph)
     }
 
     fn synchronize(&self) -> Result<()> {

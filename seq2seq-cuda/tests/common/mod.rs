@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod counting;
-mod played;
+pub(crate) mod played;
 pub(crate) mod tiles;
 
 pub(crate) use played::Played;

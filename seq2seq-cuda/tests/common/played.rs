@@ -6,12 +6,13 @@
 //! or read too early, gives wrong values.
 
 use seq2seq_cuda::driver::{
-    Arg, Driver, DriverError, EventId, FunctionId, Image, MemoryInfo, ModuleId, Result, Shape,
+    Arg, Driver, DriverError, EventId, FunctionId, GraphId, Image, MemoryInfo, ModuleId, Piece,
+    Result, Shape, Work as Listed,
 };
 use seq2seq_ptx::{Device, Fault, FaultKind, Launch, Module};
 use std::collections::{BTreeMap, VecDeque};
 use std::ptr::NonNull;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// A device, with what was loaded on it.
 pub(crate) struct Played {
@@ -19,11 +20,22 @@ pub(crate) struct Played {
     capability: (u32, u32),
     multiprocessors: u32,
     late: bool,
+    graphs: Graphs,
     queue: Mutex<VecDeque<Work>>,
     /// Held by the thread that carries out what is in the queue.
     turn: Mutex<()>,
     loaded: Mutex<Loaded>,
     host: Mutex<Host>,
+}
+
+/// What becomes of graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Graphs {
+    Run,
+    /// There is no room for any.
+    NoRoom,
+    /// They are made, and fail when they are run.
+    Fail,
 }
 
 #[derive(Default)]
@@ -40,11 +52,14 @@ struct Host {
     /// Those that are in use.
     events: Vec<EventId>,
     next_event: u64,
+    graphs: BTreeMap<u64, Arc<Listed>>,
+    next_graph: u64,
 }
 
 /// Something that was asked for.
 enum Work {
     Launch { function: FunctionId, shape: Shape, args: Vec<Arg> },
+    Graph(Arc<Listed>),
     Write { to: u64, bytes: Vec<u8> },
     WriteLater { to: u64, from: Place },
     ReadLater { from: u64, to: Place },
@@ -71,6 +86,7 @@ impl Played {
             capability: (8, 0),
             multiprocessors: 4,
             late: false,
+            graphs: Graphs::Run,
             queue: Mutex::default(),
             turn: Mutex::default(),
             loaded: Mutex::default(),
@@ -88,6 +104,17 @@ impl Played {
     pub(crate) fn late(mut self) -> Self {
         self.late = true;
         self
+    }
+
+    /// The same, with graphs to which that happens.
+    pub(crate) fn graphs(mut self, graphs: Graphs) -> Self {
+        self.graphs = graphs;
+        self
+    }
+
+    /// Graphs that were made and not given back.
+    pub(crate) fn graphs_held(&self) -> usize {
+        self.host.lock().unwrap().graphs.len()
     }
 
     /// The same, with warps and blocks run in an order that `seed` tells.
@@ -131,6 +158,11 @@ impl Played {
         let device = &self.device;
         match work {
             Work::Launch { function, shape, args } => self.play(function, shape, &args),
+            Work::Graph(list) => list.pieces().try_for_each(|piece| match piece {
+                Piece::Launch { function, shape, args } => self.play(function, shape, args),
+                Piece::Copy { from, to, bytes } => self.carry_out(Work::Copy { from, to, bytes }),
+                Piece::Fill { to, value, bytes } => self.carry_out(Work::Fill { to, value, bytes }),
+            }),
             Work::Write { to, bytes } => device.write(to, &bytes).map_err(|f| failed("write", f)),
             Work::WriteLater { to, from: Place { start, bytes } } => {
                 // SAFETY: the memory is allocated, as was checked, and nobody writes it meanwhile, as was promised.
@@ -192,6 +224,10 @@ fn failed(call: &str, fault: Fault) -> DriverError {
         }
         _ => DriverError::failed(call, fault),
     }
+}
+
+fn no_graph() -> DriverError {
+    DriverError::failed("graph", "there is no such graph")
 }
 
 impl Driver for Played {
@@ -320,17 +356,41 @@ impl Driver for Played {
         self.ask(Work::Launch { function, shape, args: args.to_vec() })
     }
 
+    unsafe fn graph(&self, work: &Listed) -> Result<Option<GraphId>> {
+        if self.graphs == Graphs::NoRoom {
+            return Ok(None);
+        }
+        let mut host = self.host.lock().unwrap();
+        host.next_graph += 1;
+        let graph = host.next_graph;
+        host.graphs.insert(graph, Arc::new(work.clone()));
+        Ok(Some(GraphId(graph)))
+    }
+
+    unsafe fn run_graph(&self, graph: GraphId) -> Result<()> {
+        if self.graphs == Graphs::Fail {
+            return Err(DriverError::failed("run_graph", "it fails"));
+        }
+        let found = self.host.lock().unwrap().graphs.get(&graph.0).cloned();
+        self.ask(Work::Graph(found.ok_or_else(no_graph)?))
+    }
+
+    fn free_graph(&self, graph: GraphId) -> Result<()> {
+        self.host.lock().unwrap().graphs.remove(&graph.0).map(drop).ok_or_else(no_graph)
+    }
+
     fn synchronize(&self) -> Result<()> {
         self.settle_all()
     }
 }
 
 impl Drop for Played {
-    /// Page-locked memory and events were given back; without this being looked at, nobody would miss them.
+    /// Page-locked memory, events and graphs were given back; without this being looked at, nobody would miss them.
     fn drop(&mut self) {
         let host = self.host.get_mut().unwrap_or_else(|e| e.into_inner());
         if !std::thread::panicking() {
-            assert!(host.pinned.is_empty() && host.events.is_empty(), "not all was given back");
+            let held = [host.pinned.len(), host.events.len(), host.graphs.len()];
+            assert_eq!(held, [0; 3], "not all was given back");
         }
     }
 }

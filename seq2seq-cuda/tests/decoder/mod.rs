@@ -3,8 +3,8 @@
 use seq2seq_core::conformance::values::{Profile, values};
 use seq2seq_core::{
     Activation, AttentionSpec, Backend, CacheSpec, CrossAttentionOps, DecoderOps, Epilogue, Format,
-    HostTensor, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Ragged, Rotary, ScoreOrder,
-    TopK,
+    HostTensor, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Ragged, Result, Rotary,
+    ScoreOrder, TopK,
 };
 use seq2seq_cuda::Cuda;
 
@@ -110,44 +110,53 @@ impl<'c> Decoder<'c> {
 
     /// Does it, and gives the `k` best of each hypothesis.
     pub(crate) fn step(&mut self, step: &Step, k: usize) -> TopK {
+        self.try_step(step, k).unwrap()
+    }
+
+    /// The same, or what the device fails with.
+    pub(crate) fn try_step(&mut self, step: &Step, k: usize) -> Result<TopK> {
         let (ids, rows) = match step {
             Step::Prefill(lengths) => {
                 let rows = Ragged::from_lengths(lengths.iter().copied());
                 ((0..rows.rows()).map(|i| (i * 7 % VOCAB) as u32).collect(), rows)
             }
             Step::Next(parents) => {
-                self.cuda.reorder(&mut self.cache, parents).unwrap();
+                self.cuda.reorder(&mut self.cache, parents)?;
                 self.sources = parents.iter().map(|&p| self.sources[p]).collect();
                 let ids: Vec<u32> = parents.iter().map(|&p| self.best[p]).collect();
                 (ids, Ragged::single_rows(parents.len()))
             }
         };
-        let logits = self.forward(&ids, &rows);
+        self.cuda.extend(&mut self.cache, &rows)?;
+        // As sessions of models do.
+        let logits = match step {
+            Step::Prefill(_) => self.forward(&ids, &rows),
+            Step::Next(_) => self.cuda.step(|| self.forward(&ids, &rows)),
+        }?;
         let rules = vec![vec![LogitRule::Ban(vec![3, 4])]; rows.sequences()];
         let order = ScoreOrder::RulesThenNormalise;
-        let best = self.cuda.top_k(&logits, k, order, &rules).unwrap();
+        let best = self.cuda.top_k(&logits, k, order, &rules)?;
         self.best = best.ids.chunks(k).map(|ids| ids[0]).collect();
-        best
+        Ok(best)
     }
 
-    fn forward(&mut self, ids: &[u32], rows: &Ragged) -> <Cuda as Backend>::Tensor {
+    fn forward(&mut self, ids: &[u32], rows: &Ragged) -> Result<<Cuda as Backend>::Tensor> {
         let Self { cuda, norm, spec, cache, sources, .. } = self;
         let cross = AttentionSpec { rotary: None, ..spec.clone() };
-        cuda.extend(cache, rows).unwrap();
-        let mut x = cuda.embed(&[Lookup { table: &self.table, ids, scale: 1.0 }]).unwrap();
+        let mut x = cuda.embed(&[Lookup { table: &self.table, ids, scale: 1.0 }])?;
         for (i, layer) in self.layers.iter().enumerate() {
-            let y = cuda.norm(&x, norm).unwrap();
-            let qkv = cuda.linear(&y, &layer.qkv, Epilogue::NONE).unwrap();
-            let y = cuda.attend_step(&qkv, rows, cache, i, spec, None).unwrap();
-            x = cuda.linear(&y, &layer.out, Epilogue::residual(&x)).unwrap();
-            let q = cuda.linear(&x, &layer.query, Epilogue::NONE).unwrap();
-            let y = cuda.cross_attend(&q, rows, &layer.memory, sources, &cross, None).unwrap();
-            let y = cuda.linear(&y, &layer.out, Epilogue::activation(Activation::Relu)).unwrap();
-            x = cuda.linear(&y, &layer.out, Epilogue::residual(&x)).unwrap();
+            let y = cuda.norm(&x, norm)?;
+            let qkv = cuda.linear(&y, &layer.qkv, Epilogue::NONE)?;
+            let y = cuda.attend_step(&qkv, rows, cache, i, spec, None)?;
+            x = cuda.linear(&y, &layer.out, Epilogue::residual(&x))?;
+            let q = cuda.linear(&x, &layer.query, Epilogue::NONE)?;
+            let y = cuda.cross_attend(&q, rows, &layer.memory, sources, &cross, None)?;
+            let y = cuda.linear(&y, &layer.out, Epilogue::activation(Activation::Relu))?;
+            x = cuda.linear(&y, &layer.out, Epilogue::residual(&x))?;
         }
         if rows.rows() > rows.sequences() {
-            x = cuda.gather_rows(&x, &rows.last_rows().unwrap()).unwrap();
+            x = cuda.gather_rows(&x, &rows.last_rows().unwrap())?;
         }
-        cuda.linear(&x, &self.head, Epilogue::NONE).unwrap()
+        cuda.linear(&x, &self.head, Epilogue::NONE)
     }
 }

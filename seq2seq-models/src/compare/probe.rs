@@ -145,7 +145,8 @@ impl<B: Backend> Backend for Probe<B> {
 
     inherit! { inner: B =>
         Tensor, Norm, Embedding,
-        describe, device_memory, upload, download, embedding, embed, norm_weights, norm, gather_rows, pool
+        describe, device_memory, upload, download, embedding, embed, norm_weights, norm, gather_rows, pool,
+        step
     }
 
     fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Probed<B>> {

@@ -76,14 +76,19 @@ impl<'m, B: SeqBackend> Session<'m, B> {
         })
     }
 
-    /// The new rows through the decoder: `[N, M]`.
-    fn forward(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor> {
+    /// Makes room in the cache for the new rows.
+    fn extend(&mut self, rows: &Ragged) -> Result<()> {
         let Parts { backend, decoder, .. } = self.parts;
         seq2seq_core::Error::expect("step", "hypotheses", self.lengths.len(), rows.sequences())?;
         for (i, (length, new)) in self.lengths.iter().zip(rows.lengths()).enumerate() {
             decoder.plan().check_positions("decoding", i, length + new)?;
         }
-        backend.extend(&mut self.cache, rows)?;
+        Ok(backend.extend(&mut self.cache, rows)?)
+    }
+
+    /// The new rows through the decoder: `[N, M]`.
+    fn forward(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor> {
+        let Parts { backend, decoder, .. } = self.parts;
         let weights = self.recording.as_mut().map(|r| {
             r.layers.iter_mut().for_each(Vec::clear);
             &mut r.layers[..]
@@ -97,6 +102,19 @@ impl<'m, B: SeqBackend> Session<'m, B> {
             *length += new;
         }
         Ok(x)
+    }
+
+    /// The scores behind the last of each hypothesis' new rows.
+    fn scores(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor> {
+        let Parts { backend, head, .. } = self.parts;
+        let mut x = self.forward(ids, rows)?;
+        self.locate_weights(rows);
+        if rows.rows() > rows.sequences() {
+            self.last_rows.clear();
+            self.last_rows.extend(rows.ranges().map(|r| r.end - 1));
+            x = backend.gather_rows(&x, &self.last_rows)?;
+        }
+        head.apply(backend, &x)?.ok_or_else(no_scores)
     }
 
     /// Finds what was recorded for the last row of each hypothesis.
@@ -118,15 +136,12 @@ impl<B: SeqBackend> DecodeSession<B> for Session<'_, B> {
         if rows.lengths().any(|new| new == 0) {
             return Err(seq2seq_core::Error::invalid("step", "a hypothesis has no new ids").into());
         }
-        let Parts { backend, head, .. } = self.parts;
-        let mut x = self.forward(ids, rows)?;
-        self.locate_weights(rows);
-        if rows.rows() > rows.sequences() {
-            self.last_rows.clear();
-            self.last_rows.extend(rows.ranges().map(|r| r.end - 1));
-            x = backend.gather_rows(&x, &self.last_rows)?;
+        self.extend(rows)?;
+        // One id a hypothesis, again and again: steps are alike. A pass over prompts is like no other.
+        match rows.rows() == rows.sequences() {
+            true => self.parts.backend.step(|| self.scores(ids, rows)),
+            false => self.scores(ids, rows),
         }
-        head.apply(backend, &x)?.ok_or_else(no_scores)
     }
 
     fn reorder(&mut self, parents: &[usize]) -> Result<()> {

@@ -31,7 +31,8 @@ impl Backend for Counting {
 
     inherit! { cpu: Cpu =>
         Tensor, Norm, Embedding,
-        describe, upload, download, embedding, embed, norm_weights, norm, gather_rows, pool
+        describe, upload, download, embedding, embed, norm_weights, norm, gather_rows, pool,
+        step
     }
 
     fn pack(&self, spec: &LinearSpec, format: Format) -> Result<Counted> {

@@ -15,7 +15,7 @@ const RELEASE: u32 = 580;
 const OLDEST: u32 = 8;
 
 /// Every function of the driver's library that is called.
-const FUNCTIONS: [&str; 36] = [
+const FUNCTIONS: [&str; 44] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -52,6 +52,14 @@ const FUNCTIONS: [&str; 36] = [
     "cuModuleUnload",
     "cuFuncSetAttribute",
     "cuLaunchKernel",
+    "cuGraphCreate",
+    "cuGraphAddKernelNode_v2",
+    "cuGraphAddMemcpyNode",
+    "cuGraphAddMemsetNode",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphDestroy",
+    "cuGraphLaunch",
+    "cuGraphExecDestroy",
 ];
 
 /// The driver's library.

@@ -33,6 +33,25 @@ impl<'m, B: SeqBackend> Session<'m, B> {
         Self { model, state, spare: Vec::new(), last_rows: Vec::new(), recording: None }
     }
 
+    /// The scores behind the last of each hypothesis' new rows.
+    fn scores(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor> {
+        let RecurrentModel { backend, decoder, output, .. } = self.model;
+        let weights = self.recording.as_mut().map(|recording| {
+            recording.weights.clear();
+            &mut recording.weights
+        });
+        let mut x = decoder.forward(backend, ids, rows, &mut self.state, weights)?;
+        self.locate_weights(rows);
+        if rows.rows() > rows.sequences() {
+            self.last_rows.clear();
+            self.last_rows.extend(rows.ranges().map(|r| r.end - 1));
+            x = backend.gather_rows(&x, &self.last_rows)?;
+        }
+        let logits = backend.linear(&x, output, Epilogue::NONE)?;
+        backend.observe(Stage::Head, &logits)?;
+        Ok(logits)
+    }
+
     /// Finds what was recorded for the last row of each hypothesis.
     fn locate_weights(&mut self, rows: &Ragged) {
         let Some(recording) = &mut self.recording else { return };
@@ -49,26 +68,16 @@ impl<'m, B: SeqBackend> Session<'m, B> {
 
 impl<B: SeqBackend> DecodeSession<B> for Session<'_, B> {
     fn step(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor> {
-        let RecurrentModel { backend, decoder, output, .. } = self.model;
         let hypotheses = self.state.moving.sources.len();
         seq2seq_core::Error::expect("step", "hypotheses", hypotheses, rows.sequences())?;
         if rows.lengths().any(|new| new == 0) {
             return Err(seq2seq_core::Error::invalid("step", "a hypothesis has no new ids").into());
         }
-        let weights = self.recording.as_mut().map(|recording| {
-            recording.weights.clear();
-            &mut recording.weights
-        });
-        let mut x = decoder.forward(backend, ids, rows, &mut self.state, weights)?;
-        self.locate_weights(rows);
-        if rows.rows() > rows.sequences() {
-            self.last_rows.clear();
-            self.last_rows.extend(rows.ranges().map(|r| r.end - 1));
-            x = backend.gather_rows(&x, &self.last_rows)?;
+        // One id a hypothesis, again and again: steps are alike.
+        match rows.rows() == rows.sequences() {
+            true => self.model.backend.step(|| self.scores(ids, rows)),
+            false => self.scores(ids, rows),
         }
-        let logits = backend.linear(&x, output, Epilogue::NONE)?;
-        backend.observe(Stage::Head, &logits)?;
-        Ok(logits)
     }
 
     fn reorder(&mut self, parents: &[usize]) -> Result<()> {

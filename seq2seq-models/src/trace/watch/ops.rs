@@ -13,7 +13,7 @@ impl<B: Backend> Backend for Watch<B> {
     inherit! { inner: B =>
         Tensor, Linear, Norm, Embedding,
         describe, device_memory, upload, download, pack, linear, embedding, norm_weights, norm, gather_rows, pool,
-        dropout
+        dropout, step
     }
 
     fn embed(&self, lookups: &[Lookup<'_, B::Embedding>]) -> Result<B::Tensor> {

@@ -1,0 +1,182 @@
+//! What is asked of the device, in order; and steps, which are asked for as a whole.
+//!
+//! Between the beginning and the end of a step ([`Queue::begin`], [`Queue::end`]) what its thread asks for is listed rather than
+//! done. Where the list is that of a step before, to the byte, it is done as a graph ([`graphs`]): the host asks once, and the
+//! device goes from kernel to kernel by itself. **Only equal work is replayed**: nothing has to be said about which steps are alike,
+//! and a graph cannot be wrong about lengths or addresses.
+//!
+//! Three things keep a list in order with what is not listed:
+//!
+//! - Memory that is freed in a step is given to nobody else before the list has been asked for ([`Queue::hold`]): other threads ask
+//!   in between.
+//! - Uploads do not wait for the list, so they go to memory that nothing in it uses: never to what was freed in the step.
+//! - A download needs what is in the list, which is asked for first ([`Queue::submit`]).
+
+mod graphs;
+
+use crate::driver::{Arg, Driver, FunctionId, Piece, Result, Shape, Work};
+use crate::memory::{Block, Blocks};
+use graphs::Graphs;
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::ThreadId;
+
+/// In front of a driver.
+pub(crate) struct Queue {
+    driver: Arc<dyn Driver>,
+    /// The steps that threads have begun.
+    steps: Mutex<HashMap<ThreadId, Step>>,
+    /// None where steps are not replayed; then nothing is listed.
+    graphs: Option<Mutex<Graphs>>,
+}
+
+/// A step in the making.
+#[derive(Default)]
+struct Step {
+    work: Work,
+    /// What was freed in it.
+    freed: Blocks,
+    /// What the list uses and others may drop.
+    kept: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+/// The content of both locks is sound whatever happened while it was held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn thread() -> ThreadId {
+    std::thread::current().id()
+}
+
+impl Queue {
+    pub(crate) fn new(driver: Arc<dyn Driver>, graphs: bool) -> Self {
+        let graphs = graphs.then(Mutex::default);
+        Self { driver, steps: Mutex::default(), graphs }
+    }
+
+    pub(crate) fn driver(&self) -> &Arc<dyn Driver> {
+        &self.driver
+    }
+
+    /// What `with` makes of the step that this thread has begun; none where there is none.
+    fn in_step<T>(&self, with: impl FnOnce(&mut Step) -> T) -> Option<T> {
+        self.graphs.as_ref()?;
+        lock(&self.steps).get_mut(&thread()).map(with)
+    }
+
+    /// A piece of work: to the end of the list in a step, at once elsewhere.
+    ///
+    /// # Safety
+    /// That of [`Driver::launch`], where it is a launch. Memory that is freed through the pool counts as allocated until the step
+    /// that frees it is over.
+    unsafe fn ask(&self, piece: Piece<'_>) -> Result<()> {
+        if self.in_step(|step| step.work.push(piece)).is_some() {
+            return Ok(());
+        }
+        match piece {
+            // SAFETY: the caller's promise.
+            Piece::Launch { function, shape, args } => unsafe {
+                self.driver.launch(function, shape, args)
+            },
+            Piece::Copy { from, to, bytes } => self.driver.copy(from, to, bytes),
+            Piece::Fill { to, value, bytes } => self.driver.fill(to, value, bytes),
+        }
+    }
+
+    /// Runs a kernel.
+    ///
+    /// # Safety
+    /// That of [`Driver::launch`]. Memory that is freed through the pool counts as allocated until the step that frees it is
+    /// over.
+    pub(crate) unsafe fn launch(
+        &self,
+        function: FunctionId,
+        shape: Shape,
+        args: &[Arg],
+    ) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.ask(Piece::Launch { function, shape, args }) }
+    }
+
+    /// Copies within the device.
+    pub(crate) fn copy(&self, from: u64, to: u64, bytes: u64) -> Result<()> {
+        // SAFETY: not a launch; the driver checks the ranges.
+        unsafe { self.ask(Piece::Copy { from, to, bytes }) }
+    }
+
+    /// Sets bytes.
+    pub(crate) fn fill(&self, to: u64, value: u8, bytes: u64) -> Result<()> {
+        // SAFETY: as above.
+        unsafe { self.ask(Piece::Fill { to, value, bytes }) }
+    }
+
+    /// Begins a step of this thread. False where it has begun one, or where steps are not replayed.
+    pub(crate) fn begin(&self) -> bool {
+        self.graphs.is_some() && {
+            let mut steps = lock(&self.steps);
+            let new = !steps.contains_key(&thread());
+            if new {
+                steps.insert(thread(), Step::default());
+            }
+            new
+        }
+    }
+
+    /// Holds a freed block back until the step is over; false where this thread is in none.
+    pub(crate) fn hold(&self, block: Block) -> bool {
+        self.in_step(|step| step.freed.add(block)).is_some()
+    }
+
+    /// A block of exactly so many bytes that was freed in the step.
+    pub(crate) fn reuse(&self, bytes: u64) -> Option<Block> {
+        self.in_step(|step| step.freed.take(bytes)).flatten()
+    }
+
+    /// Sees to it that `value`, which the list uses, is dropped only behind it.
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, value: &Arc<T>) {
+        self.in_step(|step| step.kept.push(Arc::clone(value) as _));
+    }
+
+    /// Asks for what the step has listed so far, and gives the memory that may now go to others.
+    pub(crate) fn submit(&self) -> (Blocks, Result<()>) {
+        match self.in_step(std::mem::take) {
+            Some(step) => self.ask_for(step),
+            None => (Blocks::default(), Ok(())),
+        }
+    }
+
+    /// The same, and the step is over.
+    pub(crate) fn end(&self) -> (Blocks, Result<()>) {
+        let step = lock(&self.steps).remove(&thread());
+        step.map_or_else(|| (Blocks::default(), Ok(())), |step| self.ask_for(step))
+    }
+
+    fn ask_for(&self, step: Step) -> (Blocks, Result<()>) {
+        let Step { work, freed, kept } = step;
+        let asked = match &self.graphs {
+            Some(graphs) if !work.is_empty() => {
+                // SAFETY: whoever listed a launch has promised that its arguments are right; its memory was allocated then, and
+                // what was freed since is in `freed` and `kept`.
+                unsafe { lock(graphs).run(&*self.driver, work) }
+            }
+            _ => Ok(()),
+        };
+        drop(kept);
+        (freed, asked)
+    }
+
+    /// Gives all graphs back.
+    pub(crate) fn forget(&self) {
+        if let Some(graphs) = &self.graphs {
+            lock(graphs).clear(&*self.driver);
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
