@@ -10,6 +10,7 @@ mod generate;
 mod levels;
 mod loading;
 mod lora;
+mod steps;
 mod support;
 mod tasks;
 mod trace;

@@ -54,8 +54,8 @@ impl Bases {
     #[inline(always)]
     fn new<const ROWS: usize>(x: *const u8, stride: usize) -> Self {
         let mut bases = [x; BASES];
-        for i in 1..ROWS.div_ceil(NEAR) {
-            bases[i] = black_box(x.wrapping_add(i * NEAR * stride));
+        for (i, base) in bases[1..ROWS.div_ceil(NEAR)].iter_mut().enumerate() {
+            *base = black_box(x.wrapping_add((i + 1) * NEAR * stride));
         }
         Self(bases)
     }
@@ -69,8 +69,8 @@ impl Bases {
     /// Moves on by `bytes`.
     #[inline(always)]
     fn advance<const ROWS: usize>(&mut self, bytes: usize) {
-        for i in 0..ROWS.div_ceil(NEAR) {
-            self.0[i] = self.0[i].wrapping_add(bytes);
+        for base in &mut self.0[..ROWS.div_ceil(NEAR)] {
+            *base = base.wrapping_add(bytes);
         }
     }
 }

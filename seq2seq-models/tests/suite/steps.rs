@@ -1,14 +1,12 @@
 //! Decoding asks for each step of one id a hypothesis as a whole ([`Backend::step`]), which a device may replay.
 
-mod support;
-
+use crate::support::fixture;
 use seq2seq_core::{
     Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Error, RecurrentOps, Result,
     inherit, reference::Reference,
 };
 use seq2seq_models::{Files, LoadOptions, Model, Prompt, generate::GenerationConfig};
 use std::sync::{Arc, Mutex};
-use support::fixture;
 
 /// Steps, and linear layers that were asked for outside of any, before the first and behind it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
