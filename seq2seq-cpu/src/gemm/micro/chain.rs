@@ -48,11 +48,11 @@ const BASES: usize = super::MAX_ROWS.div_ceil(NEAR);
 
 /// A pointer for every [`NEAR`] rows. What lies between them is hidden from the compiler: it would find all rows from the first by
 /// a chain of additions, and keep in vectors what it has once found, until there are more of them than registers.
-struct Bases([*const u8; BASES]);
+pub(super) struct Bases([*const u8; BASES]);
 
 impl Bases {
     #[inline(always)]
-    fn new<const ROWS: usize>(x: *const u8, stride: usize) -> Self {
+    pub(super) fn new<const ROWS: usize>(x: *const u8, stride: usize) -> Self {
         let mut bases = [x; BASES];
         for (i, base) in bases[1..ROWS.div_ceil(NEAR)].iter_mut().enumerate() {
             *base = black_box(x.wrapping_add((i + 1) * NEAR * stride));
@@ -62,13 +62,13 @@ impl Bases {
 
     /// The place of row `m`, `bytes` behind its pointer.
     #[inline(always)]
-    fn row(&self, m: usize, stride: usize, bytes: usize) -> *const u8 {
+    pub(super) fn row(&self, m: usize, stride: usize, bytes: usize) -> *const u8 {
         self.0[m / NEAR].wrapping_add(m % NEAR * stride + bytes)
     }
 
     /// Moves on by `bytes`.
     #[inline(always)]
-    fn advance<const ROWS: usize>(&mut self, bytes: usize) {
+    pub(super) fn advance<const ROWS: usize>(&mut self, bytes: usize) {
         for base in &mut self.0[..ROWS.div_ceil(NEAR)] {
             *base = base.wrapping_add(bytes);
         }
