@@ -104,14 +104,16 @@ impl Pool {
 
     /// Asks for what the step of this thread has listed.
     fn submit(&self) -> Result<()> {
-        let (freed, asked) = self.queue.submit();
-        freed.into_blocks().for_each(|block| self.recover(block));
-        asked
+        self.settle(self.queue.submit())
     }
 
     /// Ends the step of this thread.
     fn end(&self) -> Result<()> {
-        let (freed, asked) = self.queue.end();
+        self.settle(self.queue.end())
+    }
+
+    /// Takes what a step had freed before it was asked for.
+    fn settle(&self, (freed, asked): (Blocks, Result<()>)) -> Result<()> {
         freed.into_blocks().for_each(|block| self.recover(block));
         asked
     }

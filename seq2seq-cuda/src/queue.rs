@@ -18,7 +18,7 @@ use crate::driver::{Arg, Driver, FunctionId, Piece, Result, Shape, Work};
 use crate::memory::{Block, Blocks};
 use graphs::Graphs;
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::ThreadId;
 
@@ -75,14 +75,8 @@ impl Queue {
         if self.in_step(|step| step.work.push(piece)).is_some() {
             return Ok(());
         }
-        match piece {
-            // SAFETY: the caller's promise.
-            Piece::Launch { function, shape, args } => unsafe {
-                self.driver.launch(function, shape, args)
-            },
-            Piece::Copy { from, to, bytes } => self.driver.copy(from, to, bytes),
-            Piece::Fill { to, value, bytes } => self.driver.fill(to, value, bytes),
-        }
+        // SAFETY: the caller's promise.
+        unsafe { piece.ask(&*self.driver) }
     }
 
     /// Runs a kernel.
@@ -114,13 +108,15 @@ impl Queue {
 
     /// Begins a step of this thread. False where it has begun one, or where steps are not replayed.
     pub(crate) fn begin(&self) -> bool {
-        self.graphs.is_some() && {
-            let mut steps = lock(&self.steps);
-            let new = !steps.contains_key(&thread());
-            if new {
-                steps.insert(thread(), Step::default());
+        if self.graphs.is_none() {
+            return false;
+        }
+        match lock(&self.steps).entry(thread()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(Step::default());
+                true
             }
-            new
         }
     }
 

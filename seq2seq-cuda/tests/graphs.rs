@@ -4,9 +4,9 @@
 mod common;
 mod decoder;
 
-use common::Played;
 use common::counting::{Counting, Counts};
 use common::played::Graphs;
+use common::{CHOICE, Played};
 use decoder::{Decoder, Step};
 use seq2seq_core::conformance::values::{Profile, values};
 use seq2seq_core::{
@@ -17,9 +17,6 @@ use std::sync::Arc;
 
 /// Memory of the device.
 const BYTES: u64 = 1 << 26;
-
-/// What chooses a token, behind a step: rules, the best of segments, the best of all.
-const CHOICE: usize = 3;
 
 fn late() -> Played {
     Played::new(BYTES).late()

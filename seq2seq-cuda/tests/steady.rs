@@ -5,8 +5,8 @@
 mod common;
 mod decoder;
 
-use common::Played;
 use common::counting::{Counting, Counts};
+use common::{CHOICE, Played};
 use decoder::{Decoder, Step};
 use seq2seq_core::{Backend, Format, HostTensor};
 use seq2seq_cuda::{Cuda, CudaOptions};
@@ -36,9 +36,6 @@ const UNLIKE: [usize; 4] = [0, 1, 4, 7];
 /// Of the others, those that come again for the first time: they are made into a graph. The second step is like the first, but
 /// for where its memory is: the first had to take it.
 const AGAIN: [usize; 3] = [3, 5, 8];
-
-/// What chooses a token, behind a step: rules, the best of segments, the best of all.
-const CHOICE: usize = 3;
 
 #[test]
 fn a_steady_step_waits_only_for_its_ids() {

@@ -89,6 +89,7 @@ mod f32f32_scalar_4x8;
 mod i8i4_scalar_4x8;
 mod i8i8_scalar_4x8;
 
+mod bases;
 mod chain;
 mod grouped;
 pub(super) mod output;

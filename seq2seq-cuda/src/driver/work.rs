@@ -34,6 +34,23 @@ pub enum Piece<'a> {
     },
 }
 
+impl Piece<'_> {
+    /// Asks `driver` for it.
+    ///
+    /// # Safety
+    /// That of [`Driver::launch`], where it is a launch.
+    pub unsafe fn ask(self, driver: &dyn Driver) -> Result<()> {
+        match self {
+            // SAFETY: the caller's promise.
+            Self::Launch { function, shape, args } => unsafe {
+                driver.launch(function, shape, args)
+            },
+            Self::Copy { from, to, bytes } => driver.copy(from, to, bytes),
+            Self::Fill { to, value, bytes } => driver.fill(to, value, bytes),
+        }
+    }
+}
+
 /// Pieces in the order in which they are to be done. Two lists are equal where they say the same to the byte: kernels, shapes,
 /// addresses, numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,14 +110,8 @@ impl Work {
     /// # Safety
     /// That of [`Driver::launch`], for each launch.
     pub unsafe fn ask(&self, driver: &dyn Driver) -> Result<()> {
-        self.pieces().try_for_each(|piece| match piece {
-            // SAFETY: the caller's promise.
-            Piece::Launch { function, shape, args } => unsafe {
-                driver.launch(function, shape, args)
-            },
-            Piece::Copy { from, to, bytes } => driver.copy(from, to, bytes),
-            Piece::Fill { to, value, bytes } => driver.fill(to, value, bytes),
-        })
+        // SAFETY: the caller's promise.
+        self.pieces().try_for_each(|piece| unsafe { piece.ask(driver) })
     }
 }
 

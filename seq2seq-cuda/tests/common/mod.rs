@@ -12,6 +12,9 @@ pub(crate) use played::Played;
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::sync::Arc;
 
+/// Launches that choose a token, behind a step: rules, the best of segments, the best of all.
+pub(crate) const CHOICE: usize = 3;
+
 /// Memory of the device of most tests.
 const BYTES: u64 = 1 << 30;
 

@@ -1,8 +1,7 @@
 //! The body of the kernels of f32, bf16 and int8: each sum of a tile is one chain over all k, in one register.
 
-use super::RawTile;
+use super::{RawTile, bases::Bases};
 use crate::memory::{For, prefetch};
-use std::hint::black_box;
 
 /// The instructions of a kernel whose panels are `NV` vectors wide.
 ///
@@ -40,41 +39,6 @@ pub(super) trait Dot<const NV: usize> {
 /// how many instructions are decoded: finding each row anew for each unit costs a tenth (see the kernel notes).
 const BLOCK: usize = 4;
 
-/// Rows that are found from one pointer: at it, and one and two strides behind, which an address of x86 holds.
-const NEAR: usize = 3;
-
-/// Pointers that [`MAX_ROWS`](super::MAX_ROWS) rows take.
-const BASES: usize = super::MAX_ROWS.div_ceil(NEAR);
-
-/// A pointer for every [`NEAR`] rows. What lies between them is hidden from the compiler: it would find all rows from the first by
-/// a chain of additions, and keep in vectors what it has once found, until there are more of them than registers.
-pub(super) struct Bases([*const u8; BASES]);
-
-impl Bases {
-    #[inline(always)]
-    pub(super) fn new<const ROWS: usize>(x: *const u8, stride: usize) -> Self {
-        let mut bases = [x; BASES];
-        for (i, base) in bases[1..ROWS.div_ceil(NEAR)].iter_mut().enumerate() {
-            *base = black_box(x.wrapping_add((i + 1) * NEAR * stride));
-        }
-        Self(bases)
-    }
-
-    /// The place of row `m`, `bytes` behind its pointer.
-    #[inline(always)]
-    pub(super) fn row(&self, m: usize, stride: usize, bytes: usize) -> *const u8 {
-        self.0[m / NEAR].wrapping_add(m % NEAR * stride + bytes)
-    }
-
-    /// Moves on by `bytes`.
-    #[inline(always)]
-    pub(super) fn advance<const ROWS: usize>(&mut self, bytes: usize) {
-        for base in &mut self.0[..ROWS.div_ceil(NEAR)] {
-            *base = base.wrapping_add(bytes);
-        }
-    }
-}
-
 /// The body of every kernel: `ROWS` rows times one panel.
 ///
 /// # Safety
@@ -85,7 +49,7 @@ pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const 
 ) {
     // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each.
     unsafe {
-        let mut x = Bases::new::<ROWS>(t.x, t.x_stride);
+        let mut x = Bases::<ROWS>::new(t.x, t.x_stride);
         let mut sums = [D::start(t.header, t.zeros); ROWS];
         for (m, row) in sums.iter_mut().enumerate().skip(1) {
             *row = D::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
@@ -95,16 +59,16 @@ pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const 
             fetch::<SHARE>(ahead, BLOCK * D::PANEL_BYTES);
             for unit in 0..BLOCK {
                 let w = w.add(unit * D::PANEL_BYTES);
-                step::<D, NV, ROWS>(&mut sums, &x, unit * D::LHS_BYTES, t.x_stride, w);
+                step::<D, NV, ROWS>(&mut sums, &x, unit * D::LHS_BYTES, w);
             }
-            x.advance::<ROWS>(BLOCK * D::LHS_BYTES);
+            x.advance(BLOCK * D::LHS_BYTES);
             w = w.add(BLOCK * D::PANEL_BYTES);
             ahead = ahead.wrapping_add(BLOCK * t.ahead_step);
         }
         for _ in 0..t.units % BLOCK {
             fetch::<SHARE>(ahead, D::PANEL_BYTES);
-            step::<D, NV, ROWS>(&mut sums, &x, 0, t.x_stride, w);
-            x.advance::<ROWS>(D::LHS_BYTES);
+            step::<D, NV, ROWS>(&mut sums, &x, 0, w);
+            x.advance(D::LHS_BYTES);
             w = w.add(D::PANEL_BYTES);
             ahead = ahead.wrapping_add(t.ahead_step);
         }
@@ -129,20 +93,19 @@ fn fetch<const SHARE: bool>(ahead: *const u8, bytes: usize) {
 /// Adds one unit to the sums.
 ///
 /// # Safety
-/// As for [`tile`]; `x` is the unit of the first row, `w` that of the panel.
+/// As for [`tile`]; the units are `bytes` behind `x`, and at `w` in the panel.
 #[inline(always)]
 unsafe fn step<D: Dot<NV>, const NV: usize, const ROWS: usize>(
     sums: &mut [[D::Sum; NV]; ROWS],
-    x: &Bases,
+    x: &Bases<ROWS>,
     bytes: usize,
-    x_stride: usize,
     w: *const u8,
 ) {
     // SAFETY: the caller vouches for the instructions and the pointers.
     unsafe {
         let weights = D::weights(w);
         for (m, row) in sums.iter_mut().enumerate() {
-            let unit = D::lhs(x.row(m, x_stride, bytes));
+            let unit = D::lhs(x.row(m, bytes));
             for (sum, w) in row.iter_mut().zip(weights) {
                 *sum = D::dot(*sum, unit, w);
             }

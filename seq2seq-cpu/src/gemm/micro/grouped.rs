@@ -4,7 +4,7 @@
 //! The sum of a group is an integer below 2²⁴ and exact as f32. Each total is one chain over rising groups, and starts from
 //! what the zero point of the row takes away in all groups together.
 
-use super::{Dot, RawTile, chain::Bases};
+use super::{Dot, RawTile, bases::Bases};
 use crate::memory::{For, prefetch};
 use seq2seq_core::quant::group::GROUP;
 
@@ -47,7 +47,7 @@ where
     unsafe {
         let (units, scale_bytes) = (GROUP / G::UNIT, G::Scaled::PANEL_BYTES);
         let group_bytes = units * G::CODE_BYTES + scale_bytes;
-        let mut x = Bases::new::<ROWS>(t.x, t.x_stride);
+        let mut x = Bases::<ROWS>::new(t.x, t.x_stride);
         let mut totals = [G::start(t.header, t.zeros); ROWS];
         for (m, row) in totals.iter_mut().enumerate().skip(1) {
             *row = G::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
@@ -66,12 +66,12 @@ where
                 }
                 let levels = G::levels(w);
                 for (m, row) in sums.iter_mut().enumerate() {
-                    let x = G::Int8::lhs(x.row(m, t.x_stride, 0));
+                    let x = G::Int8::lhs(x.row(m, 0));
                     for (sum, level) in row.iter_mut().zip(levels) {
                         *sum = G::Int8::dot(*sum, x, level);
                     }
                 }
-                x.advance::<ROWS>(G::Int8::LHS_BYTES);
+                x.advance(G::Int8::LHS_BYTES);
                 w = w.add(G::CODE_BYTES);
             }
             let scales = G::Scaled::weights(w);
