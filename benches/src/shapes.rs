@@ -91,8 +91,15 @@ pub fn cross_attentions() -> Vec<(String, cross::Case)> {
         let groups = Groups { lengths: vec![source], rows: vec![target] };
         let name = format!("t5-base, {target} rows, source {source}");
         let heads = HEADS;
-        let case =
-            cross::Case { groups, heads, kv_heads: heads, head_dim: 64, sharpness: 1.0, seed: 1 };
+        let case = cross::Case {
+            groups,
+            heads,
+            kv_heads: heads,
+            head_dim: 64,
+            sharpness: 1.0,
+            precision: Precision::F32,
+            seed: 1,
+        };
         (name, case)
     };
     cross::CrossAttend::real().into_iter().chain([whole(64, 64), whole(512, 128)]).collect()

@@ -24,6 +24,7 @@ pub mod groups;
 pub mod linear;
 pub mod norm;
 pub mod pool;
+mod precision;
 pub mod recurrent;
 pub mod sample;
 pub mod sample_k;

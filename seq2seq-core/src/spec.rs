@@ -157,6 +157,18 @@ pub struct Rotary {
     pub scale: f32,
 }
 
+/// How attention holds and multiplies queries, keys, values and probabilities. Its sums are f32 in either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// Queries, times [`AttentionSpec::scale`], keys, values and what the softmax makes of the scores may be rounded to
+    /// bf16 (nearest, ties to even) before they are multiplied, and caches may hold them so: where that is faster. A
+    /// backend that gains nothing by it computes in f32. A pass that is trained on is f32.
+    Bf16,
+}
+
 /// Shape and kind of an attention.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionSpec {
@@ -175,6 +187,8 @@ pub struct AttentionSpec {
     /// The rate at which probabilities are dropped in a pass that is trained on
     /// ([`autodiff`](crate::autodiff)); 0 for none. Otherwise nothing is dropped.
     pub dropout: f32,
+    /// Of the products.
+    pub precision: Precision,
 }
 
 impl AttentionSpec {
@@ -186,6 +200,11 @@ impl AttentionSpec {
     /// Columns of the query, and of the result: H · D.
     pub fn inner(&self) -> usize {
         self.heads * self.head_dim
+    }
+
+    /// The same in a pass that is trained on, which is f32.
+    pub fn trained(&self) -> Self {
+        Self { precision: Precision::F32, ..self.clone() }
     }
 
     /// Columns of the keys, and of the values: G · D.
@@ -244,6 +263,8 @@ pub struct CacheSpec {
     pub beams: usize,
     /// Positions a hypothesis may come to hold.
     pub capacity: usize,
+    /// That of the attentions over it.
+    pub precision: Precision,
 }
 
 /// How the rows of a sequence become one row.

@@ -89,7 +89,7 @@ impl DecoderOps for Cpu {
     type KvCache = KvCache;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<KvCache> {
-        cache::kv_cache(spec)
+        cache::kv_cache(self, spec)
     }
 
     fn extend(&self, cache: &mut KvCache, rows: &Ragged) -> Result<()> {

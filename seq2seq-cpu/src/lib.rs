@@ -4,13 +4,14 @@
 //! is made ([`Isa`]).
 //!
 //! ```
-//! use seq2seq_core::{AttentionSpec, Backend, EncoderOps, HostTensor, Ragged, Rows};
+//! use seq2seq_core::{AttentionSpec, Backend, EncoderOps, HostTensor, Precision, Ragged, Rows};
 //! use seq2seq_cpu::{Cpu, CpuOptions};
 //!
 //! let cpu = Cpu::new(CpuOptions::default())?; // the best level of this machine, a thread for each core
 //! println!("{}", cpu.describe());
 //! let spec = AttentionSpec {
 //!     heads: 2, kv_heads: 2, head_dim: 4, scale: 0.5, causal: true, rotary: None, dropout: 0.0,
+//!     precision: Precision::F32,
 //! };
 //! let rows = Ragged::from_lengths([3, 1]); // two sequences, packed
 //! let values: Vec<f32> = (0..4 * spec.qkv_width()).map(|i| (i % 7) as f32 / 7.0).collect();

@@ -8,6 +8,7 @@
 //! of [`math`] and every `run` are `#[inline(always)]`.
 
 pub(crate) mod math;
+pub(crate) mod words;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

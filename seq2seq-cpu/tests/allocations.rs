@@ -4,7 +4,7 @@
 use seq2seq_core::{
     Activation, AttentionSpec, Backend, BucketSpec, CacheSpec, Cell, CrossAttentionOps, DecoderOps,
     EncoderOps, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Lookup, NormKind, NormSpec,
-    Part, Ragged, RecurrentOps, RecurrentSpec, Result, Rotary, ScoreOrder, Warp,
+    Part, Precision, Ragged, RecurrentOps, RecurrentSpec, Result, Rotary, ScoreOrder, Warp,
 };
 use seq2seq_cpu::{
     Additive, AdditiveMemory, Cpu, CpuOptions, Embedding, KvCache, Linear, Memory, Norm, Recurrent,
@@ -67,6 +67,7 @@ impl Decoder {
             causal: true,
             rotary: None,
             dropout: 0.0,
+            precision: Precision::F32,
         };
         let pack = |output: usize| {
             cpu.pack(&LinearSpec::single(tensor(&[output, M]), Some(tensor(&[output]))), format)
@@ -102,6 +103,7 @@ impl Decoder {
             sequences: 1,
             beams: BEAMS,
             capacity: STEPS,
+            precision: Precision::F32,
         })
     }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use seq2seq_core::conformance::values::{Profile, values};
-use seq2seq_core::{AttentionSpec, Backend, CrossAttentionOps, HostTensor, Ragged};
+use seq2seq_core::{AttentionSpec, Backend, CrossAttentionOps, HostTensor, Precision, Ragged};
 use seq2seq_cuda::Cuda;
 
 const WIDTH: usize = 16;
@@ -24,6 +24,7 @@ fn a_kept_plan_is_that_of_its_rows_and_sources() {
         causal: false,
         rotary: None,
         dropout: 0.0,
+        precision: Precision::F32,
     };
     let sources = Ragged::from_lengths([3, 5, 2]);
     let kv = upload(&cuda, sources.rows(), 2 * WIDTH, 1);

@@ -330,7 +330,10 @@ impl<B: TrainBackend> CrossAttentionOps for Autodiff<B> {
     type Memory = Memory<B>;
 
     fn memory(&self, kv: &Tensor<B>, rows: &Ragged, spec: &AttentionSpec) -> Result<Memory<B>> {
-        let memory = self.inner.memory(kv.value(), rows, spec)?;
+        let memory = match self.tape() {
+            Some(_) => self.inner.memory(kv.value(), rows, &spec.trained())?,
+            None => self.inner.memory(kv.value(), rows, spec)?,
+        };
         let shared = MemoryShared { memory, kv: kv.clone(), rows: rows.clone() };
         Ok(Memory { shared: Arc::new(shared) })
     }

@@ -8,7 +8,7 @@ use crate::reference::{self, Reference};
 use crate::train::{AdamW, Muon, OptimiserOps, Sgd};
 use crate::{
     AttentionSpec, Backend, DecoderOps, EncoderOps, Epilogue, Format, HostTensor, LinearSpec,
-    Lookup, Ragged, Rows, ScoreOrder,
+    Lookup, Precision, Ragged, Rows, ScoreOrder,
 };
 
 type Traced = Autodiff<Reference>;
@@ -207,6 +207,7 @@ fn a_pass_gives_the_bits_of_the_backend_below() {
         causal: true,
         rotary: None,
         dropout: 0.0,
+        precision: Precision::F32,
     };
     let rows = Ragged::from_lengths([2, 1]);
     let run = |b: &Traced| {

@@ -81,8 +81,8 @@ impl Case {
                 let scores: Vec<Approx> = positions.clone().map(score).collect();
                 let weights = tolerance::softmax(&scores);
                 out.extend((0..self.width).map(|i| {
-                    let column = positions.clone().map(|j| f64::from(values[j * self.width + i]));
-                    tolerance::weighted_sum(&weights, column)
+                    let value = |j| Approx::exact(values[j * self.width + i]);
+                    tolerance::weighted_sum(&weights, positions.clone().map(value))
                 }));
                 all_weights.extend(weights);
             }

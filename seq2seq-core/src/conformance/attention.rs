@@ -1,11 +1,13 @@
 //! Attention within whole sequences: bidirectional and causal, grouped heads, relative bias, rotary positions.
 
+use super::precision::{Loss, represent};
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
 use super::{Op, Outcome, Timed, bits, each, host, lengths, on_host, rows_of, run_timed, within};
 use crate::reference::{self, attention::Query, attention::Seen};
 use crate::{
-    AttentionSpec, BucketSpec, EncoderOps, HostTensor, Ragged, Result, Rotary, SeqBackend,
+    AttentionSpec, BucketSpec, EncoderOps, HostTensor, Precision, Ragged, Result, Rotary,
+    SeqBackend,
 };
 use proptest::prelude::*;
 
@@ -45,6 +47,8 @@ pub struct Case {
     pub buckets: Option<BucketSpec>,
     /// Scores and values.
     pub kind: Kind,
+    /// Of the products.
+    pub precision: Precision,
     /// Of all values.
     pub seed: u64,
 }
@@ -58,7 +62,7 @@ pub struct Prepared<B: EncoderOps> {
 }
 
 impl Case {
-    /// Bidirectional, 64 columns a head, no positions.
+    /// Bidirectional, 64 columns a head, no positions, f32.
     pub fn plain(lengths: Vec<usize>, heads: usize, kv_heads: usize) -> Self {
         Self {
             lengths,
@@ -69,6 +73,7 @@ impl Case {
             rotary: None,
             buckets: None,
             kind: Kind::Soft,
+            precision: Precision::F32,
             seed: 1,
         }
     }
@@ -92,6 +97,7 @@ impl Case {
             causal: self.causal,
             rotary,
             dropout: 0.0,
+            precision: self.precision,
         }
     }
 
@@ -124,6 +130,7 @@ impl Case {
                 Kind::Denormal => [q, k, v].into_iter().for_each(|x| scale(x, 1e-40)),
             }
         }
+        represent(self.precision, self.seed, &mut x);
         host(n, spec.qkv_width(), &x)
     }
 
@@ -144,10 +151,13 @@ impl Case {
     fn bounds(&self, x: &[Vec<f32>], position: usize) -> Result<Vec<Approx>> {
         let spec = self.spec();
         let table = self.table().map(|t| t.to_f32());
-        let (mut keys, mut values, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+        let (loss, rotated) = (Loss(spec.precision), spec.rotary.is_some());
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let (mut sizes, mut wide) = (Vec::new(), Vec::new());
         for (p, row) in x.iter().enumerate() {
             let (_, k, v) = reference::attention::split(row, p, &spec);
             let (_, magnitude) = magnitudes(row, &spec);
+            wide.extend(loss.widen_keys(&magnitude, &k, rotated));
             keys.extend(k);
             values.extend(v);
             sizes.extend(magnitude);
@@ -155,8 +165,10 @@ impl Case {
         let len = if self.causal { position + 1 } else { x.len() };
         let (q, ..) = reference::attention::split(&x[position], position, &spec);
         let (q_size, _) = magnitudes(&x[position], &spec);
+        let q_wide = loss.widen_queries(&q_size, &q, &spec);
         let seen = Seen { keys: &keys, values: &values, len };
-        let size = Seen { keys: &sizes, values: &values, len };
+        let size = Seen { keys: &sizes, ..seen };
+        let wide = Seen { keys: &wide, ..seen };
         let bias_at = |h: usize, j: usize| match (&table, self.buckets) {
             (Some(table), Some(b)) => {
                 f64::from(table[b.bucket(j as isize - position as isize) * self.heads + h])
@@ -168,16 +180,21 @@ impl Case {
             let query = |q| Query { q, h, position };
             let scores = reference::attention::scores(query(&q), &seen, &spec, bias.as_ref());
             let sizes = reference::attention::scores(query(&q_size), &size, &spec, None);
+            let wides = reference::attention::scores(query(&q_wide), &wide, &spec, None);
             let scores: Vec<Approx> = (0..len)
                 .map(|j| {
-                    let rotated = spec.rotary.is_some();
-                    tolerance::score(scores[j], sizes[j], bias_at(h, j), spec.head_dim, rotated)
+                    let (size, bias, terms) = (sizes[j], bias_at(h, j), spec.head_dim);
+                    let score = tolerance::score(scores[j], size, bias, terms, rotated);
+                    let lost = wides[j] - size + loss.underflow(2 * terms);
+                    Approx::new(score.value, score.error + lost)
                 })
                 .collect();
-            let weights = tolerance::softmax(&scores);
+            let weights: Vec<_> =
+                tolerance::softmax(&scores).into_iter().map(|p| loss.weight(p)).collect();
             let column = |i: usize| {
-                let values = (0..len).map(|j| f64::from(Seen::head(&values, j, h, &spec)[i]));
-                tolerance::weighted_sum(&weights, values)
+                let value = |j| loss.value(Seen::head(&values, j, h, &spec)[i]);
+                let sum = tolerance::weighted_sum(&weights, (0..len).map(value));
+                Approx::new(sum.value, sum.error + loss.underflow(2 * len))
             };
             (0..spec.head_dim).map(column).collect::<Vec<_>>()
         };
@@ -222,19 +239,26 @@ pub(super) fn cases(lengths: impl Strategy<Value = Vec<usize>>) -> impl Strategy
         5 => proptest::sample::select(&[Sharp, Uniform, Tiny, Huge, Denormal][..]),
     ];
     let positions = (proptest::option::of(any::<bool>()), proptest::option::of(buckets));
+    let kind = (kind, precision());
     (lengths, heads, head_dim, any::<bool>(), positions, kind, 0..1000u64).prop_map(
-        |(lengths, (heads, kv_heads), head_dim, causal, (rotary, buckets), kind, seed)| Case {
+        |(lengths, heads, head_dim, causal, (rotary, buckets), (kind, precision), seed)| Case {
             lengths,
-            heads,
-            kv_heads,
+            heads: heads.0,
+            kv_heads: heads.1,
             head_dim,
             causal,
             rotary,
             buckets,
             kind,
+            precision,
             seed,
         },
     )
+}
+
+/// Either precision.
+pub(super) fn precision() -> impl Strategy<Value = Precision> {
+    proptest::sample::select(&[Precision::F32, Precision::Bf16][..])
 }
 
 /// [`EncoderOps::attend`].

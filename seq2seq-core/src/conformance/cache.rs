@@ -52,6 +52,7 @@ impl Case {
             sequences: a.lengths.len(),
             beams: self.beams,
             capacity: a.rows().longest() + self.steps * self.most,
+            precision: a.precision,
         }
     }
 }
@@ -262,6 +263,7 @@ impl Timed for Step {
             sequences: case.lengths.len(),
             beams: 1,
             capacity: context.longest() + Self::passes(case),
+            precision: case.precision,
         })?;
         backend.extend(&mut cache, &context)?;
         let qkv = backend.upload(&case.qkv())?;

@@ -1,11 +1,13 @@
 //! Attention to an encoder's output.
 
+use super::attention::precision;
 use super::groups::Groups;
+use super::precision::{Loss, represent};
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
 use super::{Op, Outcome, Timed, bits, each, host, length, rows_of, within};
 use crate::reference::{self, attention::Query, attention::Seen};
-use crate::{AttentionSpec, CrossAttentionOps, HostTensor, Ragged, Result, SeqBackend};
+use crate::{AttentionSpec, CrossAttentionOps, HostTensor, Precision, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
 
 /// An attention of groups of query rows to source sequences.
@@ -21,6 +23,8 @@ pub struct Case {
     pub head_dim: usize,
     /// Multiplies the queries: 1 for soft weights, thousands for sharp ones.
     pub sharpness: f32,
+    /// Of the products.
+    pub precision: Precision,
     /// Of all values.
     pub seed: u64,
 }
@@ -50,24 +54,31 @@ pub(super) fn spec((heads, kv_heads): (usize, usize), head_dim: usize) -> Attent
         causal: false,
         rotary: None,
         dropout: 0.0,
+        precision: Precision::F32,
     }
 }
 
 impl Case {
     /// The attention.
     pub fn spec(&self) -> AttentionSpec {
-        spec((self.heads, self.kv_heads), self.head_dim)
+        AttentionSpec {
+            precision: self.precision,
+            ..spec((self.heads, self.kv_heads), self.head_dim)
+        }
     }
 
     fn kv(&self) -> HostTensor {
         let (n, width) = (self.groups.source_rows().rows(), 2 * self.spec().kv_width());
-        host(n, width, &values(Profile::Normal, self.seed, n * width))
+        let mut kv = values(Profile::Normal, self.seed, n * width);
+        represent(self.precision, self.seed, &mut kv);
+        host(n, width, &kv)
     }
 
     fn q(&self) -> HostTensor {
         let (n, width) = (self.groups.group_rows().rows(), self.spec().inner());
         let mut q = values(Profile::Normal, self.seed + 1, n * width);
         q.iter_mut().for_each(|v| *v *= self.sharpness);
+        represent(self.precision, self.seed, &mut q);
         host(n, width, &q)
     }
 
@@ -75,6 +86,7 @@ impl Case {
     fn bounds(&self) -> (Vec<Approx>, Vec<Approx>) {
         let spec = self.spec();
         let width = spec.kv_width();
+        let loss = Loss(spec.precision);
         let (q, kv) = (self.q().to_f32(), self.kv().to_f32());
         let (mut out, mut all_weights) = (Vec::new(), Vec::new());
         for (range, source) in self.groups.group_rows().ranges().zip(self.groups.sources()) {
@@ -84,25 +96,34 @@ impl Case {
             let keys: Vec<f32> = rows().flat_map(|r| &r[..width]).copied().collect();
             let values: Vec<f32> = rows().flat_map(|r| &r[width..]).copied().collect();
             let sizes: Vec<f32> = keys.iter().map(|k| k.abs()).collect();
+            let wide = loss.widen_keys(&sizes, &keys, false);
             let len = positions.len();
             let seen = Seen { keys: &keys, values: &values, len };
-            let size = Seen { keys: &sizes, values: &values, len };
+            let size = Seen { keys: &sizes, ..seen };
+            let wide = Seen { keys: &wide, ..seen };
             for n in range {
                 let q = &q[n * spec.inner()..(n + 1) * spec.inner()];
                 let q_size: Vec<f32> = q.iter().map(|v| v.abs()).collect();
+                let q_wide = loss.widen_queries(&q_size, q, &spec);
                 for h in 0..spec.heads {
                     let query = |q| Query { q, h, position: 0 };
                     let scores = reference::attention::scores(query(q), &seen, &spec, None);
                     let sizes = reference::attention::scores(query(&q_size), &size, &spec, None);
-                    let scores: Vec<Approx> = scores
-                        .iter()
-                        .zip(sizes)
-                        .map(|(&s, size)| tolerance::score(s, size, 0.0, spec.head_dim, false))
+                    let wides = reference::attention::scores(query(&q_wide), &wide, &spec, None);
+                    let terms = spec.head_dim;
+                    let scores: Vec<Approx> = (0..len)
+                        .map(|j| {
+                            let score = tolerance::score(scores[j], sizes[j], 0.0, terms, false);
+                            let lost = wides[j] - sizes[j] + loss.underflow(2 * terms);
+                            Approx::new(score.value, score.error + lost)
+                        })
                         .collect();
-                    let weights = tolerance::softmax(&scores);
+                    let weights: Vec<_> =
+                        tolerance::softmax(&scores).into_iter().map(|p| loss.weight(p)).collect();
                     out.extend((0..spec.head_dim).map(|i| {
-                        let value = |j| f64::from(Seen::head(&values, j, h, &spec)[i]);
-                        tolerance::weighted_sum(&weights, (0..len).map(value))
+                        let value = |j| loss.value(Seen::head(&values, j, h, &spec)[i]);
+                        let sum = tolerance::weighted_sum(&weights, (0..len).map(value));
+                        Approx::new(sum.value, sum.error + loss.underflow(2 * len))
                     }));
                     all_weights.extend(weights);
                 }
@@ -133,13 +154,14 @@ impl Op for CrossAttend {
             proptest::sample::select(&[(1usize, 1usize), (2, 2), (3, 1), (4, 2), (5, 5)][..]);
         let head_dim = proptest::sample::select(&[1usize, 7, 8, 10, 12, 15, 16, 33, 64][..]);
         let sharpness = proptest::sample::select(&[1.0f32, 1.0, 0.0, 3000.0][..]);
-        (groups, heads, head_dim, sharpness, 0..1000u64)
-            .prop_map(|(groups, (heads, kv_heads), head_dim, sharpness, seed)| Case {
+        (groups, heads, head_dim, sharpness, precision(), 0..1000u64)
+            .prop_map(|(groups, (heads, kv_heads), head_dim, sharpness, precision, seed)| Case {
                 groups,
                 heads,
                 kv_heads,
                 head_dim,
                 sharpness,
+                precision,
                 seed,
             })
             .boxed()
@@ -165,6 +187,7 @@ impl Timed for CrossAttend {
             kv_heads: 12,
             head_dim: 64,
             sharpness: 1.0,
+            precision: Precision::F32,
             seed: 1,
         };
         let named = |(s, b)| (format!("t5-base step, source {s}, {b} beams"), step(s, b));

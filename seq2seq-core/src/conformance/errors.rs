@@ -4,7 +4,7 @@ use super::{Outcome, fail, host};
 use crate::reference::Reference;
 use crate::{
     AttentionSpec, BucketSpec, CacheSpec, Cell, DType, Epilogue, Error, Format, HostTensor,
-    LinearPart, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Part, Pool, Ragged,
+    LinearPart, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Part, Pool, Precision, Ragged,
     RecurrentSpec, Result, Rotary, ScoreOrder, SeqBackend, Warp,
 };
 use std::sync::Arc;
@@ -190,6 +190,7 @@ const SPEC: AttentionSpec = AttentionSpec {
     causal: true,
     rotary: None,
     dropout: 0.0,
+    precision: Precision::F32,
 };
 
 /// Specs that describe no attention.
@@ -222,8 +223,15 @@ fn attentions<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
     Ok(())
 }
 
-const CACHE: CacheSpec =
-    CacheSpec { layers: 2, kv_heads: 2, head_dim: 4, sequences: 2, beams: 2, capacity: 5 };
+const CACHE: CacheSpec = CacheSpec {
+    layers: 2,
+    kv_heads: 2,
+    head_dim: 4,
+    sequences: 2,
+    beams: 2,
+    capacity: 5,
+    precision: Precision::F32,
+};
 
 fn caches<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
     for (what, spec) in [
@@ -260,6 +268,7 @@ fn caches<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
     step("key-value heads", &pass, 0, &AttentionSpec { heads: 4, kv_heads: 1, ..SPEC }, None);
     let halves = AttentionSpec { heads: 8, kv_heads: 2, head_dim: 2, ..SPEC };
     step("head width", &pass, 0, &halves, None);
+    step("precision", &pass, 0, &AttentionSpec { precision: Precision::Bf16, ..SPEC }, None);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::{
     Op, Outcome, Timed, additive, attention, bits, cache, cross, each, embed, linear, norm, pool,
     recurrent, sample, sample_k, top_k,
 };
-use crate::{BucketSpec, Format, Pool, SeqBackend, Warp};
+use crate::{BucketSpec, Format, Pool, Precision, SeqBackend, Warp};
 
 fn compare<O: Op>(a: &impl SeqBackend, b: &impl SeqBackend, large: Vec<O::Case>) -> Outcome {
     let same = |case: &O::Case| bits("the second backend", &O::run(a, case)?, &O::run(b, case)?);
@@ -52,6 +52,7 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
         kv_heads: 8,
         head_dim: 64,
         sharpness: 1.0,
+        precision: Precision::F32,
         seed: 1,
     };
     compare::<cross::CrossAttend>(a, b, vec![step])?;

@@ -250,12 +250,13 @@ pub fn softmax(scores: &[Approx]) -> Vec<Approx> {
 }
 
 /// The bound of Σ weight · value over the keys of one query; each product and sum may lose 2⁻¹⁴⁹ to underflow.
-pub fn weighted_sum(weights: &[Approx], values: impl Iterator<Item = f64>) -> Approx {
+pub fn weighted_sum(weights: &[Approx], values: impl Iterator<Item = Approx>) -> Approx {
     let rounding = gamma(weights.len() + 1);
     let (mut value, mut error) = (0.0, 0.0);
     for (w, v) in weights.iter().zip(values) {
-        value += w.value * v;
-        error += (w.error + rounding * w.value) * v.abs();
+        value += w.value * v.value;
+        error += (w.error + rounding * w.value) * (v.value.abs() + v.error);
+        error += weigh(w.value, v.error);
     }
     Approx::rounded(value, error + SUBNORMAL * weights.len() as f64)
 }

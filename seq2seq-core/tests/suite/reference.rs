@@ -107,6 +107,7 @@ fn grouped_heads_with_rotary_positions() {
         causal: true,
         rotary: Some(Rotary { inv_freq, scale: 1.0 }),
         dropout: 0.0,
+        precision: Precision::F32,
     };
     let x = tensor(5, spec.qkv_width(), 1);
     let y = Reference.attend(&x, &Ragged::from_lengths([5]), &spec, None).unwrap();
@@ -124,6 +125,7 @@ fn relative_positions_in_encoder_and_decoder() {
             causal: !bidirectional,
             rotary: None,
             dropout: 0.0,
+            precision: Precision::F32,
         };
         let buckets = BucketSpec { buckets: 8, max_distance: 12, bidirectional };
         let bias = Reference.relative_bias(&host(&[8, 2], 7), buckets).unwrap();

@@ -9,6 +9,10 @@
 //! values   [position][D']   rows; D' is D rounded up to whole vectors
 //! ```
 //!
+//! An element is a word of 32 bits ([`words`](crate::simd::words)): an f32, or a pair of bf16 where precision and machine
+//! allow it. A pair of a key are columns 2 d and 2 d + 1, a pair of values the positions 2 t and 2 t + 1; so there are half
+//! as many rows of either, and an instruction adds two products to a sum.
+//!
 //! A score is one chain of multiply-adds over rising d, whose lanes are 16 keys; a result is one over rising position,
 //! whose lanes are columns. Neither needs a sum across lanes, so tiles of query rows run as a matrix product does.
 //!
@@ -30,16 +34,19 @@ mod layout;
 mod rotary;
 mod scores;
 mod softmax;
+mod store;
 mod values;
 
 pub use bias::RelativeBias;
-pub(crate) use layout::{BLOCK, Held, MIXED, Paged, Store, padded};
+pub(crate) use layout::{BLOCK, Held, Layout, MIXED, Paged, join, padded};
 pub(crate) use rotary::Angles;
 pub(crate) use softmax::row as softmax_row;
+pub(crate) use store::Store;
 
 use super::dropout::mask;
 use crate::memory::{Buffer, Tensor, Tile};
-use crate::simd::{Kernel, Simd};
+use crate::simd::Simd;
+use crate::simd::words::{Words, WordsKernel};
 use layout::KeyBlocks;
 use seq2seq_core::{AttentionSpec, train::Dropout};
 use std::ops::Range;
@@ -54,6 +61,8 @@ pub(crate) struct Call<'a> {
     /// For each row.
     pub(crate) angles: Option<&'a Angles>,
     pub(crate) bias: Option<&'a RelativeBias>,
+    /// Of what is held.
+    pub(crate) layout: Layout,
     /// Of the probabilities; none where it is not trained on.
     pub(crate) dropout: Option<Dropout>,
 }
@@ -111,13 +120,11 @@ impl Vectors {
     }
 }
 
-impl Kernel for Unit<'_> {
-    type Output = ();
-
+impl WordsKernel for Unit<'_> {
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn run<S: Simd, W: Words<S>>(mut self, s: S, w: W) {
         let call = self.call;
-        let width = call.spec.head_dim;
+        let (width, layout) = (call.spec.head_dim, call.layout);
         let (first, step) = if call.causal { (self.position + 1, 1) } else { (self.len, 0) };
         let vectors =
             Vectors { count: self.rows.len() * call.group(), group: call.group(), first, step };
@@ -127,81 +134,96 @@ impl Kernel for Unit<'_> {
         let limit = vectors.limit(vectors.count - 1);
         let span = limit.next_multiple_of(BLOCK);
 
-        let mut scratch =
-            Buffer::<f32>::scratch(vectors.count * (span + width + padded(width) + 1));
+        let row = layout.row();
+        let mut scratch = Buffer::<f32>::scratch(vectors.count * (span + width + row + 1) + row);
         let (scores, rest) = scratch.split_at_mut(vectors.count * span);
-        let (sums, rest) = rest.split_at_mut(vectors.count * padded(width));
+        let (sums, rest) = rest.split_at_mut(vectors.count * row);
+        let (mixed, rest) = rest.split_at_mut(row);
         let (queries, inverse) = rest.split_at_mut(vectors.count * width);
 
-        self.load_queries(queries);
-        let blocks = KeyBlocks::new(s, &self.held, limit, width);
-        scores::all(s, queries, &blocks, vectors, (scores, span));
+        let queries = self.load_queries((s, w), queries);
+        let blocks = KeyBlocks::new(s, &self.held, limit, layout);
+        scores::all((s, w), queries, &blocks, vectors, (scores, span));
         for r in 0..vectors.count {
             let row = &mut scores[r * span..(r + 1) * span];
-            let bias = call.bias.map(|bias| {
-                let head = self.kv_head * vectors.group + r % vectors.group;
-                bias.seen_from(head, self.position + r / vectors.group)
-            });
-            let largest;
-            (inverse[r], largest) = softmax::row(s, row, vectors.limit(r), bias);
-            if let Some(log_sums) = &mut self.log_sums {
-                let log = if inverse[r] == 0.0 { largest } else { largest - inverse[r].ln() };
-                log_sums.row(r / vectors.group)[r % vectors.group] = log;
-            }
-            if let Some(dropout) = call.dropout {
-                let (n, limit) = (self.rows.start + r / vectors.group, vectors.limit(r));
-                let head = self.kv_head * vectors.group + r % vectors.group;
-                let mut factors = Buffer::<f32>::scratch(limit);
-                mask(dropout, n * call.spec.heads + head, &mut factors);
-                row.iter_mut().zip(&factors[..]).for_each(|(p, factor)| *p *= factor);
-            }
+            inverse[r] = self.weigh(s, row, r, vectors);
+            w.pack_row(s, row);
         }
         sums.fill(0.0);
         let mut start = 0;
         while start < limit {
-            let rows = self.held.run(start, limit, padded(width));
-            values::add(s, (scores, span), start, rows, vectors, (sums, padded(width)));
-            start += rows.len() / padded(width);
+            let (rows, end) = self.held.run(start, limit, layout, mixed);
+            let run = values::Run { rows, start, end };
+            values::add((s, w), (scores, span), &run, vectors, (sums, row));
+            start = end;
         }
-        self.store(vectors, (sums, inverse), (scores, span));
+        self.store(vectors, (sums, row), inverse);
     }
 }
 
 impl Unit<'_> {
-    /// The query vectors, rotated and scaled: `[R][D]`.
+    /// The query vectors, rotated and scaled, as words: `[R][key word]`.
     #[inline(always)]
-    fn load_queries(&self, out: &mut [f32]) {
+    fn load_queries<'x, S: Simd, W: Words<S>>(
+        &self,
+        (s, w): (S, W),
+        out: &'x mut [f32],
+    ) -> &'x [f32] {
         let call = self.call;
-        let (width, group) = (call.spec.head_dim, call.group());
+        let (width, group, words) = (call.spec.head_dim, call.group(), call.layout.key());
         let columns = self.kv_head * group * width..(self.kv_head + 1) * group * width;
-        for (row, out) in self.rows.clone().zip(out.chunks_exact_mut(group * width)) {
+        for (i, row) in self.rows.clone().enumerate() {
+            let out = &mut out[i * group * width..(i + 1) * group * width];
             out.copy_from_slice(&call.queries.row(row)[columns.clone()]);
             if let Some(angles) = call.angles {
                 out.chunks_exact_mut(width).for_each(|head| angles.rotate(row, head));
             }
             out.iter_mut().for_each(|q| *q *= call.spec.scale);
         }
+        if W::NUMBERS > 1 {
+            for r in 0..out.len() / width {
+                w.pack_row(s, &mut out[r * width..(r + 1) * width]);
+                out.copy_within(r * width..r * width + words, r * words);
+            }
+        }
+        out
     }
 
-    /// Results and weights: sums and exponentials times the inverse of their sum. Zeros where nothing is seen.
+    /// Replaces the scores of vector `r` by e^(score - largest), dropout applied, and gives the inverse of their sum.
     #[inline(always)]
-    fn store(
-        &mut self,
-        vectors: Vectors,
-        (sums, inverse): (&[f32], &[f32]),
-        (exps, span): (&[f32], usize),
-    ) {
+    fn weigh<S: Simd>(&mut self, s: S, row: &mut [f32], r: usize, vectors: Vectors) -> f32 {
+        let call = self.call;
+        let (n, head) = (r / vectors.group, r % vectors.group);
+        let query_head = self.kv_head * vectors.group + head;
+        let limit = vectors.limit(r);
+        let bias = call.bias.map(|bias| bias.seen_from(query_head, self.position + n));
+        let (inverse, largest) = softmax::row(s, row, limit, bias);
+        if let Some(log_sums) = &mut self.log_sums {
+            let log = if inverse == 0.0 { largest } else { largest - inverse.ln() };
+            log_sums.row(n)[head] = log;
+        }
+        if let Some(dropout) = call.dropout {
+            let mut factors = Buffer::<f32>::scratch(limit);
+            let rows = (self.rows.start + n) * call.spec.heads;
+            mask(dropout, rows + query_head, &mut factors);
+            row.iter_mut().zip(&factors[..]).for_each(|(p, factor)| *p *= factor);
+        }
+        if let Some(weights) = &mut self.weights {
+            let out = &mut weights.row(n)[head * self.len..(head + 1) * self.len];
+            out.iter_mut().zip(&row[..]).for_each(|(o, e)| *o = e * inverse);
+        }
+        inverse
+    }
+
+    /// Results: sums of `stride` times the inverse of that of the exponentials. Zeros where nothing is seen.
+    #[inline(always)]
+    fn store(&mut self, vectors: Vectors, (sums, stride): (&[f32], usize), inverse: &[f32]) {
         let width = self.call.spec.head_dim;
         for r in 0..vectors.count {
             let (row, head) = (r / vectors.group, r % vectors.group);
             let out = &mut self.out.row(row)[head * width..(head + 1) * width];
-            let sums = &sums[r * padded(width)..];
+            let sums = &sums[r * stride..];
             out.iter_mut().zip(sums).for_each(|(o, sum)| *o = sum * inverse[r]);
-            if let Some(weights) = &mut self.weights {
-                let out = &mut weights.row(row)[head * self.len..(head + 1) * self.len];
-                let exps = &exps[r * span..];
-                out.iter_mut().zip(exps).for_each(|(o, e)| *o = e * inverse[r]);
-            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Attention within whole sequences, and what all attentions share: the laying out of keys and values and the division of
 //! the rows into units.
 
-use crate::kernels::attention::{Angles, BLOCK, Call, Held, RelativeBias, Store, Unit, padded};
+use crate::kernels::attention::{Angles, BLOCK, Call, Held, Layout, RelativeBias, Store, Unit};
 use crate::memory::{Buffer, Runs, Tensor, Tiles};
-use crate::{Cpu, simd::dispatch};
+use crate::{Cpu, simd::words::dispatch_words};
 use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check, train::Dropout};
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub(crate) fn attend_forward(
     dropout: Option<Dropout>,
 ) -> Result<(Tensor, Tensor)> {
     let mut log_sums = Tensor::scratch(qkv.rows(), spec.heads);
-    let y = attend_with(cpu, (qkv, rows), spec, bias, dropout, Some(&mut log_sums))?;
+    let y = attend_with(cpu, (qkv, rows), &spec.trained(), bias, dropout, Some(&mut log_sums))?;
     Ok((y, log_sums))
 }
 
@@ -45,8 +45,8 @@ fn attend_with(
     let angles = spec.rotary.as_ref().map(|r| Angles::new(cpu.threads(), r, rows, |_| 0));
     let source = Source { x: qkv, column: spec.inner(), angles: angles.as_ref() };
     let held = Sequences::new(cpu, &source, rows, spec);
-    let (causal, angles) = (spec.causal, angles.as_ref());
-    let call = Call { queries: qkv, spec, causal, angles, bias, dropout };
+    let (causal, angles, layout) = (spec.causal, angles.as_ref(), held.layout);
+    let call = Call { queries: qkv, spec, causal, angles, bias, layout, dropout };
     let group = |held| Group { rows: rows.range(held), position: 0, len: rows.length(held), held };
     let groups = (0..rows.sequences()).map(group);
     let kept = Kept { log_sums, ..Kept::default() };
@@ -67,14 +67,15 @@ impl Source<'_> {
     pub(crate) fn store(
         &self,
         cpu: &Cpu,
-        spec: &AttentionSpec,
+        (spec, layout): (&AttentionSpec, Layout),
         (head, rows, position): (usize, Range<usize>, usize),
         (keys, values): (&mut [f32], &mut [f32]),
     ) {
-        let (x, angles, width) = (self.x, self.angles, spec.head_dim);
-        let key = self.column + head * width;
+        let (x, angles) = (self.x, self.angles);
+        let key = self.column + head * spec.head_dim;
         let columns = (key, key + spec.kv_width());
-        dispatch(cpu.isa(), Store { x, rows, columns, width, angles, position, keys, values });
+        let store = Store { x, rows, columns, layout, angles, position, keys, values };
+        dispatch_words(cpu.isa(), layout.numbers, store);
     }
 }
 
@@ -87,22 +88,23 @@ pub(crate) struct Sequences {
     key_bounds: Buffer<usize>,
     value_bounds: Buffer<usize>,
     heads: usize,
+    pub(crate) layout: Layout,
 }
 
 impl Sequences {
     pub(crate) fn new(cpu: &Cpu, source: &Source<'_>, rows: &Ragged, spec: &AttentionSpec) -> Self {
         let heads = spec.kv_heads;
-        let bounds = |unit: usize, step: usize| {
+        let layout = Layout::new(cpu.isa(), spec.precision, spec.head_dim);
+        let bounds = |words: &dyn Fn(usize) -> usize| {
             let mut bounds = Buffer::<usize>::scratch(rows.sequences() * heads + 1);
             bounds[0] = 0;
             for part in 0..rows.sequences() * heads {
-                let size = rows.length(part / heads).div_ceil(unit) * step;
-                bounds[part + 1] = bounds[part] + size;
+                bounds[part + 1] = bounds[part] + words(rows.length(part / heads));
             }
             bounds
         };
-        let key_bounds = bounds(BLOCK, BLOCK * spec.head_dim);
-        let value_bounds = bounds(1, padded(spec.head_dim));
+        let key_bounds = bounds(&|length| length.div_ceil(BLOCK) * layout.block());
+        let value_bounds = bounds(&|length| layout.values(length));
         let last = rows.sequences() * heads;
         let mut keys = Buffer::scratch(key_bounds[last]);
         let mut values = Buffer::scratch(value_bounds[last]);
@@ -110,9 +112,9 @@ impl Sequences {
         let cost = 2 * rows.rows() * spec.kv_width() / last.max(1);
         cpu.threads().each_part(parts, cost, |part, (keys, values)| {
             let rows = rows.range(part / heads);
-            source.store(cpu, spec, (part % heads, rows, 0), (keys, values));
+            source.store(cpu, (spec, layout), (part % heads, rows, 0), (keys, values));
         });
-        Self { keys, values, key_bounds, value_bounds, heads }
+        Self { keys, values, key_bounds, value_bounds, heads, layout }
     }
 
     /// What `head` holds of sequence `i`.
@@ -170,7 +172,7 @@ pub(crate) fn run<'a>(
             (pieces.get(i / heads), i % heads);
         let held = held(sequence, kv_head);
         let unit = Unit { call, kv_head, rows, position, held, len, out, weights, log_sums };
-        dispatch(cpu.isa(), unit);
+        dispatch_words(cpu.isa(), call.layout.numbers, unit);
     });
     out
 }

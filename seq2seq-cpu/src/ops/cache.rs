@@ -9,6 +9,8 @@
 //! values   [layer][sequence][G][slot][position][D']
 //! ```
 //!
+//! in words, as attention reads them: half as many rows of keys and of values where a word is a pair of bf16.
+//!
 //! **Nobody writes where another reads**: what a hypothesis of length n may come to write, positions n and on of its slot,
 //! is in nobody else's table. The first child of a hypothesis keeps its slot. Another child takes a slot of the same
 //! sequence that no hypothesis owns, and in which nobody reads from n on. Where the hypotheses of a sequence are equally
@@ -21,7 +23,7 @@ mod tests;
 
 use super::attention::{Group, Kept, Source, run};
 use crate::Cpu;
-use crate::kernels::attention::{Angles, BLOCK, Call, Held, Paged, RelativeBias, padded};
+use crate::kernels::attention::{Angles, BLOCK, Call, Held, Layout, Paged, RelativeBias, join};
 use crate::memory::{Buffer, Chunks, Tensor};
 use hypotheses::Hypotheses;
 use seq2seq_core::{AttentionSpec, CacheSpec, Error, Ragged, Result, backend::check};
@@ -50,33 +52,32 @@ struct Store {
     beams: usize,
     /// Blocks of a slot.
     blocks: usize,
-    /// D
-    width: usize,
+    layout: Layout,
 }
 
 impl Store {
-    fn new(spec: &CacheSpec) -> Result<Self> {
+    fn new(cpu: &Cpu, spec: &CacheSpec) -> Result<Self> {
+        let layout = Layout::new(cpu.isa(), spec.precision, spec.head_dim);
         let blocks = spec.capacity.div_ceil(BLOCK);
         let product = |sizes: &[usize]| {
             let all = sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
             all.ok_or_else(|| Error::invalid("kv_cache", format!("the sizes overflow: {spec:?}")))
         };
         let parts = product(&[spec.sequences, spec.kv_heads])?;
-        let positions = product(&[spec.layers, parts, spec.beams, blocks, BLOCK])?;
+        let blocks_of_all = product(&[spec.layers, parts, spec.beams, blocks])?;
         Ok(Self {
-            keys: Buffer::room(product(&[positions, spec.head_dim])?)?,
-            values: Buffer::room(product(&[positions, padded(spec.head_dim)])?)?,
+            keys: Buffer::room(product(&[blocks_of_all, layout.block()])?)?,
+            values: Buffer::room(product(&[blocks_of_all, layout.values(BLOCK)])?)?,
             parts,
             beams: spec.beams,
             blocks,
-            width: spec.head_dim,
+            layout,
         })
     }
 
     /// Keys and values of a slot.
     fn slot(&self) -> [usize; 2] {
-        let positions = self.blocks * BLOCK;
-        [positions * self.width, positions * padded(self.width)]
+        [self.blocks * self.layout.block(), self.blocks * self.layout.values(BLOCK)]
     }
 
     /// Keys and values of all slots of a part.
@@ -105,23 +106,29 @@ impl Store {
         [from, to]: [usize; 2],
         t: usize,
     ) {
-        let columns = padded(self.width);
-        let row = |slot: usize| (slot * self.blocks * BLOCK + t) * columns;
-        values[row(to)..][..columns].copy_from_slice(&old[1][row(from)..][..columns]);
-        for d in 0..self.width {
-            let key = |slot: usize| {
-                ((slot * self.blocks + t / BLOCK) * self.width + d) * BLOCK + t % BLOCK
+        let (columns, words, numbers) = (self.layout.row(), self.layout.key(), self.layout.numbers);
+        let row = |slot: usize| (slot * self.blocks * BLOCK + t) / numbers * columns;
+        let new = &old[1][row(from)..][..columns];
+        for (value, &new) in values[row(to)..][..columns].iter_mut().zip(new) {
+            *value = match (numbers, t % 2) {
+                (1, _) => new,
+                (_, 0) => join(new, *value),
+                (_, _) => join(*value, new),
             };
+        }
+        for d in 0..words {
+            let key =
+                |slot: usize| ((slot * self.blocks + t / BLOCK) * words + d) * BLOCK + t % BLOCK;
             keys[key(to)] = old[0][key(from)];
         }
     }
 }
 
-pub(crate) fn kv_cache(spec: &CacheSpec) -> Result<KvCache> {
+pub(crate) fn kv_cache(cpu: &Cpu, spec: &CacheSpec) -> Result<KvCache> {
     check::kv_cache(spec)?;
     Ok(KvCache {
         spec: *spec,
-        store: Store::new(spec)?,
+        store: Store::new(cpu, spec)?,
         now: Hypotheses::new(spec)?,
         spare: Hypotheses::new(spec)?,
         pass: check::Pass::new(spec.layers),
@@ -155,8 +162,16 @@ pub(crate) fn attend_step(
     });
     let source = Source { x: qkv, column: spec.inner(), angles: angles.as_ref() };
     cache.append(cpu, layer, &source, rows, spec);
-    let call =
-        Call { queries: qkv, spec, causal: true, angles: angles.as_ref(), bias, dropout: None };
+    let layout = cache.store.layout;
+    let call = Call {
+        queries: qkv,
+        spec,
+        causal: true,
+        angles: angles.as_ref(),
+        bias,
+        layout,
+        dropout: None,
+    };
     let groups = (0..rows.sequences()).map(|held| Group {
         rows: rows.range(held),
         position: cache.first(held, rows),
@@ -209,6 +224,7 @@ impl KvCache {
         spec: &AttentionSpec,
     ) {
         let (part_size, slot_size) = (self.store.part(), self.store.slot());
+        let layout = self.store.layout;
         let [keys, values] = self.store.layer_mut(layer);
         let parts =
             (Chunks::new(keys, part_size[0].max(1)), Chunks::new(values, part_size[1].max(1)));
@@ -220,7 +236,8 @@ impl KvCache {
                 let keys = &mut keys[own * slot_size[0]..][..slot_size[0]];
                 let values = &mut values[own * slot_size[1]..][..slot_size[1]];
                 let first = now.lengths()[i] - rows.length(i);
-                source.store(cpu, spec, (part % heads, rows.range(i), first), (keys, values));
+                let of = (part % heads, rows.range(i), first);
+                source.store(cpu, (spec, layout), of, (keys, values));
             }
         });
     }

@@ -4,7 +4,7 @@ use super::attention::{Group, Kept, Sequences, Source, run};
 use crate::Cpu;
 use crate::kernels::attention::Call;
 use crate::memory::Tensor;
-use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check, train::Dropout};
+use seq2seq_core::{AttentionSpec, Error, Ragged, Result, Rows, backend::check, train::Dropout};
 
 /// Keys and values of the source sequences, laid out once for a whole decoding.
 #[derive(Debug)]
@@ -36,6 +36,11 @@ struct Cross<'a> {
 }
 
 impl<'a> Cross<'a> {
+    fn call(self, q: &'a Tensor, spec: &'a AttentionSpec, dropout: Option<Dropout>) -> Call<'a> {
+        let layout = self.memory.held.layout;
+        Call { queries: q, spec, causal: false, angles: None, bias: None, layout, dropout }
+    }
+
     /// Neighbours with one source, such as the beams of a sequence, form one group: they read its keys and values once.
     fn groups(self) -> impl Iterator<Item = Group> + Clone + 'a {
         let Self { rows, memory, sources } = self;
@@ -62,7 +67,12 @@ pub(crate) fn cross_attend_forward(
     let held = (memory.rows.sequences(), memory.kv_heads, memory.head_dim);
     check::cross_attend(q, rows, sources, spec, held)?;
     let cross = Cross { rows, memory, sources };
-    let call = Call { queries: q, spec, causal: false, angles: None, bias: None, dropout };
+    if memory.held.layout.numbers > 1 {
+        let reason =
+            "the memory is not that of a pass that is trained on (`AttentionSpec::trained`)";
+        return Err(Error::invalid("cross_attend_forward", reason));
+    }
+    let call = cross.call(q, spec, dropout);
     let mut log_sums = Tensor::scratch(q.rows(), spec.heads);
     let kept = Kept { log_sums: Some(&mut log_sums), ..Kept::default() };
     let y = run(cpu, &call, cross.groups(), kept, |i, head| memory.held.of(i, head));
@@ -80,7 +90,7 @@ pub(crate) fn cross_attend(
     let held = (memory.rows.sequences(), memory.kv_heads, memory.head_dim);
     check::cross_attend(q, rows, sources, spec, held)?;
     let cross = Cross { rows, memory, sources };
-    let call = Call { queries: q, spec, causal: false, angles: None, bias: None, dropout: None };
+    let call = cross.call(q, spec, None);
     let of = |i, head| memory.held.of(i, head);
     let Some(weights) = weights else {
         return Ok(run(cpu, &call, cross.groups(), Kept::default(), of));
@@ -102,7 +112,7 @@ pub(crate) fn cross_attend(
 mod tests {
     use super::*;
     use crate::CpuOptions;
-    use seq2seq_core::HostTensor;
+    use seq2seq_core::{HostTensor, Precision};
 
     #[test]
     fn beams_of_one_source_form_a_group() {
@@ -115,6 +125,7 @@ mod tests {
             causal: false,
             rotary: None,
             dropout: 0.0,
+            precision: Precision::F32,
         };
         let kv = HostTensor::from_f32(vec![5, 2], &[1.0; 10]).unwrap();
         let kv = crate::ops::embed::upload(&cpu, &kv).unwrap();

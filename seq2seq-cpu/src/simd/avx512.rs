@@ -1,5 +1,6 @@
 //! Sixteen lanes: AVX-512.
 
+use super::words::{Pair, WordsKernel};
 use super::{Kernel, Simd};
 use crate::isa::Avx512;
 use std::arch::x86_64::*;
@@ -13,6 +14,17 @@ pub(super) fn run<K: Kernel>(proof: Avx512, kernel: K) -> K::Output {
     }
     // SAFETY: the proof exists only where the machine has these instructions.
     unsafe { enabled(proof, kernel) }
+}
+
+/// Runs `kernel` compiled for this level and its pairs of bf16.
+#[inline]
+pub(super) fn run_pairs<K: WordsKernel>(proof: Avx512, pair: Pair, kernel: K) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+    fn enabled<K: WordsKernel>(proof: Avx512, pair: Pair, kernel: K) {
+        kernel.run(proof, pair);
+    }
+    // SAFETY: the proofs exist only where the machine has these instructions.
+    unsafe { enabled(proof, pair, kernel) }
 }
 
 // SAFETY of every block below: `self` proves that the machine has AVX-512 F and DQ; what else an intrinsic asks for

@@ -3,8 +3,8 @@
 use seq2seq_core::conformance::values::{Profile, values};
 use seq2seq_core::{
     Activation, AttentionSpec, Backend, CacheSpec, CrossAttentionOps, DecoderOps, Epilogue, Format,
-    HostTensor, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Ragged, Result, Rotary,
-    ScoreOrder, TopK,
+    HostTensor, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Precision, Ragged, Result,
+    Rotary, ScoreOrder, TopK,
 };
 use seq2seq_cuda::Cuda;
 
@@ -71,6 +71,7 @@ impl<'c> Decoder<'c> {
             causal: true,
             rotary: Some(rotary),
             dropout: 0.0,
+            precision: Precision::F32,
         };
         let linear =
             |rows, seed| cuda.pack(&LinearSpec::single(matrix(rows, seed), None), format).unwrap();
@@ -94,6 +95,7 @@ impl<'c> Decoder<'c> {
             sequences: sources,
             beams,
             capacity: 100,
+            precision: Precision::F32,
         };
         Self {
             cuda,

@@ -10,7 +10,7 @@ use crate::{
     checkpoint::{Part, Scope},
     plan::{Position, StackPlan},
 };
-use seq2seq_core::{AttentionSpec, Epilogue, Ragged, SeqBackend};
+use seq2seq_core::{AttentionSpec, Epilogue, Precision, Ragged, SeqBackend};
 
 /// Self-attention: over whole sequences, or over a cache that each pass extends.
 pub(super) struct SelfAttention<B: SeqBackend> {
@@ -24,7 +24,7 @@ pub(super) struct SelfAttention<B: SeqBackend> {
 
 impl<B: SeqBackend> SelfAttention<B> {
     pub(super) fn load(plan: &StackPlan, layer: usize, scope: &Scope<'_, '_, B>) -> Result<Self> {
-        let mut spec = spec(plan);
+        let mut spec = spec(plan, scope.precision());
         if plan.attention.scale_by_layer {
             spec.scale /= (layer + 1) as f32; // PARITY trap 36
         }
@@ -85,7 +85,7 @@ impl<B: SeqBackend> CrossAttention<B> {
         scope: &Scope<'_, '_, B>,
     ) -> Result<Self> {
         // No causality, no positions: not even in T5 (PARITY trap 2).
-        let spec = AttentionSpec { causal: false, ..spec(plan) };
+        let spec = AttentionSpec { causal: false, ..spec(plan, scope.precision()) };
         let part = |name, outputs| Part { name, outputs, bias: plan.attention.bias };
         let kv = spec.kv_width();
         Ok(Self {
@@ -128,7 +128,7 @@ impl<B: SeqBackend> CrossAttention<B> {
     }
 }
 
-fn spec(plan: &StackPlan) -> AttentionSpec {
+fn spec(plan: &StackPlan, precision: Precision) -> AttentionSpec {
     let a = &plan.attention;
     AttentionSpec {
         heads: a.heads,
@@ -138,5 +138,6 @@ fn spec(plan: &StackPlan) -> AttentionSpec {
         causal: a.causal,
         rotary: None,
         dropout: plan.dropout.attention,
+        precision,
     }
 }

@@ -4,7 +4,7 @@
 //! for, and [`ModuleFormat`]s are the user's exceptions.
 
 use crate::{Error, Result, pattern};
-use seq2seq_core::Format;
+use seq2seq_core::{Format, Precision};
 use std::{fmt, str::FromStr};
 
 /// The format of the layer `module` in a model that is loaded in `format`.
@@ -74,6 +74,14 @@ pub(crate) struct Formats {
 }
 
 impl Formats {
+    /// That of attention: f32 for an f32 model. The other formats round its operands, or what they come from, as it is.
+    pub(crate) fn precision(&self) -> Precision {
+        match self.format {
+            Format::F32 => Precision::F32,
+            Format::Bf16 | Format::Int8 | Format::Int4 => Precision::Bf16,
+        }
+    }
+
     /// The format of the layer that these modules make up. `used` has a place for each exception, and is set where one
     /// matches.
     pub(super) fn of(&self, modules: &[String], used: &mut [bool]) -> Format {

@@ -3,8 +3,8 @@
 use super::loader::{Found, Loader, Matrix, TakenLinear};
 use crate::{Result, plan::NormPlan};
 use seq2seq_core::{
-    Backend, Cell, Format, HostTensor, LinearPart, LinearSpec, NormKind, NormSpec, RecurrentOps,
-    RecurrentSpec,
+    Backend, Cell, Format, HostTensor, LinearPart, LinearSpec, NormKind, NormSpec, Precision,
+    RecurrentOps, RecurrentSpec,
 };
 use std::fmt::Display;
 
@@ -59,6 +59,11 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
     /// The backend that is loaded into.
     pub(crate) fn backend(&self) -> &'a B {
         self.loader.backend
+    }
+
+    /// That of the model's attentions.
+    pub(crate) fn precision(&self) -> Precision {
+        self.loader.formats.precision()
     }
 
     /// The scope one segment further down.

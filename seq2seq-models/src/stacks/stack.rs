@@ -6,7 +6,7 @@ use crate::{
     checkpoint::Scope,
     plan::{Position, StackPlan},
 };
-use seq2seq_core::{CacheSpec, Ragged, SeqBackend, Side, Stage};
+use seq2seq_core::{CacheSpec, Precision, Ragged, SeqBackend, Side, Stage};
 
 /// Embedded tokens through L blocks.
 ///
@@ -18,6 +18,8 @@ pub(crate) struct Stack<B: SeqBackend> {
     blocks: Vec<Block<B>>,
     norm: Option<B::Norm>,
     plan: StackPlan,
+    /// Of its attentions.
+    precision: Precision,
 }
 
 /// Where a decoder's pass continues, and what it attends to; for whole sequences of a lone stack, nothing.
@@ -55,6 +57,7 @@ impl<B: SeqBackend> Stack<B> {
                 .then(|| scope.norm("norm", &plan.norm, plan.width))
                 .transpose()?,
             plan: plan.clone(),
+            precision: scope.precision(),
         })
     }
 
@@ -76,7 +79,8 @@ impl<B: SeqBackend> Stack<B> {
     ) -> Result<B::KvCache> {
         let a = &self.plan.attention;
         let (layers, kv_heads, head_dim) = (self.blocks.len(), a.kv_heads, a.head_dim);
-        let spec = CacheSpec { layers, kv_heads, head_dim, sequences, beams, capacity };
+        let precision = self.precision;
+        let spec = CacheSpec { layers, kv_heads, head_dim, sequences, beams, capacity, precision };
         Ok(backend.kv_cache(&spec)?)
     }
 

@@ -102,6 +102,13 @@ pub fn attend_step(
     Error::expect(OP, "heads of the relative bias", spec.heads, bias_heads.unwrap_or(spec.heads))?;
     Error::expect(OP, "key-value heads", cache.kv_heads, spec.kv_heads)?;
     Error::expect(OP, "head width", cache.head_dim, spec.head_dim)?;
+    if cache.precision != spec.precision {
+        let (cache, spec) = (cache.precision, spec.precision);
+        return Err(Error::invalid(
+            OP,
+            format!("an attention in {spec:?} over a cache in {cache:?}"),
+        ));
+    }
     Error::check_range(OP, "layer", [layer], cache.layers)
 }
 

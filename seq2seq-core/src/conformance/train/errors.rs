@@ -7,7 +7,9 @@ use crate::train::{
     LinearGradients, Looked, MasterPart, Masters, Muon, NormGradients, RecurBackward, RecurPass,
     RecurrentMasters, Second, Sgd, Smoothing, TrainBackend, TrainEpilogue,
 };
-use crate::{AttentionSpec, Cell, Error, Format, NormKind, NormSpec, Pool, Ragged, Result};
+use crate::{
+    AttentionSpec, Cell, Error, Format, NormKind, NormSpec, Pool, Precision, Ragged, Result,
+};
 
 /// Every wrong call gives the same typed error as on the reference.
 pub fn are_those_of_the_reference<B: TrainBackend>(backend: &B) -> Outcome {
@@ -109,6 +111,7 @@ fn attentions<B: TrainBackend>(b: &B, calls: &mut Calls) -> Result<()> {
         causal: true,
         rotary: None,
         dropout: 0.0,
+        precision: Precision::F32,
     };
     let rows = Ragged::from_lengths([2]);
     let (qkv, y, log_sums) = (tensor(b, 2, 12)?, tensor(b, 2, 6)?, tensor(b, 2, 2)?);

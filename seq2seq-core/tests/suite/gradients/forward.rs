@@ -117,6 +117,7 @@ impl Attention {
             causal: self.causal,
             rotary,
             dropout: 0.0,
+            precision: Precision::F32,
         }
     }
 

@@ -1,16 +1,53 @@
 //! Where keys and values lie: whole sequences, and pages of a cache that hypotheses share.
 
-use super::Angles;
-use crate::memory::{Buffer, Tensor};
-use crate::simd::{Kernel, Simd};
+use crate::isa::Isa;
+use crate::memory::Buffer;
+use crate::simd::{Simd, words};
+use seq2seq_core::Precision;
 use std::ops::Range;
 
-/// Positions of a block of keys.
+/// Positions of a block of keys: some of these make any word of positions whole.
 pub(crate) const BLOCK: usize = 16;
 
 /// Columns of a row of values for heads of `width`: whole vectors on every level.
 pub(crate) fn padded(width: usize) -> usize {
     width.next_multiple_of(16)
+}
+
+/// How the vectors of a head become words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// D
+    pub(crate) width: usize,
+    /// Numbers in a word: 1 of f32, 2 of bf16.
+    pub(crate) numbers: usize,
+}
+
+impl Layout {
+    /// The fastest that `precision` allows.
+    pub(crate) fn new(isa: Isa, precision: Precision, width: usize) -> Self {
+        Self { width, numbers: words::numbers(isa, precision) }
+    }
+
+    /// Words of a query or a key.
+    pub(crate) fn key(self) -> usize {
+        self.width.div_ceil(self.numbers)
+    }
+
+    /// Words of a block of keys.
+    pub(crate) fn block(self) -> usize {
+        self.key() * BLOCK
+    }
+
+    /// Words of a row of values, which are those of `numbers` positions.
+    pub(crate) fn row(self) -> usize {
+        padded(self.width)
+    }
+
+    /// Words of the values of `positions`.
+    pub(crate) fn values(self, positions: usize) -> usize {
+        positions.div_ceil(self.numbers) * self.row()
+    }
 }
 
 /// In place of a slot: the positions of the block lie in several.
@@ -21,9 +58,9 @@ pub(crate) const MIXED: u32 = u32::MAX;
 pub(crate) enum Held<'a> {
     /// All in one piece.
     Whole {
-        /// `[block][D][16]`
+        /// `[block][key word][16]`
         keys: &'a [f32],
-        /// `[position][D']`
+        /// `[word of positions][D']`
         values: &'a [f32],
     },
     /// In slots of a cache.
@@ -33,9 +70,9 @@ pub(crate) enum Held<'a> {
 /// Slots that the hypotheses of one sequence share. Position t of the hypothesis lies at t of slot `slots[t]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Paged<'a> {
-    /// `[slot][block][D][16]`
+    /// `[slot][block][key word][16]`
     pub(crate) keys: &'a [f32],
-    /// `[slot][position][D']`
+    /// `[slot][word of positions][D']`
     pub(crate) values: &'a [f32],
     /// Blocks of a slot.
     pub(crate) capacity: usize,
@@ -46,14 +83,24 @@ pub(crate) struct Paged<'a> {
 }
 
 impl Held<'_> {
-    /// The values from position `start` on, in rows of `stride`, as far as they lie one behind the other before `limit`.
+    /// The rows of values from position `start` on, the first of a word, as far as they lie one behind the other before
+    /// `limit`, and the position behind them. A row whose positions lie in two slots is put together in `mixed`.
     ///
     /// A run is handed out, not a closure called with it: a closure is compiled without the instruction set of the
     /// function that it stands in.
     #[inline(always)]
-    pub(super) fn run(&self, start: usize, limit: usize, stride: usize) -> &[f32] {
+    pub(super) fn run<'x>(
+        &'x self,
+        start: usize,
+        limit: usize,
+        layout: Layout,
+        mixed: &'x mut [f32],
+    ) -> (&'x [f32], usize) {
+        let (numbers, row) = (layout.numbers, layout.row());
         match self {
-            Self::Whole { values, .. } => &values[start * stride..limit * stride],
+            Self::Whole { values, .. } => {
+                (&values[start / numbers * row..][..layout.values(limit - start)], limit)
+            }
             Self::Paged(paged) => {
                 let slot = paged.slots[start];
                 let mut end = start;
@@ -65,11 +112,31 @@ impl Held<'_> {
                         false => end + 1,
                     };
                 }
-                let first = slot as usize * paged.capacity * BLOCK + start;
-                &paged.values[first * stride..][..(end - start) * stride]
+                let first = |slot: u32| (slot as usize * paged.capacity * BLOCK + start) / numbers;
+                let rows = |slot, end: usize| {
+                    &paged.values[first(slot) * row..][..layout.values(end - start)]
+                };
+                if end == limit || end.is_multiple_of(numbers) {
+                    return (rows(slot, end), end);
+                }
+                if end - start >= numbers {
+                    let end = end - end % numbers;
+                    return (rows(slot, end), end);
+                }
+                let both = rows(slot, end).iter().zip(rows(paged.slots[start + 1], end));
+                for (mixed, (&low, &high)) in mixed.iter_mut().zip(both) {
+                    *mixed = join(low, high);
+                }
+                (mixed, start + numbers)
             }
         }
     }
+}
+
+/// The first number of `low` and the second of `high`.
+#[inline(always)]
+pub(crate) fn join(low: f32, high: f32) -> f32 {
+    f32::from_bits((low.to_bits() & 0xffff) | (high.to_bits() & 0xffff_0000))
 }
 
 /// The blocks of keys of one unit, each in one piece.
@@ -77,26 +144,26 @@ pub(super) struct KeyBlocks<'a> {
     keys: &'a [f32],
     /// Where the values of these positions lie, which come next.
     values: &'a [f32],
-    /// `[mixed block][D][16]`, put together for this unit.
+    /// `[mixed block][key word][16]`, put together for this unit.
     gathered: Buffer<f32>,
     /// Where each block begins: in `keys`, or in `gathered` and marked by [`GATHERED`]. None where they lie in order.
     starts: Option<Buffer<usize>>,
-    width: usize,
+    layout: Layout,
 }
 
 const GATHERED: usize = 1 << (usize::BITS - 1);
 
 impl<'a> KeyBlocks<'a> {
-    /// The blocks of `limit` positions, for heads of `width`.
+    /// The blocks of `limit` positions.
     #[inline(always)]
-    pub(super) fn new<S: Simd>(s: S, held: &Held<'a>, limit: usize, width: usize) -> Self {
+    pub(super) fn new<S: Simd>(s: S, held: &Held<'a>, limit: usize, layout: Layout) -> Self {
         let paged = match held {
             Held::Whole { keys, values } => {
-                return Self { keys, values, gathered: Buffer::scratch(0), starts: None, width };
+                return Self { keys, values, gathered: Buffer::scratch(0), starts: None, layout };
             }
             Held::Paged(paged) => paged,
         };
-        let size = width * BLOCK;
+        let size = layout.block();
         let blocks = &paged.blocks[..limit.div_ceil(BLOCK)];
         let mixed = blocks.iter().filter(|&&slot| slot == MIXED).count();
         let mut gathered = Buffer::scratch(mixed * size);
@@ -114,18 +181,17 @@ impl<'a> KeyBlocks<'a> {
             };
         }
         let Paged { keys, values, .. } = *paged;
-        Self { keys, values, gathered, starts: Some(starts), width }
+        Self { keys, values, gathered, starts: Some(starts), layout }
     }
 
-    /// D
-    pub(super) fn width(&self) -> usize {
-        self.width
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
     }
 
-    /// Block `i`: `[D][16]`.
+    /// Block `i`: `[key word][16]`.
     #[inline(always)]
     pub(super) fn block(&self, i: usize) -> &[f32] {
-        let size = self.width * BLOCK;
+        let size = self.layout.block();
         match self.start(i) {
             start if start & GATHERED != 0 => &self.gathered[start & !GATHERED..][..size],
             start => &self.keys[start..][..size],
@@ -135,15 +201,15 @@ impl<'a> KeyBlocks<'a> {
     /// Where the values of block `i` lie, if in one piece: a hint of what to fetch, nothing to read from.
     #[inline(always)]
     pub(super) fn values_of(&self, i: usize) -> *const f32 {
-        let block = (self.start(i) & !GATHERED) / (self.width * BLOCK);
-        self.values.as_ptr().wrapping_add(block * BLOCK * padded(self.width))
+        let block = (self.start(i) & !GATHERED) / self.layout.block();
+        self.values.as_ptr().wrapping_add(block * self.layout.values(BLOCK))
     }
 
     #[inline(always)]
     fn start(&self, i: usize) -> usize {
         match &self.starts {
             Some(starts) => starts[i],
-            None => i * self.width * BLOCK,
+            None => i * self.layout.block(),
         }
     }
 }
@@ -166,70 +232,6 @@ fn gather<S: Simd>(s: S, paged: &Paged<'_>, positions: Range<usize>, out: &mut [
             for at in (part..size).step_by(BLOCK) {
                 let merged = s.select(mine, s.load(&from[at..]), s.load(&out[at..]));
                 s.store(merged, &mut out[at..]);
-            }
-        }
-    }
-}
-
-/// Lays out the keys and values of some rows of one sequence and one key-value head.
-pub(crate) struct Store<'a> {
-    pub(crate) x: &'a Tensor,
-    pub(crate) rows: Range<usize>,
-    /// Where the head's keys and its values begin in a row.
-    pub(crate) columns: (usize, usize),
-    /// D
-    pub(crate) width: usize,
-    /// For each row of `x`.
-    pub(crate) angles: Option<&'a Angles>,
-    /// The position of the first row.
-    pub(crate) position: usize,
-    /// `[block][D][16]`
-    pub(crate) keys: &'a mut [f32],
-    /// `[position][D']`
-    pub(crate) values: &'a mut [f32],
-}
-
-impl Kernel for Store<'_> {
-    type Output = ();
-
-    /// Written as plain loops; what the level adds is that the compiler may use its instructions.
-    #[inline(always)]
-    fn run<S: Simd>(mut self, _: S) {
-        let mut block = Buffer::<f32>::scratch(BLOCK * self.width);
-        let end = self.position + self.rows.len();
-        let mut position = self.position;
-        while position < end {
-            let stop = end.min((position / BLOCK + 1) * BLOCK);
-            let rows = &mut block[..(stop - position) * self.width];
-            for (t, key) in (position..stop).zip(rows.chunks_exact_mut(self.width)) {
-                let row = self.rows.start + t - self.position;
-                let x = self.x.row(row);
-                key.copy_from_slice(&x[self.columns.0..][..self.width]);
-                if let Some(angles) = self.angles {
-                    angles.rotate(row, key);
-                }
-                let (value, padding) = self.values[t * padded(self.width)..][..padded(self.width)]
-                    .split_at_mut(self.width);
-                value.copy_from_slice(&x[self.columns.1..][..self.width]);
-                padding.fill(0.0);
-            }
-            self.transpose(rows, position);
-            position = stop;
-        }
-    }
-}
-
-impl Store<'_> {
-    /// Writes key rows into the lanes from that of `position` on.
-    #[inline(always)]
-    fn transpose(&mut self, rows: &[f32], position: usize) {
-        let width = self.width;
-        let (block, lane) = (position / BLOCK, position % BLOCK);
-        let count = rows.len() / width;
-        let out = self.keys[block * width * BLOCK..][..width * BLOCK].chunks_exact_mut(BLOCK);
-        for (d, lanes) in out.enumerate() {
-            for (i, out) in lanes[lane..lane + count].iter_mut().enumerate() {
-                *out = rows[i * width + d];
             }
         }
     }

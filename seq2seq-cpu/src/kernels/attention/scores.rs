@@ -4,6 +4,7 @@ use super::layout::KeyBlocks;
 use super::{BLOCK, Vectors};
 use crate::memory::{For, prefetch};
 use crate::simd::Simd;
+use crate::simd::words::Words;
 
 /// Blocks that a tile spans at most.
 const MOST_BLOCKS: usize = 4;
@@ -12,8 +13,8 @@ const MOST_BLOCKS: usize = 4;
 ///
 /// Blocks are outermost, so that the few that a tile reads stay in the first cache while the queries pass.
 #[inline(always)]
-pub(super) fn all<S: Simd>(
-    s: S,
+pub(super) fn all<S: Simd, W: Words<S>>(
+    (s, w): (S, W),
     queries: &[f32],
     keys: &KeyBlocks<'_>,
     vectors: Vectors,
@@ -40,22 +41,22 @@ pub(super) fn all<S: Simd>(
             queries,
             keys: spanned,
             values,
-            width: keys.width(),
+            words: keys.layout().key(),
             scores: &mut scores[block * BLOCK..],
             span,
             vectors: first..vectors.count,
         };
-        // SAFETY: queries hold `count` vectors of `width`; a block holds `width` times BLOCK keys; the row of each
+        // SAFETY: queries hold `count` vectors of `words`; a block holds `words` times BLOCK words; the row of each
         // vector has `blocks` blocks from `block` on.
         unsafe {
             match (S::LANES, blocks) {
-                (16, 4) => tiles.run::<S, 4>(s),
-                (16, 2) => tiles.run::<S, 2>(s),
-                (16, _) => tiles.run::<S, 1>(s),
-                (8, 4) => tiles.run::<S, 8>(s),
-                (8, _) => tiles.run::<S, 2>(s),
-                (_, 2) => tiles.run::<S, 8>(s),
-                (_, _) => tiles.run::<S, 4>(s),
+                (16, 4) => tiles.run::<S, W, 4>(s, w),
+                (16, 2) => tiles.run::<S, W, 2>(s, w),
+                (16, _) => tiles.run::<S, W, 1>(s, w),
+                (8, 4) => tiles.run::<S, W, 8>(s, w),
+                (8, _) => tiles.run::<S, W, 2>(s, w),
+                (_, 2) => tiles.run::<S, W, 8>(s, w),
+                (_, _) => tiles.run::<S, W, 4>(s, w),
             }
         }
         block += blocks;
@@ -69,7 +70,8 @@ struct Tiles<'a> {
     keys: [&'a [f32]; MOST_BLOCKS],
     /// Where their values lie.
     values: [*const f32; MOST_BLOCKS],
-    width: usize,
+    /// Of a query and of a key.
+    words: usize,
     /// From the column of the first block on.
     scores: &'a mut [f32],
     span: usize,
@@ -78,28 +80,28 @@ struct Tiles<'a> {
 
 impl Tiles<'_> {
     /// # Safety
-    /// `VECTORS` vectors of lanes are whole blocks, at most [`MOST_BLOCKS`]. For each of `vectors`, `queries` holds `width`
-    /// values and `scores` that many columns; each block holds `width` times [`BLOCK`] values.
+    /// `VECTORS` vectors of lanes are whole blocks, at most [`MOST_BLOCKS`]. For each of `vectors`, `queries` holds `words`
+    /// words and `scores` that many columns; each block holds `words` times [`BLOCK`] of them.
     #[inline(always)]
-    unsafe fn run<S: Simd, const VECTORS: usize>(&mut self, s: S) {
+    unsafe fn run<S: Simd, W: Words<S>, const VECTORS: usize>(&mut self, s: S, w: W) {
         let mut r = self.vectors.start;
         let end = self.vectors.end;
         // SAFETY: rows r to r + ROWS - 1 are below `end`; the rest is the caller's promise.
         unsafe {
             if S::LANES == 16 && VECTORS <= 2 {
                 while r + 8 <= end {
-                    self.tile::<S, 8, VECTORS>(s, r);
+                    self.tile::<S, W, 8, VECTORS>(s, w, r);
                     r += 8;
                 }
             }
             if VECTORS <= 4 {
                 while r + 4 <= end {
-                    self.tile::<S, 4, VECTORS>(s, r);
+                    self.tile::<S, W, 4, VECTORS>(s, w, r);
                     r += 4;
                 }
             }
             while r < end {
-                self.tile::<S, 1, VECTORS>(s, r);
+                self.tile::<S, W, 1, VECTORS>(s, w, r);
                 r += 1;
             }
         }
@@ -108,15 +110,20 @@ impl Tiles<'_> {
     /// # Safety
     /// As for [`run`](Self::run), with rows `r` to `r + ROWS - 1` among `vectors`.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(&mut self, s: S, r: usize) {
+    unsafe fn tile<S: Simd, W: Words<S>, const ROWS: usize, const VECTORS: usize>(
+        &mut self,
+        s: S,
+        w: W,
+        r: usize,
+    ) {
         let parts = BLOCK / S::LANES;
         let mut sums = [[s.zero(); VECTORS]; ROWS];
         let keys = self.keys.map(<[f32]>::as_ptr);
-        // SAFETY: d is below `width`, a vector lies in the BLOCK keys of one d, and the caller vouches for the sizes.
+        // SAFETY: d is below `words`, a vector lies in the BLOCK keys of one d, and the caller vouches for the sizes.
         unsafe {
-            let queries = self.queries.as_ptr().add(r * self.width);
+            let queries = self.queries.as_ptr().add(r * self.words);
             let fetch = r == self.vectors.start;
-            for d in 0..self.width {
+            for d in 0..self.words {
                 // A block has as many lines of keys as of values: both come at the pace of the first pass.
                 if fetch {
                     for v in (0..VECTORS).step_by(parts) {
@@ -129,9 +136,9 @@ impl Tiles<'_> {
                     *k = s.load_at(keys[v / parts].add(d * BLOCK + v % parts * S::LANES));
                 }
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let q = s.splat(*queries.add(row * self.width + d));
+                    let q = s.splat(*queries.add(row * self.words + d));
                     for (sum, k) in sums.iter_mut().zip(k) {
-                        *sum = s.fma(q, k, *sum);
+                        *sum = w.multiply_add(s, q, k, *sum);
                     }
                 }
             }

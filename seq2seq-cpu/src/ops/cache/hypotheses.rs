@@ -154,10 +154,18 @@ impl Hypotheses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seq2seq_core::Precision;
 
     fn start(sequences: usize, beams: usize) -> [Hypotheses; 2] {
-        let spec =
-            CacheSpec { layers: 1, kv_heads: 1, head_dim: 1, sequences, beams, capacity: 40 };
+        let spec = CacheSpec {
+            layers: 1,
+            kv_heads: 1,
+            head_dim: 1,
+            sequences,
+            beams,
+            capacity: 40,
+            precision: Precision::F32,
+        };
         [(); 2].map(|()| Hypotheses::new(&spec).unwrap())
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::CpuOptions;
-use seq2seq_core::HostTensor;
+use seq2seq_core::{HostTensor, Precision};
 
 const SPEC: AttentionSpec = AttentionSpec {
     heads: 2,
@@ -10,6 +10,17 @@ const SPEC: AttentionSpec = AttentionSpec {
     causal: true,
     rotary: None,
     dropout: 0.0,
+    precision: Precision::F32,
+};
+
+const CACHE: CacheSpec = CacheSpec {
+    layers: 1,
+    kv_heads: 1,
+    head_dim: 1,
+    sequences: 1,
+    beams: 1,
+    capacity: 16,
+    precision: Precision::F32,
 };
 
 /// Rows that tell of the hypothesis' history: the same ids give the same rows.
@@ -24,10 +35,16 @@ fn rows(cpu: &Cpu, ids: impl IntoIterator<Item = usize>) -> Tensor {
 /// Unequal hypotheses until no slot is safe: each must still see its own history, and only that.
 #[test]
 fn separated_hypotheses_keep_their_histories() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        separated(precision);
+    }
+}
+
+fn separated(precision: Precision) {
     let cpu = Cpu::new(CpuOptions { threads: Some(2), isa: None }).unwrap();
-    let spec =
-        CacheSpec { layers: 1, kv_heads: 1, head_dim: 5, sequences: 1, beams: 3, capacity: 60 };
-    let mut cache = kv_cache(&spec).unwrap();
+    let spec = CacheSpec { head_dim: 5, beams: 3, capacity: 60, precision, ..CACHE };
+    let attention = AttentionSpec { precision, ..SPEC };
+    let mut cache = kv_cache(&cpu, &spec).unwrap();
     let mut histories: Vec<Vec<usize>> = vec![Vec::new()];
     let mut next = 0;
     let mut step = |cache: &mut KvCache, histories: &mut [Vec<usize>], lengths: &[usize]| {
@@ -41,11 +58,11 @@ fn separated_hypotheses_keep_their_histories() {
         }
         extend(cache, &ragged).unwrap();
         let x = rows(&cpu, ids);
-        let got = attend_step(&cpu, (&x, &ragged), (cache, 0), &SPEC, None).unwrap();
+        let got = attend_step(&cpu, (&x, &ragged), (cache, 0), &attention, None).unwrap();
         for (history, range) in histories.iter().zip(ragged.ranges()) {
             let alone = Ragged::from_lengths([history.len()]);
             let x = rows(&cpu, history.iter().copied());
-            let want = crate::ops::attention::attend(&cpu, &x, &alone, &SPEC, None).unwrap();
+            let want = crate::ops::attention::attend(&cpu, &x, &alone, &attention, None).unwrap();
             for (back, n) in range.rev().enumerate() {
                 assert_eq!(got.row(n), want.row(history.len() - 1 - back));
             }
@@ -70,13 +87,12 @@ fn separated_hypotheses_keep_their_histories() {
 
 #[test]
 fn sizes_that_overflow_are_errors() {
-    let spec =
-        CacheSpec { layers: 1, kv_heads: 1, head_dim: 1, sequences: 1, beams: 1, capacity: 16 };
+    let (cpu, spec) = (Cpu::new(CpuOptions::default()).unwrap(), CACHE);
     for bad in [
         CacheSpec { capacity: usize::MAX - 20, ..spec },
         CacheSpec { capacity: 1 << 60, ..spec },
         CacheSpec { beams: 1 << 40, sequences: 1 << 40, ..spec },
     ] {
-        assert!(kv_cache(&bad).is_err(), "{bad:?}");
+        assert!(kv_cache(&cpu, &bad).is_err(), "{bad:?}");
     }
 }

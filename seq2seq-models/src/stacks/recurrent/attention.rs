@@ -5,7 +5,9 @@ use crate::{
     checkpoint::{Part as Matrix, Scope},
     plan::{RecurrentAttention, RecurrentPlan},
 };
-use seq2seq_core::{Activation, AttentionSpec, Epilogue, Part, Ragged, SeqBackend, Stage};
+use seq2seq_core::{
+    Activation, AttentionSpec, Epilogue, Part, Precision, Ragged, SeqBackend, Stage,
+};
 
 /// Attention, and what is made of its context and the state.
 pub(super) struct Attention<B: SeqBackend> {
@@ -49,6 +51,7 @@ impl<B: SeqBackend> Attention<B> {
             causal: false,
             rotary: None,
             dropout: 0.0,
+            precision: Precision::F32,
         };
         let score = match plan.attention {
             RecurrentAttention::None => return Ok(None),

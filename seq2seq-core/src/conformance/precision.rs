@@ -1,0 +1,73 @@
+//! What an attention in [`Precision::Bf16`] may lose beyond one in f32.
+//!
+//! Every operand may be rounded to bf16 or not. So a bound widens by what rounding takes from the operands at hand: nothing
+//! where they are bf16 numbers, as in half of the cases, and up to [`BF16`] of them otherwise.
+
+use super::tolerance::{Approx, SUBNORMAL};
+use crate::{AttentionSpec, Precision};
+use half::bf16;
+
+/// The rounding error of bf16, relative.
+const BF16: f64 = 1.0 / 256.0;
+
+/// A precision, asked what it may lose.
+#[derive(Clone, Copy)]
+pub(super) struct Loss(pub(super) Precision);
+
+impl Loss {
+    /// Of an operand. The dot product instructions of bf16 take a subnormal one as zero.
+    pub(super) fn of(self, x: f32) -> f64 {
+        let rounded = bf16::from_f32(x).to_f32();
+        match self.0 {
+            Precision::F32 => 0.0,
+            Precision::Bf16 if rounded.abs() < f32::MIN_POSITIVE => f64::from(x.abs()),
+            Precision::Bf16 => f64::from((x - rounded).abs()),
+        }
+    }
+
+    /// Magnitudes `sizes` of keys `x`, and what they may lose. Rotated ones may lose what any number may.
+    pub(super) fn widen_keys(self, sizes: &[f32], x: &[f32], rotated: bool) -> Vec<f32> {
+        let widen = |(&size, &x): (&f32, &f32)| match (self.0, rotated) {
+            (Precision::Bf16, true) => size * (1.0 + BF16 as f32) + f32::MIN_POSITIVE,
+            _ => size + self.of(x) as f32,
+        };
+        sizes.iter().zip(x).map(widen).collect()
+    }
+
+    /// The same of queries, which are rounded when they have been scaled.
+    pub(super) fn widen_queries(self, sizes: &[f32], x: &[f32], spec: &AttentionSpec) -> Vec<f32> {
+        let scale = spec.scale;
+        let scaled = |x: &[f32]| x.iter().map(|v| v * scale).collect::<Vec<f32>>();
+        let wide = self.widen_keys(&scaled(sizes), &scaled(x), spec.rotary.is_some());
+        wide.into_iter().map(|size| size / scale).collect()
+    }
+
+    /// Of `operations` in a row, to underflow.
+    pub(super) fn underflow(self, operations: usize) -> f64 {
+        let smallest = match self.0 {
+            Precision::F32 => SUBNORMAL,
+            Precision::Bf16 => f32::MIN_POSITIVE.into(),
+        };
+        smallest * operations as f64
+    }
+
+    /// A probability as it is multiplied: its dividend may have been rounded.
+    pub(super) fn weight(self, p: Approx) -> Approx {
+        match self.0 {
+            Precision::F32 => p,
+            Precision::Bf16 => Approx::new(p.value, p.error + BF16 * (p.value + p.error)),
+        }
+    }
+
+    /// A value as it is multiplied.
+    pub(super) fn value(self, v: f32) -> Approx {
+        Approx::new(v.into(), self.of(v))
+    }
+}
+
+/// Values of a case in this precision: in half of the cases, by the seed, bf16 numbers.
+pub(super) fn represent(precision: Precision, seed: u64, x: &mut [f32]) {
+    if precision == Precision::Bf16 && seed.is_multiple_of(2) {
+        x.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32());
+    }
+}
