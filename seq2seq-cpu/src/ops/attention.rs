@@ -217,3 +217,6 @@ impl Pieces {
         Group { rows: self.bounds[i]..self.bounds[i + 1], position, len, held }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,9 @@ pub(crate) struct Store<'a> {
 impl WordsKernel for Store<'_> {
     #[inline(always)]
     fn run<S: Simd, W: Words<S>>(mut self, s: S, w: W) {
+        if self.rows.is_empty() {
+            return;
+        }
         let (width, key) = (self.layout.width, self.layout.key());
         let mut block = Buffer::<f32>::scratch(BLOCK * key);
         let mut vector = Buffer::<f32>::scratch(width);
