@@ -154,6 +154,7 @@ pub(crate) fn attend_step(
 ) -> Result<Tensor> {
     let heads = bias.map(RelativeBias::heads);
     check::attend_step(qkv, rows, &cache.spec, layer, spec, heads)?;
+    cache.store.layout.check("attend_step", cpu.isa())?;
     cache.pass.step(layer, rows)?;
     let angles = cache.angles.take();
     let angles = spec.rotary.as_ref().map(|rotary| match angles {

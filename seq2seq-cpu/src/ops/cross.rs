@@ -89,6 +89,7 @@ pub(crate) fn cross_attend(
 ) -> Result<Tensor> {
     let held = (memory.rows.sequences(), memory.kv_heads, memory.head_dim);
     check::cross_attend(q, rows, sources, spec, held)?;
+    memory.held.layout.check("cross_attend", cpu.isa())?;
     let cross = Cross { rows, memory, sources };
     let call = cross.call(q, spec, None);
     let of = |i, head| memory.held.of(i, head);

@@ -3,7 +3,7 @@
 use crate::isa::Isa;
 use crate::memory::Buffer;
 use crate::simd::{Simd, words};
-use seq2seq_core::Precision;
+use seq2seq_core::{Error, Precision, Result};
 use std::ops::Range;
 
 /// Positions of a block of keys: some of these make any word of positions whole.
@@ -27,6 +27,18 @@ impl Layout {
     /// The fastest that `precision` allows.
     pub(crate) fn new(isa: Isa, precision: Precision, width: usize) -> Self {
         Self { width, numbers: words::numbers(isa, precision) }
+    }
+
+    /// That a machine can read what was laid out, perhaps by a backend of another level.
+    pub(crate) fn check(self, op: &'static str, isa: Isa) -> Result<()> {
+        match self.numbers <= words::numbers(isa, Precision::Bf16) {
+            true => Ok(()),
+            false => {
+                let reason =
+                    format!("keys and values are in bf16, laid out by another level than {isa}");
+                Err(Error::invalid(op, reason))
+            }
+        }
     }
 
     /// Words of a query or a key.

@@ -18,6 +18,16 @@ const SPEC: AttentionSpec = AttentionSpec {
     precision: Precision::Bf16,
 };
 
+const CACHE: CacheSpec = CacheSpec {
+    layers: 1,
+    kv_heads: 1,
+    head_dim: SPEC.head_dim,
+    sequences: 1,
+    beams: 2,
+    capacity: 21,
+    precision: Precision::Bf16,
+};
+
 fn levels() -> impl Iterator<Item = Cpu> {
     let cpu = |isa| Cpu::new(CpuOptions { threads: Some(2), isa: Some(isa) }).unwrap();
     Isa::available().into_iter().map(cpu)
@@ -92,6 +102,23 @@ fn operands_are_rounded_where_words_are_pairs() {
     }
 }
 
+/// What one level laid out another reads, or refuses.
+#[test]
+fn levels_that_cannot_read_a_cache_say_so() {
+    let x = values(Profile::Normal, 5, 3 * SPEC.qkv_width());
+    let rows = Ragged::from_lengths([3]);
+    for maker in levels() {
+        for reader in levels() {
+            let mut held = cache::kv_cache(&maker, &CACHE).unwrap();
+            cache::extend(&mut held, &rows).unwrap();
+            let x = tensor(&reader, &x);
+            let y = cache::attend_step(&reader, (&x, &rows), (&mut held, 0), &SPEC, None);
+            let numbers = |cpu: &Cpu| Layout::new(cpu.isa(), Precision::Bf16, 1).numbers;
+            assert_eq!(y.is_ok(), numbers(&maker) <= numbers(&reader));
+        }
+    }
+}
+
 /// A value that a row does not see is not even multiplied by zero; a step over a cache does not meet what lies behind it.
 #[test]
 fn unseen_values_are_not_met() {
@@ -112,16 +139,7 @@ fn unseen_values_are_not_met() {
                 }
             }
             // A hypothesis that wrote infinity is dropped for its sibling, which takes its slot over.
-            let cache_spec = CacheSpec {
-                layers: 1,
-                kv_heads: 1,
-                head_dim: SPEC.head_dim,
-                sequences: 1,
-                beams: 2,
-                capacity: 21,
-                precision,
-            };
-            let mut held = cache::kv_cache(&cpu, &cache_spec).unwrap();
+            let mut held = cache::kv_cache(&cpu, &CacheSpec { precision, ..CACHE }).unwrap();
             let mut pass = |lengths: &[usize], parents: Option<&[usize]>, x: &[f32]| {
                 if let Some(parents) = parents {
                     cache::reorder(&mut held, parents).unwrap();
