@@ -1,7 +1,7 @@
 //! Layers of whole models, beside the cases of the conformance suite, which have few of each.
 
 use seq2seq_core::conformance::{Timed, attention, cache::Step, cross, groups::Groups, linear};
-use seq2seq_core::{Activation, BucketSpec, Format};
+use seq2seq_core::{Activation, BucketSpec, Format, Precision};
 
 /// T5-base, BERT-base and GPT-2 are equally wide, with as many heads.
 const WIDTH: usize = 768;
@@ -61,7 +61,12 @@ fn layers() -> Vec<(String, linear::Case)> {
     models.into_iter().flatten().filter(|(name, _)| !known.contains(name)).collect()
 }
 
-/// Attention within sequences: the suite's, an encoder of T5-base, and GPT-2.
+/// An attention in bf16.
+fn in_bf16((name, case): (String, attention::Case)) -> (String, attention::Case) {
+    (format!("{name}, bf16"), attention::Case { precision: Precision::Bf16, ..case })
+}
+
+/// Attention within sequences: the suite's, an encoder of T5-base, and GPT-2; some in bf16.
 pub fn attentions() -> Vec<(String, attention::Case)> {
     let buckets = BucketSpec { buckets: 32, max_distance: 128, bidirectional: true };
     let t5 = |n: usize| {
@@ -73,16 +78,19 @@ pub fn attentions() -> Vec<(String, attention::Case)> {
         (format!("gpt-2, {n}"), attention::Case { causal: true, ..case })
     };
     let models = [t5(64), t5(512), gpt2(128), gpt2(1024)];
+    let models = models.into_iter().chain([t5(64), t5(512), gpt2(1024)].map(in_bf16));
     attention::Attend::real().into_iter().chain(models).collect()
 }
 
-/// Steps over a cache: the suite's, and GPT-2 with one hypothesis and with 8.
+/// Steps over a cache: the suite's, and GPT-2 with one hypothesis and with 8, also in bf16.
 pub fn steps() -> Vec<(String, attention::Case)> {
     let gpt2 = |context: usize, rows: usize| {
         let case = attention::Case::plain(vec![context; rows], HEADS, HEADS);
         (format!("gpt-2, {rows} of context {context}"), case)
     };
-    Step::real().into_iter().chain([gpt2(128, 1), gpt2(1024, 1), gpt2(512, 8)]).collect()
+    let models = [gpt2(128, 1), gpt2(1024, 1), gpt2(512, 8)];
+    let models = models.into_iter().chain([gpt2(1024, 1), gpt2(512, 8)].map(in_bf16));
+    Step::real().into_iter().chain(models).collect()
 }
 
 /// Attention to a memory: the suite's, and whole targets, as when a text is scored.

@@ -21,7 +21,7 @@ use seq2seq_core::conformance::{
     Timed, additive, attention, cache, cross, embed, linear, norm, pool, recurrent, sample,
     sample_k, top_k,
 };
-use seq2seq_core::{Cell, Format, NormKind};
+use seq2seq_core::{Cell, Format, NormKind, Precision};
 
 /// Bytes of an activation.
 const F32: usize = 4;
@@ -40,6 +40,15 @@ pub struct Work {
 }
 
 impl Work {
+    /// Attention, which holds `held` values beside the others.
+    fn attention(precision: Precision, operations: usize, values: usize, held: usize) -> Self {
+        let format = match precision {
+            Precision::F32 => Format::F32,
+            Precision::Bf16 => Format::Bf16,
+        };
+        Self { operations, bytes: F32 * values + format.bytes(1, held), format }
+    }
+
     fn f32(operations: usize, values: usize) -> Self {
         Self { operations, bytes: F32 * values, format: Format::F32 }
     }
@@ -114,7 +123,8 @@ impl Counted for attention::Attend {
         let rows: usize = case.lengths.iter().sum();
         let spec = case.spec();
         let scores = case.lengths.iter().map(scores).sum();
-        Work::f32(attention(scores, case), rows * (spec.qkv_width() + spec.inner()))
+        let values = rows * (spec.qkv_width() + spec.inner());
+        Work::attention(case.precision, attention(scores, case), values, 0)
     }
 }
 
@@ -126,7 +136,8 @@ impl Counted for cache::Step {
         let context: usize = case.lengths.iter().map(|n| n + grown).sum();
         let (spec, rows) = (case.spec(), case.lengths.len());
         let held = 2 * spec.kv_width() * (context + rows);
-        Work::f32(attention(context, case), held + rows * (spec.qkv_width() + spec.inner()))
+        let values = rows * (spec.qkv_width() + spec.inner());
+        Work::attention(case.precision, attention(context, case), values, held)
     }
 }
 
@@ -145,7 +156,8 @@ impl Counted for cross::CrossAttend {
         let ([scores, read], spec) = (groups(&case.groups), case.spec());
         let rows: usize = case.groups.rows.iter().sum();
         let operations = scores * case.heads * (4 * case.head_dim + SOFTMAX);
-        Work::f32(operations, 2 * spec.kv_width() * read + 2 * rows * spec.inner())
+        let held = 2 * spec.kv_width() * read;
+        Work::attention(case.precision, operations, 2 * rows * spec.inner(), held)
     }
 }
 
@@ -241,6 +253,10 @@ mod tests {
         let whole = <attention::Attend as Counted>::work(&case);
         assert_eq!(whole.operations, (9 + 4) * 2 * (4 * 64 + 4));
         assert_eq!(whole.bytes, 4 * 5 * (4 * 64 + 2 * 64));
+        let bf16 = attention::Case { precision: Precision::Bf16, ..case.clone() };
+        let step = |case: &attention::Case| <cache::Step as Counted>::work(case);
+        let held = 2 * 64 * (3 + 1 + 2 + 1 + 2);
+        assert_eq!(step(&case).bytes - step(&bf16).bytes, 2 * held);
         let causal = attention::Case { causal: true, ..case };
         let causal = <attention::Attend as Counted>::work(&causal);
         assert_eq!(causal.operations, (6 + 3) * 2 * (4 * 64 + 4));

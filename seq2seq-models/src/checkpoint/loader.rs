@@ -9,7 +9,7 @@ use super::{
     tensors::Checkpoint,
 };
 use crate::{Error, Result};
-use seq2seq_core::{Backend, DType, Format, HostTensor, Quantisation};
+use seq2seq_core::{Backend, DType, Format, HostTensor, Precision, Quantisation};
 use std::{
     cell::{RefCell, RefMut},
     collections::BTreeSet,
@@ -186,6 +186,11 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// The format of the layer that these modules make up.
     pub(super) fn format_of(&self, modules: &[String]) -> Format {
         self.formats.of(modules, &mut self.used.borrow_mut())
+    }
+
+    /// That of the model's attentions.
+    pub(super) fn precision(&self) -> Precision {
+        self.formats.precision()
     }
 
     /// Fails where an exception from the format was for no layer.

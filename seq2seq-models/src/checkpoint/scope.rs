@@ -63,7 +63,7 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
 
     /// That of the model's attentions.
     pub(crate) fn precision(&self) -> Precision {
-        self.loader.formats.precision()
+        self.loader.precision()
     }
 
     /// The scope one segment further down.
