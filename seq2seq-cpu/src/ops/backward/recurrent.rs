@@ -2,7 +2,7 @@
 
 use super::linear::{bias_gradient, host_part};
 use super::masters::Columns;
-use super::products::{Operand, turned};
+use super::products::Operand;
 use crate::Cpu;
 use crate::gemm::{Back, BackCells, BackStep, Before, Linear, Recurrent, Source};
 use crate::isa::Isa;
@@ -270,8 +270,8 @@ pub(super) fn weights_backward(
         if let Some(gradient) = weight {
             let h = StateBefore::of(passes, d, shape.width);
             let panels = Linear::of_source(cpu.threads(), cpu.isa(), &h, 1.0, layer.format);
-            let du = turned(cpu, du, columns.clone());
-            Operand::of(&du, 0..du.width()).add_product(cpu, &panels, gradient);
+            let du = Operand::turned(cpu, panels.element(), du, columns.clone());
+            du.add_product(cpu, &panels, gradient);
         }
         if let Some(gradient) = bias {
             bias_gradient(cpu, du, columns, gradient);
