@@ -9,6 +9,7 @@
 //! unit.
 
 mod back;
+mod fill;
 
 pub(crate) use back::{Back, BackCells, BackStep, Before};
 

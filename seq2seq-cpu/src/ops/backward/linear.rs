@@ -86,7 +86,7 @@ impl TrainLinear {
 
     /// Packs both directions from masters that have the shape of the layer.
     fn fill(&mut self, cpu: &Cpu, masters: &Masters<'_, Tensor>) -> Result<()> {
-        let stacked = Stacked::new(masters, self.shape.input);
+        let stacked = Stacked::new(&masters.parts, self.shape.input);
         let mut first = 0;
         for part in &masters.parts {
             let held = self.forward.bias_mut(first..first + outputs(part));
