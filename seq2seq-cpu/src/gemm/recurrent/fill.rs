@@ -80,3 +80,75 @@ impl Recurrent {
         finite
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::{micro::tests::values, test_levels};
+    use seq2seq_core::{Cell, Format, HostTensor, LinearPart, RecurrentSpec};
+
+    /// `[gates · M, M]`, given turned.
+    struct Turned<'a>(&'a [f32], usize);
+
+    impl Source for Turned<'_> {
+        fn steps(&self) -> usize {
+            self.1
+        }
+
+        fn columns(&self) -> usize {
+            self.0.len() / self.1
+        }
+
+        fn read(
+            &self,
+            _: Isa,
+            steps: Range<usize>,
+            columns: Range<usize>,
+            out: &mut [f32],
+            stride: usize,
+        ) {
+            for (k, out) in steps.zip(out.chunks_mut(stride)) {
+                columns.clone().zip(out).for_each(|(c, out)| *out = self.0[c * self.1 + k]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_filled_is_what_packing_gives() {
+        let threads = Threads::new(Some(2)).unwrap();
+        for (cell, m) in [(Cell::Gru, 33), (Cell::Lstm, 64), (Cell::Lstm, 7)] {
+            let gates = cell.gates() * m;
+            let part = |seed: u32| {
+                let tensor = |shape: &[usize], x: &[f32]| HostTensor::from_f32(shape.to_vec(), x);
+                let weight = tensor(&[gates, m], &values(seed, gates * m)).unwrap();
+                let bias = tensor(&[gates], &values(seed + 1, gates)).unwrap();
+                LinearPart { weight, bias: Some(bias), transposed: false }
+            };
+            let spec =
+                |seed: u32| RecurrentSpec { cell, directions: vec![part(seed), part(seed + 2)] };
+            for isa in test_levels() {
+                for format in [Format::F32, Format::Bf16] {
+                    let want = Recurrent::pack(&threads, isa, &spec(1), format).unwrap();
+                    let mut found = Recurrent::pack(&threads, isa, &spec(8), format).unwrap();
+                    let weights = [1, 3].map(|seed| values(seed, gates * m));
+                    let biases = [2, 4].map(|seed| values(seed, gates));
+                    let turned = weights.each_ref().map(|w| Turned(w, m));
+                    assert!(found.fill(
+                        &threads,
+                        &turned,
+                        &biases.each_ref().map(|b| Some(&b[..]))
+                    ));
+                    for (found, want) in found.directions.iter().zip(&want.directions) {
+                        assert_eq!(found.data[..], want.data[..], "{isa} {format}");
+                        assert_eq!(found.bias, want.bias, "{isa} {format}");
+                    }
+                    let mut bad = weights[0].clone();
+                    bad[gates * m - 1] = f32::NAN;
+                    let turned = [Turned(&bad, m), Turned(&weights[1], m)];
+                    assert!(!found.fill(&threads, &turned, &[None, None]));
+                    assert!(found.directions[0].bias.iter().all(|b| *b == 0.0));
+                }
+            }
+        }
+    }
+}
