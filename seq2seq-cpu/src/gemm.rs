@@ -9,7 +9,7 @@
 //! | `plan.rs` | how a product is cut among workers and tiles |
 //! | `drive.rs` | the loops over blocks, panels and tiles |
 //! | `epilogue.rs` | scale, bias, activation or gate, residual, behind each tile |
-//! | `recurrent.rs` | steps of recurrent layers, and in `recurrent/back.rs` back: the product of the state, and |
+//! | `recurrent.rs` | steps of recurrent layers, and in `recurrent/back.rs` back (`fill.rs` packs anew): the product of the state, and |
 //! | `cell.rs` | the cell behind each tile |
 
 mod cell;

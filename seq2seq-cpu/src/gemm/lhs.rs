@@ -3,11 +3,18 @@
 use super::micro::LhsRows;
 use crate::{
     isa::Isa,
-    kernels::{quantise::quantise_row, round::round},
-    memory::{Buffer, Chunks},
+    kernels::{
+        backward::copy::{Part, TransposePart},
+        quantise::quantise_row,
+        round::round,
+    },
+    memory::{Buffer, Chunks, Tensor},
+    simd,
     threads::Threads,
 };
 use bytemuck::{cast_slice, cast_slice_mut, from_bytes};
+use seq2seq_core::Rows;
+use std::ops::Range;
 
 /// What stands behind the values of a row of integers, in its last bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,12 +96,39 @@ impl Converted {
         (x, x_stride): (&[f32], usize),
         (rows, width): (usize, usize),
     ) -> Self {
-        // Room for whole units of any kernel and for the tail, and rows that do not begin a multiple of 4096 bytes
-        // apart, as they would crowd the same lines of the first cache.
-        let stride = (width * element.size()).next_multiple_of(64) + 64;
+        let stride = stride(element, width);
         let mut data = Buffer::<u8>::scratch(rows * stride);
         threads.each_part(Chunks::new(&mut data, stride), width, |row, out| {
             convert(isa, element, &x[row * x_stride..][..width], out);
+        });
+        Self { element, data, stride }
+    }
+
+    /// Converts columns of a tensor, each to a row.
+    pub(crate) fn columns(
+        threads: &Threads,
+        isa: Isa,
+        element: Element,
+        x: &Tensor,
+        columns: Range<usize>,
+    ) -> Self {
+        /// Columns that are turned at once: a line of the tensor's rows. They stay in the second cache until they are
+        /// converted.
+        const AT_ONCE: usize = 16;
+        let width = x.rows();
+        let stride = stride(element, width);
+        let mut data = Buffer::<u8>::scratch(columns.len() * stride);
+        let chunks = Chunks::new(&mut data, AT_ONCE * stride);
+        threads.each_part(chunks, 2 * AT_ONCE * width, |i, out| {
+            let first = columns.start + i * AT_ONCE;
+            let columns = first..(first + AT_ONCE).min(columns.end);
+            let from = Part::of(x, 0..width, columns);
+            let wide = width.next_multiple_of(16) + 16;
+            let mut turned = Buffer::<f32>::scratch(from.columns * wide);
+            simd::dispatch(isa, TransposePart { from, out: &mut turned, stride: wide });
+            for (row, out) in turned.chunks_exact(wide).zip(out.chunks_exact_mut(stride)) {
+                convert(isa, element, &row[..width], out);
+            }
         });
         Self { element, data, stride }
     }
@@ -118,6 +152,12 @@ impl Converted {
     }
 }
 
+/// Bytes from a row of `width` elements to the next: room for whole units of any kernel and for the tail, and rows that do not
+/// begin a multiple of 4096 bytes apart, as they would crowd the same lines of the first cache.
+fn stride(element: Element, width: usize) -> usize {
+    (width * element.size()).next_multiple_of(64) + 64
+}
+
 /// Converts one row; `out` is a row of [`Converted`].
 fn convert(isa: Isa, element: Element, x: &[f32], out: &mut [u8]) {
     let (values, padding) = out.split_at_mut(x.len() * element.size());
@@ -137,6 +177,28 @@ fn convert(isa: Isa, element: Element, x: &[f32], out: &mut [u8]) {
 mod tests {
     use super::*;
     use seq2seq_core::quant::row::{Affine, extremes};
+
+    #[test]
+    fn columns_are_converted_as_the_rows_that_they_become() {
+        let threads = Threads::new(Some(2)).unwrap();
+        for (rows, width, columns) in [(70, 133, 5..133), (1, 16, 0..16), (33, 40, 20..21)] {
+            let mut x = Tensor::scratch(rows, width);
+            let values = x.values_mut().iter_mut().enumerate();
+            values.for_each(|(i, v)| *v = (i % 997) as f32 / 31.0 - 16.0);
+            let turned: Vec<f32> = columns
+                .clone()
+                .flat_map(|c| (0..rows).map(|r| x.row(r)[c]).collect::<Vec<_>>())
+                .collect();
+            for isa in Isa::available() {
+                for element in [Element::Rounded, Element::Bf16, Element::U8] {
+                    let size = (columns.len(), rows);
+                    let want = Converted::new(&threads, isa, element, (&turned, rows), size);
+                    let found = Converted::columns(&threads, isa, element, &x, columns.clone());
+                    assert_eq!((found.stride, &found.data[..]), (want.stride, &want.data[..]));
+                }
+            }
+        }
+    }
 
     #[test]
     fn rows_keep_their_tail_and_are_filled_with_zeros() {

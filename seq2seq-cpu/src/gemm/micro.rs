@@ -182,6 +182,17 @@ impl Layout {
         self.header_bytes() + self.unit_bytes(units)
     }
 
+    /// How many values, step by step, lie between the two of a pair that stands side by side; `None` where all stand in their
+    /// order. A unit of two pairs steps, an interleaved unit of one the halves of a step.
+    pub(super) fn pair(&self) -> Option<usize> {
+        match (self.unit, self.columns / self.stride) {
+            (1, 1) => None,
+            (1, 2) => Some(self.stride),
+            (2, 1) => Some(self.columns),
+            (unit, side_by_side) => panic!("{unit} steps of {side_by_side} columns side by side"),
+        }
+    }
+
     /// The column whose weights stand at place `i` of each unit.
     pub(super) fn column_at(&self, i: usize) -> usize {
         if self.weight == Weight::I4 { i } else { self.side_by_side(i) }

@@ -12,7 +12,7 @@ use crate::{
     isa::Isa,
     kernels::{
         quantise::{quantise_channel, quantise_groups, sum_of_groups},
-        round::round,
+        round::{round, within},
     },
     memory::{Buffer, Chunks},
     threads::Threads,
@@ -163,11 +163,11 @@ impl Packer<'_> {
         match self.layout.weight {
             Weight::F32 => {
                 self.interleave(&staging, body, |x, out: &mut [f32]| out.copy_from_slice(x));
-                finite_to(f32::MAX, &staging.values)
+                within(self.isa, f32::MAX, &staging.values)
             }
             Weight::Bf16 => {
                 self.interleave(&staging, body, |x, out: &mut [u16]| round(self.isa, x, out));
-                finite_to(BF16_LIMIT.next_down(), &staging.values)
+                within(self.isa, BF16_LIMIT.next_down(), &staging.values)
             }
             Weight::I8 => {
                 let mut scales = target.scale.iter_mut();
@@ -303,12 +303,6 @@ fn weave<T: Copy, const UNIT: usize>(
         }
     }
     debug_assert_eq!(places.len(), starts.len() * length / UNIT);
-}
-
-/// Whether all values are numbers of at most `limit`.
-pub(super) fn finite_to(limit: f32, values: &[f32]) -> bool {
-    // One comparison a value and no early exit, which the compiler vectorises. NaN compares false.
-    values.iter().fold(true, |good, v| good & (v.abs() <= limit))
 }
 
 impl Linear {

@@ -9,6 +9,7 @@
 //! unit.
 
 mod back;
+mod fill;
 
 pub(crate) use back::{Back, BackCells, BackStep, Before};
 
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     isa::Isa,
-    memory::{self, Tensor, Tile, VectorTile, Vectors},
+    memory::{self, For, Tensor, Tile, VectorTile, Vectors, prefetch_run},
     simd,
     threads::Threads,
 };
@@ -190,6 +191,22 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// What the cell of a row reads and writes comes while its products are computed: positions lie far apart.
+    fn prefetch(&self, row: usize, targets: &mut Targets<'_>) {
+        let (place, (x, column)) = (self.rows[row], self.x);
+        let out = targets.out.row(place);
+        prefetch_run(out.as_ptr(), out.len(), For::Writing);
+        for gate in 0..self.cell.gates() {
+            let x = &x.values()[place * x.stride() + column + gate * self.width..];
+            prefetch_run(x.as_ptr(), out.len(), For::Reading);
+        }
+        if let Some(kept) = &mut targets.kept {
+            for kept in kept.row::<MAX_KEPT>(place) {
+                prefetch_run(kept.as_ptr(), kept.len(), For::Writing);
+            }
+        }
+    }
+
     /// All rows, a tile at a time.
     fn run(&self, mut targets: Targets<'_>) {
         let (kernel, live) = (self.layer.kernel, self.rows.len());
@@ -212,7 +229,8 @@ impl Block<'_> {
         for tile in 0..tiles {
             let rows = plan::share(live, tiles, tile);
             let lhs = LhsRows { bytes: &lhs.bytes[rows.start * lhs.stride..], ..lhs };
-            let fetch = plan::fetch(tile, tiles, live, max_rows);
+            let fetch = plan::fetch_in_step(tile);
+            rows.clone().for_each(|row| self.prefetch(row, &mut targets));
             for (gate, sums) in sums.iter_mut().enumerate().take(gates) {
                 let panel = (self.block * gates + gate) * panel_bytes;
                 let weights = &self.layer.data[panel..][..panel_bytes];

@@ -6,11 +6,11 @@
 use super::{
     Linear,
     micro::{Layout, MAX_COLUMNS, MicroKernel, Weight},
-    pack::{BF16_LIMIT, finite_to},
+    pack::BF16_LIMIT,
 };
 use crate::{
     isa::Isa,
-    kernels::round::round,
+    kernels::round::{round, round_pairs, within},
     memory::{Buffer, Chunks},
     threads::Threads,
 };
@@ -118,7 +118,7 @@ fn fill_plain(
             block.fill(0.0);
         }
         source.read(isa, steps, columns.clone(), block, width);
-        finite &= finite_to(f32::MAX, block);
+        finite &= within(isa, f32::MAX, block);
     }
     finite
 }
@@ -130,35 +130,20 @@ fn fill_rounded(
     (isa, layout): (Isa, Layout),
     panel: &mut [u16],
 ) -> bool {
-    let (width, unit) = (layout.columns, layout.unit);
-    let mut order = [0; MAX_COLUMNS];
-    order.iter_mut().enumerate().for_each(|(i, place)| *place = layout.column_at(i));
-    let order = &order[..width];
+    let width = layout.columns;
     let mut block = [0.0f32; STEPS * MAX_COLUMNS];
-    let mut rounded = [0u16; STEPS * MAX_COLUMNS];
     let mut finite = true;
     for (i, out) in panel.chunks_mut(STEPS * width).enumerate() {
         let steps = i * STEPS..source.steps().min((i + 1) * STEPS);
-        let (block, rounded) = (&mut block[..out.len()], &mut rounded[..out.len()]);
+        let block = &mut block[..out.len()];
         // Behind the last step the unit is filled up with zeros.
         block[steps.len() * width..].fill(0.0);
         source.read(isa, steps, columns.clone(), block, width);
-        finite &= finite_to(BF16_LIMIT.next_down(), block);
-        round(isa, block, rounded);
-        match unit {
-            1 => weave::<1>(rounded, order, out),
-            _ => weave::<2>(rounded, order, out),
+        finite &= within(isa, BF16_LIMIT.next_down(), block);
+        match layout.pair() {
+            Some(run) => round_pairs(isa, block, run, out),
+            None => round(isa, block, out),
         }
     }
     finite
-}
-
-/// Rows of a block, `UNIT` at a time, in the order of a panel.
-fn weave<const UNIT: usize>(rows: &[u16], order: &[usize], out: &mut [u16]) {
-    let width = order.len();
-    for (rows, out) in rows.chunks_exact(UNIT * width).zip(out.chunks_exact_mut(UNIT * width)) {
-        for (out, &column) in out.as_chunks_mut::<UNIT>().0.iter_mut().zip(order) {
-            out.iter_mut().enumerate().for_each(|(i, out)| *out = rows[i * width + column]);
-        }
-    }
 }

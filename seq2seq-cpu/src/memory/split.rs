@@ -274,6 +274,16 @@ pub(crate) struct Tile<'a> {
 }
 
 impl Tile<'_> {
+    /// How many rows there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The distance from one row to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// The columns of row `i` of the tile.
     ///
     /// # Panics

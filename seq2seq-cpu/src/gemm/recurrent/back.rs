@@ -4,7 +4,7 @@
 //! columns of U that belong to these units, and computes their cells back at once. So du goes from one step to the next without
 //! another meeting of the threads.
 
-use super::{RecurrentShape, bounds};
+use super::{MAX_GATES, RecurrentShape, bounds};
 use crate::{
     gemm::{
         Linear, Source,
@@ -14,7 +14,7 @@ use crate::{
     },
     isa::Isa,
     kernels::backward::recurrent::{Cells, Join},
-    memory::{self, Tensor, Tile, VectorTile, Vectors},
+    memory::{self, For, Tensor, Tile, VectorTile, Vectors, prefetch_run},
     simd,
     threads::Threads,
 };
@@ -190,7 +190,8 @@ impl Block<'_> {
         for tile in 0..tiles {
             let rows = plan::share(count, tiles, tile);
             let lhs = LhsRows { bytes: &lhs.bytes[rows.start * lhs.stride..], ..lhs };
-            let fetch = plan::fetch(tile, tiles, count, max_rows);
+            let fetch = plan::fetch_in_step(tile);
+            rows.clone().for_each(|row| self.prefetch(row, &mut targets));
             kernel.multiply((rows.len(), units), lhs, weights, fetch, &mut sums);
             for (i, row) in rows.enumerate() {
                 self.row(row, sums.row(i, layout.columns), &mut targets);
@@ -199,6 +200,24 @@ impl Block<'_> {
         let live = self.read.map_or(0, |read| read.rows[0].len());
         for row in count..live {
             self.row(row, &[0.0; MAX_COLUMNS], &mut targets);
+        }
+    }
+
+    /// What the cells of a row read and write comes while its product is computed: positions lie far apart.
+    fn prefetch(&self, row: usize, targets: &mut Targets<'_>) {
+        let (Some(read), Some(du)) = (self.read, &mut targets.du) else { return };
+        let RecurrentShape { cell, width, .. } = self.shape;
+        let (place, units) = (read.rows[self.d][row], self.units.len());
+        let column = self.d * width + self.units.start;
+        for v in 0..cell.kept() {
+            let vector = (self.d * cell.kept() + v) * width + self.units.start;
+            prefetch_run(readable(read.kept, place, vector).as_ptr(), units, For::Reading);
+        }
+        if let Some(dy) = read.dy {
+            prefetch_run(readable(dy, place, column).as_ptr(), units, For::Reading);
+        }
+        for out in du.row::<MAX_GATES>(place) {
+            prefetch_run(out.as_ptr(), out.len(), For::Writing);
         }
     }
 

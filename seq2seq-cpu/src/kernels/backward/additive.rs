@@ -8,7 +8,7 @@
 //! A query's sum runs over rising positions, those of keys, values and v over rising queries, column by column: the order does
 //! not depend on how the columns are divided.
 
-use crate::memory::{Tensor, Tile};
+use crate::memory::{For, Tensor, Tile, prefetch};
 use crate::simd::{Kernel, Simd, math};
 use std::ops::Range;
 
@@ -57,6 +57,9 @@ fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
 /// Who reads what: a group of query rows and the rows of its source.
 pub(crate) type Group = (Range<usize>, Range<usize>);
 
+/// Positions ahead of which keys and their gradients are asked for: rows are far apart, and a tanh takes long.
+const AHEAD: usize = 4;
+
 /// Some columns of the gradients of queries, keys and v, added to what there is.
 pub(crate) struct Columns<'a> {
     pub(crate) q: &'a Tensor,
@@ -80,53 +83,61 @@ impl Kernel for Columns<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { q, keys, v, ds, groups, from, mut dq, mut dkeys, mut dv } = self;
         let width = dv.row(0).len();
-        for at in (0..width).step_by(S::LANES) {
-            let (column, one) = (from + at, s.splat(1.0));
-            let by = s.load_within(v, column);
-            let mut sum_v = s.load_within(dv.row(0), at);
-            for (rows, source) in groups {
+        let (one, key_ahead, dkey_ahead) =
+            (s.splat(1.0), AHEAD * keys.stride(), AHEAD * dkeys.stride());
+        // The columns of a source stay in the first cache while they are taken a vector at a time.
+        for (rows, source) in groups {
+            for at in (0..width).step_by(S::LANES) {
+                let column = from + at;
+                let by = s.load_within(v, column);
+                let mut sum_v = s.load_within(dv.row(0), at);
                 for n in rows.clone() {
                     let query = s.load_within(q.row(n), column);
                     let mut sum_q = s.load_within(dq.row(n), at);
                     for (j, &ds) in source.clone().zip(ds.row(n)) {
-                        let t = math::tanh(s, s.add(query, s.load_within(keys.row(j), column)));
+                        let key = keys.row(j);
+                        let ahead = key.as_ptr().wrapping_add(key_ahead + column);
+                        prefetch(ahead.cast(), For::Reading);
+                        let t = math::tanh(s, s.add(query, s.load_within(key, column)));
                         let ds = s.splat(ds);
                         sum_v = s.fma(ds, t, sum_v);
                         let through = s.mul(s.mul(ds, by), s.sub(one, s.mul(t, t)));
                         sum_q = s.add(sum_q, through);
                         let key = dkeys.row(j);
+                        let ahead = key.as_ptr().wrapping_add(dkey_ahead + at);
+                        prefetch(ahead.cast(), For::Writing);
                         s.store_within(s.add(s.load_within(key, at), through), key, at);
                     }
                     s.store_within(sum_q, dq.row(n), at);
                 }
+                s.store_within(sum_v, dv.row(0), at);
             }
-            s.store_within(sum_v, dv.row(0), at);
         }
     }
 }
 
-/// Some columns of the gradients of the values, added to what there is.
-pub(crate) struct Values<'a> {
+/// Some columns of the gradients of the values of one source, added to what there is.
+pub(crate) struct Values<'a, Q> {
     pub(crate) weights: &'a Tensor,
     pub(crate) dy: &'a Tensor,
-    pub(crate) groups: &'a [Group],
+    /// The query rows of each group that reads the source.
+    pub(crate) queries: Q,
     /// The first column.
     pub(crate) from: usize,
     pub(crate) dvalues: Tile<'a>,
 }
 
-impl Kernel for Values<'_> {
+impl<Q: Iterator<Item = Range<usize>>> Kernel for Values<'_, Q> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { weights, dy, groups, from, mut dvalues } = self;
-        for (rows, source) in groups {
-            for n in rows.clone() {
-                let dy = &dy.row(n)[from..];
-                for (j, p) in source.clone().zip(weights.row(n)) {
-                    let out = dvalues.row(j);
-                    out.iter_mut().zip(dy).for_each(|(out, dy)| *out += p * dy);
+        let Self { weights, dy, queries, from, mut dvalues } = self;
+        for rows in queries {
+            for n in rows {
+                let (dy, weights) = (&dy.row(n)[from..], &weights.row(n)[..dvalues.rows()]);
+                for (j, p) in weights.iter().enumerate() {
+                    dvalues.row(j).iter_mut().zip(dy).for_each(|(out, dy)| *out += p * dy);
                 }
             }
         }

@@ -1,6 +1,9 @@
 //! Copies of a part of a matrix, straight and turned.
+//!
+//! Rows of a part are short and far apart, so the processor does not see which line comes next: each copy asks for those of
+//! the next part while it works, which a caller takes further down (straight) or to the right (turned).
 
-use crate::memory::Tensor;
+use crate::memory::{For, Tensor, prefetch, prefetch_run};
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
@@ -26,6 +29,12 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Rows below that a straight copy asks for: two parts of 16.
+const ROWS_AHEAD: usize = 32;
+
+/// Columns to the right that a turned copy asks for: two parts of 16.
+const COLUMNS_AHEAD: usize = 32;
+
 /// Writes a part into rows that are `stride` values apart.
 pub(crate) struct CopyPart<'a> {
     pub(crate) from: Part<'a>,
@@ -41,6 +50,7 @@ impl Kernel for CopyPart<'_> {
         let Part { values, stride, rows, columns } = self.from;
         for row in 0..rows {
             let from = &values[row * stride..row * stride + columns];
+            prefetch_run(from.as_ptr().wrapping_add(ROWS_AHEAD * stride), columns, For::Reading);
             let out = &mut self.out[row * self.stride..row * self.stride + columns];
             for at in (0..columns).step_by(S::LANES) {
                 s.store_within(s.load_within(from, at), out, at);
@@ -97,7 +107,9 @@ fn square<S: Simd>(s: S, (from, stride): (&[f32], usize), (out, out_stride): (&m
     const MOST: usize = crate::simd::MAX_LANES;
     let mut rows = [s.zero(); MOST];
     for (i, row) in rows[..S::LANES].iter_mut().enumerate() {
-        *row = s.load(&from[i * stride..]);
+        let from = &from[i * stride..];
+        prefetch(from.as_ptr().wrapping_add(COLUMNS_AHEAD).cast(), For::ReadingLater);
+        *row = s.load(from);
     }
     for _ in 0..S::LANES.ilog2() {
         let before = rows;

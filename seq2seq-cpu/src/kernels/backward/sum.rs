@@ -1,6 +1,6 @@
 //! Sums over rows, and along one.
 
-use crate::memory::Tensor;
+use crate::memory::{For, Tensor, prefetch_run};
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
@@ -39,6 +39,9 @@ impl Kernel for Mix<'_> {
     }
 }
 
+/// Rows below that sums of columns ask for: a run of a row is short, and the next is far.
+const AHEAD: usize = 8;
+
 /// out += the sum of columns `columns` over all rows, from the first to the last.
 pub(crate) struct ColumnSums<'a> {
     pub(crate) x: &'a Tensor,
@@ -54,6 +57,7 @@ impl Kernel for ColumnSums<'_> {
         let (values, stride) = (self.x.values(), self.x.stride());
         for row in values.chunks(stride) {
             let row = &row[self.columns.clone()];
+            prefetch_run(row.as_ptr().wrapping_add(AHEAD * stride), row.len(), For::Reading);
             self.out.iter_mut().zip(row).for_each(|(out, x)| *out += x);
         }
     }

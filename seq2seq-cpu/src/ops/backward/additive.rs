@@ -2,7 +2,7 @@
 
 use super::begun;
 use crate::kernels::backward::additive::{Columns, Group, Scores, Values};
-use crate::memory::{self, Chunks, Tensor};
+use crate::memory::{self, Chunks, Tensor, Tiles};
 use crate::ops::additive::{Additive, AdditiveMemory, attend_rows};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::train::{AdditiveBackward, AdditiveGradients};
@@ -50,11 +50,17 @@ pub(super) fn backward(
     let pairs: usize = groups.iter().map(|(rows, source)| rows.len() * source.len()).sum();
     if let Some(gradient) = dvalues {
         let dvalues = begun(cpu, gradient, [values.rows(), values.width()]);
-        let bounds = bounds(values.width());
-        let parts = memory::Columns::new(dvalues, &bounds);
-        cpu.threads().each_part(parts, pairs * COLUMNS, |i, dvalues| {
-            let (weights, dy, groups) = (of.weights, of.dy, &groups[..]);
-            dispatch(cpu.isa(), Values { weights, dy, groups, from: bounds[i], dvalues });
+        // The values of a source lie together; four parts of their columns keep threads busy where sources are few.
+        let width = values.width();
+        let columns = if width.is_multiple_of(4 * COLUMNS) { 4 } else { 1 };
+        let (bounds, part) = (source_rows.offsets(), width / columns);
+        let parts = Tiles::new(dvalues, bounds, columns, part);
+        let cost = pairs * width / (source_rows.sequences() * columns).max(1);
+        cpu.threads().each_part(parts, cost, |i, dvalues| {
+            let readers = of.rows.ranges().zip(of.sources).filter(|(_, s)| **s == i / columns);
+            let queries = readers.map(|(rows, _)| rows);
+            let (weights, dy, from) = (of.weights, of.dy, i % columns * part);
+            dispatch(cpu.isa(), Values { weights, dy, queries, from, dvalues });
         });
     }
     if dq.is_none() && dkeys.is_none() && dv.is_none() {

@@ -9,7 +9,7 @@
 //! so that its sums can be kept.
 
 use super::masters::{Back, Columns, Forward, Stacked, outputs};
-use super::products::{Operand, residual, turned};
+use super::products::{Operand, residual};
 use crate::gemm::Linear;
 use crate::kernels::backward::linear::{Activate, Deactivate};
 use crate::kernels::backward::sum::ColumnSums;
@@ -86,7 +86,7 @@ impl TrainLinear {
 
     /// Packs both directions from masters that have the shape of the layer.
     fn fill(&mut self, cpu: &Cpu, masters: &Masters<'_, Tensor>) -> Result<()> {
-        let stacked = Stacked::new(masters, self.shape.input);
+        let stacked = Stacked::new(&masters.parts, self.shape.input);
         let mut first = 0;
         for part in &masters.parts {
             let held = self.forward.bias_mut(first..first + outputs(part));
@@ -233,7 +233,7 @@ struct Input<'a> {
     /// x in panels.
     panels: Option<Linear>,
     /// x turned.
-    turned: Option<Tensor>,
+    turned: Option<Operand<'a>>,
 }
 
 impl Input<'_> {
@@ -253,8 +253,9 @@ impl Input<'_> {
         };
         let input = layer.shape.input;
         if part.transposed {
-            let x = self.turned.get_or_insert_with(|| turned(cpu, x, 0..input));
-            return Operand::of(x, 0..x.width()).add_product(cpu, &panels(dz, columns), gradient);
+            let turned = || Operand::turned(cpu, layer.forward.element(), x, 0..input);
+            let x = self.turned.get_or_insert_with(turned);
+            return x.add_product(cpu, &panels(dz, columns), gradient);
         }
         let before = gradient.take();
         let mut out = Tensor::scratch(part.output, input);
@@ -263,9 +264,10 @@ impl Input<'_> {
         let chunks = out.values_mut().chunks_mut(CHANNELS * stride);
         for (first, out) in (0..part.output).step_by(CHANNELS).zip(chunks) {
             let last = part.output.min(first + CHANNELS);
-            let dz = turned(cpu, dz, columns.start + first..columns.start + last);
+            let columns = columns.start + first..columns.start + last;
+            let dz = Operand::turned(cpu, panels.element(), dz, columns);
             let before = before.as_ref().map(|x| residual(x, first));
-            Operand::of(&dz, 0..dz.width()).multiply(cpu, panels, before, (out, stride));
+            dz.multiply(cpu, panels, before, (out, stride));
         }
         *gradient = Some(out);
     }

@@ -5,7 +5,7 @@ use crate::isa::Isa;
 use crate::kernels::backward::copy::{CopyPart, Part, TransposePart};
 use crate::memory::Tensor;
 use crate::simd::dispatch;
-use seq2seq_core::{Rows, train::MasterPart, train::Masters};
+use seq2seq_core::{Rows, train::MasterPart};
 use std::ops::Range;
 
 /// Columns of a tensor: the rows of a batch are the steps of the reduction.
@@ -45,9 +45,9 @@ pub(super) struct Stacked<'a> {
 }
 
 impl<'a> Stacked<'a> {
-    pub(super) fn new(masters: &'a Masters<'a, Tensor>, input: usize) -> Self {
-        let product = masters.parts.iter().map(outputs).sum();
-        Self { parts: &masters.parts, input, product }
+    pub(super) fn new(parts: &'a [MasterPart<'a, Tensor>], input: usize) -> Self {
+        let product = parts.iter().map(outputs).sum();
+        Self { parts, input, product }
     }
 
     /// Calls `each` with the parts that have some of `channels`, which of theirs these are, and the place of the first.

@@ -21,13 +21,19 @@ pub(super) fn turned(cpu: &Cpu, x: &Tensor, columns: Range<usize>) -> Tensor {
     out
 }
 
-/// Rows of f32 that are multiplied.
+/// Rows that are multiplied.
 pub(super) struct Operand<'a> {
-    /// The first row begins here.
-    values: &'a [f32],
-    stride: usize,
     rows: usize,
-    width: usize,
+    values: Values<'a>,
+}
+
+enum Values<'a> {
+    /// The first row begins here; from row to row; values of a row.
+    Held(&'a [f32], usize, usize),
+    /// Columns of a tensor as rows.
+    Turned(Tensor),
+    /// The same, in the element type of the layer.
+    Converted(Converted),
 }
 
 impl<'a> Operand<'a> {
@@ -35,7 +41,20 @@ impl<'a> Operand<'a> {
     pub(super) fn of(x: &'a Tensor, columns: Range<usize>) -> Self {
         // Without rows there are no values.
         let values = x.values().get(columns.start..).unwrap_or_default();
-        Self { values, stride: x.stride(), rows: x.rows(), width: columns.len() }
+        Self { rows: x.rows(), values: Values::Held(values, x.stride(), columns.len()) }
+    }
+
+    /// Columns of a tensor as rows, for layers that multiply elements of this type.
+    pub(super) fn turned(cpu: &Cpu, element: Element, x: &Tensor, columns: Range<usize>) -> Self {
+        let rows = columns.len();
+        let values = match element {
+            Element::F32 => Values::Turned(turned(cpu, x, columns)),
+            _ => {
+                let (threads, isa) = (cpu.threads(), cpu.isa());
+                Values::Converted(Converted::columns(threads, isa, element, x, columns))
+            }
+        };
+        Self { rows, values }
     }
 
     /// x · layer + residual, into rows that are `stride` apart.
@@ -47,16 +66,21 @@ impl<'a> Operand<'a> {
         (out, stride): (&mut [f32], usize),
     ) {
         let element = layer.element();
-        let convert = || {
-            let (values, size) = ((self.values, self.stride), (self.rows, self.width));
-            Converted::new(cpu.threads(), layer.isa(), element, values, size)
+        let made;
+        let (rows, converted) = match &self.values {
+            Values::Held(values, stride, _) if element == Element::F32 => {
+                (LhsRows::f32(values, *stride), None)
+            }
+            Values::Held(values, stride, width) => {
+                let (values, size) = ((*values, *stride), (self.rows, *width));
+                made = Converted::new(cpu.threads(), layer.isa(), element, values, size);
+                (made.rows(), Some(&made))
+            }
+            Values::Turned(x) => (LhsRows::f32(x.values(), x.stride()), None),
+            Values::Converted(x) => (x.rows(), Some(x)),
         };
-        let converted = (element != Element::F32).then(convert);
-        let rows = match &converted {
-            None => LhsRows::f32(self.values, self.stride),
-            Some(converted) => converted.rows(),
-        };
-        let epilogue = gemm::Epilogue { activation: None, residual, converted: converted.as_ref() };
+        assert_eq!(converted.map_or(Element::F32, Converted::element), element);
+        let epilogue = gemm::Epilogue { activation: None, residual, converted };
         layer.multiply(cpu.threads(), self.rows, rows, &epilogue, (out, stride));
     }
 

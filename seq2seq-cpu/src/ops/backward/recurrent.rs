@@ -1,8 +1,8 @@
 //! Recurrent layers for training: packed for both directions, walked back, and the products of their weights' gradients.
 
 use super::linear::{bias_gradient, host_part};
-use super::masters::Columns;
-use super::products::{Operand, turned};
+use super::masters::{Columns, Forward, Stacked};
+use super::products::Operand;
 use crate::Cpu;
 use crate::gemm::{Back, BackCells, BackStep, Before, Linear, Recurrent, Source};
 use crate::isa::Isa;
@@ -11,7 +11,9 @@ use crate::memory::{Buffer, Chunks, Tensor};
 use crate::ops::{columns::stack_rows, recurrent::longest_first};
 use crate::simd::dispatch;
 use seq2seq_core::backend::check::{self, RecurrentShape};
-use seq2seq_core::train::{Gradient, RecurBackward, RecurPass, RecurrentMasters, Wanted};
+use seq2seq_core::train::{
+    Gradient, MasterPart, RecurBackward, RecurPass, RecurrentMasters, Wanted,
+};
 use seq2seq_core::{Cell, Format, RecurrentSpec, Result, Rows};
 use std::ops::Range;
 
@@ -40,9 +42,23 @@ impl TrainRecurrent {
         cpu: &Cpu,
         masters: &RecurrentMasters<'_, Tensor>,
     ) -> Result<()> {
-        let forward = forward_of(cpu, masters, self.format)?;
-        check::repack_recurrent(self.forward.shape(), forward.shape())?;
-        self.forward = forward;
+        check::recurrent_masters(masters)?;
+        let shape = self.forward.shape();
+        if !has_shape(masters, shape) {
+            let other = forward_of(cpu, masters, self.format)?;
+            return check::repack_recurrent(shape, other.shape());
+        }
+        let of_parts = |part| Stacked::new(std::slice::from_ref(part), shape.width);
+        let stacked: Vec<_> = masters.directions.iter().map(of_parts).collect();
+        let turned: Vec<_> = stacked.iter().map(Forward).collect();
+        let biases: Vec<_> =
+            masters.directions.iter().map(|part| part.bias.map(|bias| bias.row(0))).collect();
+        if !biases.iter().flatten().all(|bias| bias.iter().all(|b| b.is_finite())) {
+            return Err(check::not_finite("pack", "bias"));
+        }
+        if !self.forward.fill(cpu.threads(), &turned, &biases) {
+            return Err(check::not_finite("pack", "weight"));
+        }
         self.back.fill(cpu.threads(), &weights(masters));
         Ok(())
     }
@@ -62,6 +78,17 @@ fn forward_of(
     let directions = masters.directions.iter().map(host_part).collect::<Result<_>>()?;
     let spec = RecurrentSpec { cell: masters.cell, directions };
     Recurrent::pack(cpu.threads(), cpu.isa(), &spec, format)
+}
+
+/// Whether these are the masters of a layer of that shape.
+fn has_shape(masters: &RecurrentMasters<'_, Tensor>, shape: RecurrentShape) -> bool {
+    let (gates, width) = (shape.cell.gates() * shape.width, shape.width);
+    let has = |part: &MasterPart<'_, Tensor>| {
+        let bias = part.bias.is_none_or(|bias| bias.width() == gates);
+        !part.transposed && [part.weight.rows(), part.weight.width()] == [gates, width] && bias
+    };
+    (masters.cell, masters.directions.len()) == (shape.cell, shape.directions)
+        && masters.directions.iter().all(has)
 }
 
 /// U of each direction by its rows.
@@ -270,8 +297,8 @@ pub(super) fn weights_backward(
         if let Some(gradient) = weight {
             let h = StateBefore::of(passes, d, shape.width);
             let panels = Linear::of_source(cpu.threads(), cpu.isa(), &h, 1.0, layer.format);
-            let du = turned(cpu, du, columns.clone());
-            Operand::of(&du, 0..du.width()).add_product(cpu, &panels, gradient);
+            let du = Operand::turned(cpu, panels.element(), du, columns.clone());
+            du.add_product(cpu, &panels, gradient);
         }
         if let Some(gradient) = bias {
             bias_gradient(cpu, du, columns, gradient);
