@@ -90,12 +90,16 @@ impl Words<Avx512> for Pair {
 
     #[inline(always)]
     fn multiply_add(self, _: Avx512, a: __m512, b: __m512, c: __m512) -> __m512 {
-        unsafe { _mm512_dpbf16_ps(c, std::mem::transmute(a), std::mem::transmute(b)) }
+        unsafe {
+            let a = std::mem::transmute::<__m512, __m512bh>(a);
+            let b = std::mem::transmute::<__m512, __m512bh>(b);
+            _mm512_dpbf16_ps(c, a, b)
+        }
     }
 
     #[inline(always)]
     fn pack(self, _: Avx512, a: __m512, b: __m512) -> __m512 {
-        unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(b, a)) }
+        unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(b, a)) }
     }
 
     #[inline(always)]
