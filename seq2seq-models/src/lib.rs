@@ -19,9 +19,8 @@
 //! a folder from rows, [`Learner`] takes single steps, [`Device`] says what there is to compute on.
 //!
 //! Options are plain structs with a default: write `..LoadOptions::default()`, as a minor release may add fields. Results may grow
-//! too: take them apart with `..`. Of other crates' types this API has those of [`seq2seq_core`], [`serde_json::Value`] for
-//! config.json as it stands, and [`toml::Table`] for that of a new model; the three are exported again, so that a program need not
-//! match their versions.
+//! too: take them apart with `..`. No type of another crate but [`seq2seq_core`], which is exported again, is in this API; what is read
+//! from files and written to them implements serde's traits.
 //!
 //! | module | holds |
 //! |---|---|
@@ -46,8 +45,6 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub use seq2seq_core;
-pub use serde_json;
-pub use toml;
 
 mod blocks;
 pub mod checkpoint;

@@ -44,6 +44,6 @@ pub use log::{LatentReport, StepReport};
 pub use lora::LoraOptions;
 pub use new_model::NewModel;
 pub use sampling::{Sampling, SamplingSettings, TruthDecay};
-pub use settings::{SavedType, Settings};
+pub use settings::{Architecture, SavedType, Settings};
 pub use trainer::{Observer, Trainer};
 pub use vae::{Annealing, Elbo, LatentPass, VaeSettings};
