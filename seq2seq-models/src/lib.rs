@@ -43,6 +43,7 @@
 //! "PARITY trap n" in comments names an entry of `docs/parity.md`: where implementations silently depart from the
 //! transformers library.
 #![deny(unsafe_op_in_unsafe_fn)]
+#![warn(clippy::missing_errors_doc)]
 
 pub use seq2seq_core;
 
