@@ -27,7 +27,7 @@ mod log;
 mod lora;
 pub mod metrics;
 mod new_model;
-pub mod objective;
+mod objective;
 pub mod random;
 mod sampling;
 mod save;
