@@ -22,6 +22,13 @@
 //! too: take them apart with `..`. No type of another crate but [`seq2seq_core`], which is exported again, is in this API; what is read
 //! from files and written to them implements serde's traits.
 //!
+//! | feature | gives |
+//! |---|---|
+//! | `cpu` (default) | SIMD kernels in pure Rust |
+//! | `cuda` | kernels for NVIDIA GPUs; building takes no CUDA, running takes the driver alone |
+//! | `tch` | libtorch, which must be there when this is built and run |
+//! | `hub` | models by their id on the Hugging Face hub |
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`model`] | a loaded model behind one handle |
