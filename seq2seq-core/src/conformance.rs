@@ -70,16 +70,18 @@ impl From<crate::Error> for Failure {
     }
 }
 
-/// An operation with cases to run it on.
+/// An operation that is run on cases.
 pub trait Op {
     /// One call, as plain data.
     type Case: fmt::Debug + Clone + 'static;
 
-    /// Generates cases.
-    fn cases() -> BoxedStrategy<Self::Case>;
-
     /// Everything that `backend` gives for the case, flattened.
     fn run<B: SeqBackend>(backend: &B, case: &Self::Case) -> Result<Vec<f32>>;
+}
+
+/// An operation whose cases are generated.
+trait Cases: Op {
+    fn cases() -> BoxedStrategy<Self::Case>;
 }
 
 /// An operation that a bench can time, by the same cases.

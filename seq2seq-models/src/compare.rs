@@ -21,6 +21,21 @@ use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A comparison in progress.
+///
+/// ```
+/// use seq2seq_models::{Files, LoadOptions, Prompt, compare::Comparison, seq2seq_core::Format};
+///
+/// # let folder = "../fixtures/t5_v1_0";
+/// let (files, formats) = (Files::folder(folder)?, [Format::Bf16, Format::Int8]);
+/// let mut comparison = Comparison::load(&files, &LoadOptions::default(), &formats, 8)?;
+/// comparison.add(&[Prompt::new([14, 15, 9, 1]), Prompt::new([8, 1])])?;
+/// for format in &comparison.report()?.formats {
+///     let worst = &format.modules[0];
+///     println!("{}: {} is off by {}", format.format, worst.module, worst.relative_error);
+/// #   assert!(worst.relative_error > 0.0 && worst.relative_error < 0.1);
+/// }
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 pub struct Comparison {
     exact: Model,
     recorder: Arc<Recorder>,
@@ -253,7 +268,7 @@ struct Forced {
 impl Forced {
     /// `written` is what greedy search gave for each of `prompts`.
     fn new(model: &Model, prompts: &[Prompt], written: &[Vec<u32>]) -> Result<Self> {
-        let layers = model.decoding().with(&greedy(1));
+        let layers = model.decoding().with(&greedy(1))?;
         let plan = generate::Plan::new(&layers, &model.context()?, prompts)?;
         let (mut sequences, mut skipped) = (Vec::new(), Vec::new());
         let encoder = model.plan().is_encoder_decoder();

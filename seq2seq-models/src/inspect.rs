@@ -7,7 +7,6 @@ use crate::{
     checkpoint::{Checkpoint, Files, Formats, Loader, ModuleFormat, Taken},
     families,
     generate::ConfigLayers,
-    model::decoding,
     plan::ModelPlan,
     stacks,
 };
@@ -82,6 +81,6 @@ pub fn inspect(files: Files, architecture: Option<&str>) -> Result<Inspection> {
     let unused = loader.unused();
     let (taken, problems) = loader.finish();
     let stored_exceptions = checkpoint.stored_exceptions().to_vec();
-    let decoding = decoding(&checkpoint)?;
+    let decoding = ConfigLayers::from_files(checkpoint.files())?;
     Ok(Inspection { decoding, plan, problems, unused, stored, stored_exceptions, taken })
 }

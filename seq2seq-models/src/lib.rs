@@ -19,9 +19,15 @@
 //! a folder from rows, [`Learner`] takes single steps, [`Device`] says what there is to compute on.
 //!
 //! Options are plain structs with a default: write `..LoadOptions::default()`, as a minor release may add fields. Results may grow
-//! too: take them apart with `..`. Of other crates' types this API has those of [`seq2seq_core`], [`serde_json::Value`] for
-//! config.json as it stands, and [`toml::Table`] for that of a new model; the three are exported again, so that a program need not
-//! match their versions.
+//! too: take them apart with `..`. No type of another crate but [`seq2seq_core`], which is exported again, is in this API; what is read
+//! from files and written to them implements serde's traits.
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `cpu` (default) | SIMD kernels in pure Rust |
+//! | `cuda` | kernels for NVIDIA GPUs; building takes no CUDA, running takes the driver alone |
+//! | `tch` | libtorch, which must be there when this is built and run |
+//! | `hub` | models by their id on the Hugging Face hub |
 //!
 //! | module | holds |
 //! |---|---|
@@ -44,10 +50,9 @@
 //! "PARITY trap n" in comments names an entry of `docs/parity.md`: where implementations silently depart from the
 //! transformers library.
 #![deny(unsafe_op_in_unsafe_fn)]
+#![warn(clippy::missing_errors_doc)]
 
 pub use seq2seq_core;
-pub use serde_json;
-pub use toml;
 
 mod blocks;
 pub mod checkpoint;

@@ -14,7 +14,7 @@ use crate::{
     trace::watch::{Watch, Watcher},
 };
 use seq2seq_core::{Error as Op, Format, SeqBackend};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{path::Path, sync::Arc};
 
 pub use latent::between;
@@ -238,7 +238,7 @@ impl Model {
         let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
         checkpoint.check_formats(&options.formats())?;
         let plan = families::plan(&checkpoint)?;
-        let decoding = decoding(&checkpoint)?;
+        let decoding = ConfigLayers::from_files(checkpoint.files())?;
         let engine = engine(&checkpoint, &plan)?;
         let format = options.format;
         Ok(Self { shared: Arc::new(Shared { checkpoint, plan, decoding, engine, format }) })
@@ -309,7 +309,7 @@ impl Model {
         config: &GenerationConfig,
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>> {
-        let plan = generate::Plan::new(&self.decoding().with(config), &self.context()?, prompts)?;
+        let plan = generate::Plan::new(&self.decoding().with(config)?, &self.context()?, prompts)?;
         self.run(&plan, prompts, sink)
     }
 
@@ -337,9 +337,12 @@ impl Model {
         self.shared.engine.compute.generate(plan, &sources, sink)
     }
 
-    /// What planning a generation must know of this model. Fails for models that do not write.
+    /// What planning a generation must know of this model.
+    ///
+    /// # Errors
+    /// For models that do not write.
     pub fn context(&self) -> Result<Context<'static>> {
-        context(self.plan(), self.config())
+        context(self.plan(), self.shared.checkpoint.config())
     }
 
     /// The family that `model_type` names.
@@ -352,12 +355,23 @@ impl Model {
         &self.shared.plan
     }
 
-    /// `config.json` as it stands.
-    pub fn config(&self) -> &Value {
-        self.shared.checkpoint.config()
-    }
-
-    /// The files beside the weights, such as those of the tokenizer.
+    /// The files beside the weights: `config.json`, those of the tokenizer, and what else there is.
+    ///
+    /// ```
+    /// use seq2seq_models::{LoadOptions, Model};
+    ///
+    /// /// What this program wants to know of `config.json`; any type that serde reads will do.
+    /// #[derive(serde::Deserialize)]
+    /// struct Config {
+    ///     d_model: usize,
+    /// }
+    ///
+    /// # let folder = "../fixtures/t5_v1_0";
+    /// let model = Model::load(folder, &LoadOptions::default())?;
+    /// let config: Option<Config> = model.files().json("config.json")?;
+    /// println!("{}", config.unwrap().d_model);
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
     pub fn files(&self) -> &Files {
         self.shared.checkpoint.files()
     }
@@ -369,7 +383,7 @@ impl Model {
 
     /// The length of text that config.json gives; `None` where it gives none, as T5 has no bound.
     pub fn max_positions(&self) -> Option<usize> {
-        max_positions(self.plan(), self.config())
+        max_positions(self.plan(), self.shared.checkpoint.config())
     }
 
     /// Elements of all weights, shared ones once.
@@ -427,12 +441,4 @@ pub(crate) fn max_positions(plan: &ModelPlan, config: &Value) -> Option<usize> {
     let given = named.iter().find_map(|key| config.get(key)?.as_u64());
     let table = || plan.last_stack().and_then(|s| s.max_positions());
     given.and_then(|n| usize::try_from(n).ok()).or_else(table)
-}
-
-/// The decoding settings of a checkpoint's files.
-pub(crate) fn decoding(checkpoint: &Checkpoint) -> Result<ConfigLayers> {
-    const NAME: &str = "generation_config.json";
-    let own: Option<Map<String, Value>> = checkpoint.files().json(NAME)?;
-    let empty = Map::new();
-    ConfigLayers::from_files(checkpoint.config().as_object().unwrap_or(&empty), own.as_ref())
 }

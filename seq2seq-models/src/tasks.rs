@@ -42,9 +42,15 @@ pub trait Task {
     type Output;
 
     /// The sequences that the model has to see, at least one.
+    ///
+    /// # Errors
+    /// For an input that comes to no such sequences, such as a text that is too long.
     fn prepare(&self, input: &Self::Input) -> Result<Vec<Encoding>>;
 
     /// The result, from the model's outputs for the sequences of [`prepare`](Self::prepare), in their order.
+    ///
+    /// # Errors
+    /// Where the outputs are not those of the head that the task needs.
     fn finish(&self, input: &Self::Input, seen: &[Seen<'_>]) -> Result<Self::Output>;
 }
 
@@ -117,6 +123,9 @@ pub struct Passes(Vec<(Vec<ForwardOutput>, usize)>);
 
 impl Passes {
     /// Takes the sequences through the model, at most `tokens` tokens at a time (or one sequence, where it is longer).
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`].
     pub fn run(model: &Model, sequences: &[&Encoding], tokens: usize) -> Result<Self> {
         let mut passes = Vec::new();
         let mut rest = sequences;

@@ -60,6 +60,9 @@ impl Tokenizer {
     }
 
     /// As [`from_files`](Self::from_files), from a folder.
+    ///
+    /// # Errors
+    /// Those of [`from_files`](Self::from_files), and when there is no such folder.
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self> {
         Self::from_files(&Files::folder(folder.as_ref())?)
     }
@@ -76,17 +79,26 @@ impl Tokenizer {
     }
 
     /// The ids of `text` with the special tokens that the model expects around it.
+    ///
+    /// # Errors
+    /// Text that the tokenizer has no token for.
     pub fn encode(&self, text: &str) -> Result<Encoding> {
         self.finish(self.bare(text)?, None)
     }
 
     /// The ids of a pair, such as a question and a context, with special tokens and segment ids.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<Encoding> {
         self.finish(self.bare(first)?, Some(self.bare(second)?))
     }
 
     /// As [`encode`](Self::encode), with tokens cut from the end of the text until, special tokens included, at most
-    /// `limit` are left. Fails when `limit` has no room for one token besides the special ones.
+    /// `limit` are left.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode), and when `limit` has no room for one token besides the special ones.
     pub fn encode_truncated(&self, text: &str, limit: usize) -> Result<Encoding> {
         let room = self.room(limit, false)?;
         let mut text = self.bare(text)?;
@@ -157,6 +169,9 @@ impl Tokenizer {
 
     /// The text of `ids`, as `decode` of transformers gives it: ids outside the vocabulary are passed over, and
     /// spaces before punctuation go where `clean_up_tokenization_spaces` says so.
+    ///
+    /// # Errors
+    /// Where the decoder of `tokenizer.json` fails.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
         let text = self.decode_raw(ids, skip_special_tokens)?;
         Ok(if self.cleans_up() { clean_up::clean_up(&text) } else { text })
@@ -174,6 +189,9 @@ impl Tokenizer {
     }
 
     /// Joins tokens (not ids) into text: `convert_tokens_to_string` of transformers.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
     pub fn join_tokens(&self, tokens: Vec<String>) -> Result<String> {
         match self.inner.get_decoder() {
             Some(decoder) => decoder

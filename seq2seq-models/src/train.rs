@@ -1,21 +1,21 @@
 //! Training: a model that learns, and what it learns from and is measured by.
 //!
-//! | module | holds |
+//! Where to begin: [`Trainer`] makes a folder that serves from [`Settings`] and files of rows, and goes on where it was killed.
+//! [`Learner`] is for a loop of one's own: it takes a [`Batch`] of ids forward and back, and steps.
+//!
+//! | to | take |
 //! |---|---|
-//! | `learner.rs` | [`Learner`]: a pass forward and back, parameters under their checkpoint's names, steps |
-//! | [`vae`] | [`VaeSettings`]: sentence variational autoencoders |
-//! | `sampling.rs` | [`Sampling`]: decoders that read what they would have written |
-//! | `lora.rs` | [`LoraOptions`]: low-rank adapters, saved and read as peft does |
-//! | [`data`] | rows from files, in ragged batches |
-//! | [`tokenizers`] | tokenizers made anew |
-//! | [`denoise`] | corrupted texts to be restored |
-//! | [`schedule`] | the learning rate from step to step |
-//! | [`metrics`] | how good generated text is against references |
-//! | [`random`] | numbers that can be taken up again at any point |
-//! | [`settings`] | what a training is told |
-//! | `new_model.rs` | [`NewModel`]: models that nobody has trained yet |
-//! | [`trainer`] | [`Trainer`]: from settings to a folder that serves |
-//! | `checkpoint.rs` | a training as a file, from which it goes on |
+//! | train by settings | [`Trainer`], which tells an [`Observer`] what happens; [`trainer`] says what it writes, [`settings`] what it is told |
+//! | train step by step | [`Learner`], [`PassOptions`]; parameters have the names of their checkpoint |
+//! | begin a model that nobody has trained yet | [`NewModel`], [`Architecture`], and a tokenizer of [`tokenizers`] |
+//! | train little of a model | [`LoraOptions`]: low-rank adapters, saved and read as peft does |
+//! | read rows from files, in ragged batches | [`data`] |
+//! | corrupt texts that are to be restored | [`denoise`] |
+//! | train sentence variational autoencoders | [`vae`] |
+//! | have a decoder read what it would have written | [`Sampling`] |
+//! | set the learning rate from step to step | [`schedule`] |
+//! | measure generated text against references | [`metrics`] |
+//! | draw numbers that can be taken up again at any point | [`random`] |
 
 mod average;
 mod checkpoint;
@@ -27,7 +27,7 @@ mod log;
 mod lora;
 pub mod metrics;
 mod new_model;
-pub mod objective;
+mod objective;
 pub mod random;
 mod sampling;
 mod save;
@@ -44,6 +44,6 @@ pub use log::{LatentReport, StepReport};
 pub use lora::LoraOptions;
 pub use new_model::NewModel;
 pub use sampling::{Sampling, SamplingSettings, TruthDecay};
-pub use settings::{SavedType, Settings};
+pub use settings::{Architecture, SavedType, Settings};
 pub use trainer::{Observer, Trainer};
 pub use vae::{Annealing, Elbo, LatentPass, VaeSettings};

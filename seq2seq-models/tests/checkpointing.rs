@@ -42,8 +42,8 @@ const LAYERS: usize = 6;
 fn learner(family: Family, architecture: &str) -> Learner {
     let tokenizer = NewTokenizer::train(&TokenizerOptions::new(Kind::Bytes), None).unwrap();
     let files = tokenizer.files().map(|(name, text)| (name.into(), text.as_bytes().to_vec()));
-    let settings = architecture.parse().unwrap();
-    let model = NewModel { family, settings: &settings, seed: 1 }.files(files.into()).unwrap();
+    let architecture = &architecture.parse().unwrap();
+    let model = NewModel { family, architecture, seed: 1 }.files(files.into()).unwrap();
     let options = LoadOptions { device: Device::Reference, ..LoadOptions::default() };
     Learner::load_files(model, &options).unwrap()
 }

@@ -1,6 +1,6 @@
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The settings of a generation, by their names in GenerationConfig. What is absent is left to the model's files.
 #[derive(Debug, Default, Args, Serialize)]
@@ -19,7 +19,7 @@ pub(crate) struct DecodingArgs {
     #[arg(long, value_name = "N", help_heading = LENGTH)]
     min_length: Option<usize>,
     /// Ends every text after so many seconds, wherever it is.
-    #[arg(long, value_name = "SECONDS", help_heading = LENGTH)]
+    #[arg(long, value_name = "SECONDS", value_parser = number, help_heading = LENGTH)]
     max_time: Option<f64>,
     /// Ends a text where it comes to contain this, or one of ["a", "b"].
     #[arg(long, value_name = "TEXT|JSON", value_parser = text_or_json, help_heading = LENGTH)]
@@ -33,7 +33,7 @@ pub(crate) struct DecodingArgs {
     #[arg(long, value_name = "N", help_heading = SEARCH)]
     num_return_sequences: Option<usize>,
     /// Beams are ranked by score over length to this power: above 0 favours long texts, below 0 short ones.
-    #[arg(long, value_name = "POWER", allow_negative_numbers = true, help_heading = SEARCH)]
+    #[arg(long, value_name = "POWER", value_parser = number, allow_negative_numbers = true, help_heading = SEARCH)]
     length_penalty: Option<f64>,
     /// When beam search stops: false as soon as the best running beam looks no better than the worst finished one,
     /// true as soon as num_beams are finished, never only when none can become better.
@@ -51,32 +51,32 @@ pub(crate) struct DecodingArgs {
     #[arg(long, value_name = "N", help_heading = SAMPLING)]
     seed: Option<u64>,
     /// Below 1 sharpens the distribution, above 1 flattens it.
-    #[arg(long, value_name = "T", help_heading = SAMPLING)]
+    #[arg(long, value_name = "T", value_parser = number, help_heading = SAMPLING)]
     temperature: Option<f64>,
     /// Draws from the k best tokens; 0 for all. 50 where nothing else is said.
     #[arg(long, value_name = "K", help_heading = SAMPLING)]
     top_k: Option<usize>,
     /// Draws from the smallest set of tokens with this probability together (nucleus sampling).
-    #[arg(long, value_name = "P", help_heading = SAMPLING)]
+    #[arg(long, value_name = "P", value_parser = number, help_heading = SAMPLING)]
     top_p: Option<f64>,
     /// Draws from tokens with at least this share of the best one's probability.
-    #[arg(long, value_name = "P", help_heading = SAMPLING)]
+    #[arg(long, value_name = "P", value_parser = number, help_heading = SAMPLING)]
     min_p: Option<f64>,
     /// Draws from the tokens whose information is nearest to the expected, of this probability together.
-    #[arg(long, value_name = "P", help_heading = SAMPLING)]
+    #[arg(long, value_name = "P", value_parser = number, help_heading = SAMPLING)]
     typical_p: Option<f64>,
     /// Draws from tokens of at least this probability.
-    #[arg(long, value_name = "P", help_heading = SAMPLING)]
+    #[arg(long, value_name = "P", value_parser = number, help_heading = SAMPLING)]
     epsilon_cutoff: Option<f64>,
     /// Draws from tokens above a bound that falls as the distribution flattens.
-    #[arg(long, value_name = "P", help_heading = SAMPLING)]
+    #[arg(long, value_name = "P", value_parser = number, help_heading = SAMPLING)]
     eta_cutoff: Option<f64>,
 
     /// Above 1 makes tokens that have occurred less likely, those of the prompt included. 1.2 is much.
-    #[arg(long, value_name = "FACTOR", help_heading = RULES)]
+    #[arg(long, value_name = "FACTOR", value_parser = number, help_heading = RULES)]
     repetition_penalty: Option<f64>,
     /// Above 1 makes tokens of the encoder's input more likely.
-    #[arg(long, value_name = "FACTOR", help_heading = RULES)]
+    #[arg(long, value_name = "FACTOR", value_parser = number, help_heading = RULES)]
     encoder_repetition_penalty: Option<f64>,
     /// No run of so many tokens occurs twice; 0 for no such rule.
     #[arg(long, value_name = "N", help_heading = RULES)]
@@ -131,14 +131,12 @@ impl DecodingArgs {
     pub(crate) fn seed(&self) -> Option<u64> {
         self.seed
     }
+}
 
-    /// The settings that were given.
-    pub(crate) fn to_json(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(all)) => all.into_iter().filter(|(_, v)| !v.is_null()).collect(),
-            // A struct is always an object.
-            _ => Map::new(),
-        }
+fn number(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("not a finite number".into()),
     }
 }
 
@@ -172,8 +170,12 @@ mod tests {
         decoding: DecodingArgs,
     }
 
-    fn parse(args: &[&str]) -> Map<String, Value> {
-        Alone::parse_from([&["x"], args].concat()).decoding.to_json()
+    /// What was given.
+    fn parse(args: &[&str]) -> Value {
+        let all = Alone::parse_from([&["x"], args].concat()).decoding;
+        let mut all = serde_json::to_value(all).unwrap();
+        all.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        all
     }
 
     #[test]
@@ -186,7 +188,7 @@ mod tests {
 
     #[test]
     fn values_arrive_as_their_fields_want_them() {
-        assert!(parse(&[]).is_empty());
+        assert_eq!(parse(&[]), json!({}));
         let given = parse(&[
             "--early-stopping",
             "never",
@@ -205,8 +207,9 @@ mod tests {
             "early_stopping": "never", "eos_token_id": [60, 61], "bad_words_ids": [[5], [9, 11]], "do_sample": true,
             "length_penalty": -0.5, "stop_strings": "\n", "renormalize_logits": false,
         });
-        assert_eq!(Value::Object(given), expected);
+        assert_eq!(given, expected);
         assert!(Alone::try_parse_from(["x", "--early-stopping", "always"]).is_err());
+        assert!(Alone::try_parse_from(["x", "--temperature", "nan"]).is_err());
         assert!(Alone::try_parse_from(["x", "--bad-words-ids", "[[5]"]).is_err());
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn run(global: &Global, args: GenerateArgs) -> Result<()> {
     let generator = Generator {
         model: &model,
         tokenizer: tokenizer.as_ref(),
-        layers: model.decoding().with_json(&args.decoding.to_json())?,
+        layers: model.decoding().with_fields(&args.decoding)?,
         context: Context { token_bytes, ..model.context()? },
         limits: Limits { tokens: args.batch_tokens.get() },
         attention: traced.as_ref().map(|traced| Attention::new(traced, tokenizer.as_ref())),

@@ -16,7 +16,6 @@ use seq2seq_models::{
     inspect::{self, Inspection},
 };
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub(super) fn run(global: &Global, args: &InspectArgs) -> Result<()> {
@@ -48,7 +47,7 @@ fn tokenizer(files: &Files) -> Result<usize, String> {
 
 /// The report for programs.
 #[derive(Serialize)]
-struct Facts<'a> {
+struct Facts<'a, V> {
     model: String,
     family: &'static str,
     output: &'static str,
@@ -62,7 +61,7 @@ struct Facts<'a> {
     stored: Option<&'static str>,
     bytes: BTreeMap<&'static str, usize>,
     tokenizer: TokenizerFacts<'a>,
-    decoding: Option<BTreeMap<&'a str, Setting<'a>>>,
+    decoding: Option<BTreeMap<&'a str, Setting<V>>>,
     problems: Vec<String>,
     unused_tensors: &'a [String],
     notices: &'a [String],
@@ -76,8 +75,8 @@ enum TokenizerFacts<'a> {
 }
 
 #[derive(Serialize)]
-struct Setting<'a> {
-    value: &'a Value,
+struct Setting<V> {
+    value: V,
     from: String,
 }
 
@@ -94,7 +93,7 @@ impl Report<'_> {
         Format::ALL.into_iter().filter(move |&f| stored.is_none_or(|stored| stored == f))
     }
 
-    fn facts(&self) -> Facts<'_> {
+    fn facts(&self) -> Facts<'_, impl Serialize> {
         let Inspection { plan, decoding, problems, unused, .. } = self.inspection;
         let settings = || {
             decoding

@@ -54,7 +54,7 @@ fn write(
     points: &[Vec<f32>],
     args: &PointsArgs,
 ) -> Result<()> {
-    let layers = model.decoding().with_json(&args.decoding.to_json())?;
+    let layers = model.decoding().with_fields(&args.decoding)?;
     for notice in layers.notices() {
         tracing::warn!("{notice}");
     }

@@ -65,7 +65,7 @@ pub(super) fn classify(global: &Global, args: ClassifyArgs) -> Result<()> {
     let (model, tokenizer) = needs_model(global)?;
     let task = Classifier {
         tokenizer: &tokenizer,
-        labels: Labels::from_config(model.config())?,
+        labels: Labels::from_files(model.files())?,
         top_k: args.top_k.get(),
         truncate: load::max_input(&model).filter(|_| args.truncate),
     };
@@ -77,7 +77,7 @@ pub(super) fn tag(global: &Global, args: TagArgs) -> Result<()> {
     let (model, tokenizer) = needs_model(global)?;
     let task = Tagger {
         tokenizer: &tokenizer,
-        labels: Labels::from_config(model.config())?,
+        labels: Labels::from_files(model.files())?,
         aggregation: args.aggregation,
         ignore: args.ignore_labels,
         truncate: load::max_input(&model).filter(|_| args.truncate),

@@ -146,7 +146,7 @@ impl Tracer<'_> {
     /// A model that writes.
     fn write(&self, input_ids: Vec<u32>, trace: Trace) -> Result<Trace> {
         let model = self.traced.model();
-        let layers = model.decoding().with_json(&self.args.decoding.to_json())?;
+        let layers = model.decoding().with_fields(&self.args.decoding)?;
         let bytes = |id| self.tokenizer.map(|t| t.token_bytes(id)).unwrap_or_default();
         let token_bytes: Option<&TokenBytes<'_>> =
             if self.tokenizer.is_some() { Some(&bytes) } else { None };

@@ -3,7 +3,7 @@
 use super::groups::Groups;
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
-use super::{Op, Outcome, Timed, bits, each, host, length, rows_of, width, within};
+use super::{Cases, Op, Outcome, Timed, bits, each, host, length, rows_of, width, within};
 use crate::{DType, HostTensor, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
 
@@ -111,6 +111,14 @@ fn both_after<B: SeqBackend>(backend: &B, case: &Case) -> Result<(Vec<f32>, Vec<
 impl Op for AdditiveAttend {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let (mut out, weights) = both_after(backend, case)?;
+        out.extend(weights);
+        Ok(out)
+    }
+}
+
+impl Cases for AdditiveAttend {
     fn cases() -> BoxedStrategy<Case> {
         let groups = Groups::some(length(), 5);
         let sharpness = proptest::sample::select(&[1.0f32, 1.0, 0.0, 300.0][..]);
@@ -124,12 +132,6 @@ impl Op for AdditiveAttend {
                 seed,
             })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let (mut out, weights) = both_after(backend, case)?;
-        out.extend(weights);
-        Ok(out)
     }
 }
 

@@ -3,7 +3,9 @@
 use super::precision::{Loss, represent};
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
-use super::{Op, Outcome, Timed, bits, each, host, lengths, on_host, rows_of, run_timed, within};
+use super::{
+    Cases, Op, Outcome, Timed, bits, each, host, lengths, on_host, rows_of, run_timed, within,
+};
 use crate::reference::{self, attention::Query, attention::Seen};
 use crate::{
     AttentionSpec, BucketSpec, EncoderOps, HostTensor, Precision, Ragged, Result, Rotary,
@@ -267,6 +269,12 @@ pub struct Attend;
 impl Op for Attend {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Cases for Attend {
     fn cases() -> BoxedStrategy<Case> {
         // A long sequence by itself and in few heads: its bound is quadratic.
         let long = cases((300..=310usize).prop_map(|n| vec![n])).prop_map(|case| Case {
@@ -276,10 +284,6 @@ impl Op for Attend {
             ..case
         });
         prop_oneof![12 => cases(lengths()), 1 => long].boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        run_timed::<B, Self>(backend, case)
     }
 }
 

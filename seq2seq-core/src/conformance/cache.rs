@@ -2,7 +2,7 @@
 
 use super::attention::{self, Case as Attention};
 use super::values::Random;
-use super::{Op, Outcome, Timed, bits, each, length, rows_of};
+use super::{Cases, Op, Outcome, Timed, bits, each, length, rows_of};
 use crate::{AttentionSpec, CacheSpec, DecoderOps, HostTensor, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
 
@@ -174,6 +174,13 @@ pub struct Decode;
 impl Op for Decode {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let invalid = |f: super::Failure| crate::Error::invalid("decode", f.0);
+        decode(backend, case, true).map_err(invalid)
+    }
+}
+
+impl Cases for Decode {
     fn cases() -> BoxedStrategy<Case> {
         let lengths = proptest::collection::vec(length(), 1..=4);
         let shape = (1..=3usize, 1..=4usize, 0..=14usize);
@@ -187,11 +194,6 @@ impl Op for Decode {
                 most,
             })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let invalid = |f: super::Failure| crate::Error::invalid("decode", f.0);
-        decode(backend, case, true).map_err(invalid)
     }
 }
 
@@ -224,12 +226,14 @@ impl Op for Step {
     /// Its lengths are those of the contexts.
     type Case = Attention;
 
-    fn cases() -> BoxedStrategy<Attention> {
-        attention::Attend::cases()
-    }
-
     fn run<B: SeqBackend>(backend: &B, case: &Attention) -> Result<Vec<f32>> {
         super::run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Cases for Step {
+    fn cases() -> BoxedStrategy<Attention> {
+        attention::Attend::cases()
     }
 }
 

@@ -5,7 +5,7 @@ use super::groups::Groups;
 use super::precision::{Loss, represent};
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
-use super::{Op, Outcome, Timed, bits, each, host, length, rows_of, within};
+use super::{Cases, Op, Outcome, Timed, bits, each, host, length, rows_of, within};
 use crate::reference::{self, attention::Query, attention::Seen};
 use crate::{AttentionSpec, CrossAttentionOps, HostTensor, Precision, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
@@ -147,6 +147,14 @@ impl CrossAttend {
 impl Op for CrossAttend {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let (mut out, weights) = Self::both(backend, case)?;
+        out.extend(weights);
+        Ok(out)
+    }
+}
+
+impl Cases for CrossAttend {
     fn cases() -> BoxedStrategy<Case> {
         let length = prop_oneof![12 => length(), 1 => Just(301usize)];
         let groups = Groups::some(length, 6);
@@ -165,12 +173,6 @@ impl Op for CrossAttend {
                 seed,
             })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let (mut out, weights) = Self::both(backend, case)?;
-        out.extend(weights);
-        Ok(out)
     }
 }
 

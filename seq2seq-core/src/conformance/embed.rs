@@ -2,7 +2,7 @@
 
 use super::tolerance::Approx;
 use super::values::{Profile, Random, tensor, values};
-use super::{Op, Outcome, Timed, bits, each, run_timed, width, within};
+use super::{Cases, Op, Outcome, Timed, bits, each, run_timed, width, within};
 use crate::{Backend, DType, HostTensor, Lookup, Result, Rows, SeqBackend};
 use proptest::prelude::*;
 use std::ops::Range;
@@ -92,6 +92,12 @@ pub struct Embed;
 impl Op for Embed {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Cases for Embed {
     fn cases() -> BoxedStrategy<Case> {
         let dtype = proptest::sample::select(&[DType::F32, DType::F16, DType::BF16][..]);
         let scale = proptest::sample::select(&[1.0f32, 1.0, 22.627_417][..]);
@@ -104,10 +110,6 @@ impl Op for Embed {
         (0..=30usize, width(), tables, 0..1000u64)
             .prop_map(|(rows, width, tables, seed)| Case { rows, width, tables, seed })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        run_timed::<B, Self>(backend, case)
     }
 }
 

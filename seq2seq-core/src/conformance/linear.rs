@@ -2,7 +2,9 @@
 
 use super::tolerance::{self, Approx, Product};
 use super::values::{Profile, Random, tensor, values};
-use super::{Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within};
+use super::{
+    Cases, Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within,
+};
 use crate::quant::{group, row};
 use crate::reference::{Reference, linear::codes_of};
 use crate::{
@@ -255,6 +257,12 @@ pub struct Linear;
 impl Op for Linear {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Cases for Linear {
     fn cases() -> BoxedStrategy<Case> {
         let rows =
             prop_oneof![1 => Just(0usize), 3 => Just(1), 6 => 2..=16usize, 3 => 17..=47usize];
@@ -290,10 +298,6 @@ impl Op for Linear {
                 }
             })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        run_timed::<B, Self>(backend, case)
     }
 }
 

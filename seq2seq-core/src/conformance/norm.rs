@@ -2,7 +2,9 @@
 
 use super::tolerance::Approx;
 use super::values::{Profile, tensor, values};
-use super::{Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within};
+use super::{
+    Cases, Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within,
+};
 use crate::{Backend, DType, HostTensor, NormKind, NormSpec, Result, SeqBackend};
 use proptest::prelude::*;
 
@@ -79,6 +81,12 @@ pub struct Norm;
 impl Op for Norm {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Cases for Norm {
     fn cases() -> BoxedStrategy<Case> {
         let kind = proptest::sample::select(&[NormKind::Layer, NormKind::Rms][..]);
         let eps = proptest::sample::select(&[1e-5f32, 1e-6, 1e-12][..]);
@@ -101,10 +109,6 @@ impl Op for Norm {
                 seed,
             })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        run_timed::<B, Self>(backend, case)
     }
 }
 

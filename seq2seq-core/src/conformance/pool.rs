@@ -2,7 +2,9 @@
 
 use super::tolerance::Approx;
 use super::values::{Profile, Random, values};
-use super::{Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within};
+use super::{
+    Cases, Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within,
+};
 use crate::{HostTensor, Pool, Ragged, Result, SeqBackend};
 use proptest::prelude::*;
 
@@ -55,16 +57,18 @@ pub struct Pooling;
 impl Op for Pooling {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        run_timed::<B, Self>(backend, case)
+    }
+}
+
+impl Cases for Pooling {
     fn cases() -> BoxedStrategy<Case> {
         let pool = proptest::sample::select(&[Pool::First, Pool::Mean, Pool::Last][..]);
         let lengths = super::lengths().prop_map(|l| l.into_iter().map(|n| n.max(1)).collect());
         (lengths, width(), pool, 0..1000u64)
             .prop_map(|(lengths, width, pool, seed)| Case { lengths, width, pool, seed })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        run_timed::<B, Self>(backend, case)
     }
 }
 

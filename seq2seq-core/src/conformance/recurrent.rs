@@ -6,7 +6,7 @@
 use super::linear::products;
 use super::tolerance::Approx;
 use super::values::{Profile, tensor, values};
-use super::{Op, Outcome, Timed, bits, each, host, length, rows_of, within};
+use super::{Cases, Op, Outcome, Timed, bits, each, host, length, rows_of, within};
 use crate::{
     Cell, DType, Format, HostTensor, LinearPart, LinearSpec, Ragged, RecurrentSpec, Result,
     SeqBackend,
@@ -122,6 +122,14 @@ pub struct Recur;
 impl Op for Recur {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let (mut out, state) = whole(backend, case)?;
+        out.extend(state);
+        Ok(out)
+    }
+}
+
+impl Cases for Recur {
     fn cases() -> BoxedStrategy<Case> {
         let lengths = proptest::collection::vec(length().prop_map(|n| n.min(23)), 0..=5);
         let many = proptest::collection::vec(0..=3usize, 14..=30);
@@ -142,12 +150,6 @@ impl Op for Recur {
                 Case { lengths, width, cell, directions, format, dtype, bias, state, x, seed }
             })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let (mut out, state) = whole(backend, case)?;
-        out.extend(state);
-        Ok(out)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::tolerance::{self, Approx};
 use super::top_k::{LOGITS, Logits, logits, random_rules};
 use super::values::Random;
-use super::{Op, Outcome, Timed, bits, each, fail, rows_of, within};
+use super::{Cases, Op, Outcome, Timed, bits, each, fail, rows_of, within};
 use crate::reference::{rules, sample as oracle, top_k::log_softmax};
 use crate::{Backend, HostTensor, LogitRule, Result, Sampled, SeqBackend, Warp};
 use proptest::prelude::*;
@@ -128,6 +128,13 @@ impl Timed for Draw {
 impl Op for Draw {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let Sampled { ids, scores } = Draw::draw(backend, case)?;
+        Ok(ids.into_iter().map(|id| id as f32).chain(scores).collect())
+    }
+}
+
+impl Cases for Draw {
     fn cases() -> BoxedStrategy<Case> {
         let vocab = prop_oneof![4 => super::width(), 1 => Just(500usize)];
         let logits =
@@ -139,11 +146,6 @@ impl Op for Draw {
                 Case { rows, vocab, logits, rules, warp, seed }
             })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let Sampled { ids, scores } = Draw::draw(backend, case)?;
-        Ok(ids.into_iter().map(|id| id as f32).chain(scores).collect())
     }
 }
 

@@ -4,7 +4,7 @@ use super::sample::{doubt, moved, warp};
 use super::tolerance::Approx;
 use super::top_k::{LOGITS, Logits, ORDERS, logits, normalised, random_rules, ruled};
 use super::values::Random;
-use super::{Op, Outcome, Timed, bits, each, fail, rows_of, within};
+use super::{Cases, Op, Outcome, Timed, bits, each, fail, rows_of, within};
 use crate::reference::{sample, sample_k as oracle};
 use crate::{Backend, HostTensor, LogitRule, Result, ScoreOrder, SeqBackend, TopK, Warp};
 use proptest::prelude::*;
@@ -95,6 +95,13 @@ impl Timed for DrawK {
 impl Op for DrawK {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let TopK { ids, scores, .. } = DrawK::draw(backend, case)?;
+        Ok(ids.into_iter().map(|id| id as f32).chain(scores).collect())
+    }
+}
+
+impl Cases for DrawK {
     fn cases() -> BoxedStrategy<Case> {
         let vocab = prop_oneof![4 => super::width(), 1 => Just(500usize)];
         let order = proptest::sample::select(&ORDERS[..]);
@@ -107,11 +114,6 @@ impl Op for DrawK {
                 Case { rows, vocab, k, order, logits, rules, warp, seed }
             })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let TopK { ids, scores, .. } = DrawK::draw(backend, case)?;
-        Ok(ids.into_iter().map(|id| id as f32).chain(scores).collect())
     }
 }
 

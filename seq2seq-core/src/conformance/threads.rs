@@ -2,12 +2,12 @@
 
 use super::groups::Groups;
 use super::{
-    Op, Outcome, Timed, additive, attention, bits, cache, cross, each, embed, linear, norm, pool,
-    recurrent, sample, sample_k, top_k,
+    Cases, Outcome, Timed, additive, attention, bits, cache, cross, each, embed, linear, norm,
+    pool, recurrent, sample, sample_k, top_k,
 };
 use crate::{BucketSpec, Format, Pool, Precision, SeqBackend, Warp};
 
-fn compare<O: Op>(a: &impl SeqBackend, b: &impl SeqBackend, large: Vec<O::Case>) -> Outcome {
+fn compare<O: Cases>(a: &impl SeqBackend, b: &impl SeqBackend, large: Vec<O::Case>) -> Outcome {
     let same = |case: &O::Case| bits("the second backend", &O::run(a, case)?, &O::run(b, case)?);
     for case in &large {
         same(case).map_err(|f| super::Failure(format!("{f}\n{case:?}")))?;

@@ -2,7 +2,7 @@
 
 use super::tolerance::{self, Approx};
 use super::values::{Profile, Random, values};
-use super::{Failure, Op, Outcome, Timed, bits, each, fail, host, on_host, within};
+use super::{Cases, Failure, Op, Outcome, Timed, bits, each, fail, host, on_host, within};
 use crate::reference::{rules, top_k::ranking};
 use crate::{Backend, HostTensor, LogitRule, Result, ScoreOrder, SeqBackend, TopK};
 use proptest::prelude::*;
@@ -158,6 +158,13 @@ impl Timed for Choose {
 impl Op for Choose {
     type Case = Case;
 
+    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
+        let TopK { ids, scores, .. } = Choose::choose(backend, case)?;
+        Ok(ids.into_iter().map(|id| id as f32).chain(scores).collect())
+    }
+}
+
+impl Cases for Choose {
     fn cases() -> BoxedStrategy<Case> {
         let vocab = prop_oneof![6 => super::width(), 1 => Just(1000usize)];
         let order = proptest::sample::select(&ORDERS[..]);
@@ -174,11 +181,6 @@ impl Op for Choose {
                 seed,
             })
             .boxed()
-    }
-
-    fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let TopK { ids, scores, .. } = Choose::choose(backend, case)?;
-        Ok(ids.into_iter().map(|id| id as f32).chain(scores).collect())
     }
 }
 

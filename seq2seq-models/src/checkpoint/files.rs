@@ -22,7 +22,10 @@ pub struct Files {
 type Embedded = Arc<Cow<'static, [u8]>>;
 
 impl Files {
-    /// The files of a folder. Fails when there is no such folder.
+    /// The files of a folder.
+    ///
+    /// # Errors
+    /// When there is no such folder.
     pub fn folder(path: impl Into<PathBuf>) -> Result<Self> {
         let root = path.into();
         match std::fs::metadata(&root) {
@@ -62,6 +65,9 @@ impl Files {
     }
 
     /// The names of the files in order: those in the folder itself, and those in its folders as `folder/name`.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
     pub fn names(&self) -> Result<Vec<String>> {
         if let Some(files) = &self.embedded {
             return Ok(files.keys().cloned().collect());
@@ -98,6 +104,9 @@ impl Files {
     }
 
     /// The bytes of a file, copied; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         if let Some(files) = &self.embedded {
             return Ok(files.get(name).map(|bytes| bytes.to_vec()));
@@ -124,6 +133,9 @@ impl Files {
     }
 
     /// A JSON file, read as `T`; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds no JSON or not that of a `T`: what is wrong, and where in it.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let Some(bytes) = self.read(name)? else { return Ok(None) };
         serde_json::from_slice(&bytes)

@@ -36,6 +36,17 @@ fn meets_few_rows(module: &str) -> bool {
 /// As text, `PATTERN=FORMAT`, such as `decoder.layers.*.ffn.out=int8`. The pattern is matched with the whole path of a
 /// module; `*` stands for any run of characters. Matrices that are one layer (query, key and value of a self-attention,
 /// key and value of a cross-attention, gate and up) are packed together: a pattern that matches one of them is for all.
+///
+/// ```
+/// use seq2seq_models::{LoadOptions, Model, seq2seq_core::Format};
+///
+/// # let folder = "../fixtures/t5_v1_0";
+/// let module_formats = vec!["decoder.layers.*.ffn.out=int8".parse()?];
+/// let options = LoadOptions { format: Format::Int4, module_formats, ..LoadOptions::default() };
+/// let model = Model::load(folder, &options)?;
+/// println!("{} bytes of weights", model.bytes());
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleFormat {
     /// What the module's path must be.

@@ -11,6 +11,7 @@ use crate::{Error, Result};
 use ::safetensors::Dtype;
 use seq2seq_core::{DType, Format, HostTensor};
 use serde::Deserialize;
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -25,9 +26,22 @@ const PICKLED: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"]
 ///
 /// Opening reads headers only. The files must not be rewritten in place while the checkpoint, or a model made from
 /// it, is in use.
+///
+/// ```
+/// use seq2seq_models::{Files, checkpoint::Checkpoint};
+///
+/// # let folder = "../fixtures/t5_v1_0";
+/// let checkpoint = Checkpoint::open(Files::folder(folder)?, None)?;
+/// for name in checkpoint.names() {
+///     let tensor = checkpoint.tensor(name)?.expect("a name of this checkpoint");
+///     println!("{name} {:?} {:?}", tensor.dtype(), tensor.shape());
+/// }
+/// # assert!(checkpoint.contains("shared.weight"));
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 pub struct Checkpoint {
     files: Files,
-    config: serde_json::Value,
+    config: Value,
     shards: Vec<Shard>,
     /// Tensor name to its shard.
     tensors: BTreeMap<String, (usize, Entry)>,
@@ -52,7 +66,7 @@ impl Checkpoint {
     /// # Errors
     /// Missing and damaged files, naming the file and what is wrong in it.
     pub fn open(files: Files, architecture: Option<&str>) -> Result<Self> {
-        let mut config: serde_json::Value = files.json("config.json")?.ok_or_else(|| {
+        let mut config: Value = files.json("config.json")?.ok_or_else(|| {
             let e = std::io::Error::new(
                 std::io::ErrorKind::NotFound,
                 "no such file; every model needs one",
@@ -139,7 +153,7 @@ impl Checkpoint {
     }
 
     /// `config.json` as it stands: some meanings hang on whether a key is there at all (PARITY trap 5).
-    pub fn config(&self) -> &serde_json::Value {
+    pub(crate) fn config(&self) -> &Value {
         &self.config
     }
 
@@ -190,7 +204,9 @@ impl Checkpoint {
     }
 
     /// A view of a tensor, sharing the mapped bytes; `None` where there is none of that name.
-    /// Fails when its elements are of a type that the engine has no use for.
+    ///
+    /// # Errors
+    /// When its elements are of a type that the engine has no use for.
     pub fn tensor(&self, name: &str) -> Result<Option<HostTensor>> {
         let Some((shard, entry)) = self.tensors.get(name) else { return Ok(None) };
         let Shard { path, file } = &self.shards[*shard];

@@ -113,6 +113,36 @@ impl GenerationConfig {
             ..Self::default()
         }
     }
+
+    /// Every number with a fraction, and the field that it is in.
+    fn numbers(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let single = [
+            ("max_time", self.max_time),
+            ("temperature", self.temperature),
+            ("top_p", self.top_p),
+            ("min_p", self.min_p),
+            ("typical_p", self.typical_p),
+            ("epsilon_cutoff", self.epsilon_cutoff),
+            ("eta_cutoff", self.eta_cutoff),
+            ("repetition_penalty", self.repetition_penalty),
+            ("encoder_repetition_penalty", self.encoder_repetition_penalty),
+            ("length_penalty", self.length_penalty),
+        ];
+        let decay = self.exponential_decay_length_penalty;
+        let decay = decay.map(|(_, factor)| ("exponential_decay_length_penalty", factor));
+        let biases = self.sequence_bias.iter().flatten().map(|(_, bias)| ("sequence_bias", *bias));
+        let single = single.into_iter().filter_map(|(field, number)| Some((field, number?)));
+        single.chain(decay).chain(biases)
+    }
+
+    /// Fails, naming the field, where a number is NaN or infinite. Settings are laid over each other as JSON, which has no such
+    /// numbers: they would be taken for fields that are not set.
+    pub(super) fn check_finite(&self) -> Result<(), String> {
+        match self.numbers().find(|(_, number)| !number.is_finite()) {
+            None => Ok(()),
+            Some((field, number)) => Err(format!("{field} = {number}: must be finite")),
+        }
+    }
 }
 
 /// When beam search stops looking for better hypotheses.
@@ -219,6 +249,29 @@ fn id_or_unset<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error>
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_number_must_be_finite() {
+        let all = GenerationConfig {
+            max_time: Some(1.0),
+            min_p: Some(0.5),
+            exponential_decay_length_penalty: Some((3, 1.5)),
+            sequence_bias: Some(vec![(vec![5], 0.5), (vec![6], f64::NEG_INFINITY)]),
+            ..GenerationConfig::defaults()
+        };
+        let json = serde_json::to_value(&all).unwrap();
+        let fields = json.as_object().unwrap().iter();
+        let fraction = |v: &serde_json::Value| v.is_f64() || v.is_array();
+        let expected: BTreeSet<&str> =
+            fields.filter(|(_, v)| fraction(v)).map(|(name, _)| name.as_str()).collect();
+        let checked: BTreeSet<&str> = all.numbers().map(|(name, _)| name).collect();
+        assert_eq!(checked, expected);
+        assert!(all.check_finite().unwrap_err().starts_with("sequence_bias = -inf"));
+        GenerationConfig::defaults().check_finite().unwrap();
+        let nan = GenerationConfig { temperature: Some(f64::NAN), ..Default::default() };
+        assert!(nan.check_finite().unwrap_err().starts_with("temperature = NaN"));
+    }
 
     fn parse(value: serde_json::Value) -> Result<GenerationConfig, serde_json::Error> {
         serde_json::from_value(value)

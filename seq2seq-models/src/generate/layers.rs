@@ -1,11 +1,12 @@
 //! Which setting comes from where: defaults, the model's files, the caller.
 
 use super::{GenerationConfig, unsupported};
-use crate::{Error, Result};
+use crate::{Error, Files, Result};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt::{self, Display},
 };
 
 const LEGACY_FORCE_BOS: &str = "force_bos_token_to_be_generated";
@@ -24,7 +25,7 @@ pub enum Origin {
     Caller,
 }
 
-impl fmt::Display for Origin {
+impl Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Default => "default",
@@ -59,8 +60,17 @@ impl ConfigLayers {
         this
     }
 
-    /// The defaults under what a model's folder says. Fails on a known field of a wrong type.
-    pub fn from_files(
+    /// The defaults under what a model's folder says, where it says anything.
+    ///
+    /// # Errors
+    /// Files that are no JSON objects, and known fields of a wrong type, naming file and field.
+    pub fn from_files(files: &Files) -> Result<Self> {
+        let model_config: Option<Map<String, Value>> = files.json("config.json")?;
+        let generation_config: Option<Map<String, Value>> = files.json("generation_config.json")?;
+        Self::from_json(&model_config.unwrap_or_default(), generation_config.as_ref())
+    }
+
+    pub(super) fn from_json(
         model_config: &Map<String, Value>,
         generation_config: Option<&Map<String, Value>>,
     ) -> Result<Self> {
@@ -82,21 +92,45 @@ impl ConfigLayers {
         Ok(this)
     }
 
-    /// These layers under the caller's settings; null leaves a field to the layers below.
-    /// Fails on a known field of a wrong type.
-    pub fn with_json(&self, json: &Map<String, Value>) -> Result<Self> {
+    /// These layers under the caller's settings by name, such as a struct or a map that was read from JSON; null leaves a
+    /// field to the layers below, and so does a number that JSON has not, NaN or infinite. Unknown fields are among the
+    /// [`notices`](Self::notices).
+    ///
+    /// ```
+    /// use seq2seq_models::generate::{ConfigLayers, Origin};
+    /// use std::collections::BTreeMap;
+    ///
+    /// let layers = ConfigLayers::new().with_fields(&BTreeMap::from([("num_beams", 4), ("num_beems", 4)]))?;
+    /// assert_eq!(layers.config().num_beams, Some(4));
+    /// assert_eq!(layers.origin("num_beams"), Origin::Caller);
+    /// assert_eq!(layers.notices(), ["options: unknown field 'num_beems' is ignored"]);
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What is written as JSON otherwise than as an object, and a known field of a wrong type, by its name.
+    pub fn with_fields(&self, fields: &impl Serialize) -> Result<Self> {
+        let fields = serde_json::to_value(fields)
+            .map_err(|e| Error::Input(format!("{}: {e}", Origin::Caller)))?;
+        let Value::Object(fields) = fields else {
+            return Err(Error::Input(format!("{}: {fields} has no fields", Origin::Caller)));
+        };
         let mut this = self.clone();
-        check(json, Origin::Caller)?;
-        this.report_unknown(json, Origin::Caller);
-        this.set(json, Origin::Caller);
+        check(&fields, Origin::Caller)?;
+        this.report_unknown(&fields, Origin::Caller);
+        this.set(&fields, Origin::Caller);
         Ok(this)
     }
 
     /// These layers under the caller's settings.
-    pub fn with(&self, config: &GenerationConfig) -> Self {
+    ///
+    /// # Errors
+    /// Numbers that are NaN or infinite.
+    pub fn with(&self, config: &GenerationConfig) -> Result<Self> {
+        config.check_finite().map_err(|e| Error::Input(format!("{}: {e}", Origin::Caller)))?;
         let mut this = self.clone();
         this.set(&fields_of(config), Origin::Caller);
-        this
+        Ok(this)
     }
 
     /// What all layers come to.
@@ -111,8 +145,8 @@ impl ConfigLayers {
         self.merged.get(field).map_or(Origin::Default, |(_, origin)| *origin)
     }
 
-    /// Every field that is set: its name, value and origin, by name.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &Value, Origin)> {
+    /// Every field that is set: its name, value and origin, by name. A value is written as JSON.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, impl Display + Serialize, Origin)> {
         self.merged.iter().map(|(k, (v, origin))| (k.as_str(), v, *origin))
     }
 
@@ -223,8 +257,9 @@ mod tests {
     fn later_layers_win_and_are_remembered() {
         let config = object(json!({"num_beams": 3, "d_model": 8}));
         let generation = object(json!({"num_beams": 4, "max_length": 50, "top_k": null}));
-        let layers = ConfigLayers::from_files(&config, Some(&generation)).unwrap();
-        let layers = layers.with(&GenerationConfig { num_beams: Some(5), ..Default::default() });
+        let layers = ConfigLayers::from_json(&config, Some(&generation)).unwrap();
+        let five = GenerationConfig { num_beams: Some(5), ..Default::default() };
+        let layers = layers.with(&five).unwrap();
         let c = layers.config();
         assert_eq!((c.num_beams, c.max_length, c.top_k), (Some(5), Some(50), Some(50)));
         assert_eq!(layers.origin("num_beams"), Origin::Caller);
@@ -232,7 +267,9 @@ mod tests {
         assert_eq!(layers.origin("top_k"), Origin::Default);
         assert_eq!(layers.origin("seed"), Origin::Default);
         assert!(
-            layers.entries().any(|(k, v, o)| k == "num_beams" && v == 5 && o == Origin::Caller)
+            layers
+                .entries()
+                .any(|(k, v, o)| (k, &*v.to_string(), o) == ("num_beams", "5", Origin::Caller))
         );
     }
 
@@ -244,12 +281,12 @@ mod tests {
             "eos_token_id": 2, "num_beams": 3,
             "decoder": {"num_beams": 9, "no_repeat_ngram_size": 3},
         }));
-        let alone = ConfigLayers::from_files(&config, None).unwrap();
+        let alone = ConfigLayers::from_json(&config, None).unwrap();
         let c = alone.config();
         assert_eq!((c.num_beams, c.no_repeat_ngram_size), (Some(3), Some(3)));
         assert_eq!(alone.origin("num_beams"), Origin::ModelConfig);
         let generation = object(json!({"max_length": 7}));
-        let both = ConfigLayers::from_files(&config, Some(&generation)).unwrap();
+        let both = ConfigLayers::from_json(&config, Some(&generation)).unwrap();
         assert_eq!((both.config().num_beams, both.config().eos_token_id), (Some(1), None));
         assert!(both.notices().iter().any(|n| n.contains("'eos_token_id' is not used")));
     }
@@ -257,23 +294,23 @@ mod tests {
     #[test]
     fn unknown_fields_are_reported_and_wrong_types_named() {
         let odd = object(json!({"num_beems": 4, "use_cache": true, "transformers_version": "4.1"}));
-        let layers = ConfigLayers::from_files(&Map::new(), Some(&odd)).unwrap();
+        let layers = ConfigLayers::from_json(&Map::new(), Some(&odd)).unwrap();
         assert_eq!(
             layers.notices(),
             ["generation_config.json: unknown field 'num_beems' is ignored"]
         );
         let wrong = object(json!({"num_beams": "four"}));
-        let e = ConfigLayers::from_files(&Map::new(), Some(&wrong)).unwrap_err().to_string();
+        let e = ConfigLayers::from_json(&Map::new(), Some(&wrong)).unwrap_err().to_string();
         assert!(e.starts_with("generation_config.json: num_beams = \"four\""), "{e}");
         assert!(
-            ConfigLayers::new().with_json(&wrong).unwrap_err().to_string().starts_with("options")
+            ConfigLayers::new().with_fields(&wrong).unwrap_err().to_string().starts_with("options")
         );
     }
 
     #[test]
     fn the_oldest_barts_force_bos() {
         let config = object(json!({"bos_token_id": 0, "force_bos_token_to_be_generated": true}));
-        let layers = ConfigLayers::from_files(&config, None).unwrap();
+        let layers = ConfigLayers::from_json(&config, None).unwrap();
         assert_eq!(layers.config().forced_bos_token_id, Some(0));
     }
 }

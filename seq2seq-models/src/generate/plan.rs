@@ -30,6 +30,22 @@ pub struct Context<'a> {
 ///
 /// Rows do not know of each other: a row of a batch gives what it gives alone. (transformers counts the padding of a
 /// decoder-only batch into `max_length`, and its n-gram rules see it; here there is none.)
+///
+/// ```
+/// use seq2seq_models::{LoadOptions, Model, Prompt, generate::{GenerationConfig, Plan}};
+///
+/// # let folder = "../fixtures/t5_v1_0";
+/// let model = Model::load(folder, &LoadOptions::default())?;
+/// let config = GenerationConfig { num_beams: Some(2), ..GenerationConfig::default() };
+/// let (layers, prompts) = (model.decoding().with(&config)?, [Prompt::new([14, 15, 9, 1])]);
+/// let plan = Plan::new(&layers, &model.context()?, &prompts)?.with_weights().with_choices(3);
+/// let best = &model.run(&plan, &prompts, &mut ())?[0][0];
+/// let (weights, choices) = (best.weights.as_ref().unwrap(), best.choices.as_ref().unwrap());
+/// println!("the first id attended to {:?} in layer 0", weights[0][0]);
+/// println!("its runners-up were {:?}", choices[0].likeliest);
+/// # assert_eq!(choices.len(), best.ids.len() - 1);
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 pub struct Plan<'a> {
     pub(super) mode: Mode,
     pub(super) rows: Vec<Row>,
@@ -65,8 +81,10 @@ pub(super) enum Mode {
 }
 
 impl<'a> Plan<'a> {
-    /// Settles how `prompts` are decoded. Fails on settings that make no sense or are not supported, on ids outside the
-    /// vocabulary, and on prompts that leave no room.
+    /// Settles how `prompts` are decoded.
+    ///
+    /// # Errors
+    /// Settings that make no sense or are not supported, ids outside the vocabulary, and prompts that leave no room.
     pub fn new(layers: &ConfigLayers, context: &Context<'a>, prompts: &[Prompt]) -> Result<Self> {
         unsupported::check(layers)?;
         validate::check(layers, context)?;
@@ -93,7 +111,10 @@ impl<'a> Plan<'a> {
     }
 
     /// Numbers the rows for sampling: a row draws the random numbers of its seed and its number, wherever it stands.
-    /// Without, a row's number is its place in the batch. Fails unless there is one number a row.
+    /// Without, a row's number is its place in the batch.
+    ///
+    /// # Errors
+    /// Unless there is one number a row.
     pub fn numbered(mut self, numbers: &[u64]) -> Result<Self> {
         if numbers.len() != self.rows.len() {
             let (found, expected) = (numbers.len(), self.rows.len());

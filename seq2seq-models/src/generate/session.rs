@@ -8,13 +8,21 @@ use seq2seq_core::{Backend, Ragged};
 pub trait DecodeSession<B: Backend> {
     /// Feeds each hypothesis its next ids (`ids` divided by `rows`, one group a live hypothesis, in order) and gives
     /// the logits after the last id of each: `[hypotheses, V]`.
+    ///
+    /// # Errors
+    /// Ids outside the vocabulary, more of them than there is room for, and those of the backend.
     fn step(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor>;
 
     /// Hypothesis i becomes a continuation of old hypothesis `parents[i]`; see `DecoderOps::reorder`.
+    ///
+    /// # Errors
+    /// Parents that there are not, more hypotheses than there is room for, and those of the backend.
     fn reorder(&mut self, parents: &[usize]) -> Result<()>;
 
     /// From now on, cross-attention probabilities are kept for [`take_weights`](Self::take_weights).
-    /// Fails where there is no cross-attention.
+    ///
+    /// # Errors
+    /// Where there is no cross-attention.
     fn record_weights(&mut self) -> Result<()>;
 
     /// The cross-attention of the last id of each hypothesis in the last step, `[layer][hypothesis][head][source

@@ -58,7 +58,7 @@ fn plan(
         token_bytes: None,
     };
     let start = Map::from_iter([("decoder_start_token_id".into(), given[0].into())]);
-    let layers = ConfigLayers::new().with_json(&start)?.with_json(kwargs)?;
+    let layers = ConfigLayers::new().with_fields(&start)?.with_fields(kwargs)?;
     let prompt = Prompt {
         input_ids: source.unwrap_or(given).to_vec(),
         decoder_input_ids: source.map(|_| given.to_vec()),

@@ -130,7 +130,7 @@ mod tests {
     use serde_json::json;
 
     fn check_json(value: Value) -> Result<()> {
-        check(&ConfigLayers::new().with_json(value.as_object().unwrap())?)
+        check(&ConfigLayers::new().with_fields(&value)?)
     }
 
     #[test]

@@ -169,8 +169,8 @@ mod tests {
 
     /// What is wrong with the caller's settings over a file's.
     fn error_over(file: &Value, caller: &Value) -> String {
-        let layers = ConfigLayers::from_files(&Default::default(), file.as_object()).unwrap();
-        let layers = layers.with_json(caller.as_object().unwrap()).unwrap();
+        let layers = ConfigLayers::from_json(&Default::default(), file.as_object()).unwrap();
+        let layers = layers.with_fields(caller).unwrap();
         let context = Context {
             encoder_decoder: true,
             vocab: 10,

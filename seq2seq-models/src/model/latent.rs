@@ -56,7 +56,7 @@ impl Model {
         config: &GenerationConfig,
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>> {
-        let plan = self.plan_at(&self.decoding().with(config), &self.context()?, points.len())?;
+        let plan = self.plan_at(&self.decoding().with(config)?, &self.context()?, points.len())?;
         self.run_at(&plan, points, sink)
     }
 

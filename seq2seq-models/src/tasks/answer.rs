@@ -63,6 +63,23 @@ impl Default for AnswerOptions {
 }
 
 /// Extractive question answering.
+///
+/// ```
+/// use seq2seq_models::{LoadOptions, Model, Tokenizer, tasks::{self, Answering, Question}};
+///
+/// # let folder = "../fixtures/bert_question_answering";
+/// let model = Model::load(folder, &LoadOptions::default())?;
+/// let tokenizer = Tokenizer::from_files(model.files())?;
+/// let answering = Answering::new(&tokenizer, model.max_positions());
+/// let question = Question {
+///     question: "Where is the cat?".into(),
+///     context: "The cat sat on the river. The old dog ran to the blue house in Paris.".into(),
+/// };
+/// let best = &tasks::run(&model, &answering, &[question])?[0][0];
+/// println!("{} {}", best.answer, best.score);
+/// # assert_eq!((best.start, best.end), (12, 44));
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Answering<'a> {
     /// Cuts texts.
@@ -80,7 +97,12 @@ struct Span {
     score: f32,
 }
 
-impl Answering<'_> {
+impl<'a> Answering<'a> {
+    /// Gives the best answer; `positions` is the longest input of the model.
+    pub fn new(tokenizer: &'a Tokenizer, positions: Option<usize>) -> Self {
+        Self { tokenizer, options: AnswerOptions::default(), positions }
+    }
+
     /// The best spans of one window, best first.
     fn spans(&self, encoding: &Encoding, start: &[f32], end: &[f32]) -> (Vec<Span>, f32) {
         let cls = self.tokenizer.cls_id();

@@ -49,7 +49,7 @@ impl<'a> Classifier<'a> {
     /// # let folder = "../fixtures/bert_sequence_classification";
     /// let model = Model::load(folder, &LoadOptions::default())?;
     /// let tokenizer = Tokenizer::from_files(model.files())?;
-    /// let classifier = Classifier::new(&tokenizer, Labels::from_config(model.config())?);
+    /// let classifier = Classifier::new(&tokenizer, Labels::from_files(model.files())?);
     /// let best = &tasks::run(&model, &classifier, &["the cat sat on the mat".into()])?[0][0];
     /// println!("{} {}", best.label, best.score);
     /// assert!(["dull", "fine", "grand"].contains(&best.label.as_str()));
@@ -60,6 +60,9 @@ impl<'a> Classifier<'a> {
     }
 
     /// The best labels for one row of logits.
+    ///
+    /// # Errors
+    /// Where there are not as many labels as logits, and for logits that are not finite.
     pub fn scores(&self, logits: &[f32]) -> Result<Vec<Classification>> {
         self.labels.check(logits.len())?;
         finite("logits", logits)?;
@@ -105,7 +108,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn classify(config: Value, logits: &[f32], top_k: usize) -> Result<Vec<Classification>> {
-        let labels = Labels::from_config(&config)?;
+        let labels = serde_json::from_value(config).unwrap();
         let tokenizer = word_piece(false);
         Classifier { tokenizer: &tokenizer, labels, top_k, truncate: None }.scores(logits)
     }

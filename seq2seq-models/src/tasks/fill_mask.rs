@@ -17,6 +17,21 @@ pub struct Fill {
 }
 
 /// Proposes tokens in place of the mask token; several masks are filled each by itself.
+///
+/// ```
+/// use seq2seq_models::{LoadOptions, Model, Tokenizer, tasks::{self, MaskFiller}};
+///
+/// # let folder = "../fixtures/bert_masked_lm";
+/// let model = Model::load(folder, &LoadOptions::default())?;
+/// let tokenizer = Tokenizer::from_files(model.files())?;
+/// let filler = MaskFiller::new(&tokenizer, 5)?;
+/// let masks = &tasks::run(&model, &filler, &["The [MASK] sat on the river.".into()])?[0];
+/// for fill in &masks[0] {
+///     println!("{} {}", fill.score, fill.sequence);
+/// }
+/// # assert_eq!(masks[0][0].token_str, "##c");
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct MaskFiller<'a> {
     tokenizer: &'a Tokenizer,
@@ -25,7 +40,10 @@ pub struct MaskFiller<'a> {
 }
 
 impl<'a> MaskFiller<'a> {
-    /// Gives the `top_k` best proposals for each mask. Fails when the tokenizer has no mask token.
+    /// Gives the `top_k` best proposals for each mask.
+    ///
+    /// # Errors
+    /// When the tokenizer has no mask token.
     pub fn new(tokenizer: &'a Tokenizer, top_k: usize) -> Result<Self> {
         let mask =
             tokenizer.mask_token().and_then(|t| tokenizer.token_to_id(t)).ok_or_else(|| {
@@ -35,6 +53,9 @@ impl<'a> MaskFiller<'a> {
     }
 
     /// For each mask among `ids` its best fills, from logits `[T, V]`.
+    ///
+    /// # Errors
+    /// For logits that are not finite, and ids that the tokenizer cannot decode.
     pub fn fills(&self, ids: &[u32], logits: View<'_>) -> Result<Vec<Vec<Fill>>> {
         let masks = ids.iter().filter(|&&id| id == self.mask).count();
         ids.iter()

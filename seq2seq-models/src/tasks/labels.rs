@@ -1,4 +1,4 @@
-use crate::{Error, Result};
+use crate::{Error, Files, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -15,8 +15,10 @@ pub enum ProblemType {
     MultiLabelClassification,
 }
 
-/// What `config.json` says about the classes of a head.
-#[derive(Debug, Clone, PartialEq)]
+/// What `config.json` says about the classes of a head. As in transformers, names default to `LABEL_0`, `LABEL_1`, …; their
+/// number to 2; the problem to one of a single label, or a sigmoid where there is only one class.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Config")]
 pub struct Labels {
     names: Vec<String>,
     problem: ProblemType,
@@ -29,27 +31,34 @@ struct Config {
     problem_type: Option<ProblemType>,
 }
 
-impl Labels {
-    /// From the contents of `config.json`. As in transformers, names default to `LABEL_0`, `LABEL_1`, …; their number
-    /// to 2; the problem to one of a single label, or a sigmoid where there is only one class.
-    ///
-    /// # Errors
-    /// When a field has another type or ids are not 0, 1, 2, …
-    pub fn from_config(config: &serde_json::Value) -> Result<Self> {
-        let fail = |reason: String| Error::file("config.json", reason);
-        let config = Config::deserialize(config).map_err(|e| fail(e.to_string()))?;
+impl TryFrom<Config> for Labels {
+    type Error = &'static str;
+
+    fn try_from(config: Config) -> Result<Self, &'static str> {
         let names = match config.id2label {
             None => (0..config.num_labels.unwrap_or(2)).map(|i| format!("LABEL_{i}")).collect(),
             Some(map) => (0..map.len())
                 .map(|i| map.get(&i.to_string()).cloned())
                 .collect::<Option<Vec<_>>>()
-                .ok_or_else(|| fail("id2label: ids must be 0, 1, 2, … without gaps".into()))?,
+                .ok_or("id2label: ids must be 0, 1, 2, … without gaps")?,
         };
         let problem = config.problem_type.unwrap_or(match names.len() {
             1 => ProblemType::MultiLabelClassification,
             _ => ProblemType::SingleLabelClassification,
         });
         Ok(Self { names, problem })
+    }
+}
+
+impl Labels {
+    /// From the `config.json` among the files of a model.
+    ///
+    /// # Errors
+    /// When there is no such file, a field has another type, or ids are not 0, 1, 2, …
+    pub fn from_files(files: &Files) -> Result<Self> {
+        const NAME: &str = "config.json";
+        let missing = || Error::file(files.path(NAME), "no such file");
+        files.json(NAME)?.ok_or_else(missing)
     }
 
     /// The names by class.
@@ -78,10 +87,11 @@ impl Labels {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::borrow::Cow;
 
     #[test]
     fn defaults_are_those_of_transformers() {
-        let of = |json| Labels::from_config(&json).unwrap();
+        let of = |json| serde_json::from_value::<Labels>(json).unwrap();
         assert_eq!(of(json!({})).names(), ["LABEL_0", "LABEL_1"]);
         assert_eq!(of(json!({})).problem(), ProblemType::SingleLabelClassification);
         let one = of(json!({"id2label": {"0": "score"}}));
@@ -94,7 +104,12 @@ mod tests {
         assert_eq!(of(json!({"id2label": many})).names()[10], "l10");
         let value = of(json!({"problem_type": "regression", "num_labels": 1}));
         assert_eq!(value.problem(), ProblemType::Regression);
-        assert!(Labels::from_config(&json!({"id2label": {"1": "a"}})).is_err());
+        let gap = Cow::Borrowed(&br#"{"id2label": {"1": "a"}}"#[..]);
+        let gap = Labels::from_files(&Files::embedded("gap", [("config.json", gap)]));
+        let error = gap.unwrap_err().to_string();
+        assert!(error.starts_with("gap/config.json") && error.contains("without gaps"), "{error}");
+        let none: [(&str, _); 0] = [];
+        assert!(Labels::from_files(&Files::embedded("none", none)).is_err());
         assert!(of(json!({})).check(3).unwrap_err().to_string().contains("3 classes"));
     }
 }

@@ -1,5 +1,6 @@
 use super::View;
 use crate::{Error, Result};
+use serde_json::Value;
 
 /// How the rows of a text become one, as the sentence-transformers module of that name does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,29 +62,30 @@ impl PoolingMode {
 pub struct Pooling(pub Vec<PoolingMode>);
 
 impl Pooling {
-    /// From the configuration of a Pooling module: `pooling_mode`, or the older `pooling_mode_*` switches.
-    ///
-    /// # Errors
-    /// When it names a mode that there is not.
-    pub fn from_config(config: &serde_json::Value) -> Result<Self> {
-        let by_name = |name: &serde_json::Value| {
+    /// From the configuration of a Pooling module: `pooling_mode`, or the older `pooling_mode_*` switches. Fails where it
+    /// names a mode that there is not.
+    pub(super) fn from_config(config: &Value) -> Result<Self> {
+        let by_name = |name: &Value| {
             PoolingMode::NAMES.iter().find(|m| name == m.0).map(|m| m.2).ok_or_else(|| {
                 let known = PoolingMode::NAMES.map(|m| m.0).join(", ");
                 Error::Input(format!("pooling_mode {name} is not one of {known}"))
             })
         };
         let modes = match &config["pooling_mode"] {
-            serde_json::Value::Null => {
+            Value::Null => {
                 let on = |key: &str| config[key].as_bool().unwrap_or(false);
                 PoolingMode::NAMES.iter().filter(|m| on(m.1)).map(|m| m.2).collect()
             }
-            serde_json::Value::Array(names) => names.iter().map(by_name).collect::<Result<_>>()?,
+            Value::Array(names) => names.iter().map(by_name).collect::<Result<_>>()?,
             name => vec![by_name(name)?],
         };
         Ok(Self(if modes.is_empty() { vec![PoolingMode::Mean] } else { modes }))
     }
 
-    /// `[T, M]` to `[modes · M]`. Fails on no rows.
+    /// `[T, M]` to `[modes · M]`.
+    ///
+    /// # Errors
+    /// For no rows.
     pub fn apply(&self, rows: View<'_>) -> Result<Vec<f32>> {
         if rows.values.is_empty() {
             return Err(Error::Input("there are no tokens to pool".into()));

@@ -64,6 +64,20 @@ pub struct Entity {
 }
 
 /// Token classification.
+///
+/// ```
+/// use seq2seq_models::{LoadOptions, Model, Tokenizer, tasks::{self, Labels, Tagger}};
+///
+/// # let folder = "../fixtures/bert_token_classification";
+/// let model = Model::load(folder, &LoadOptions::default())?;
+/// let tokenizer = Tokenizer::from_files(model.files())?;
+/// let tagger = Tagger::new(&tokenizer, Labels::from_files(model.files())?);
+/// for entity in &tasks::run(&model, &tagger, &["The blue cat sat on the old river-house.".into()])?[0] {
+///     println!("{:?} {} {}", entity.entity_group, entity.word, entity.score);
+/// #   assert!(["PER", "LOC"].contains(&&entity.entity_group.as_deref().unwrap()[..]));
+/// }
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Tagger<'a> {
     /// Cuts texts.
@@ -96,8 +110,18 @@ struct Labelled<'a> {
     span: (usize, usize),
 }
 
-impl Tagger<'_> {
+impl<'a> Tagger<'a> {
+    /// Joins neighbouring tokens of whole texts, and leaves out those with the label `O`.
+    pub fn new(tokenizer: &'a Tokenizer, labels: Labels) -> Self {
+        let (aggregation, ignore) = (Aggregation::default(), vec!["O".to_owned()]);
+        Self { tokenizer, labels, aggregation, ignore, truncate: None }
+    }
+
     /// The entities of `text`, from logits `[T, labels]`.
+    ///
+    /// # Errors
+    /// Where there are not as many labels as columns, for logits that are not finite, and for tokens that the tokenizer cannot
+    /// join to text.
     pub fn entities(
         &self,
         text: &str,
@@ -273,10 +297,8 @@ mod tests {
     use crate::tokenizer::test_tokenizers::{byte_level, word_piece};
 
     fn labels() -> Labels {
-        Labels::from_config(
-            &serde_json::json!({"id2label": {"0": "O", "1": "B-X", "2": "I-X", "3": "B-Y"}}),
-        )
-        .unwrap()
+        let names = r#"{"id2label": {"0": "O", "1": "B-X", "2": "I-X", "3": "B-Y"}}"#;
+        serde_json::from_str(names).unwrap()
     }
 
     /// `[CLS] the cat ##s sat , [UNK] [SEP]`, each token with the label of highest logit given, by `sureness`.

@@ -11,6 +11,20 @@ const CONTEXT: usize = 8;
 /// Every piece is whole characters, and all pieces together are what decoding everything at once gives. Text that a
 /// later id may still change (the bytes of an unfinished character, a space that punctuation may swallow) is held
 /// back until it is certain.
+///
+/// ```
+/// use seq2seq_models::Tokenizer;
+///
+/// # let folder = "../fixtures/gpt2_text";
+/// let tokenizer = Tokenizer::from_folder(folder)?;
+/// let (mut stream, mut text) = (tokenizer.stream(true), String::new());
+/// for &id in tokenizer.encode("The cat sät.")?.ids() {
+///     text += &stream.push(id)?; // to be shown at once
+/// }
+/// text += &stream.finish()?;
+/// assert_eq!(text, "The cat sät.");
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
@@ -35,6 +49,9 @@ impl<'a> TextStream<'a> {
     }
 
     /// Takes the next id and gives the text that is now certain, often none.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<String> {
         self.window.push(id);
         // One bad byte spoils the whole run of byte tokens that it stands in, so a run waits for its end.
@@ -52,6 +69,9 @@ impl<'a> TextStream<'a> {
     }
 
     /// The rest, when no more ids come.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::decode`].
     pub fn finish(mut self) -> Result<String> {
         let text = self.tokenizer.decode_raw(&self.window, self.skip_special_tokens)?;
         self.unclean.push_str(text.get(self.given..).unwrap_or_default());

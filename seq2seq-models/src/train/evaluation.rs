@@ -131,7 +131,7 @@ impl Evaluator {
             max_new_tokens: Some(settings.max_new_tokens.unwrap_or(longest + 16)),
             do_sample: Some(false),
             ..GenerationConfig::default()
-        });
+        })?;
         let batcher = Batcher::new(corpus, encoder, options)?;
         let begin = batcher.position();
         Ok(Self { batcher, begin, settings: settings.clone(), texts, tokenizer, decoding })

@@ -144,22 +144,22 @@ impl Learner {
         &self.plan
     }
 
-    /// `config.json` as it stands.
-    pub fn config(&self) -> &serde_json::Value {
-        self.checkpoint.config()
+    /// The files beside the weights, such as `config.json` and those of the tokenizer.
+    pub fn files(&self) -> &Files {
+        self.checkpoint.files()
     }
 
-    /// What planning a generation must know of this model. Fails for models that do not write.
+    /// What planning a generation must know of this model.
     ///
     /// # Errors
     /// For models without a head for writing.
     pub fn context(&self) -> Result<generate::Context<'static>> {
-        model::context(&self.plan, self.config())
+        model::context(&self.plan, self.checkpoint.config())
     }
 
     /// The length of text that the model was made for, where it has a bound.
     pub fn max_positions(&self) -> Option<usize> {
-        model::max_positions(&self.plan, self.config())
+        model::max_positions(&self.plan, self.checkpoint.config())
     }
 
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
@@ -170,11 +170,6 @@ impl Learner {
     pub(crate) fn constant(&self, name: &str) -> Result<Vec<u8>> {
         let tensor = self.checkpoint.tensor(name)?.ok_or_else(|| unknown(name))?;
         Ok(tensor.bytes().to_vec())
-    }
-
-    /// The files beside the weights.
-    pub fn files(&self) -> &Files {
-        self.checkpoint.files()
     }
 
     /// The backend and what it runs on.

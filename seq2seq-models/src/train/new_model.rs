@@ -18,19 +18,32 @@ use crate::{
     families::Family,
     inspect::blank::Blank,
     stacks,
-    train::{data::fnv, save::WEIGHTS},
+    train::{data::fnv, save::WEIGHTS, settings::Architecture},
 };
 use seq2seq_core::DType;
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// A new model of a family.
+///
+/// ```
+/// use seq2seq_models::{Family, Learner, LoadOptions};
+/// use seq2seq_models::train::{NewModel, tokenizers::{Kind, NewTokenizer, TokenizerOptions}};
+///
+/// let tokenizer = NewTokenizer::train(&TokenizerOptions::new(Kind::Bytes), None)?;
+/// let files = tokenizer.files().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+/// let architecture = &"d_model = 32\nnum_layers = 1".parse()?;
+/// let new = NewModel { family: Family::T5, architecture, seed: 1 };
+/// let learner = Learner::load_files(new.files(files.into())?, &LoadOptions::default())?;
+/// assert_eq!(learner.plan().encoder.as_ref().unwrap().width, 32);
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct NewModel<'a> {
     /// Which family: T5, BART, GPT-2, or the recurrent one.
     pub family: Family,
-    /// Keys of config.json, over those of a small model.
-    pub settings: &'a toml::Table,
+    /// What it is, beside what the family's small model is.
+    pub architecture: &'a Architecture,
     /// What the weights hang on.
     pub seed: u64,
 }
@@ -77,7 +90,7 @@ impl NewModel<'_> {
         generation["max_new_tokens"] = 256.into();
         merge(&mut config, &ids);
         config["vocab_size"] = tokenizer.vocab_size().into();
-        let own = serde_json::to_value(self.settings)
+        let own = serde_json::to_value(self.architecture)
             .map_err(|e| Error::Input(format!("'architecture': {e}")))?;
         if own.get("latent").is_some() {
             merge(&mut config, &families::latent(self.family)?);

@@ -17,7 +17,7 @@ use crate::{
 
 /// What a model learns from a batch of rows.
 #[derive(Debug)]
-pub struct Objective {
+pub(super) struct Objective {
     kind: Kind,
     shape: Shape,
     seed: u64,

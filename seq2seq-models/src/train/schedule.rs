@@ -33,6 +33,14 @@ pub enum Decay {
 /// The learning rate as a share of the largest, step by step as `get_scheduler` of transformers has it (there `constant`,
 /// `constant_with_warmup`, `linear`, `cosine`, `cosine_with_min_lr`, `inverse_sqrt`, and for the line with a least rate
 /// `polynomial` of power 1).
+///
+/// ```
+/// use seq2seq_models::train::schedule::{Decay, Schedule};
+///
+/// let schedule = Schedule { decay: Decay::Linear { min_ratio: 0.0 }, warmup: 10, steps: 110 };
+/// let rate = |done| 1e-3 * schedule.factor(done);
+/// assert_eq!((rate(0), rate(10), rate(60), rate(110)), (0.0, 1e-3, 0.5e-3, 0.0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// What follows the warm-up.

@@ -1,9 +1,11 @@
 //! What a training is told: the fields of its `config.toml`.
 
+mod architecture;
 mod file;
 mod objective;
 mod optimiser;
 
+pub use architecture::Architecture;
 pub use objective::ObjectiveSettings;
 pub use optimiser::{GroupSettings, OptimiserKind, OptimiserSettings};
 
@@ -57,8 +59,8 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
     /// What a new model is: keys of its config.json over those of the family's small model.
-    #[serde(skip_serializing_if = "toml::Table::is_empty")]
-    pub architecture: toml::Table,
+    #[serde(skip_serializing_if = "Architecture::is_empty")]
+    pub architecture: Architecture,
     /// What a new model reads text by.
     pub tokenizer: TokenizerSettings,
     /// What is made of the rows.
@@ -198,7 +200,7 @@ impl Default for Settings {
             format: Format::F32,
             checkpointing: false,
             threads: None,
-            architecture: toml::Table::new(),
+            architecture: Architecture::default(),
             tokenizer: TokenizerSettings::default(),
             data: DataSettings::default(),
             optimiser: OptimiserSettings::default(),
@@ -259,7 +261,10 @@ impl Default for EvaluationSettings {
 }
 
 impl Settings {
-    /// Fails, naming the setting, where something is missing or makes no sense.
+    /// Looks the settings over before anything is read or computed.
+    ///
+    /// # Errors
+    /// Where something is missing or makes no sense, naming the setting.
     pub fn check(&self) -> Result<()> {
         let fail = |reason: String| Err(Error::Input(reason));
         if self.train.is_empty() {

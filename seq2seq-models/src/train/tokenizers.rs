@@ -112,6 +112,18 @@ impl TokenizerOptions {
 }
 
 /// A tokenizer that is in no folder yet.
+///
+/// ```
+/// use seq2seq_models::train::{data::Corpus, tokenizers::{Kind, NewTokenizer, TokenizerOptions}};
+///
+/// let mut corpus = Corpus::open(&["../recipes/numbers/train.tsv"])?;
+/// let options = TokenizerOptions { vocab_size: Some(300), ..TokenizerOptions::new(Kind::Bpe) };
+/// let new = NewTokenizer::train(&options, Some(&mut corpus))?;
+/// let tokenizer = new.tokenizer()?;
+/// let encoding = tokenizer.encode("eight hundred")?;
+/// assert_eq!(tokenizer.decode(encoding.ids(), true)?, "eight hundred");
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct NewTokenizer {
     json: String,
@@ -183,6 +195,9 @@ impl NewTokenizer {
     }
 
     /// It, ready for use.
+    ///
+    /// # Errors
+    /// Where its files make no tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let files = self.files().map(|(name, text)| (name, text.as_bytes().to_vec().into()));
         Tokenizer::from_files(&Files::embedded("a new tokenizer", files))

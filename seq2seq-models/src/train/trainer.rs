@@ -178,7 +178,7 @@ impl Trainer {
             settings.groups = new_model::groups(family);
         }
         if settings.data.objective.vae().is_some() && settings.family.is_some() {
-            new_model::with_latent(&mut settings.architecture);
+            new_model::with_latent(&mut settings.architecture)?;
         }
         let (folder, saved) = Folder::open(&settings, resume)?;
         let corpus = Corpus::open(&settings.train)?;

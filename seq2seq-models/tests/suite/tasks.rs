@@ -81,7 +81,7 @@ fn tokenizers_agree_with_transformers() {
 #[test]
 fn classification() {
     each("text-classification", "tasks.json", |at, _, model, tokenizer, cases| {
-        let labels = Labels::from_config(model.config()).unwrap();
+        let labels = Labels::from_files(model.files()).unwrap();
         let task = Classifier { tokenizer, labels, top_k: usize::MAX, truncate: None };
         let input = |c: &Value| TextPair {
             text: string(&c["text"]),
@@ -106,7 +106,7 @@ fn tagging() {
             ("average", Aggregation::Average, &["O"]),
             ("max", Aggregation::Max, &["O"]),
         ] {
-            let labels = Labels::from_config(model.config()).unwrap();
+            let labels = Labels::from_files(model.files()).unwrap();
             let ignore = ignore.iter().map(ToString::to_string).collect();
             let task = Tagger { tokenizer, labels, aggregation, ignore, truncate: None };
             for (case, got) in cases.iter().zip(run(model, &task, &inputs)) {

@@ -57,7 +57,10 @@ impl Noise {
         [Self::SentencePermutation {}, infilling]
     }
 
-    /// Fails where a number is out of range.
+    /// Looks the numbers over.
+    ///
+    /// # Errors
+    /// Where one is out of range.
     pub fn check(&self) -> Result<()> {
         match *self {
             Self::TokenMasking { ratio } => check_ratio("token masking", ratio),

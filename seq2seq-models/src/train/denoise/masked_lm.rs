@@ -38,7 +38,10 @@ pub struct Masked {
 }
 
 impl MaskedLm {
-    /// Fails where a number is out of range.
+    /// Looks the numbers over.
+    ///
+    /// # Errors
+    /// Where one is out of range.
     pub fn check(&self) -> Result<()> {
         check_ratio("masked language model", self.ratio)?;
         let Self { masked, random, .. } = *self;

@@ -29,7 +29,10 @@ impl Default for SpanCorruption {
 }
 
 impl SpanCorruption {
-    /// Fails where a number is out of range.
+    /// Looks the numbers over.
+    ///
+    /// # Errors
+    /// Where one is out of range.
     pub fn check(&self) -> Result<()> {
         check_ratio("span corruption", self.ratio)?;
         match self.mean_length >= 1.0 {

@@ -6,9 +6,10 @@ use crate::{
     checkpoint::Missing,
     families::Family,
     plan::{ModelPlan, StackPlan},
-    train::settings::{GroupSettings, OptimiserKind},
+    train::settings::{Architecture, GroupSettings, OptimiserKind},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The configuration of a small model: some three million weights, that a processor trains in minutes. Nothing is dropped: so
 /// short a training ends before a small model has learned its rows by heart.
@@ -58,9 +59,11 @@ pub(super) fn latent(family: Family) -> Result<Value> {
 }
 
 /// Gives a new variational autoencoder a latent, where its settings do not.
-pub(in crate::train) fn with_latent(architecture: &mut toml::Table) {
-    let size = toml::Table::from_iter([("size".to_owned(), toml::Value::Integer(32))]);
-    architecture.entry("latent").or_insert(toml::Value::Table(size));
+pub(in crate::train) fn with_latent(architecture: &mut Architecture) -> Result<()> {
+    match architecture.contains("latent") {
+        true => Ok(()),
+        false => architecture.set("latent", BTreeMap::from([("size", 32)])),
+    }
 }
 
 /// Parameters of a new model for which something else holds, unless the settings have groups of their own.

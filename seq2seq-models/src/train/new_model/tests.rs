@@ -4,16 +4,17 @@ use crate::{
     train::tokenizers::{Kind, NewTokenizer, TokenizerOptions},
 };
 
-fn files(family: Family, settings: &str) -> Result<Files> {
+fn files(family: Family, architecture: &str) -> Result<Files> {
     let tokenizer = NewTokenizer::train(&TokenizerOptions::new(Kind::Bytes), None).unwrap();
     let tokenizer =
         tokenizer.files().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
-    NewModel { family, settings: &settings.parse().unwrap(), seed: 3 }.files(tokenizer.to_vec())
+    NewModel { family, architecture: &architecture.parse().unwrap(), seed: 3 }
+        .files(tokenizer.to_vec())
 }
 
 #[test]
 fn new_models_load_and_have_nothing_too_many() {
-    for (family, settings) in [
+    for (family, architecture) in [
         (Family::T5, ""),
         (Family::T5, "feed_forward_proj = 'gated-gelu'\ntie_word_embeddings = false"),
         (Family::Bart, "encoder_layers = 1"),
@@ -22,7 +23,8 @@ fn new_models_load_and_have_nothing_too_many() {
         (Family::RnnSeq2Seq, "cell = 'gru'\nattention = 'luong_general'\nnum_layers = 2"),
         (Family::RnnSeq2Seq, "attention = 'none'"),
     ] {
-        let inspection = crate::inspect::inspect(files(family, settings).unwrap(), None).unwrap();
+        let inspection =
+            crate::inspect::inspect(files(family, architecture).unwrap(), None).unwrap();
         assert!(inspection.problems.is_empty(), "{family}: {:?}", inspection.problems);
         assert!(inspection.unused.is_empty(), "{family}: {:?}", inspection.unused);
     }
@@ -40,8 +42,8 @@ fn weights_hang_on_the_seed() {
     let weights = |seed| {
         let tokenizer = NewTokenizer::train(&TokenizerOptions::new(Kind::Bytes), None).unwrap();
         let files = tokenizer.files().map(|(n, text)| (n.to_owned(), text.as_bytes().to_vec()));
-        let settings = toml::Table::new();
-        let new = NewModel { family: Family::Gpt2, settings: &settings, seed };
+        let architecture = &Architecture::default();
+        let new = NewModel { family: Family::Gpt2, architecture, seed };
         new.files(files.to_vec()).unwrap().read(WEIGHTS).unwrap().unwrap()
     };
     assert!(weights(1) == weights(1) && weights(1) != weights(2));

@@ -4,7 +4,6 @@ use super::folder::Folder;
 use crate::{
     Error, Files, LoadOptions, Result, Tokenizer,
     generate::ConfigLayers,
-    model::decoding,
     tasks::Labels,
     train::{
         Learner,
@@ -32,7 +31,7 @@ impl Source {
         let files = match (settings.new_family()?, &settings.model) {
             (Some(family), _) => {
                 let tokenizer = tokenizer_files(settings, &mut corpus)?;
-                NewModel { family, settings: &settings.architecture, seed: settings.seed }
+                NewModel { family, architecture: &settings.architecture, seed: settings.seed }
                     .files(tokenizer)?
             }
             (None, Some(model)) => Files::folder(model)?,
@@ -78,7 +77,7 @@ impl Source {
         if let Some(options) = &settings.lora {
             learner.add_lora(options)?;
         }
-        let decoding = decoding(learner.checkpoint())?;
+        let decoding = ConfigLayers::from_files(learner.files())?;
         let limit = learner.max_positions();
         let mut encoder = RowEncoder::new(tokenizer);
         encoder.max_source = settings.data.max_source.or(limit);
@@ -91,7 +90,7 @@ impl Source {
         }
         use ObjectiveSettings::{Classify, Tag};
         if matches!(settings.data.objective, Classify {} | Tag {}) {
-            let labels = Labels::from_config(learner.checkpoint().config())?;
+            let labels = Labels::from_files(learner.files())?;
             let names = labels.names().iter().cloned();
             encoder.classes = Some(names.zip(0..).collect());
         }

@@ -2,11 +2,12 @@
 
 use super::scripted::Scripted;
 use seq2seq_models::{
-    Generated, Prompt, Result,
+    Files, Generated, Prompt, Result,
     generate::{self, ConfigLayers, Context, Plan, Sink},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// A model, its inputs, the settings, and what transformers makes of them.
 #[derive(Deserialize, Clone)]
@@ -59,7 +60,9 @@ impl Case {
 
     pub(crate) fn layers(&self) -> Result<ConfigLayers> {
         // As a file: transformers lets a file's lengths contradict each other.
-        ConfigLayers::from_files(&Map::new(), Some(&self.kwargs))
+        let json = serde_json::to_vec(&self.kwargs).unwrap();
+        let file = ("generation_config.json", Cow::Owned(json));
+        ConfigLayers::from_files(&Files::embedded("a case", [file]))
     }
 
     pub(crate) fn plan(&self) -> Result<Plan<'static>> {

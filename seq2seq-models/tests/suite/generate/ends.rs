@@ -62,7 +62,7 @@ fn lengths_are_those_of_each_row() {
     let lengths = |kwargs, encoder_decoder, positions| {
         let case = Case { encoder_decoder, ..Case::new(kwargs) };
         let mut layers = case.layers().unwrap();
-        layers = layers.with_json(json!({"eos_token_id": []}).as_object().unwrap()).unwrap();
+        layers = layers.with_fields(&json!({"eos_token_id": []})).unwrap();
         let context = Context { max_position_embeddings: positions, ..case.context() };
         let plan = Plan::new(&layers, &context, &case.prompts()).unwrap();
         let rows = generate::run(&plan, &mut case.session(&plan), &mut ()).unwrap();

@@ -22,7 +22,7 @@ fn last_row(model: &Model, source: &[u32], target: &[u32]) -> Vec<Vec<f32>> {
         max_new_tokens: Some(1),
         ..GenerationConfig::default()
     };
-    let layers = model.decoding().with(&config);
+    let layers = model.decoding().with(&config).unwrap();
     let prompts = [prompt];
     let plan = Plan::new(&layers, &model.context().unwrap(), &prompts).unwrap().with_weights();
     let mut rows = model.run(&plan, &prompts, &mut ()).unwrap();

@@ -75,7 +75,7 @@ fn compare(model: &Model, case: &Case, found: &[&Generated]) -> Result<(), Strin
     if found.len() != case.sequences.len() {
         return Err(format!("{} sequences for {}", found.len(), case.sequences.len()));
     }
-    let config = model.decoding().with_json(&case.kwargs).map_err(|e| e.to_string())?.config();
+    let config = model.decoding().with_fields(&case.kwargs).map_err(|e| e.to_string())?.config();
     let start = usize::from(model.plan().is_encoder_decoder());
     for (i, (found, expected)) in found.iter().zip(&case.sequences).enumerate() {
         if found.ids != *expected {

@@ -53,7 +53,7 @@ fn classes_of_texts() {
         folder.path(),
     );
     let tokenizer = Tokenizer::from_files(model.files()).unwrap();
-    let labels = Labels::from_config(model.config()).unwrap();
+    let labels = Labels::from_files(model.files()).unwrap();
     let task = Classifier { tokenizer: &tokenizer, labels, top_k: 1, truncate: None };
     let inputs = rows.map(|(text, _)| TextPair { text: text.into(), pair: None });
     for (scores, (text, label)) in tasks::run(&model, &task, &inputs).unwrap().iter().zip(rows) {
@@ -80,7 +80,7 @@ fn classes_of_words() {
         folder.path(),
     );
     let tokenizer = Tokenizer::from_files(model.files()).unwrap();
-    let labels = Labels::from_config(model.config()).unwrap();
+    let labels = Labels::from_files(model.files()).unwrap();
     let task = Tagger {
         tokenizer: &tokenizer,
         labels,

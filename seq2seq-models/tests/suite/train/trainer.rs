@@ -114,7 +114,7 @@ fn a_trained_model_serves() {
     let work = Work::new();
     let mut settings = work.settings("t5");
     (settings.steps, settings.evaluation.every) = (300, Some(300));
-    settings.architecture.insert("dropout_rate".into(), 0.0.into());
+    settings.architecture.set("dropout_rate", 0.0).unwrap();
     assert_eq!(train(&settings), End::Done);
     let model = Model::load(&settings.output, &LoadOptions::default()).unwrap();
     let tokenizer = Tokenizer::from_files(model.files()).unwrap();
