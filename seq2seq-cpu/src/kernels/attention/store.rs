@@ -54,7 +54,7 @@ impl WordsKernel for Store<'_> {
     }
 }
 
-impl Store<'_> {
+impl<'a> Store<'a> {
     /// Writes packed keys into the lanes from that of `position` on.
     #[inline(always)]
     fn transpose(&mut self, keys: &[f32], position: usize) {
@@ -69,32 +69,34 @@ impl Store<'_> {
         }
     }
 
+    /// The value at `position`, as the row has it.
+    #[inline(always)]
+    fn value(&self, position: usize) -> &'a [f32] {
+        let row = self.rows.start + position - self.position;
+        &self.x.row(row)[self.columns.1..][..self.layout.width]
+    }
+
     /// Writes the values of all rows, the last of which lies before position `end`. Of a word that has positions outside,
     /// those stay as they are.
     #[inline(always)]
     fn values<S: Simd, W: Words<S>>(&mut self, s: S, w: W, end: usize) {
-        let (width, row) = (self.layout.width, self.layout.row());
-        let value = |position: usize| {
-            let row = self.rows.start + position - self.position;
-            &self.x.row(row)[self.columns.1..][..width]
-        };
-        let words = self.position / W::NUMBERS..end.div_ceil(W::NUMBERS);
-        let rows = self.values[words.start * row..].chunks_exact_mut(row);
+        let row = self.layout.row();
         let mut alone = Buffer::<f32>::scratch(row);
-        for (word, out) in words.zip(rows) {
+        for word in self.position / W::NUMBERS..end.div_ceil(W::NUMBERS) {
             let first = word * W::NUMBERS;
             let last = first + W::NUMBERS - 1;
-            match (first >= self.position, last < end) {
-                (true, true) => words_of(s, w, [value(first), value(last)], out),
-                // Of two positions one is there.
-                (true, false) => {
-                    words_of(s, w, [value(first); 2], &mut alone);
-                    out.iter_mut().zip(&alone[..]).for_each(|(o, &new)| *o = join(new, *o));
-                }
-                _ => {
-                    words_of(s, w, [value(last); 2], &mut alone);
-                    out.iter_mut().zip(&alone[..]).for_each(|(o, &new)| *o = join(*o, new));
-                }
+            // Where one of two positions is there, both numbers of a word are its own, and one is taken over.
+            let [low, high] = [first >= self.position, last < end];
+            let a = self.value(if low { first } else { last });
+            let b = self.value(if high { last } else { first });
+            let out = &mut self.values[word * row..][..row];
+            if low && high {
+                words_of(s, w, [a, b], out);
+                continue;
+            }
+            words_of(s, w, [a, b], &mut alone);
+            for (out, &new) in out.iter_mut().zip(&alone[..]) {
+                *out = if low { join(new, *out) } else { join(*out, new) };
             }
         }
     }
