@@ -89,7 +89,8 @@ pub(crate) fn attend_to(
     let q = q.f_reshape([count, groups, heads / groups, width])?.f_permute([1, 2, 0, 3])?;
     let shared = |x: &tch::Tensor| x.f_permute([1, 0, 2])?.f_unsqueeze(1);
     let (k, v) = (shared(k)?, shared(v)?);
-    let scores = product(tch, &q, &k.f_transpose(-2, -1)?)?.f_mul_scalar(f64::from(spec.scale))?;
+    let scores =
+        product(tch, &q, &k.f_transpose(-2, -1)?, None)?.f_mul_scalar(f64::from(spec.scale))?;
     let mut scores = scores.f_reshape([heads, count, seen])?;
     if let Some((bias, table)) = scope.bias {
         scores = scores.f_add(&bias.at(tch, table, scope.positions.clone(), seen as usize)?)?;
@@ -112,7 +113,9 @@ pub(crate) fn attend_to(
         kept = kept.f_mul(&factors.f_reshape([count, heads, seen])?.f_transpose(0, 1)?)?;
     }
     let kept = kept.f_reshape([groups, heads / groups, count, seen])?;
-    let y = product(tch, &kept, &v)?.f_permute([2, 0, 1, 3])?.f_reshape([count, heads * width])?;
+    let y = product(tch, &kept, &v, hidden.as_ref())?
+        .f_permute([2, 0, 1, 3])?
+        .f_reshape([count, heads * width])?;
     Ok(Attended { y, weights, log_sums })
 }
 
@@ -120,8 +123,14 @@ pub(crate) fn attend_to(
 ///
 /// In [`Precision::Exact`] its terms are added one by one in their order. The order within libtorch's depends on how many
 /// rows there are, and that shows in f32: a score may be so large that its last bits of f64 move its probability, and the mean
-/// of a few f32 lies halfway between two others often enough.
-fn product(tch: &Tch, a: &tch::Tensor, b: &tch::Tensor) -> Result<tch::Tensor> {
+/// of a few f32 lies halfway between two others often enough. There, terms that are `hidden` (`[T, terms]`) are not added: a zero
+/// would turn -0 into 0, and 0 times an infinite value is not nothing.
+fn product(
+    tch: &Tch,
+    a: &tch::Tensor,
+    b: &tch::Tensor,
+    hidden: Option<&tch::Tensor>,
+) -> Result<tch::Tensor> {
     if tch.options().precision == Precision::Native {
         return Ok(a.f_matmul(b)?);
     }
@@ -130,7 +139,14 @@ fn product(tch: &Tch, a: &tch::Tensor, b: &tch::Tensor) -> Result<tch::Tensor> {
     if terms == 0 {
         return Ok(a.f_matmul(b)?);
     }
-    (1..terms).try_fold(term(0)?, |sum, i| Ok(sum.f_add(&term(i)?)?))
+    // The first key is hidden from nobody.
+    (1..terms).try_fold(term(0)?, |sum, i| {
+        let next = sum.f_add(&term(i)?)?;
+        Ok(match hidden {
+            None => next,
+            Some(hidden) => sum.f_where_self(&hidden.f_narrow(1, i, 1)?, &next)?,
+        })
+    })
 }
 
 /// The three parts of packed rows at `positions`, `[T, heads, D]` each, query and key rotated.
