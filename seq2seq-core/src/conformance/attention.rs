@@ -1,6 +1,6 @@
 //! Attention within whole sequences: bidirectional and causal, grouped heads, relative bias, rotary positions.
 
-use super::precision::{Loss, represent};
+use super::precision::{Loss, precision, represent};
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
 use super::{
@@ -187,16 +187,13 @@ impl Case {
                 .map(|j| {
                     let (size, bias, terms) = (sizes[j], bias_at(h, j), spec.head_dim);
                     let score = tolerance::score(scores[j], size, bias, terms, rotated);
-                    let lost = wides[j] - size + loss.underflow(2 * terms);
-                    Approx::new(score.value, score.error + lost)
+                    loss.score(score, wides[j] - size, terms)
                 })
                 .collect();
-            let weights: Vec<_> =
-                tolerance::softmax(&scores).into_iter().map(|p| loss.weight(p)).collect();
+            let weights = loss.softmax(&scores);
             let column = |i: usize| {
-                let value = |j| loss.value(Seen::head(&values, j, h, &spec)[i]);
-                let sum = tolerance::weighted_sum(&weights, (0..len).map(value));
-                Approx::new(sum.value, sum.error + loss.underflow(2 * len))
+                let value = |j| Seen::head(&values, j, h, &spec)[i];
+                loss.weighted_sum(&weights, (0..len).map(value))
             };
             (0..spec.head_dim).map(column).collect::<Vec<_>>()
         };
@@ -256,11 +253,6 @@ pub(super) fn cases(lengths: impl Strategy<Value = Vec<usize>>) -> impl Strategy
             seed,
         },
     )
-}
-
-/// Either precision.
-pub(super) fn precision() -> impl Strategy<Value = Precision> {
-    proptest::sample::select(&[Precision::F32, Precision::Bf16][..])
 }
 
 /// [`EncoderOps::attend`].

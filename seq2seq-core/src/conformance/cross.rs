@@ -1,8 +1,7 @@
 //! Attention to an encoder's output.
 
-use super::attention::precision;
 use super::groups::Groups;
-use super::precision::{Loss, represent};
+use super::precision::{Loss, precision, represent};
 use super::tolerance::{self, Approx};
 use super::values::{Profile, values};
 use super::{Cases, Op, Outcome, Timed, bits, each, host, length, rows_of, within};
@@ -114,16 +113,13 @@ impl Case {
                     let scores: Vec<Approx> = (0..len)
                         .map(|j| {
                             let score = tolerance::score(scores[j], sizes[j], 0.0, terms, false);
-                            let lost = wides[j] - sizes[j] + loss.underflow(2 * terms);
-                            Approx::new(score.value, score.error + lost)
+                            loss.score(score, wides[j] - sizes[j], terms)
                         })
                         .collect();
-                    let weights: Vec<_> =
-                        tolerance::softmax(&scores).into_iter().map(|p| loss.weight(p)).collect();
+                    let weights = loss.softmax(&scores);
                     out.extend((0..spec.head_dim).map(|i| {
-                        let value = |j| loss.value(Seen::head(&values, j, h, &spec)[i]);
-                        let sum = tolerance::weighted_sum(&weights, (0..len).map(value));
-                        Approx::new(sum.value, sum.error + loss.underflow(2 * len))
+                        let value = |j| Seen::head(&values, j, h, &spec)[i];
+                        loss.weighted_sum(&weights, (0..len).map(value))
                     }));
                     all_weights.extend(weights);
                 }

@@ -3,9 +3,10 @@
 //! Every operand may be rounded to bf16 or not. So a bound widens by what rounding takes from the operands at hand: nothing
 //! where they are bf16 numbers, as in half of the cases, and up to [`BF16`] of them otherwise.
 
-use super::tolerance::{Approx, SUBNORMAL};
+use super::tolerance::{self, Approx};
 use crate::{AttentionSpec, Precision};
 use half::bf16;
+use proptest::prelude::*;
 
 /// The rounding error of bf16, relative.
 const BF16: f64 = 1.0 / 256.0;
@@ -16,7 +17,7 @@ pub(super) struct Loss(pub(super) Precision);
 
 impl Loss {
     /// Of an operand. The dot product instructions of bf16 take a subnormal one as zero.
-    pub(super) fn of(self, x: f32) -> f64 {
+    fn of(self, x: f32) -> f64 {
         let rounded = bf16::from_f32(x).to_f32();
         match self.0 {
             Precision::F32 => 0.0,
@@ -42,27 +43,44 @@ impl Loss {
         wide.into_iter().map(|size| size / scale).collect()
     }
 
-    /// Of `operations` in a row, to underflow.
-    pub(super) fn underflow(self, operations: usize) -> f64 {
-        let smallest = match self.0 {
-            Precision::F32 => SUBNORMAL,
-            Precision::Bf16 => f32::MIN_POSITIVE.into(),
-        };
-        smallest * operations as f64
-    }
-
-    /// A probability as it is multiplied: its dividend may have been rounded.
-    pub(super) fn weight(self, p: Approx) -> Approx {
+    /// Of `operations` in a row, to underflow beyond that of f32.
+    fn underflow(self, operations: usize) -> f64 {
         match self.0 {
-            Precision::F32 => p,
-            Precision::Bf16 => Approx::new(p.value, p.error + BF16 * (p.value + p.error)),
+            Precision::F32 => 0.0,
+            Precision::Bf16 => f64::from(f32::MIN_POSITIVE) * operations as f64,
         }
     }
 
-    /// A value as it is multiplied.
-    pub(super) fn value(self, v: f32) -> Approx {
-        Approx::new(v.into(), self.of(v))
+    /// A score over `terms` columns, whose magnitude may be off by `lost` for what its operands lose.
+    pub(super) fn score(self, score: Approx, lost: f64, terms: usize) -> Approx {
+        Approx::new(score.value, score.error + lost + self.underflow(2 * terms))
     }
+
+    /// Probabilities as they are multiplied: their dividends may have been rounded.
+    pub(super) fn softmax(self, scores: &[Approx]) -> Vec<Approx> {
+        let relative = match self.0 {
+            Precision::F32 => 0.0,
+            Precision::Bf16 => BF16,
+        };
+        let round = |p: Approx| Approx::new(p.value, p.error + relative * (p.value + p.error));
+        tolerance::softmax(scores).into_iter().map(round).collect()
+    }
+
+    /// Σ weight · value, of values that may have been rounded.
+    pub(super) fn weighted_sum(
+        self,
+        weights: &[Approx],
+        values: impl Iterator<Item = f32>,
+    ) -> Approx {
+        let values = values.map(|v| Approx::new(v.into(), self.of(v)));
+        let sum = tolerance::weighted_sum(weights, values);
+        Approx::new(sum.value, sum.error + self.underflow(2 * weights.len()))
+    }
+}
+
+/// Either precision.
+pub(super) fn precision() -> impl Strategy<Value = Precision> {
+    proptest::sample::select(&[Precision::F32, Precision::Bf16][..])
 }
 
 /// Values of a case in this precision: in half of the cases, by the seed, bf16 numbers.

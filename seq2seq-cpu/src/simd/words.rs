@@ -121,7 +121,7 @@ pub(crate) trait WordsKernel {
 pub(crate) fn numbers(isa: Isa, precision: Precision) -> usize {
     match (precision, isa) {
         #[cfg(target_arch = "x86_64")]
-        (Precision::Bf16, Isa::Avx512(level)) if level.bf16() => 2,
+        (Precision::Bf16, Isa::Avx512(level)) if Pair::of(level).is_some() => 2,
         _ => 1,
     }
 }

@@ -8,7 +8,7 @@ use super::{added, begun, dropout, gradient_values};
 use crate::reference::backward::attention::{Groups, attended, crossed};
 use crate::reference::{Reference, real::Real};
 use crate::train::{AttendBackward, CrossBackward, Dropout, Gradient, TrainBackend};
-use crate::{AttentionSpec, BucketSpec, Precision, Ragged, Result};
+use crate::{AttentionSpec, BucketSpec, Ragged, Result};
 use proptest::prelude::*;
 
 const HEADS: [(usize, usize); 6] = [(1, 1), (2, 2), (3, 1), (4, 2), (5, 5), (6, 3)];
@@ -40,19 +40,8 @@ fn cases() -> BoxedStrategy<Case> {
     (lengths, heads, head_dim, any::<bool>(), positions, kind, dropout(), 0..1000u64)
         .prop_map(|(lengths, heads, head_dim, causal, positions, kind, dropout, seed)| {
             let ((heads, kv_heads), (rotary, buckets)) = (heads, positions);
-            let precision = Precision::F32;
-            let forward = Forward {
-                lengths,
-                heads,
-                kv_heads,
-                head_dim,
-                causal,
-                rotary,
-                buckets,
-                kind,
-                precision,
-                seed,
-            };
+            let plain = Forward::plain(lengths, heads, kv_heads);
+            let forward = Forward { head_dim, causal, rotary, buckets, kind, seed, ..plain };
             Case { forward, dropout }
         })
         .boxed()
