@@ -116,6 +116,18 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn pick(self, table: &[f32; 16], index: __m256) -> __m256 {
+        let (low, high) = table.split_at(8);
+        unsafe {
+            let index = _mm256_castps_si256(index);
+            let low = _mm256_permutevar8x32_ps(self.load(low), index);
+            let high = _mm256_permutevar8x32_ps(self.load(high), index);
+            // The fourth bit, moved to the sign, chooses the half.
+            _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
+        }
+    }
+
+    #[inline(always)]
     fn all(self, m: __m256) -> bool {
         unsafe { _mm256_movemask_ps(m) == 0xff }
     }

@@ -144,6 +144,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn pick(self, table: &[f32; 16], index: __m512) -> __m512 {
+        unsafe { _mm512_permutexvar_ps(_mm512_castps_si512(index), self.load(table)) }
+    }
+
+    #[inline(always)]
     fn all(self, m: __mmask16) -> bool {
         m == 0xffff
     }

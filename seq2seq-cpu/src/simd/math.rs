@@ -3,7 +3,10 @@
 //! The polynomials are minimax fits of ours (Remez exchange in 40 digits). Stated errors are relative, in units of
 //! 2⁻²³ (`f32::EPSILON`), as the tests measure them over the range; infinities and NaN come out as IEEE 754 has the formula.
 
-use super::Simd;
+use super::{
+    Simd,
+    gelu_tables::{self, Table},
+};
 use seq2seq_core::Activation;
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E, SQRT_2};
 
@@ -61,20 +64,33 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     s.select(s.lt(magnitude, s.splat(0.625)), small, signed)
 }
 
-/// x Φ(x) by erf, to 4 units down to -9 (20 at the scalar level, which has no fused multiplication).
+/// x F(x) = max(x, 0) - |x| F(-|x|) by a table of F(-a), a ≥ 0: around each multiple of 1/2 a polynomial, and 0 from 7.25
+/// on, where F is below 10⁻¹².
+///
+/// To 3 units down to -3.25. Below, where F falls ever more steeply, to 2⁻³¹ absolutely.
+#[inline(always)]
+fn gelu<S: Simd>(s: S, x: S::V, table: &Table) -> S::V {
+    const STEPS: f32 = 2.0;
+    // Added to a number below 2²², it leaves the nearest integer in the lowest bits.
+    const SHIFT: f32 = 12_582_912.0;
+    // The last place of the table, which holds zeros. NaN stands second and stays.
+    let a = s.min(s.splat(15.0 / STEPS), s.abs(x));
+    let index = s.fma(a, s.splat(STEPS), s.splat(SHIFT));
+    let rest = s.fma(s.sub(index, s.splat(SHIFT)), s.splat(-1.0 / STEPS), a);
+    let [lower @ .., highest] = &table.0;
+    let mut below = s.pick(highest, index);
+    for coefficients in lower.iter().rev() {
+        below = s.fma(below, rest, s.pick(coefficients, index));
+    }
+    s.fma(s.sub(s.zero(), a), below, s.max(s.zero(), x))
+}
+
+/// erfc(|x| / √2) and e^(-x²/2), |x| at most 20 √2.
 ///
 /// With z = |x| / √2: erfc(z) = e^(-z²) t P(t), t = 1 / (1 + 0.3 z) (the form of Abramowitz and Stegun 7.1.26). What the
 /// rounding of z² drops is put back to first order, as e^(-z²) would amplify it by z².
 #[inline(always)]
-pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
-    let (minus_half, erfc, _) = erfc(s, x);
-    // max(x, 0) - |x| erfc(|x| / √2) / 2
-    s.fma(minus_half, erfc, s.max(s.zero(), x))
-}
-
-/// -|x| / 2, erfc(|x| / √2) and e^(-x²/2), |x| at most 20 √2.
-#[inline(always)]
-fn erfc<S: Simd>(s: S, x: S::V) -> (S::V, S::V, S::V) {
+fn erfc<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     let one = s.splat(1.0);
     // erfc is 0 from 20 on, and nothing below becomes infinite.
     let magnitude = s.min(s.splat(20.0 * SQRT_2), s.abs(x));
@@ -99,7 +115,7 @@ fn erfc<S: Simd>(s: S, x: S::V) -> (S::V, S::V, S::V) {
     let dropped = s.fma(minus_half, magnitude, s.sub(s.zero(), square));
     let e = exp(s, square);
     let e = s.fma(e, dropped, e);
-    (minus_half, s.mul(s.mul(p, t), e), e)
+    (s.mul(s.mul(p, t), e), e)
 }
 
 /// x / (1 + e), the limit 0 where x is minus infinity and e infinite.
@@ -112,16 +128,6 @@ fn gate<S: Simd>(s: S, x: S::V, e: S::V) -> S::V {
 #[inline(always)]
 fn sigmoid_unit<S: Simd>(s: S, x: S::V, k: f32) -> S::V {
     gate(s, x, exp(s, s.mul(x, s.splat(-k))))
-}
-
-/// 0.5 x (1 + tanh u) = x σ(2 u), u = √(2/π) (x + 0.044715 x³), to 2 units for x > -1.
-/// Further down the rounding of u counts u times: 100 units at -9, where the value is 1e-30.
-#[inline(always)]
-fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
-    const MINUS_2_ROOT: f32 = -1.595_769;
-    const CUBE: f32 = 0.044_715 * MINUS_2_ROOT;
-    let minus_2u = s.mul(x, s.fma(s.mul(x, x), s.splat(CUBE), s.splat(MINUS_2_ROOT)));
-    gate(s, x, exp(s, minus_2u))
 }
 
 /// The slope of x σ(z): σ(z) + x σ(z) (1 - σ(z)) dz/dx.
@@ -146,7 +152,7 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
         }
         Activation::Gelu => {
             // Φ(x) + x φ(x), Φ(x) = 1 - erfc(x / √2) / 2 above 0.
-            let (_, erfc, e) = erfc(s, near);
+            let (erfc, e) = erfc(s, near);
             let tail = s.mul(erfc, s.splat(0.5));
             let below = s.lt(near, s.zero());
             let cumulative = s.select(below, tail, s.sub(one, tail));
@@ -173,8 +179,8 @@ pub(crate) fn slope<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
 pub(crate) fn activate<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
     match activation {
         Activation::Relu => s.max(s.zero(), x),
-        Activation::Gelu => gelu(s, x),
-        Activation::GeluTanh => gelu_tanh(s, x),
+        Activation::Gelu => gelu(s, x, &gelu_tables::NORMAL),
+        Activation::GeluTanh => gelu(s, x, &gelu_tables::LOGISTIC),
         Activation::QuickGelu => sigmoid_unit(s, x, 1.702),
         Activation::Silu => sigmoid_unit(s, x, 1.0),
         Activation::Tanh => tanh(s, x),

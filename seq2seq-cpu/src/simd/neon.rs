@@ -112,6 +112,17 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn pick(self, table: &[f32; 16], index: float32x4_t) -> float32x4_t {
+        // The bytes of value i are 4 i to 4 i + 3.
+        unsafe {
+            let index = vandq_u32(vreinterpretq_u32_f32(index), vdupq_n_u32(15));
+            let bytes = vmlaq_n_u32(vdupq_n_u32(0x0302_0100), index, 0x0404_0404);
+            let table = vld1q_u8_x4(table.as_ptr().cast());
+            vreinterpretq_f32_u8(vqtbl4q_u8(table, vreinterpretq_u8_u32(bytes)))
+        }
+    }
+
+    #[inline(always)]
     fn all(self, m: uint32x4_t) -> bool {
         unsafe { vminvq_u32(m) != 0 }
     }

@@ -107,6 +107,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn pick(self, table: &[f32; 16], index: V) -> V {
+        index.map(|i| table[(i.to_bits() & 15) as usize])
+    }
+
+    #[inline(always)]
     fn all(self, m: [bool; 4]) -> bool {
         m.into_iter().all(|x| x)
     }
