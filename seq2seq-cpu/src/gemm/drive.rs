@@ -73,12 +73,11 @@ impl Linear {
                 let tile_x = LhsRows { bytes: &x.bytes[tile_rows.start * x.stride..], ..x };
                 let fetch = plan::fetch(tile, tiles, rows.len(), max_rows);
                 let size = (tile_rows.len(), units);
-                // What the epilogue reads and writes comes while the tile computes.
-                block.prefetch(tile_rows.clone(), panel);
-                if let Some(residual) = &epilogue.residual {
-                    residual.prefetch(tile_rows.clone(), panel * self.width, self.width);
-                }
+                // From afar it comes while the tile computes, and what the products push out of the first cache comes
+                // back at once, not line after line.
+                epilogue.prefetch(block, tile_rows.clone(), panel);
                 self.kernel.multiply(size, tile_x, weights, fetch, &mut sums);
+                epilogue.prefetch(block, tile_rows.clone(), panel);
                 let finish =
                     Finish { epilogue, columns, sums: &sums, rows: tile_rows, panel, block };
                 simd::dispatch(self.isa, finish);

@@ -64,6 +64,18 @@ pub(crate) struct Epilogue<'a> {
     pub(crate) converted: Option<&'a Converted>,
 }
 
+impl Epilogue<'_> {
+    /// Brings what it reads and writes of `rows` and a panel of `block` nearer.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, block: &Block<'_>, rows: Range<usize>, panel: usize) {
+        if let Some(residual) = &self.residual {
+            let width = block.panel_width();
+            residual.prefetch(rows.clone(), panel * width, width);
+        }
+        block.prefetch(rows, panel);
+    }
+}
+
 /// Finishes one tile: the rows `rows` of the matrix, in `panel` of `block`.
 pub(super) struct Finish<'a, 'b> {
     pub(super) epilogue: &'a Epilogue<'a>,

@@ -144,6 +144,7 @@ impl Converted {
     }
 
     /// What the integers of `row` are multiplied by; 1 in another type.
+    #[inline(always)]
     pub(super) fn scale(&self, row: usize) -> f32 {
         if !self.element.is_integer() {
             return 1.0;

@@ -75,6 +75,11 @@ unsafe impl<'a> Split for Blocks<'a> {
 }
 
 impl Block<'_> {
+    /// Columns of a panel.
+    pub(in crate::gemm) fn panel_width(&self) -> usize {
+        self.place.panel_width
+    }
+
     /// Brings the columns of `panel` in `rows` nearer, which will be written.
     #[inline(always)]
     pub(in crate::gemm) fn prefetch(&self, rows: Range<usize>, panel: usize) {
