@@ -7,6 +7,7 @@
 mod block;
 mod prefetch;
 mod recycle;
+mod region;
 mod split;
 mod tensor;
 
@@ -41,6 +42,12 @@ impl<T: Pod> Buffer<T> {
     /// Values of which nothing is known but that they are values: zeros, or what an earlier owner left.
     pub(crate) fn scratch(len: usize) -> Self {
         Self::make(len, |bytes| recycle::take(bytes).or_else(|| Block::new(bytes, Pages::Large)))
+            .unwrap_or_else(|| block::out_of_memory(size_of::<T>().saturating_mul(len)))
+    }
+
+    /// Zeros for as long as a model lives, beside those that this thread asked for before: see `region.rs`.
+    pub(crate) fn lasting(len: usize) -> Self {
+        Self::make(len, Block::lasting)
             .unwrap_or_else(|| block::out_of_memory(size_of::<T>().saturating_mul(len)))
     }
 

@@ -7,6 +7,7 @@
 //! left as a function of its own is compiled without them and is 80 times slower. So the methods of `Simd`, the functions
 //! of [`math`] and every `run` are `#[inline(always)]`.
 
+mod gelu_tables;
 pub(crate) mod math;
 pub(crate) mod words;
 
@@ -79,6 +80,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
     /// The lanes of both in turn: a₀ b₀ a₁ b₁ …, which fill two vectors.
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// In each lane the value of `table` at the number that the four lowest bits of `index` are.
+    fn pick(self, table: &[f32; 16], index: Self::V) -> Self::V;
     /// Whether `m` holds in every lane.
     fn all(self, m: Self::M) -> bool;
 

@@ -319,7 +319,7 @@ impl Linear {
         let source = Source { spec, shape, columns: layout.columns };
         let (panels, width) = (source.panels(), source.width());
         let panel_bytes = layout.panel_bytes(layout.units(shape.input));
-        let mut data = Buffer::<u8>::scratch(panels * panel_bytes);
+        let mut data = Buffer::<u8>::lasting(panels * panel_bytes);
         let mut scale = vec![0.0; panels * layout.columns];
         let mut bias = vec![0.0; panels * layout.columns];
 

@@ -1,7 +1,9 @@
 //! Memory from the system: small blocks from the allocator, large ones as pages of their own.
 
+use super::region::{self, Region};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// Every block begins on a cache line, which is also the widest vector.
 pub(super) const ALIGN: usize = 64;
@@ -18,12 +20,24 @@ pub(super) enum Pages {
     Small,
 }
 
+/// Where the bytes of a block come from.
+#[derive(Debug)]
+enum Origin {
+    Allocator,
+    /// Pages of its own.
+    System(Pages),
+    /// Pages that it shares with others, and keeps.
+    Region {
+        _keeps: Arc<Region>,
+    },
+}
+
 /// Owned bytes, zeros at first.
 #[derive(Debug)]
 pub(super) struct Block {
     start: NonNull<u8>,
     bytes: usize,
-    pages: Pages,
+    origin: Origin,
     /// Whether somebody may have written to it.
     used: bool,
 }
@@ -37,12 +51,23 @@ impl Block {
     /// At least `bytes` bytes, which is not 0. None where the system has not that much.
     pub(super) fn new(bytes: usize, pages: Pages) -> Option<Self> {
         let bytes = round(bytes)?;
-        let start = match is_mapped(bytes) {
-            true => mapped::map(bytes, pages)?,
+        let (start, origin) = match bytes >= LARGE && ARE_MAPPED {
+            true => (mapped::map(bytes, pages)?, Origin::System(pages)),
             // SAFETY: the size is not 0.
-            false => NonNull::new(unsafe { alloc_zeroed(layout(bytes)?) })?,
+            false => (NonNull::new(unsafe { alloc_zeroed(layout(bytes)?) })?, Origin::Allocator),
         };
-        Some(Self { start, bytes, pages, used: false })
+        Some(Self { start, bytes, origin, used: false })
+    }
+
+    /// At least `bytes` bytes, which is not 0, beside those that this thread took before, for as long as a model lives.
+    /// None where the system has not that much.
+    pub(super) fn lasting(bytes: usize) -> Option<Self> {
+        if !ARE_MAPPED {
+            return Self::new(bytes, Pages::Large);
+        }
+        let bytes = bytes.checked_next_multiple_of(ALIGN)?;
+        let (start, region) = region::take(bytes)?;
+        Some(Self { start, bytes, origin: Origin::Region { _keeps: region }, used: false })
     }
 
     pub(super) fn start(&self) -> *mut u8 {
@@ -56,7 +81,10 @@ impl Block {
 
     /// Whether another owner may take it over.
     pub(super) fn recyclable(&self) -> bool {
-        self.pages == Pages::Large && !STRICT
+        match self.origin {
+            Origin::Allocator | Origin::System(Pages::Large) => !STRICT,
+            Origin::System(Pages::Small) | Origin::Region { .. } => false,
+        }
     }
 
     /// Whether it may hold something else than zeros.
@@ -71,11 +99,16 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if is_mapped(self.bytes) {
-            mapped::unmap(self.start, self.bytes);
-        } else if let Some(layout) = layout(self.bytes) {
-            // SAFETY: `new` allocated it with this layout.
-            unsafe { dealloc(self.start.as_ptr(), layout) }
+        match &self.origin {
+            Origin::Allocator => {
+                if let Some(layout) = layout(self.bytes) {
+                    // SAFETY: `new` allocated it with this layout.
+                    unsafe { dealloc(self.start.as_ptr(), layout) }
+                }
+            }
+            Origin::System(_) => mapped::unmap(self.start, self.bytes),
+            // The last block of a region ends it.
+            Origin::Region { .. } => {}
         }
     }
 }
@@ -91,10 +124,8 @@ pub(super) fn round(bytes: usize) -> Option<usize> {
     bytes.checked_next_multiple_of(step).filter(|&b| b <= isize::MAX as usize)
 }
 
-/// Whether a block of that size is pages of its own.
-fn is_mapped(bytes: usize) -> bool {
-    bytes >= LARGE && mapped::AVAILABLE && !STRICT
-}
+/// Whether blocks may be pages.
+const ARE_MAPPED: bool = mapped::AVAILABLE && !STRICT;
 
 fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes, ALIGN).ok()
@@ -106,16 +137,16 @@ pub(super) fn out_of_memory(bytes: usize) -> ! {
 }
 
 #[cfg(all(target_os = "linux", not(miri)))]
-mod mapped {
+pub(super) mod mapped {
     use super::Pages;
     use std::ptr::{NonNull, null_mut};
 
     pub(super) const AVAILABLE: bool = true;
     /// The size of a huge page, and the boundary that one begins on.
-    const HUGE: usize = 2 << 20;
+    pub(in crate::memory) const HUGE: usize = 2 << 20;
 
     /// `bytes` zeros. From the size of a huge page on, they begin on the boundary of one.
-    pub(super) fn map(bytes: usize, pages: Pages) -> Option<NonNull<u8>> {
+    pub(in crate::memory) fn map(bytes: usize, pages: Pages) -> Option<NonNull<u8>> {
         let slack = if bytes >= HUGE { HUGE } else { 0 };
         let all = bytes.checked_add(slack)?;
         let (access, kind) =
@@ -147,22 +178,23 @@ mod mapped {
         }
     }
 
-    pub(super) fn unmap(start: NonNull<u8>, bytes: usize) {
+    pub(in crate::memory) fn unmap(start: NonNull<u8>, bytes: usize) {
         // SAFETY: `map` gave these bytes, and their one owner gives them up.
         unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
     }
 }
 
 #[cfg(not(all(target_os = "linux", not(miri))))]
-mod mapped {
+pub(super) mod mapped {
     use super::Pages;
     use std::ptr::NonNull;
 
     pub(super) const AVAILABLE: bool = false;
+    pub(in crate::memory) const HUGE: usize = 2 << 20;
 
-    pub(super) fn map(_bytes: usize, _pages: Pages) -> Option<NonNull<u8>> {
+    pub(in crate::memory) fn map(_bytes: usize, _pages: Pages) -> Option<NonNull<u8>> {
         None
     }
 
-    pub(super) fn unmap(_start: NonNull<u8>, _bytes: usize) {}
+    pub(in crate::memory) fn unmap(_start: NonNull<u8>, _bytes: usize) {}
 }

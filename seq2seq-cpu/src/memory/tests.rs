@@ -169,3 +169,38 @@ fn a_part_has_units_of_one_direction() {
     let mut x = Tensor::scratch(1, 30);
     Vectors::new(&mut x, &[0, 6, 10], (5, 3));
 }
+
+#[test]
+fn lasting_buffers_are_zeros_of_their_own_wherever_they_are_dropped() {
+    let make = |i: usize| {
+        let mut b = Buffer::<u32>::lasting(i * 70_001 % 900_000);
+        assert!(b.iter().all(|&v| v == 0), "{i}");
+        assert!(b.is_empty() || b.as_ptr().addr().is_multiple_of(64));
+        b.fill(i as u32);
+        b
+    };
+    // More than a region holds, one larger than a region, and some dropped before others are made.
+    let mut all: Vec<_> = (1..100).map(|i| (i, make(i))).collect();
+    all.retain(|(i, _)| i % 3 != 0);
+    all.push((1, Buffer::lasting(20 << 20)));
+    all.last_mut().unwrap().1.fill(1);
+    all.extend((100..150).map(|i| (i, make(i))));
+    std::thread::spawn(move || {
+        for (i, b) in all.into_iter().rev() {
+            assert!(b.iter().all(|&v| v == i as u32), "{i}");
+        }
+    })
+    .join()
+    .unwrap();
+    assert!(recycle::take(280_000).is_none());
+    assert!(make(5).iter().all(|&v| v == 5));
+}
+
+#[cfg(all(target_os = "linux", not(any(miri, seq2seq_strict_memory))))]
+#[test]
+fn lasting_buffers_lie_side_by_side() {
+    let all: Vec<_> = (1..20).map(|_| Buffer::<u8>::lasting(100_032)).collect();
+    for pair in all.windows(2) {
+        assert_eq!(pair[1].as_ptr().addr() - pair[0].as_ptr().addr(), 100_032);
+    }
+}
