@@ -1,17 +1,18 @@
 //! Attention of sequences of any length: which kernel takes which rows, and its launches.
 //!
-//! Two kernels give the same bits (`attention.cuh` has the order of summation): one takes tiles of 64 rows, one spreads the
-//! keys of few rows over the device. Which of them runs is a matter of speed alone.
+//! In either precision two kernels give the same bits (`attention.cuh` and `attention_bf16.cuh` have the order of summation): one
+//! takes tiles of rows, one spreads the keys of few rows over the device. Which of them runs is a matter of speed alone; the
+//! precision is that of the keys and values at hand.
 
 use super::angles::Angles;
 use super::kv_store::CHUNK;
-use super::{attention_merge, attention_split};
+use super::{attention_bf16, attention_merge, attention_split};
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::{AttentionSpec, Rows};
+use seq2seq_core::{AttentionSpec, Precision, Rows};
 
 static ARTIFACT: Artifact = artifact!("attention");
 static TILED: [Kernel; 4] = [
@@ -22,7 +23,7 @@ static TILED: [Kernel; 4] = [
 ];
 
 /// Head widths of the instances; those in between take the next one.
-const WIDTHS: [usize; 4] = [32, 64, 128, 256];
+pub(super) const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 /// The widest head there is a kernel for.
 pub(crate) const WIDEST: usize = WIDTHS[3];
 /// Warps of a block and vectors of a warp, for each instance.
@@ -61,26 +62,34 @@ pub(crate) struct Span {
 /// What each block of a launch does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// For each tile its sequence and its first vector.
-    Tiles(Vec<[i32; 2]>),
+    /// For each tile its sequence and its first vector; vectors of a tile.
+    Tiles { items: Vec<[i32; 2]>, vectors: usize },
     /// For each block its sequence, first vector and first chunk (the last number is unused); whether a warp has one
-    /// vector.
+    /// vector, for which there is a kernel of its own in f32.
     Split { items: Vec<[i32; 4]>, one: bool },
 }
 
 impl Plan {
     /// `group` query heads share keys.
-    pub(super) fn new(spans: &[Span], group: usize, width: usize) -> Self {
+    pub(super) fn new(spans: &[Span], group: usize, width: usize, precision: Precision) -> Self {
         let sequences = || spans.iter().zip(0i32..);
         let kind = instance(width);
         let steps = |span: &Span, by: usize| (0..span.rows * group).step_by(by).map(|v| v as i32);
         if spans.iter().any(|s| s.rows > FEW_ROWS) {
-            let tile = WARPS[kind] * VECTORS[kind];
-            let items = sequences().flat_map(|(s, i)| steps(s, tile).map(move |v| [i, v]));
-            return Self::Tiles(items.collect());
+            let most = spans.iter().map(|s| s.rows * group).max().unwrap_or(0);
+            let vectors = match precision {
+                Precision::F32 => WARPS[kind] * VECTORS[kind],
+                Precision::Bf16 => attention_bf16::tile(width, most),
+            };
+            let items = sequences().flat_map(|(s, i)| steps(s, vectors).map(move |v| [i, v]));
+            return Self::Tiles { items: items.collect(), vectors };
         }
-        let one = group == 1 && spans.iter().all(|s| s.rows <= 1);
-        let vectors = if one { 1 } else { VECTORS[kind] };
+        let one = precision == Precision::F32 && group == 1 && spans.iter().all(|s| s.rows <= 1);
+        let vectors = match precision {
+            Precision::F32 if one => 1,
+            Precision::F32 => VECTORS[kind],
+            Precision::Bf16 => attention_split::VECTORS_BF16,
+        };
         let items = sequences().flat_map(|(s, i)| {
             // One block where there are no keys: it stores the zeros.
             let chunks = (0..s.keys.div_ceil(CHUNK).max(1)).step_by(attention_split::CHUNKS);
@@ -112,30 +121,33 @@ pub(crate) struct Work {
     rows: usize,
     /// What it was made for: vectors that share keys, head width.
     shape: [usize; 2],
+    precision: Precision,
 }
 
 enum Kind {
-    Tiles(Buffer<[i32; 2]>),
+    Tiles { items: Buffer<[i32; 2]>, vectors: usize },
     Split { items: Buffer<[i32; 4]>, one: bool },
 }
 
 impl Work {
-    /// Plans attention for `spans`, whose rows follow each other. Where it is causal, keys grow from step to step: what the launches
+    /// Plans attention for `spans`, whose rows follow each other, in the precision of the keys and values. Where it is causal, keys grow from step to step: what the launches
     /// are told of their number is rounded up to a power of two, so that few steps differ in it.
     pub(crate) fn new(
         cuda: &Cuda,
         spans: &[Span],
         spec: &AttentionSpec,
-        causal: bool,
+        (precision, causal): (Precision, bool),
     ) -> Result<Self> {
         let group = spec.heads / spec.kv_heads;
         let words = |s: &Span| {
             [[s.first_row, s.position, s.keys, s.pages], [s.rows, 0, 0, 0]]
                 .map(|w| w.map(|n| n as i32))
         };
-        let plan = Plan::new(spans, group, spec.head_dim);
+        let plan = Plan::new(spans, group, spec.head_dim, precision);
         let kind = match if causal { plan.padded(spans) } else { plan } {
-            Plan::Tiles(items) => Kind::Tiles(cuda.upload_values(&items)?),
+            Plan::Tiles { items, vectors } => {
+                Kind::Tiles { items: cuda.upload_values(&items)?, vectors }
+            }
             Plan::Split { items, one } => Kind::Split { items: cuda.upload_values(&items)?, one },
         };
         let seen = |s: &Span| {
@@ -151,12 +163,18 @@ impl Work {
             rows: keys.len(),
             keys: cuda.upload_values(&keys)?,
             shape: [group, spec.head_dim],
+            precision,
         })
     }
 
     /// Whether it was made for attention of this shape.
     pub(crate) fn suits(&self, spec: &AttentionSpec) -> bool {
         self.shape == [spec.heads / spec.kv_heads, spec.head_dim]
+    }
+
+    /// Of the keys and values that it was made for.
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Keys that each row sees.
@@ -172,8 +190,9 @@ pub(crate) struct Paged<'a> {
     pub(crate) table: &'a Buffer<u64>,
     /// Whether it has one for each position.
     pub(crate) by_position: bool,
-    /// Values of a page before those of the layer.
+    /// Words of a page before those of the layer.
     pub(crate) layer: i64,
+    pub(crate) precision: Precision,
 }
 
 /// The bias of each head for each distance up to `reach`, either way: `[H, 2 reach + 1]`.
@@ -251,16 +270,26 @@ impl Attention<'_> {
         mut extra: Extra<'_>,
     ) -> Result<()> {
         assert!(self.work.suits(self.spec), "a plan for another shape");
+        assert_eq!(self.work.precision, self.paged.precision);
         let [rows, inner] = [self.q.rows(), self.spec.inner()];
         assert_eq!([rows, rows, inner], [self.work.rows, out.rows(), out.width()]);
         assert!(extra.stats.as_ref().is_none_or(|s| s.len() == rows * self.spec.heads));
         match &self.work.kind {
-            Kind::Tiles(items) => {
-                let kind = instance(self.spec.head_dim);
-                let launch = Launch::new(cuda, &TILED[kind])
+            Kind::Tiles { items, vectors } => {
+                let (width, kind) = (self.spec.head_dim, instance(self.spec.head_dim));
+                let (kernel, threads, bytes) = match self.paged.precision {
+                    Precision::F32 => {
+                        (&TILED[kind], WARPS[kind] * 32, shared(kind, width.next_multiple_of(4)))
+                    }
+                    Precision::Bf16 => {
+                        let kernel = attention_bf16::of(width, *vectors);
+                        (kernel, attention_bf16::THREADS, kernel.shared as usize)
+                    }
+                };
+                let launch = Launch::new(cuda, kernel)
                     .grid(items.len(), self.spec.kv_heads, 1)
-                    .block(WARPS[kind] * 32)
-                    .shared(shared(kind, self.spec.head_dim.next_multiple_of(4)))
+                    .block(threads)
+                    .shared(bytes)
                     .out(out.values_mut())
                     .arg(extra.stats.as_ref().map_or(0, |s| s.address()));
                 // SAFETY: plan, sizes and shared memory are of this shape; the rest is the caller's promise.
@@ -303,25 +332,37 @@ mod tests {
 
     #[test]
     fn many_rows_are_tiled() {
-        let plan = Plan::new(&[span(70, 70), span(0, 3), span(1, 9)], 1, 64);
-        assert_eq!(plan, Plan::Tiles(vec![[0, 0], [0, 64], [2, 0]]));
+        let tiles = |items: &[[i32; 2]], vectors| Plan::Tiles { items: items.to_vec(), vectors };
+        let spans = [span(70, 70), span(0, 3), span(1, 9)];
+        let plan = Plan::new(&spans, 1, 64, Precision::F32);
+        assert_eq!(plan, tiles(&[[0, 0], [0, 64], [2, 0]], 64));
         // 32 vectors of 256 columns would not fit.
-        assert_eq!(Plan::new(&[span(5, 5)], 8, 256), Plan::Tiles(vec![[0, 0], [0, 16], [0, 32]]));
+        let plan = Plan::new(&[span(5, 5)], 8, 256, Precision::F32);
+        assert_eq!(plan, tiles(&[[0, 0], [0, 16], [0, 32]], 16));
+        // In bf16 they are twice as many where that fills tiles and registers suffice.
+        let plan = |width| Plan::new(&spans, 1, width, Precision::Bf16);
+        assert_eq!(plan(64), tiles(&[[0, 0], [2, 0]], 128));
+        assert_eq!(plan(128), tiles(&[[0, 0], [0, 64], [2, 0]], 64));
     }
 
     #[test]
     fn few_rows_have_their_keys_spread() {
-        let plan = Plan::new(&[span(1, 300), span(0, 5), span(1, 0)], 1, 64);
-        let items = vec![[0, 0, 0, 0], [0, 0, 4, 0], [2, 0, 0, 0]];
-        assert_eq!(plan, Plan::Split { items, one: true });
-        let plan = Plan::new(&[span(3, 64)], 4, 64);
-        assert_eq!(plan, Plan::Split { items: vec![[0, 0, 0, 0], [0, 8, 0, 0]], one: false });
+        let split = |items: &[[i32; 4]], one| Plan::Split { items: items.to_vec(), one };
+        let plan = |precision| {
+            let few = Plan::new(&[span(1, 300), span(0, 5), span(1, 0)], 1, 64, precision);
+            (few, Plan::new(&[span(3, 64)], 4, 64, precision))
+        };
+        let few = [[0, 0, 0, 0], [0, 0, 4, 0], [2, 0, 0, 0]];
+        let grouped = split(&[[0, 0, 0, 0], [0, 8, 0, 0]], false);
+        assert_eq!(plan(Precision::F32), (split(&few, true), grouped));
+        let grouped = split(&[[0, 0, 0, 0]], false);
+        assert_eq!(plan(Precision::Bf16), (split(&few, false), grouped));
     }
 
     /// Blocks that are added see no key: their first chunk is behind the last of the first sequence, and not its first.
     #[test]
     fn grids_grow_by_powers_of_two() {
-        let padded = |spans: &[Span]| match Plan::new(spans, 1, 64).padded(spans) {
+        let padded = |spans: &[Span]| match Plan::new(spans, 1, 64, Precision::F32).padded(spans) {
             Plan::Split { items, .. } => items,
             plan => panic!("{plan:?}"),
         };

@@ -6,7 +6,7 @@ use crate::kernels::attention::{Attention, Bias, Extra, Paged, Span, WIDEST, Wor
 use crate::kernels::kv_store::{self, CHUNK, PageShape, Places};
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{
-    AttentionSpec, BucketSpec, Error, HostTensor, Ragged, Result, Rows, backend::check,
+    AttentionSpec, BucketSpec, Error, HostTensor, Precision, Ragged, Result, Rows, backend::check,
 };
 
 /// A bias for each head and distance, in the device's memory.
@@ -79,6 +79,7 @@ pub(crate) struct Whole {
     pub(crate) table: Buffer<u64>,
     /// The first page of each sequence.
     pub(crate) starts: Vec<usize>,
+    pub(crate) precision: Precision,
 }
 
 impl Whole {
@@ -90,7 +91,7 @@ impl Whole {
         spec: &AttentionSpec,
         angles: Option<&Angles>,
     ) -> Result<Self> {
-        let shape = PageShape::new(1, spec.kv_heads, spec.head_dim)?;
+        let shape = PageShape::new(spec.precision, 1, spec.kv_heads, spec.head_dim)?;
         let mut starts = Vec::with_capacity(rows.sequences());
         let mut count = 0;
         for length in rows.lengths() {
@@ -107,13 +108,14 @@ impl Whole {
         let places: Vec<_> = starts.iter().zip(rows.lengths()).flat_map(place).collect();
         let places = Places::new(cuda, &places)?;
         // SAFETY: the pages were allocated above, one for each 64 positions, of one layer.
-        unsafe { kv_store::store(cuda, (x, keys), (&places, 0), spec, angles) }?;
+        unsafe { kv_store::store(cuda, (x, keys), (&places, 0), spec.precision, spec, angles) }?;
         let table = cuda.upload_values(&(0..count).map(address).collect::<Vec<_>>())?;
-        Ok(Self { _pages: pages, table, starts })
+        Ok(Self { _pages: pages, table, starts, precision: spec.precision })
     }
 
     pub(crate) fn paged(&self) -> Paged<'_> {
-        Paged { table: &self.table, by_position: false, layer: 0 }
+        let precision = self.precision;
+        Paged { table: &self.table, by_position: false, layer: 0, precision }
     }
 }
 
@@ -141,7 +143,7 @@ pub(crate) fn attend(
         q: qkv,
         spec,
         causal: spec.causal,
-        work: &Work::new(cuda, &spans, spec, spec.causal)?,
+        work: &Work::new(cuda, &spans, spec, (spec.precision, spec.causal))?,
         paged: held.paged(),
         angles: angles.as_ref(),
         bias: bias.map(RelativeBias::bias),

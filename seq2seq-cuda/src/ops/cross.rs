@@ -6,7 +6,7 @@ use crate::kernels::attention::{Attention, Extra, Scores, Span, Work};
 use crate::kernels::attention_back::unpage;
 use crate::kernels::attention_weights;
 use crate::memory::{Buffer, Tensor};
-use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
+use seq2seq_core::{AttentionSpec, Error, Precision, Ragged, Result, Rows, backend::check};
 use std::sync::{Arc, Mutex};
 
 /// Keys and values of the source sequences in the device's memory.
@@ -83,14 +83,23 @@ impl Memory {
         if let Some(plan) = last.as_ref().filter(same) {
             return Ok(Arc::clone(plan));
         }
-        let work = Work::new(cuda, &self.spans(rows, sources), spec, false)?;
+        let kind = (self.held.precision, false);
+        let work = Work::new(cuda, &self.spans(rows, sources), spec, kind)?;
         let plan = Arc::new(Plan { rows: rows.clone(), sources: sources.to_vec(), work });
         *last = Some(Arc::clone(&plan));
         Ok(plan)
     }
 
     /// Keys and values one beside the other again, `[N, 2 G D]`.
+    ///
+    /// # Errors
+    /// Where it is not that of a pass that is trained on, which is f32.
     pub(crate) fn dense(&self, cuda: &Cuda, spec: &AttentionSpec) -> Result<Tensor> {
+        if self.held.precision != Precision::F32 {
+            let reason =
+                "the memory is not that of a pass that is trained on (`AttentionSpec::trained`)";
+            return Err(Error::invalid("cross_attend_forward", reason));
+        }
         let of = |(range, &page): (std::ops::Range<usize>, &usize)| {
             (0..range.len()).map(move |j| [page as u32, j as u32])
         };
