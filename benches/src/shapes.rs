@@ -66,7 +66,7 @@ fn in_bf16((name, case): (String, attention::Case)) -> (String, attention::Case)
     (format!("{name}, bf16"), attention::Case { precision: Precision::Bf16, ..case })
 }
 
-/// Attention within sequences: the suite's, an encoder of T5-base, and GPT-2; some in bf16.
+/// Attention within sequences: the suite's, an encoder of T5-base, and GPT-2; some in bf16, and an encoder's batch as a GPU takes it.
 pub fn attentions() -> Vec<(String, attention::Case)> {
     let buckets = BucketSpec { buckets: 32, max_distance: 128, bidirectional: true };
     let t5 = |n: usize| {
@@ -78,7 +78,12 @@ pub fn attentions() -> Vec<(String, attention::Case)> {
         (format!("gpt-2, {n}"), attention::Case { causal: true, ..case })
     };
     let models = [t5(64), t5(512), gpt2(128), gpt2(1024)];
-    let models = models.into_iter().chain([t5(64), t5(512), gpt2(1024)].map(in_bf16));
+    let bert = |name: &str, lengths| {
+        (format!("bert-base, {name}"), attention::Case::plain(lengths, HEADS, HEADS))
+    };
+    let batch = bert("32 of 16 to 512", (1..=32).map(|i| i * 16).collect());
+    let encoders = [t5(64), t5(512), bert("512", vec![512]), batch];
+    let models = models.into_iter().chain(encoders.map(in_bf16)).chain([in_bf16(gpt2(1024))]);
     attention::Attend::real().into_iter().chain(models).collect()
 }
 
