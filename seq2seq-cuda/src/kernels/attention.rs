@@ -173,7 +173,7 @@ impl Work {
     }
 
     /// Of the keys and values that it was made for.
-    pub(super) fn precision(&self) -> Precision {
+    pub(crate) fn precision(&self) -> Precision {
         self.precision
     }
 
@@ -186,11 +186,11 @@ impl Work {
 /// Pages of keys and values, as attention finds them.
 #[derive(Clone, Copy)]
 pub(crate) struct Paged<'a> {
-    /// The address of the page of each chunk, or of each position.
+    /// The address of the page of each chunk, or of each position; or its place in a block of memory.
     pub(crate) table: &'a Buffer<u64>,
     /// Whether it has one for each position.
     pub(crate) by_position: bool,
-    /// Words of a page before those of the layer.
+    /// Words before those of the layer: in a page, or from address 0 on where the table has places in a block.
     pub(crate) layer: i64,
     pub(crate) precision: Precision,
 }

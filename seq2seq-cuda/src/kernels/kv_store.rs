@@ -79,7 +79,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// From the address of the page and the position of each row.
+    /// From the address of the page, or its place in a block of memory, and the position of each row.
     pub(crate) fn new(cuda: &Cuda, places: &[(u64, usize)]) -> Result<Self> {
         let pages: Vec<u64> = places.iter().map(|p| p.0).collect();
         let positions: Vec<i32> = places.iter().map(|p| p.1 as i32).collect();
@@ -88,7 +88,7 @@ impl Places {
 }
 
 /// Lays out keys and values of the rows of `x`; keys begin at column `keys`, values behind them, in the given precision.
-/// `layer` is how many words of a page come before its layer.
+/// `layer` is how many words of a page come before its layer, and before the block where pages are given by their places in one.
 ///
 /// # Safety
 /// Each page is allocated for this precision, and at least as long as `layer` and the layer behind it.

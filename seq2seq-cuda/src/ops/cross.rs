@@ -2,12 +2,13 @@
 
 use super::attention::{Whole, check_width};
 use crate::Cuda;
+use crate::kept::Kept;
 use crate::kernels::attention::{Attention, Extra, Scores, Span, Work};
 use crate::kernels::attention_back::unpage;
 use crate::kernels::attention_weights;
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{AttentionSpec, Error, Precision, Ragged, Result, Rows, backend::check};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Keys and values of the source sequences in the device's memory.
 pub struct Memory {
@@ -15,9 +16,8 @@ pub struct Memory {
     kv_heads: usize,
     head_dim: usize,
     held: Whole,
-    /// Of the last call. Most steps of a decoding ask with as many rows of the same sources as the step before: they upload
-    /// nothing.
-    plan: Mutex<Option<Arc<Plan>>>,
+    /// Most steps of a decoding ask with as many rows of the same sources as the step before: they upload nothing.
+    plan: Kept<Plan>,
 }
 
 /// How rows of queries attend to sources, on the device.
@@ -37,7 +37,7 @@ pub(crate) fn memory(
     check_width(spec.head_dim)?;
     let held = Whole::new(cuda, (kv, 0), rows, spec, None)?;
     let (kv_heads, head_dim) = (spec.kv_heads, spec.head_dim);
-    Ok(Memory { rows: rows.clone(), kv_heads, head_dim, held, plan: Mutex::new(None) })
+    Ok(Memory { rows: rows.clone(), kv_heads, head_dim, held, plan: Kept::default() })
 }
 
 impl Memory {
@@ -64,7 +64,7 @@ impl Memory {
             rows: range.len(),
             position: 0,
             keys: self.rows.length(source),
-            pages: self.held.starts[source],
+            pages: self.held.starts()[source],
         };
         rows.ranges().zip(sources).map(span).collect()
     }
@@ -77,17 +77,12 @@ impl Memory {
         sources: &[usize],
         spec: &AttentionSpec,
     ) -> Result<Arc<Plan>> {
-        let same = |p: &&Arc<Plan>| p.rows == *rows && p.sources == sources && p.work.suits(spec);
-        // A plan stays one whatever happened while it was held.
-        let mut last = self.plan.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(plan) = last.as_ref().filter(same) {
-            return Ok(Arc::clone(plan));
-        }
-        let kind = (self.held.precision, false);
-        let work = Work::new(cuda, &self.spans(rows, sources), spec, kind)?;
-        let plan = Arc::new(Plan { rows: rows.clone(), sources: sources.to_vec(), work });
-        *last = Some(Arc::clone(&plan));
-        Ok(plan)
+        let same = |p: &Plan| p.rows == *rows && p.sources == sources && p.work.suits(spec);
+        self.plan.get(cuda, same, || {
+            let kind = (self.held.precision(), false);
+            let work = Work::new(cuda, &self.spans(rows, sources), spec, kind)?;
+            Ok(Plan { rows: rows.clone(), sources: sources.to_vec(), work })
+        })
     }
 
     /// Keys and values one beside the other again, `[N, 2 G D]`.
@@ -95,7 +90,7 @@ impl Memory {
     /// # Errors
     /// Where it is not that of a pass that is trained on, which is f32.
     pub(crate) fn dense(&self, cuda: &Cuda, spec: &AttentionSpec) -> Result<Tensor> {
-        if self.held.precision != Precision::F32 {
+        if self.held.precision() != Precision::F32 {
             let reason =
                 "the memory is not that of a pass that is trained on (`AttentionSpec::trained`)";
             return Err(Error::invalid("cross_attend_forward", reason));
@@ -103,9 +98,9 @@ impl Memory {
         let of = |(range, &page): (std::ops::Range<usize>, &usize)| {
             (0..range.len()).map(move |j| [page as u32, j as u32])
         };
-        let of: Vec<[u32; 2]> = self.rows.ranges().zip(&self.held.starts).flat_map(of).collect();
+        let of: Vec<[u32; 2]> = self.rows.ranges().zip(self.held.starts()).flat_map(of).collect();
         // SAFETY: every position of every source was stored when the memory was made, in pages of one layer.
-        Ok(unsafe { unpage(cuda, &self.held.table, &of, spec) }?)
+        Ok(unsafe { unpage(cuda, &self.held.paged(), &of, spec) }?)
     }
 }
 
@@ -122,8 +117,6 @@ pub(crate) fn cross_attend(
         return Ok(out);
     }
     let plan = memory.plan(cuda, rows, sources, spec)?;
-    // Another thread that asks for other rows drops it.
-    cuda.queue().keep(&plan);
     let work = &plan.work;
     let call = Attention {
         q,
