@@ -16,6 +16,7 @@ fn rows_have_the_same_bits_in_any_number() {
     let cuda = common::cuda();
     for width in WIDTHS {
         attend::rows_have_the_same_bits(&cuda, width);
+        attend::a_batch_has_the_same_bits(&cuda, width, 2);
     }
 }
 

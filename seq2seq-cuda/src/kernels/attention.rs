@@ -29,7 +29,7 @@ pub(crate) const WIDEST: usize = WIDTHS[3];
 /// Warps of a block and vectors of a warp, for each instance.
 const WARPS: [usize; 4] = [8, 8, 8, 4];
 const VECTORS: [usize; 4] = [8, 8, 8, 4];
-/// Up to so many rows a sequence, keys are spread over the device.
+/// Up to so many rows a sequence, keys are spread over the device; in bf16 up to what one product takes, where that is more.
 const FEW_ROWS: usize = 4;
 
 const fn tiled(name: &'static str, instance: usize) -> Kernel {
@@ -59,6 +59,33 @@ pub(crate) struct Span {
     pub(crate) pages: usize,
 }
 
+/// What a plan depends on besides the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    kv_heads: usize,
+    /// Query heads that share keys.
+    group: usize,
+    width: usize,
+    /// Of the keys and values.
+    precision: Precision,
+}
+
+impl Shape {
+    /// Of an attention to keys and values in `precision`.
+    pub(crate) fn new(spec: &AttentionSpec, precision: Precision) -> Self {
+        let (kv_heads, width) = (spec.kv_heads, spec.head_dim);
+        Self { kv_heads, group: spec.heads / kv_heads, width, precision }
+    }
+
+    /// The most rows of a sequence whose keys are spread over the device.
+    pub(crate) fn few_rows(&self) -> usize {
+        match self.precision {
+            Precision::F32 => FEW_ROWS,
+            Precision::Bf16 => FEW_ROWS.max(attention_split::VECTORS_BF16 / self.group),
+        }
+    }
+}
+
 /// What each block of a launch does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
@@ -70,16 +97,18 @@ pub(super) enum Plan {
 }
 
 impl Plan {
-    /// `group` query heads share keys.
-    pub(super) fn new(spans: &[Span], group: usize, width: usize, precision: Precision) -> Self {
+    pub(super) fn new(spans: &[Span], shape: Shape, multiprocessors: usize) -> Self {
+        let Shape { kv_heads, group, width, precision } = shape;
         let sequences = || spans.iter().zip(0i32..);
         let kind = instance(width);
         let steps = |span: &Span, by: usize| (0..span.rows * group).step_by(by).map(|v| v as i32);
-        if spans.iter().any(|s| s.rows > FEW_ROWS) {
-            let most = spans.iter().map(|s| s.rows * group).max().unwrap_or(0);
+        if spans.iter().any(|s| s.rows > shape.few_rows()) {
             let vectors = match precision {
                 Precision::F32 => WARPS[kind] * VECTORS[kind],
-                Precision::Bf16 => attention_bf16::tile(width, most),
+                Precision::Bf16 => {
+                    let of_sequences = spans.iter().map(|s| s.rows * group);
+                    attention_bf16::tile(width, of_sequences, multiprocessors.div_ceil(kv_heads))
+                }
             };
             let items = sequences().flat_map(|(s, i)| steps(s, vectors).map(move |v| [i, v]));
             return Self::Tiles { items: items.collect(), vectors };
@@ -119,9 +148,8 @@ pub(crate) struct Work {
     /// Chunks of the longest sequence, or more.
     chunks: usize,
     rows: usize,
-    /// What it was made for: vectors that share keys, head width.
-    shape: [usize; 2],
-    precision: Precision,
+    /// What it was made for.
+    shape: Shape,
 }
 
 enum Kind {
@@ -138,12 +166,12 @@ impl Work {
         spec: &AttentionSpec,
         (precision, causal): (Precision, bool),
     ) -> Result<Self> {
-        let group = spec.heads / spec.kv_heads;
+        let shape = Shape::new(spec, precision);
         let words = |s: &Span| {
             [[s.first_row, s.position, s.keys, s.pages], [s.rows, 0, 0, 0]]
                 .map(|w| w.map(|n| n as i32))
         };
-        let plan = Plan::new(spans, group, spec.head_dim, precision);
+        let plan = Plan::new(spans, shape, cuda.driver().multiprocessors() as usize);
         let kind = match if causal { plan.padded(spans) } else { plan } {
             Plan::Tiles { items, vectors } => {
                 Kind::Tiles { items: cuda.upload_values(&items)?, vectors }
@@ -162,19 +190,18 @@ impl Work {
             chunks: if causal { chunks.next_power_of_two() } else { chunks },
             rows: keys.len(),
             keys: cuda.upload_values(&keys)?,
-            shape: [group, spec.head_dim],
-            precision,
+            shape,
         })
     }
 
     /// Whether it was made for attention of this shape.
     pub(crate) fn suits(&self, spec: &AttentionSpec) -> bool {
-        self.shape == [spec.heads / spec.kv_heads, spec.head_dim]
+        self.shape == Shape::new(spec, self.shape.precision)
     }
 
     /// Of the keys and values that it was made for.
     pub(crate) fn precision(&self) -> Precision {
-        self.precision
+        self.shape.precision
     }
 
     /// Keys that each row sees.
@@ -270,7 +297,7 @@ impl Attention<'_> {
         mut extra: Extra<'_>,
     ) -> Result<()> {
         assert!(self.work.suits(self.spec), "a plan for another shape");
-        assert_eq!(self.work.precision, self.paged.precision);
+        assert_eq!(self.work.precision(), self.paged.precision);
         let [rows, inner] = [self.q.rows(), self.spec.inner()];
         assert_eq!([rows, rows, inner], [self.work.rows, out.rows(), out.width()]);
         assert!(extra.stats.as_ref().is_none_or(|s| s.len() == rows * self.spec.heads));
@@ -322,6 +349,10 @@ mod tests {
         Span { first_row: 0, rows, position: keys - rows.min(keys), keys, pages: 0 }
     }
 
+    fn shape(group: usize, width: usize, precision: Precision) -> Shape {
+        Shape { kv_heads: 2, group, width, precision }
+    }
+
     #[test]
     fn widths_take_the_next_instance() {
         assert_eq!([1, 32, 33, 64, 80, 128, 129, 256].map(instance), [0, 0, 1, 1, 2, 2, 3, 3]);
@@ -334,35 +365,43 @@ mod tests {
     fn many_rows_are_tiled() {
         let tiles = |items: &[[i32; 2]], vectors| Plan::Tiles { items: items.to_vec(), vectors };
         let spans = [span(70, 70), span(0, 3), span(1, 9)];
-        let plan = Plan::new(&spans, 1, 64, Precision::F32);
+        let plan = Plan::new(&spans, shape(1, 64, Precision::F32), 1);
         assert_eq!(plan, tiles(&[[0, 0], [0, 64], [2, 0]], 64));
         // 32 vectors of 256 columns would not fit.
-        let plan = Plan::new(&[span(5, 5)], 8, 256, Precision::F32);
+        let plan = Plan::new(&[span(5, 5)], shape(8, 256, Precision::F32), 1);
         assert_eq!(plan, tiles(&[[0, 0], [0, 16], [0, 32]], 16));
-        // In bf16 they are twice as many where that fills tiles and registers suffice.
-        let plan = |width| Plan::new(&spans, 1, width, Precision::Bf16);
-        assert_eq!(plan(64), tiles(&[[0, 0], [2, 0]], 128));
-        assert_eq!(plan(128), tiles(&[[0, 0], [0, 64], [2, 0]], 64));
+        // In bf16 tiles may be higher.
+        let plan =
+            |multiprocessors| Plan::new(&spans, shape(1, 64, Precision::Bf16), multiprocessors);
+        assert_eq!(plan(4), tiles(&[[0, 0], [2, 0]], 128));
+        assert_eq!(plan(5), tiles(&[[0, 0], [0, 64], [2, 0]], 64));
     }
 
     #[test]
     fn few_rows_have_their_keys_spread() {
         let split = |items: &[[i32; 4]], one| Plan::Split { items: items.to_vec(), one };
         let plan = |precision| {
-            let few = Plan::new(&[span(1, 300), span(0, 5), span(1, 0)], 1, 64, precision);
-            (few, Plan::new(&[span(3, 64)], 4, 64, precision))
+            let spans = [span(1, 300), span(0, 5), span(1, 0)];
+            let few = Plan::new(&spans, shape(1, 64, precision), 1);
+            (few, Plan::new(&[span(3, 64)], shape(4, 64, precision), 1))
         };
         let few = [[0, 0, 0, 0], [0, 0, 4, 0], [2, 0, 0, 0]];
         let grouped = split(&[[0, 0, 0, 0], [0, 8, 0, 0]], false);
         assert_eq!(plan(Precision::F32), (split(&few, true), grouped));
         let grouped = split(&[[0, 0, 0, 0]], false);
         assert_eq!(plan(Precision::Bf16), (split(&few, false), grouped));
+        // In bf16 more rows are few, where a product takes them.
+        let few = [(1, Precision::F32), (1, Precision::Bf16), (3, Precision::Bf16)];
+        let few = few.map(|(group, precision)| shape(group, 64, precision).few_rows());
+        assert_eq!((few, shape(8, 64, Precision::Bf16).few_rows()), ([4, 16, 5], 4));
     }
 
     /// Blocks that are added see no key: their first chunk is behind the last of the first sequence, and not its first.
     #[test]
     fn grids_grow_by_powers_of_two() {
-        let padded = |spans: &[Span]| match Plan::new(spans, 1, 64, Precision::F32).padded(spans) {
+        let padded = |spans: &[Span]| match Plan::new(spans, shape(1, 64, Precision::F32), 1)
+            .padded(spans)
+        {
             Plan::Split { items, .. } => items,
             plan => panic!("{plan:?}"),
         };

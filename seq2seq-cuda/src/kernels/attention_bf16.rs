@@ -26,10 +26,16 @@ const fn shared(width: usize, vectors: usize) -> usize {
     (vectors + 2 * CHUNK) * width * 2
 }
 
-/// Query vectors of a tile, for heads of `width` where the sequence with the most vectors has `most`: high tiles read less from
-/// shared memory, where there are registers for them and vectors to fill them.
-pub(super) fn tile(width: usize, most: usize) -> usize {
-    if instance(width) < HIGH.len() && most > 64 { 128 } else { 64 }
+/// Query vectors of a tile, for heads of `width` and so many vectors of each sequence. High tiles read less from shared memory:
+/// where there are registers for them, vectors to fill them, and `blocks` of them at least, or multiprocessors are idle.
+pub(super) fn tile(
+    width: usize,
+    of_sequences: impl Iterator<Item = usize>,
+    blocks: usize,
+) -> usize {
+    let (most, high) = of_sequences
+        .fold((0, 0), |(most, high), vectors| (most.max(vectors), high + vectors.div_ceil(128)));
+    if instance(width) < HIGH.len() && most > 64 && high >= blocks { 128 } else { 64 }
 }
 
 /// The kernel for tiles of so many vectors.
@@ -46,13 +52,17 @@ mod tests {
 
     #[test]
     fn tiles_are_high_where_they_can_be_and_are_full() {
-        let tiles = [(64, 64), (64, 65), (20, 200), (65, 200), (256, 200)].map(|(w, m)| tile(w, m));
-        assert_eq!(tiles, [64, 128, 128, 64, 64]);
+        let high =
+            |width, vectors: &[usize], blocks| tile(width, vectors.iter().copied(), blocks) == 128;
+        // Vectors, width, blocks.
+        assert!(high(64, &[65], 1) && !high(64, &[64, 64], 1));
+        assert!(high(20, &[200], 1) && !high(65, &[200], 1) && !high(256, &[200], 1));
+        assert!(high(64, &[129, 3], 3) && !high(64, &[129, 3], 4));
         let kernels = LOW.iter().chain(&HIGH);
         // What a block can have on every GPU from Ampere on.
         assert!(kernels.clone().all(|k| k.shared <= 99 << 10));
         assert_eq!(kernels.map(|k| k.shared >> 10).collect::<Vec<_>>(), [12, 24, 48, 96, 16, 32]);
-        assert_eq!(of(50, tile(50, 100)).name, "attention_bf16_64_128");
-        assert_eq!(of(100, tile(100, 100)).name, "attention_bf16_128_64");
+        assert_eq!(of(50, 128).name, "attention_bf16_64_128");
+        assert_eq!(of(100, 64).name, "attention_bf16_128_64");
     }
 }

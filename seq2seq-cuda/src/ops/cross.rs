@@ -3,7 +3,7 @@
 use super::attention::{Whole, check_width};
 use crate::Cuda;
 use crate::kept::Kept;
-use crate::kernels::attention::{Attention, Extra, Scores, Span, Work};
+use crate::kernels::attention::{Attention, Extra, Scores, Shape, Span, Work};
 use crate::kernels::attention_back::unpage;
 use crate::kernels::attention_weights;
 use crate::memory::{Buffer, Tensor};
@@ -58,7 +58,9 @@ impl Memory {
         check::cross_attend(q, rows, sources, spec, held)
     }
 
-    fn spans(&self, rows: &Ragged, sources: &[usize]) -> Vec<Span> {
+    /// Neighbours with one source, such as the beams of a sequence, are one span while their rows are few: its keys and values are
+    /// read once for them.
+    fn spans(&self, rows: &Ragged, sources: &[usize], spec: &AttentionSpec) -> Vec<Span> {
         let span = |(range, &source): (std::ops::Range<usize>, &usize)| Span {
             first_row: range.start,
             rows: range.len(),
@@ -66,7 +68,10 @@ impl Memory {
             keys: self.rows.length(source),
             pages: self.held.starts()[source],
         };
-        rows.ranges().zip(sources).map(span).collect()
+        joined(
+            rows.ranges().zip(sources).map(span),
+            Shape::new(spec, self.held.precision()).few_rows(),
+        )
     }
 
     /// The plan for these rows: the last one where it was for the same.
@@ -80,7 +85,7 @@ impl Memory {
         let same = |p: &Plan| p.rows == *rows && p.sources == sources && p.work.suits(spec);
         self.plan.get(cuda, same, || {
             let kind = (self.held.precision(), false);
-            let work = Work::new(cuda, &self.spans(rows, sources), spec, kind)?;
+            let work = Work::new(cuda, &self.spans(rows, sources, spec), spec, kind)?;
             Ok(Plan { rows: rows.clone(), sources: sources.to_vec(), work })
         })
     }
@@ -132,7 +137,7 @@ pub(crate) fn cross_attend(
         unsafe { call.run(cuda, &mut out, Extra::default()) }?;
         return Ok(out);
     };
-    let (starts, count) = starts(&memory.spans(rows, sources), spec.heads);
+    let (starts, count) = starts(&memory.spans(rows, sources, spec), spec.heads);
     let mut values: Buffer<f32> = cuda.buffer(count)?;
     let starts = cuda.upload_values(&starts)?;
     let mut stats = cuda.buffer(q.rows() * spec.heads)?;
@@ -145,6 +150,23 @@ pub(crate) fn cross_attend(
     }
     weights.extend(values.download()?);
     Ok(out)
+}
+
+/// Spans of up to `most` rows in place of neighbours with the same keys.
+fn joined(spans: impl Iterator<Item = Span>, most: usize) -> Vec<Span> {
+    let mut all: Vec<Span> = Vec::new();
+    for span in spans {
+        match all.last_mut() {
+            Some(last)
+                if (last.pages, last.keys) == (span.pages, span.keys)
+                    && last.rows + span.rows <= most =>
+            {
+                last.rows += span.rows;
+            }
+            _ => all.push(span),
+        }
+    }
+    all
 }
 
 /// Where the weights of each row begin, and how many there are in all.
@@ -163,6 +185,28 @@ fn starts(spans: &[Span], heads: usize) -> (Vec<i64>, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbours_with_one_source_are_one_span() {
+        let span =
+            |first_row, rows, keys, pages| Span { first_row, rows, position: 0, keys, pages };
+        let spans = [
+            span(0, 1, 9, 0),
+            span(1, 2, 9, 0),
+            span(3, 2, 9, 0),
+            span(5, 1, 9, 1),
+            span(6, 1, 0, 2),
+            span(7, 1, 5, 2),
+        ];
+        let wanted = [
+            span(0, 3, 9, 0),
+            span(3, 2, 9, 0),
+            span(5, 1, 9, 1),
+            span(6, 1, 0, 2),
+            span(7, 1, 5, 2),
+        ];
+        assert_eq!(joined(spans.into_iter(), 4), wanted);
+    }
 
     #[test]
     fn weights_follow_each_other() {

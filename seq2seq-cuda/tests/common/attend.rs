@@ -126,6 +126,20 @@ pub(crate) fn rows_have_the_same_bits(cuda: &Cuda, width: usize) {
     }
 }
 
+/// A sequence among so many that any device has high tiles.
+pub(crate) fn a_batch_has_the_same_bits(cuda: &Cuda, width: usize, copies: usize) {
+    let spec = spec(width);
+    let one = rows(&spec, 97);
+    let wanted = whole(cuda, &spec, &one);
+    let x = upload(cuda, &one.repeat(copies), spec.qkv_width());
+    let rows = Ragged::from_lengths(vec![97; copies]);
+    let y = cuda.download(&cuda.attend(&x, &rows, &spec, None).unwrap()).unwrap();
+    for (i, y) in y.chunks(97 * spec.inner()).enumerate() {
+        let found: Vec<u32> = y.iter().map(|v| v.to_bits()).collect();
+        assert_eq!(found, bits(&wanted), "width {width}, sequence {i}");
+    }
+}
+
 /// A value that a row does not see is not even multiplied by zero.
 pub(crate) fn unseen_values_are_not_met(cuda: &Cuda, width: usize, bad: usize, value: f32) {
     let spec = spec(width);
