@@ -7,6 +7,7 @@ pub(crate) mod attention;
 pub(crate) mod attention_back;
 pub(crate) mod attention_bf16;
 pub(crate) mod attention_merge;
+pub(crate) mod attention_plan;
 pub(crate) mod attention_split;
 pub(crate) mod attention_weights;
 pub(crate) mod best;

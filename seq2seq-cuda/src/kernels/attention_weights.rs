@@ -1,6 +1,7 @@
 //! Attention probabilities from scores.
 
-use super::attention::{Scores, Work};
+use super::attention::Scores;
+use super::attention_plan::Work;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;

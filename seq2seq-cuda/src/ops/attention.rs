@@ -2,7 +2,8 @@
 
 use crate::Cuda;
 use crate::kernels::angles::Angles;
-use crate::kernels::attention::{Attention, Bias, Extra, Paged, Span, WIDEST, Work};
+use crate::kernels::attention::{Attention, Bias, Extra, Paged, WIDEST};
+use crate::kernels::attention_plan::{Span, Work};
 use crate::kernels::kv_store::{self, CHUNK, PageShape, Places};
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{

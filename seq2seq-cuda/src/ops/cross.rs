@@ -3,8 +3,9 @@
 use super::attention::{Whole, check_width};
 use crate::Cuda;
 use crate::kept::Kept;
-use crate::kernels::attention::{Attention, Extra, Scores, Shape, Span, Work};
+use crate::kernels::attention::{Attention, Extra, Scores};
 use crate::kernels::attention_back::unpage;
+use crate::kernels::attention_plan::{Shape, Span, Work};
 use crate::kernels::attention_weights;
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{AttentionSpec, Error, Precision, Ragged, Result, Rows, backend::check};
