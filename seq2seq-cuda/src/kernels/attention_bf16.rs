@@ -5,20 +5,28 @@ use super::kv_store::CHUNK;
 use crate::module::{Artifact, Kernel, artifact};
 
 static ARTIFACT: Artifact = artifact!("attention_bf16");
+static WIDE: Artifact = artifact!("attention_bf16_wide");
 static LOW: [Kernel; 4] = [
-    kernel("attention_bf16_32_64", 0, 64),
-    kernel("attention_bf16_64_64", 1, 64),
-    kernel("attention_bf16_128_64", 2, 64),
-    kernel("attention_bf16_256_64", 3, 64),
+    kernel(&ARTIFACT, "attention_bf16_32_64", 0, 64),
+    kernel(&ARTIFACT, "attention_bf16_64_64", 1, 64),
+    kernel(&WIDE, "attention_bf16_128_64", 2, 64),
+    kernel(&WIDE, "attention_bf16_256_64", 3, 64),
 ];
-static HIGH: [Kernel; 2] =
-    [kernel("attention_bf16_32_128", 0, 128), kernel("attention_bf16_64_128", 1, 128)];
+static HIGH: [Kernel; 2] = [
+    kernel(&ARTIFACT, "attention_bf16_32_128", 0, 128),
+    kernel(&ARTIFACT, "attention_bf16_64_128", 1, 128),
+];
 
 /// Threads of a block.
 pub(super) const THREADS: usize = 128;
 
-const fn kernel(name: &'static str, instance: usize, vectors: usize) -> Kernel {
-    Kernel::new(&ARTIFACT, name).with_shared(shared(WIDTHS[instance], vectors) as u32)
+const fn kernel(
+    artifact: &'static Artifact,
+    name: &'static str,
+    instance: usize,
+    vectors: usize,
+) -> Kernel {
+    Kernel::new(artifact, name).with_shared(shared(WIDTHS[instance], vectors) as u32)
 }
 
 /// Bytes of shared memory of a tile: queries, a chunk of keys and one of values, two bytes a column of the instance.

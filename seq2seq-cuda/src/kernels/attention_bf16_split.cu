@@ -5,7 +5,7 @@
 //
 // Design. A warp takes up to 16 query vectors of one sequence and key-value head and one chunk of 64 keys. Mostly the vectors
 // are few and rows of the products stay empty: what is waited for are keys and values, which go from device memory to registers, 16
-// bytes a lane: 8 rows of 64 bytes, a slab, a load of a warp. As the products are those of attention_bf16.cu, so are the bits. A
+// bytes a lane: 8 rows of 64 bytes, a slab, a load of a warp. As the products are those of attention_bf16_tile.cuh, so are the bits. A
 // slab of keys is asked for while the one before is multiplied, the first slab of values before the softmax. Lanes have rows of
 // values and want columns: movmatrix turns 8 x 8 of them; columns 2 w and 2 w + 1 of each of four pieces are a tile then, and a
 // lane gets 8 columns of the result that follow each other. Shared memory has the queries, turned by `place`, and
