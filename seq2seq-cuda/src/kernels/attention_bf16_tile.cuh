@@ -13,8 +13,8 @@
 // 16 bytes a lane, values by ldmatrix, transposed; `place` turns rows so that neither meets a bank twice, and nor do the copies.
 //
 // Floor: 4 D operations a score over the peak of the matrix units in bf16: H200 990 TFLOP/s dense, of which mma.sync reaches less
-// than wgmma. Beside it one power of 2 a score (16 a cycle and multiprocessor: at D = 64 two thirds of the time of the
-// products at peak) and some 6 operations in f32. Shared memory gives, for each mma, 288 bytes with M = 1 and 160 with M = 2, of
+// than wgmma. Beside it one power of 2 a score (16 a cycle and multiprocessor: at D = 64 as long as the products at peak,
+// at D = 128 half as long) and some 6 operations in f32. Shared memory gives, for each mma, 288 bytes with M = 1 and 160 with M = 2, of
 // 128 a cycle and multiprocessor: 2.2 and 1.2 cycles, where the product at peak takes one. Device memory is far from it as soon
 // as a tile is full: 4 D bytes a position and key-value head in each block, 4.8 TB/s, most of them out of the L2 cache.
 // Not measured: no GPU has run it yet.
