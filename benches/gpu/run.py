@@ -120,6 +120,14 @@ def torch_work(torch, place):
     for length, heads in ((128, 12), (512, 12)):
         q, k, v = (tensor(1, heads, length, 64) for _ in range(3))
         yield "attend", f"bert-base, {length}", lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v)
+    q, k, v = (tensor(1, 12, 512, 64).bfloat16() for _ in range(3))
+    yield "attend", "bert-base, 512, bf16", lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v)
+    # Padded to the longest; keys of the padding are not seen.
+    lengths = torch.arange(16, 513, 16, device=place)
+    seen = (torch.arange(512, device=place) < lengths[:, None])[:, None, None, :]
+    q, k, v = (tensor(len(lengths), 12, 512, 64).bfloat16() for _ in range(3))
+    padded = lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v, attn_mask=seen)  # noqa: E731
+    yield "attend", "bert-base, 32 of 16 to 512, bf16", padded
     for rows in (1, 128):
         x, w, b = tensor(rows, 768), tensor(768), tensor(768)
         yield "norm", f"bert-base, {rows} rows", lambda x=x, w=w, b=b: F.layer_norm(x, (768,), w, b)
@@ -128,7 +136,7 @@ def torch_work(torch, place):
 
 
 def torch_times(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """PyTorch at the same work, in f32 without TF32, as ours computes."""
+    """PyTorch at the same work: in f32 without TF32, and attention in bf16 too, as ours computes."""
     try:
         import torch
     except ImportError:

@@ -34,8 +34,20 @@ MAX_REGISTERS = 255
 # name of their own, and their machine code is shipped too (NAME.ARCHITECTURE.cubin); all others are for any GPU from Ampere on.
 TARGETS = {"linear_bf16_wgmma": ("compute_90a", ["sm_90a"])}
 ANY = ("compute_80", ["sm_80", "sm_90"])
+# What attention of many rows in bf16 is built on.
+ATTENTION_TILE = [
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
+    "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16",
+    "cp.async.cg.shared.global",
+]
 # What each artifact's PTX must contain, by stem.
 MATRIX = {
+    "attention_bf16": ATTENTION_TILE,
+    "attention_bf16_wide": ATTENTION_TILE,
+    "attention_bf16_split": [
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
+        "movmatrix.sync.aligned.m8n8.trans.b16",
+    ],
     "linear_bf16": ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"],
     "linear_bf16_wgmma": [
         f"wgmma.mma_async.sync.aligned.m64n{n}k16.f32.bf16.bf16" for n in [16, 32, 64, 128, 256]

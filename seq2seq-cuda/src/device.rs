@@ -1,6 +1,7 @@
 //! A device with its memory and its kernels.
 
 use crate::driver::{Driver, DriverError, FunctionId, Nvidia, Result};
+use crate::kept::KeptPlans;
 use crate::memory::{Buffer, Pool, Tensor};
 use crate::module::{Kernel, Loaded};
 use crate::queue::Queue;
@@ -47,6 +48,7 @@ pub struct Cuda(Arc<Device>);
 struct Device {
     pool: Arc<Pool>,
     loaded: Loaded,
+    plans: KeptPlans,
 }
 
 impl Drop for Device {
@@ -71,7 +73,7 @@ impl Cuda {
     /// On another driver, such as a GPU that is played in a test.
     pub fn with_driver(driver: Arc<dyn Driver>, options: CudaOptions) -> Self {
         let pool = Pool::new(driver, options.keep_memory, options.graphs);
-        Self(Arc::new(Device { pool, loaded: Loaded::default() }))
+        Self(Arc::new(Device { pool, loaded: Loaded::default(), plans: KeptPlans::default() }))
     }
 
     /// What the device does, is done by this.
@@ -82,6 +84,11 @@ impl Cuda {
     /// Where buffers come from.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.0.pool
+    }
+
+    /// Of the last attention.
+    pub(crate) fn plans(&self) -> &KeptPlans {
+        &self.0.plans
     }
 
     /// Where work is asked for.

@@ -10,6 +10,7 @@
 mod backend;
 mod device;
 pub mod driver;
+mod kept;
 mod kernels;
 mod launch;
 mod memory;

@@ -4,6 +4,7 @@
 mod common;
 mod decoder;
 
+use common::attend;
 use common::tiles::{Product, Sizes};
 use decoder::{Decoder, Step};
 use seq2seq_core::Format;
@@ -55,6 +56,21 @@ fn rows_have_the_same_bits_in_any_number() {
         (Format::Int4, true),
     ] {
         product.rows_have_the_same_bits(&gpu, (format, gated), &parts);
+    }
+}
+
+/// So in attention in bf16, which whole sequences, passes and steps take to other kernels; and what a row does not see stays out
+/// of it where the products of the unit have it.
+#[test]
+fn rows_attend_to_the_same_bits_in_any_number() {
+    let Some(gpu) = gpu() else { return };
+    for width in [20, 32, 50, 64, 128, 200, 256] {
+        attend::rows_have_the_same_bits(&gpu, width);
+        attend::a_batch_has_the_same_bits(&gpu, width, 200);
+        attend::unseen_values_are_not_met(&gpu, width, 62, f32::INFINITY);
+        attend::unseen_values_are_not_met(&gpu, width, 8, f32::NAN);
+        // A product of 0 and a large number is not to take bits from the others of its sum.
+        attend::unseen_values_are_not_met(&gpu, width, 33, 1e30);
     }
 }
 

@@ -8,7 +8,7 @@ mod decoder;
 use common::counting::{Counting, Counts};
 use common::{CHOICE, Played};
 use decoder::{Decoder, Step};
-use seq2seq_core::{Backend, Format, HostTensor};
+use seq2seq_core::{Backend, EncoderOps, Format, HostTensor, Ragged};
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::sync::Arc;
 
@@ -72,6 +72,21 @@ fn a_step_of_a_beam_search_waits_only_for_its_ids() {
             Counts { allocations, uploads, launches, graphs, graph_runs, ..Counts::default() };
         assert_eq!(counts, Counts { waits: 1, downloads: 1, ..own }, "step {step}");
     }
+}
+
+/// One layer after another attends within the same rows: what the first has uploaded does for the others.
+#[test]
+fn layers_share_the_plan_of_their_rows() {
+    let (cuda, driver) = late();
+    let spec = common::attend::spec(32);
+    let x = common::attend::rows(&spec, 75);
+    let x = HostTensor::from_f32(vec![75, spec.qkv_width()], &x).unwrap();
+    let (x, rows) = (cuda.upload(&x).unwrap(), Ragged::from_lengths([70, 5]));
+    let attend = || cuda.attend(&x, &rows, &spec, None).unwrap();
+    let first = cuda.download(&attend()).unwrap();
+    let (y, counts) = driver.counts_of(attend);
+    assert_eq!(counts, Counts { launches: 2, ..Counts::default() });
+    assert_eq!(cuda.download(&y).unwrap(), first);
 }
 
 #[test]

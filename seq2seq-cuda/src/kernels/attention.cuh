@@ -228,10 +228,25 @@ DEVICE void weigh(const float* p, const int (&seen)[R], int columns, Row row, fl
     }
 }
 
-// The chunks of one vector so far: the largest score, the sum of e^(score - largest), and this lane's columns.
+// The chunks of one vector so far: the largest score, and the sum of e^(score - largest).
+struct Running {
+    float m, l;
+
+    // Adds a chunk; gives the factors of the result so far and of that of the chunk.
+    __device__ __forceinline__ float2 add(float2 chunk) {
+        const float largest = fmaxf(m, chunk.x);
+        const float base = largest == lowest() ? 0.0f : largest;
+        const float before = exp_below(__fsub_rn(m, base)), now = exp_below(__fsub_rn(chunk.x, base));
+        m = largest;
+        l = __fmaf_rn(chunk.y, now, __fmul_rn(l, before));
+        return {before, now};
+    }
+};
+
+// The same with this lane's columns of the result.
 template <int C>
-struct Merged {
-    float m, l, o[C];
+struct Merged : Running {
+    float o[C];
 
     __device__ __forceinline__ void clear() {
         m = lowest();
@@ -241,13 +256,9 @@ struct Merged {
     }
 
     __device__ __forceinline__ void add(float2 chunk, const float (&more)[C]) {
-        const float largest = fmaxf(m, chunk.x);
-        const float base = largest == lowest() ? 0.0f : largest;
-        const float before = exp_below(__fsub_rn(m, base)), now = exp_below(__fsub_rn(chunk.x, base));
-        m = largest;
-        l = __fmaf_rn(chunk.y, now, __fmul_rn(l, before));
+        const float2 factors = Running::add(chunk);
 #pragma unroll
-        for (int c = 0; c < C; ++c) o[c] = __fmaf_rn(more[c], now, __fmul_rn(o[c], before));
+        for (int c = 0; c < C; ++c) o[c] = __fmaf_rn(more[c], factors.y, __fmul_rn(o[c], factors.x));
     }
 
     // Stores the result of a vector that sees `seen` keys; 0 where it sees none.

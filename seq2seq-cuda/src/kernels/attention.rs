@@ -1,17 +1,19 @@
-//! Attention of sequences of any length: which kernel takes which rows, and its launches.
+//! Attention of sequences of any length: the launches of its kernels.
 //!
-//! Two kernels give the same bits (`attention.cuh` has the order of summation): one takes tiles of 64 rows, one spreads the
-//! keys of few rows over the device. Which of them runs is a matter of speed alone.
+//! In either precision two kernels give the same bits (`attention.cuh` and `attention_bf16.cuh` have the order of summation): one
+//! takes tiles of rows, one spreads the keys of few rows over the device. Which of them runs is a matter of speed alone; the
+//! precision is that of the keys and values at hand.
 
 use super::angles::Angles;
+use super::attention_plan::{Kind, Work};
 use super::kv_store::CHUNK;
-use super::{attention_merge, attention_split};
+use super::{attention_bf16, attention_merge, attention_split};
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::{AttentionSpec, Rows};
+use seq2seq_core::{AttentionSpec, Precision, Rows};
 
 static ARTIFACT: Artifact = artifact!("attention");
 static TILED: [Kernel; 4] = [
@@ -22,14 +24,12 @@ static TILED: [Kernel; 4] = [
 ];
 
 /// Head widths of the instances; those in between take the next one.
-const WIDTHS: [usize; 4] = [32, 64, 128, 256];
+pub(super) const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 /// The widest head there is a kernel for.
 pub(crate) const WIDEST: usize = WIDTHS[3];
 /// Warps of a block and vectors of a warp, for each instance.
-const WARPS: [usize; 4] = [8, 8, 8, 4];
-const VECTORS: [usize; 4] = [8, 8, 8, 4];
-/// Up to so many rows a sequence, keys are spread over the device.
-const FEW_ROWS: usize = 4;
+pub(super) const WARPS: [usize; 4] = [8, 8, 8, 4];
+pub(super) const VECTORS: [usize; 4] = [8, 8, 8, 4];
 
 const fn tiled(name: &'static str, instance: usize) -> Kernel {
     Kernel::new(&ARTIFACT, name).with_shared(shared(instance, WIDTHS[instance]) as u32)
@@ -46,134 +46,16 @@ pub(super) fn instance(width: usize) -> usize {
     WIDTHS.iter().position(|&w| width <= w).expect("checked: heads are at most 256 wide")
 }
 
-/// The rows of one sequence and the keys that they attend to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) first_row: usize,
-    pub(crate) rows: usize,
-    /// Of its first row.
-    pub(crate) position: usize,
-    pub(crate) keys: usize,
-    /// Where its pages begin in the table.
-    pub(crate) pages: usize,
-}
-
-/// What each block of a launch does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Plan {
-    /// For each tile its sequence and its first vector.
-    Tiles(Vec<[i32; 2]>),
-    /// For each block its sequence, first vector and first chunk (the last number is unused); whether a warp has one
-    /// vector.
-    Split { items: Vec<[i32; 4]>, one: bool },
-}
-
-impl Plan {
-    /// `group` query heads share keys.
-    pub(super) fn new(spans: &[Span], group: usize, width: usize) -> Self {
-        let sequences = || spans.iter().zip(0i32..);
-        let kind = instance(width);
-        let steps = |span: &Span, by: usize| (0..span.rows * group).step_by(by).map(|v| v as i32);
-        if spans.iter().any(|s| s.rows > FEW_ROWS) {
-            let tile = WARPS[kind] * VECTORS[kind];
-            let items = sequences().flat_map(|(s, i)| steps(s, tile).map(move |v| [i, v]));
-            return Self::Tiles(items.collect());
-        }
-        let one = group == 1 && spans.iter().all(|s| s.rows <= 1);
-        let vectors = if one { 1 } else { VECTORS[kind] };
-        let items = sequences().flat_map(|(s, i)| {
-            // One block where there are no keys: it stores the zeros.
-            let chunks = (0..s.keys.div_ceil(CHUNK).max(1)).step_by(attention_split::CHUNKS);
-            chunks.flat_map(move |c| steps(s, vectors).map(move |v| [i, v, c as i32, 0]))
-        });
-        Self::Split { items: items.collect(), one }
-    }
-
-    /// The same with as many blocks as a power of two, where keys grow with each step: few steps have another grid. What is added
-    /// are chunks behind the last key of the first sequence, whose blocks leave at once.
-    fn padded(mut self, spans: &[Span]) -> Self {
-        if let (Self::Split { items, .. }, Some(first)) = (&mut self, spans.first()) {
-            let none = [0, 0, first.keys.div_ceil(CHUNK).max(1) as i32, 0];
-            items.resize(items.len().next_power_of_two(), none);
-        }
-        self
-    }
-}
-
-/// A plan on the device; the same for all layers of a pass.
-pub(crate) struct Work {
-    /// Two for each sequence: `{first row, position, keys, pages}`, `{rows, 0, 0, 0}`.
-    spans: Buffer<[i32; 4]>,
-    kind: Kind,
-    /// Keys that each row sees at most.
-    keys: Buffer<i32>,
-    /// Chunks of the longest sequence, or more.
-    chunks: usize,
-    rows: usize,
-    /// What it was made for: vectors that share keys, head width.
-    shape: [usize; 2],
-}
-
-enum Kind {
-    Tiles(Buffer<[i32; 2]>),
-    Split { items: Buffer<[i32; 4]>, one: bool },
-}
-
-impl Work {
-    /// Plans attention for `spans`, whose rows follow each other. Where it is causal, keys grow from step to step: what the launches
-    /// are told of their number is rounded up to a power of two, so that few steps differ in it.
-    pub(crate) fn new(
-        cuda: &Cuda,
-        spans: &[Span],
-        spec: &AttentionSpec,
-        causal: bool,
-    ) -> Result<Self> {
-        let group = spec.heads / spec.kv_heads;
-        let words = |s: &Span| {
-            [[s.first_row, s.position, s.keys, s.pages], [s.rows, 0, 0, 0]]
-                .map(|w| w.map(|n| n as i32))
-        };
-        let plan = Plan::new(spans, group, spec.head_dim);
-        let kind = match if causal { plan.padded(spans) } else { plan } {
-            Plan::Tiles(items) => Kind::Tiles(cuda.upload_values(&items)?),
-            Plan::Split { items, one } => Kind::Split { items: cuda.upload_values(&items)?, one },
-        };
-        let seen = |s: &Span| {
-            let s = *s;
-            (0..s.rows).map(move |r| if causal { s.position + r + 1 } else { s.keys } as i32)
-        };
-        let keys: Vec<i32> = spans.iter().flat_map(seen).collect();
-        let chunks = spans.iter().map(|s| s.keys.div_ceil(CHUNK)).max().unwrap_or(0);
-        Ok(Self {
-            spans: cuda.upload_values(&spans.iter().flat_map(words).collect::<Vec<_>>())?,
-            kind,
-            chunks: if causal { chunks.next_power_of_two() } else { chunks },
-            rows: keys.len(),
-            keys: cuda.upload_values(&keys)?,
-            shape: [group, spec.head_dim],
-        })
-    }
-
-    /// Whether it was made for attention of this shape.
-    pub(crate) fn suits(&self, spec: &AttentionSpec) -> bool {
-        self.shape == [spec.heads / spec.kv_heads, spec.head_dim]
-    }
-
-    /// Keys that each row sees.
-    pub(super) fn keys(&self) -> &Buffer<i32> {
-        &self.keys
-    }
-}
-
 /// Pages of keys and values, as attention finds them.
 #[derive(Clone, Copy)]
 pub(crate) struct Paged<'a> {
-    /// The address of the page of each chunk, or of each position.
+    /// The address of the page of each chunk, or of each position; or its place in a block of memory.
     pub(crate) table: &'a Buffer<u64>,
     /// Whether it has one for each position.
     pub(crate) by_position: bool,
-    /// Values of a page before those of the layer.
+    /// Words before those of the layer: in a page, or from address 0 on where the table has places in a block.
     pub(crate) layer: i64,
+    pub(crate) precision: Precision,
 }
 
 /// The bias of each head for each distance up to `reach`, either way: `[H, 2 reach + 1]`.
@@ -251,16 +133,26 @@ impl Attention<'_> {
         mut extra: Extra<'_>,
     ) -> Result<()> {
         assert!(self.work.suits(self.spec), "a plan for another shape");
+        assert_eq!(self.work.precision(), self.paged.precision);
         let [rows, inner] = [self.q.rows(), self.spec.inner()];
         assert_eq!([rows, rows, inner], [self.work.rows, out.rows(), out.width()]);
         assert!(extra.stats.as_ref().is_none_or(|s| s.len() == rows * self.spec.heads));
         match &self.work.kind {
-            Kind::Tiles(items) => {
-                let kind = instance(self.spec.head_dim);
-                let launch = Launch::new(cuda, &TILED[kind])
+            Kind::Tiles { items, vectors } => {
+                let (width, kind) = (self.spec.head_dim, instance(self.spec.head_dim));
+                let (kernel, threads, bytes) = match self.paged.precision {
+                    Precision::F32 => {
+                        (&TILED[kind], WARPS[kind] * 32, shared(kind, width.next_multiple_of(4)))
+                    }
+                    Precision::Bf16 => {
+                        let kernel = attention_bf16::of(width, *vectors);
+                        (kernel, attention_bf16::THREADS, kernel.shared as usize)
+                    }
+                };
+                let launch = Launch::new(cuda, kernel)
                     .grid(items.len(), self.spec.kv_heads, 1)
-                    .block(WARPS[kind] * 32)
-                    .shared(shared(kind, self.spec.head_dim.next_multiple_of(4)))
+                    .block(threads)
+                    .shared(bytes)
                     .out(out.values_mut())
                     .arg(extra.stats.as_ref().map_or(0, |s| s.address()));
                 // SAFETY: plan, sizes and shared memory are of this shape; the rest is the caller's promise.
@@ -289,48 +181,11 @@ impl Attention<'_> {
 mod tests {
     use super::*;
 
-    fn span(rows: usize, keys: usize) -> Span {
-        Span { first_row: 0, rows, position: keys - rows.min(keys), keys, pages: 0 }
-    }
-
     #[test]
     fn widths_take_the_next_instance() {
         assert_eq!([1, 32, 33, 64, 80, 128, 129, 256].map(instance), [0, 0, 1, 1, 2, 2, 3, 3]);
         let most = WIDTHS.map(|w| shared(instance(w), w));
         // What a block can have on every GPU from Ampere on.
         assert!(most.iter().all(|&bytes| bytes <= 99 << 10), "{most:?}");
-    }
-
-    #[test]
-    fn many_rows_are_tiled() {
-        let plan = Plan::new(&[span(70, 70), span(0, 3), span(1, 9)], 1, 64);
-        assert_eq!(plan, Plan::Tiles(vec![[0, 0], [0, 64], [2, 0]]));
-        // 32 vectors of 256 columns would not fit.
-        assert_eq!(Plan::new(&[span(5, 5)], 8, 256), Plan::Tiles(vec![[0, 0], [0, 16], [0, 32]]));
-    }
-
-    #[test]
-    fn few_rows_have_their_keys_spread() {
-        let plan = Plan::new(&[span(1, 300), span(0, 5), span(1, 0)], 1, 64);
-        let items = vec![[0, 0, 0, 0], [0, 0, 4, 0], [2, 0, 0, 0]];
-        assert_eq!(plan, Plan::Split { items, one: true });
-        let plan = Plan::new(&[span(3, 64)], 4, 64);
-        assert_eq!(plan, Plan::Split { items: vec![[0, 0, 0, 0], [0, 8, 0, 0]], one: false });
-    }
-
-    /// Blocks that are added see no key: their first chunk is behind the last of the first sequence, and not its first.
-    #[test]
-    fn grids_grow_by_powers_of_two() {
-        let padded = |spans: &[Span]| match Plan::new(spans, 1, 64).padded(spans) {
-            Plan::Split { items, .. } => items,
-            plan => panic!("{plan:?}"),
-        };
-        let spans = [span(1, 300), span(1, 5)];
-        assert_eq!(padded(&spans), [[0, 0, 0, 0], [0, 0, 4, 0], [1, 0, 0, 0], [0, 0, 5, 0]]);
-        let spans = [span(0, 0), span(1, 3), span(1, 5), span(1, 9)];
-        assert_eq!(padded(&spans)[3..], [[0, 0, 1, 0]]);
-        let steps: std::collections::BTreeSet<usize> =
-            (1..5000).map(|keys| padded(&[span(1, keys); 3]).len()).collect();
-        assert_eq!(steps, [4, 8, 16, 32, 64].into());
     }
 }

@@ -162,11 +162,11 @@ KERNEL attend_rotate(const int* places, const float2* angles, int pairs, int hea
 
 // Keys and values of pages (attention.cuh) as [positions, keys | values], kv_heads heads of `width` each. of[position] = {first
 // page of its source in the table, place in the source}.
-KERNEL attend_unpage(const u64* table, const u32* of, int kv_heads, int width, float* kv) {
+KERNEL attend_unpage(const u64* table, s64 layer, const u32* of, int kv_heads, int width, float* kv) {
     constexpr int PAGE = 64;
     u64 position = blockIdx.x;
     int j = of[2 * position + 1], quads = (width + 3) / 4, all = kv_heads * width;
-    const float* page = (const float*)table[of[2 * position] + j / PAGE];
+    const float* page = (const float*)table[of[2 * position] + j / PAGE] + layer;
     for (int i = threadIdx.x; i < all; i += blockDim.x) {
         int c = i % width;
         const float* head = page + (s64)(i / width) * 2 * PAGE * quads * 4;

@@ -1,7 +1,7 @@
 //! Attention of training.
 
 use super::angles::Angles;
-use super::attention::Bias;
+use super::attention::{Bias, Paged};
 use super::elementwise::drop_args;
 use super::recurrent::at;
 use super::{additive_back::by_source, column_threads};
@@ -281,13 +281,13 @@ pub(crate) fn rotate(
 }
 
 /// Keys and values as they were before they were laid out in pages: `[N, 2 G D]`. `of` has for each position the first page
-/// of its source in `table`, and its place there.
+/// of its source in the table, and its place there.
 ///
 /// # Safety
-/// The pages are allocated, of one layer, and hold every position.
+/// The pages are allocated, in f32, of one layer, and hold every position; the table has one a chunk.
 pub(crate) unsafe fn unpage(
     cuda: &Cuda,
-    table: &Buffer<u64>,
+    paged: &Paged<'_>,
     of: &[[u32; 2]],
     spec: &AttentionSpec,
 ) -> Result<Tensor> {
@@ -296,7 +296,8 @@ pub(crate) unsafe fn unpage(
     let launch = Launch::new(cuda, &UNPAGE)
         .grid(of.len(), 1, 1)
         .block(column_threads(spec.kv_width()))
-        .arg(table)
+        .arg(paged.table)
+        .arg(paged.layer)
         .arg(&places)
         .size(spec.kv_heads)
         .size(spec.head_dim)

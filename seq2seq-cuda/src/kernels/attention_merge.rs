@@ -7,10 +7,11 @@ use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::Rows;
+use seq2seq_core::{Precision, Rows};
 
 static ARTIFACT: Artifact = artifact!("attention_merge");
 static MERGE: Kernel = Kernel::new(&ARTIFACT, "attention_merge");
+static MERGE_BF16: Kernel = Kernel::new(&ARTIFACT, "attention_merge_bf16");
 
 /// Merges `chunks` parts of each row and head into the results of those that see more than one.
 pub(super) fn merge(
@@ -24,7 +25,11 @@ pub(super) fn merge(
     let (heads, width) = (call.spec.heads, call.spec.head_dim);
     let vectors = out.rows() * heads;
     assert_eq!((vectors * width, vectors * chunks), (out.values().len(), parts.stats.len()));
-    let launch = Launch::new(cuda, &MERGE)
+    let kernel = match call.paged.precision {
+        Precision::F32 => &MERGE,
+        Precision::Bf16 => &MERGE_BF16,
+    };
+    let launch = Launch::new(cuda, kernel)
         .grid(vectors, 1, 1)
         .block(width.next_multiple_of(32))
         .out(out.values_mut())

@@ -1,4 +1,4 @@
-//! Attention of few rows, the chunks of keys spread over the device.
+//! Attention of few rows, the chunks of keys spread over the device, in f32 or bf16.
 
 use super::attention::{Attention, Extra, instance};
 use crate::Cuda;
@@ -6,6 +6,7 @@ use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
+use seq2seq_core::Precision;
 
 static ARTIFACT: Artifact = artifact!("attention_split");
 static SEVERAL: [Kernel; 4] = [
@@ -20,9 +21,19 @@ static ONE: [Kernel; 4] = [
     Kernel::new(&ARTIFACT, "attention_split_128_one"),
     Kernel::new(&ARTIFACT, "attention_split_256_one"),
 ];
+static ARTIFACT_BF16: Artifact = artifact!("attention_bf16_split");
+static BF16: [Kernel; 4] = [
+    Kernel::new(&ARTIFACT_BF16, "attention_bf16_split_32"),
+    Kernel::new(&ARTIFACT_BF16, "attention_bf16_split_64"),
+    Kernel::new(&ARTIFACT_BF16, "attention_bf16_split_128"),
+    Kernel::new(&ARTIFACT_BF16, "attention_bf16_split_256"),
+];
 
 /// Chunks of a block, a warp each.
 pub(super) const CHUNKS: usize = 4;
+
+/// Vectors of a warp in bf16: the rows of a product of the matrix units.
+pub(super) const VECTORS_BF16: usize = 16;
 
 /// What chunks left for merging.
 pub(super) struct Parts {
@@ -51,7 +62,11 @@ pub(super) unsafe fn split(
     parts: &mut Parts,
     extra: &Extra<'_>,
 ) -> Result<()> {
-    let kernels = if one { &ONE } else { &SEVERAL };
+    let kernels = match call.paged.precision {
+        Precision::F32 if one => &ONE,
+        Precision::F32 => &SEVERAL,
+        Precision::Bf16 => &BF16,
+    };
     let launch = Launch::new(cuda, &kernels[instance(call.spec.head_dim)])
         .grid(items.len(), call.spec.kv_heads, 1)
         .block(CHUNKS * 32)

@@ -1,14 +1,17 @@
 //! Attention probabilities from scores.
 
-use super::attention::{Scores, Work};
+use super::attention::Scores;
+use super::attention_plan::Work;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::Buffer;
 use crate::module::{Artifact, Kernel, artifact};
+use seq2seq_core::Precision;
 
 static ARTIFACT: Artifact = artifact!("attention_weights");
 static WEIGHTS: Kernel = Kernel::new(&ARTIFACT, "attention_weights");
+static WEIGHTS_BF16: Kernel = Kernel::new(&ARTIFACT, "attention_weights_bf16");
 
 /// Makes probabilities of scores in place, by the statistics `[N, H]` of the attention that gave both.
 ///
@@ -23,7 +26,11 @@ pub(crate) unsafe fn weights(
 ) -> Result<()> {
     let rows = work.keys().len();
     assert_eq!((rows, rows * heads), (scores.starts.len(), stats.len()));
-    let launch = Launch::new(cuda, &WEIGHTS)
+    let kernel = match work.precision() {
+        Precision::F32 => &WEIGHTS,
+        Precision::Bf16 => &WEIGHTS_BF16,
+    };
+    let launch = Launch::new(cuda, kernel)
         .grid(rows * heads, 1, 1)
         .block(128)
         .out(scores.values)

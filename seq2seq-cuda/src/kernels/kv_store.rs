@@ -1,4 +1,4 @@
-//! Keys and values in pages.
+//! Keys and values in pages, in f32 or bf16.
 
 use super::angles::Angles;
 use crate::Cuda;
@@ -6,10 +6,11 @@ use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::{AttentionSpec, Error, Rows};
+use seq2seq_core::{AttentionSpec, Error, Precision, Rows};
 
 static ARTIFACT: Artifact = artifact!("kv_store");
 static STORE: Kernel = Kernel::new(&ARTIFACT, "kv_store");
+static STORE_BF16: Kernel = Kernel::new(&ARTIFACT, "kv_store_bf16");
 
 /// Positions of a page, and of a chunk that attention sums by.
 pub(crate) const CHUNK: usize = 64;
@@ -17,22 +18,36 @@ pub(crate) const CHUNK: usize = 64;
 /// Shape of a page: of each layer, of each key-value head, 64 keys and 64 values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PageShape {
+    precision: Precision,
     layers: usize,
-    /// Values of a layer.
+    /// Words of 32 bits of a layer: an f32 or two bf16 each.
     layer: usize,
+}
+
+/// Columns that a thread stores at once; a head has a multiple of them.
+const fn columns(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 4,
+        Precision::Bf16 => 8,
+    }
 }
 
 impl PageShape {
     /// # Errors
     /// Where a page is too large to be told.
-    pub(crate) fn new(layers: usize, kv_heads: usize, width: usize) -> Result<Self, Error> {
-        let sizes = [kv_heads, 2 * CHUNK];
-        let all = sizes.iter().try_fold(width.checked_next_multiple_of(4), |n, &by| {
-            Some(n.and_then(|n| n.checked_mul(by)))
-        });
-        match all.flatten() {
+    pub(crate) fn new(
+        precision: Precision,
+        layers: usize,
+        kv_heads: usize,
+        width: usize,
+    ) -> Result<Self, Error> {
+        // Both have 16 bytes for so many columns.
+        let quads = width.div_ceil(columns(precision));
+        let sizes = [4, kv_heads, 2 * CHUNK];
+        let all = sizes.iter().try_fold(quads, |n, &by| n.checked_mul(by));
+        match all {
             Some(layer) if layer.checked_mul(layers).is_some_and(|n| n < 1 << 40) => {
-                Ok(Self { layers, layer })
+                Ok(Self { precision, layers, layer })
             }
             _ => {
                 let reason =
@@ -42,12 +57,16 @@ impl PageShape {
         }
     }
 
-    /// Values of a page.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Words of a page.
     pub(crate) fn len(&self) -> usize {
         self.layers * self.layer
     }
 
-    /// Values before those of a layer.
+    /// Words before those of a layer.
     pub(crate) fn before(&self, layer: usize) -> i64 {
         (layer * self.layer) as i64
     }
@@ -60,7 +79,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// From the address of the page and the position of each row.
+    /// From the address of the page, or its place in a block of memory, and the position of each row.
     pub(crate) fn new(cuda: &Cuda, places: &[(u64, usize)]) -> Result<Self> {
         let pages: Vec<u64> = places.iter().map(|p| p.0).collect();
         let positions: Vec<i32> = places.iter().map(|p| p.1 as i32).collect();
@@ -68,24 +87,29 @@ impl Places {
     }
 }
 
-/// Lays out keys and values of the rows of `x`; keys begin at column `keys`, values behind them. `layer` is how many values
-/// of a page come before its layer.
+/// Lays out keys and values of the rows of `x`; keys begin at column `keys`, values behind them, in the given precision.
+/// `layer` is how many words of a page come before its layer, and before the block where pages are given by their places in one.
 ///
 /// # Safety
-/// Each page is allocated, and at least as long as `layer` and the layer behind it.
+/// Each page is allocated for this precision, and at least as long as `layer` and the layer behind it.
 pub(crate) unsafe fn store(
     cuda: &Cuda,
     (x, keys): (&Tensor, usize),
     (places, layer): (&Places, i64),
+    precision: Precision,
     spec: &AttentionSpec,
     angles: Option<&Angles>,
 ) -> Result<()> {
     assert_eq!((x.rows(), x.rows()), (places.pages.len(), places.positions.len()));
     assert!(keys + 2 * spec.kv_width() <= x.width(), "columns of keys and values");
     let (angles, pairs) = Angles::of(angles);
-    let launch = Launch::new(cuda, &STORE)
+    let kernel = match precision {
+        Precision::F32 => &STORE,
+        Precision::Bf16 => &STORE_BF16,
+    };
+    let launch = Launch::new(cuda, kernel)
         .grid(x.rows(), 1, 1)
-        .block(super::column_threads(spec.kv_width().div_ceil(4)))
+        .block(super::column_threads(spec.kv_width().div_ceil(columns(precision))))
         .arg(x.values())
         .size(x.width())
         .size(keys)
@@ -104,13 +128,17 @@ pub(crate) unsafe fn store(
 #[cfg(test)]
 mod tests {
     use super::PageShape;
+    use seq2seq_core::Precision;
 
     #[test]
     fn pages_hold_whole_quads() {
-        let page = PageShape::new(3, 2, 5).unwrap();
+        let page = PageShape::new(Precision::F32, 3, 2, 5).unwrap();
         assert_eq!((page.len(), page.before(2)), (3 * 2 * 128 * 8, 2 * 2 * 128 * 8));
+        // Half as many words, two numbers each.
+        let page = PageShape::new(Precision::Bf16, 3, 2, 5).unwrap();
+        assert_eq!((page.len(), page.before(2)), (3 * 2 * 128 * 4, 2 * 2 * 128 * 4));
         for (layers, heads, width) in [(usize::MAX, 1, 1), (1, usize::MAX, 1), (1, 1, usize::MAX)] {
-            assert!(PageShape::new(layers, heads, width).is_err());
+            assert!(PageShape::new(Precision::Bf16, layers, heads, width).is_err());
         }
     }
 }

@@ -2,12 +2,15 @@
 
 use crate::Cuda;
 use crate::kernels::angles::Angles;
-use crate::kernels::attention::{Attention, Bias, Extra, Paged, Span, WIDEST, Work};
+use crate::kernels::attention::{Attention, Bias, Extra, Paged, WIDEST};
+use crate::kernels::attention_plan::{Span, Work};
 use crate::kernels::kv_store::{self, CHUNK, PageShape, Places};
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{
-    AttentionSpec, BucketSpec, Error, HostTensor, Ragged, Result, Rows, backend::check,
+    AttentionSpec, BucketSpec, Error, HostTensor, Precision, Ragged, Result, Rows, backend::check,
 };
+use std::ops::Range;
+use std::sync::Arc;
 
 /// A bias for each head and distance, in the device's memory.
 pub struct RelativeBias {
@@ -72,13 +75,53 @@ pub(crate) fn check_width(width: usize) -> Result<()> {
     }
 }
 
-/// Keys and values of whole sequences, each in pages of its own that follow each other.
-pub(crate) struct Whole {
-    /// Only its address is used, through the table.
-    _pages: Buffer<f32>,
-    pub(crate) table: Buffer<u64>,
+/// Where the keys and values of whole sequences lie: in pages of their own that follow each other in one block of memory. The same
+/// for all layers.
+pub(crate) struct Layout {
+    rows: Ragged,
+    shape: PageShape,
+    /// Of each row, from the beginning of the block on.
+    places: Places,
+    /// Of each page.
+    table: Buffer<u64>,
     /// The first page of each sequence.
-    pub(crate) starts: Vec<usize>,
+    starts: Vec<usize>,
+}
+
+/// The first page of each sequence, and how many pages there are.
+fn first_pages(rows: &Ragged) -> (Vec<usize>, usize) {
+    let mut count = 0;
+    let first = |length: usize| {
+        let first = count;
+        count += length.div_ceil(CHUNK);
+        first
+    };
+    (rows.lengths().map(first).collect(), count)
+}
+
+impl Layout {
+    fn new(cuda: &Cuda, rows: &Ragged, shape: PageShape) -> Result<Self> {
+        let (starts, count) = first_pages(rows);
+        let size = (shape.len() * size_of::<f32>()) as u64;
+        let place = |(start, length): (&usize, usize)| {
+            let start = *start;
+            (0..length).map(move |j| ((start + j / CHUNK) as u64 * size, j))
+        };
+        let places: Vec<_> = starts.iter().zip(rows.lengths()).flat_map(place).collect();
+        Ok(Self {
+            rows: rows.clone(),
+            shape,
+            places: Places::new(cuda, &places)?,
+            table: cuda.upload_values(&(0..count as u64).map(|i| i * size).collect::<Vec<_>>())?,
+            starts,
+        })
+    }
+}
+
+/// Keys and values of whole sequences.
+pub(crate) struct Whole {
+    pages: Buffer<f32>,
+    layout: Arc<Layout>,
 }
 
 impl Whole {
@@ -90,30 +133,74 @@ impl Whole {
         spec: &AttentionSpec,
         angles: Option<&Angles>,
     ) -> Result<Self> {
-        let shape = PageShape::new(1, spec.kv_heads, spec.head_dim)?;
-        let mut starts = Vec::with_capacity(rows.sequences());
-        let mut count = 0;
-        for length in rows.lengths() {
-            starts.push(count);
-            count += length.div_ceil(CHUNK);
-        }
-        let pages: Buffer<f32> = cuda.buffer(count * shape.len())?;
-        let size = (shape.len() * size_of::<f32>()) as u64;
-        let address = |page: usize| pages.address() + page as u64 * size;
-        let place = |(start, length): (&usize, usize)| {
-            let start = *start;
-            (0..length).map(move |position| (address(start + position / CHUNK), position))
-        };
-        let places: Vec<_> = starts.iter().zip(rows.lengths()).flat_map(place).collect();
-        let places = Places::new(cuda, &places)?;
-        // SAFETY: the pages were allocated above, one for each 64 positions, of one layer.
-        unsafe { kv_store::store(cuda, (x, keys), (&places, 0), spec, angles) }?;
-        let table = cuda.upload_values(&(0..count).map(address).collect::<Vec<_>>())?;
-        Ok(Self { _pages: pages, table, starts })
+        let shape = PageShape::new(spec.precision, 1, spec.kv_heads, spec.head_dim)?;
+        let suits = |l: &Layout| l.rows == *rows && l.shape == shape;
+        let make = || Layout::new(cuda, rows, shape);
+        let layout = cuda.plans().layout.get(cuda, suits, make)?;
+        let pages = cuda.buffer(layout.table.len() * shape.len())?;
+        let held = Self { pages, layout };
+        let places = (&held.layout.places, held.base());
+        // SAFETY: the places lie in the block that was allocated above, whose pages are of one layer.
+        unsafe { kv_store::store(cuda, (x, keys), places, spec.precision, spec, angles) }?;
+        Ok(held)
+    }
+
+    /// The address of the block, in words.
+    fn base(&self) -> i64 {
+        (self.pages.address() / size_of::<f32>() as u64) as i64
     }
 
     pub(crate) fn paged(&self) -> Paged<'_> {
-        Paged { table: &self.table, by_position: false, layer: 0 }
+        Paged {
+            table: &self.layout.table,
+            by_position: false,
+            layer: self.base(),
+            precision: self.precision(),
+        }
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.layout.shape.precision()
+    }
+
+    /// The first page of each sequence.
+    pub(crate) fn starts(&self) -> &[usize] {
+        &self.layout.starts
+    }
+}
+
+/// What attention within whole sequences needs besides them; the same for all layers.
+pub(crate) struct Plan {
+    rows: Ragged,
+    causal: bool,
+    work: Work,
+    angles: Option<Angles>,
+}
+
+impl Plan {
+    fn new(cuda: &Cuda, rows: &Ragged, spec: &AttentionSpec) -> Result<Self> {
+        let span = |(range, pages): (Range<usize>, usize)| {
+            let (first_row, rows) = (range.start, range.len());
+            Span { first_row, rows, position: 0, keys: rows, pages }
+        };
+        let spans: Vec<Span> = rows.ranges().zip(first_pages(rows).0).map(span).collect();
+        let angles = |rotary| Angles::new(cuda, rotary, rows.longest());
+        Ok(Self {
+            rows: rows.clone(),
+            causal: spec.causal,
+            work: Work::new(cuda, &spans, spec, (spec.precision, spec.causal))?,
+            angles: spec.rotary.as_ref().map(angles).transpose()?,
+        })
+    }
+
+    fn suits(&self, rows: &Ragged, spec: &AttentionSpec) -> bool {
+        let turned = match (&self.angles, &spec.rotary) {
+            (Some(angles), Some(rotary)) => angles.suffice(rotary, rows.longest()),
+            (angles, rotary) => angles.is_none() && rotary.is_none(),
+        };
+        let same =
+            (&self.rows, self.causal, self.work.precision()) == (rows, spec.causal, spec.precision);
+        same && turned && self.work.suits(spec)
     }
 }
 
@@ -130,20 +217,17 @@ pub(crate) fn attend(
     if qkv.rows() == 0 {
         return Ok(out);
     }
-    let angles = spec.rotary.as_ref().map(|r| Angles::new(cuda, r, rows.longest())).transpose()?;
-    let held = Whole::new(cuda, (qkv, spec.inner()), rows, spec, angles.as_ref())?;
-    let span = |(range, &pages): (std::ops::Range<usize>, &usize)| {
-        let (first_row, rows) = (range.start, range.len());
-        Span { first_row, rows, position: 0, keys: rows, pages }
-    };
-    let spans: Vec<Span> = rows.ranges().zip(&held.starts).map(span).collect();
+    let make = || Plan::new(cuda, rows, spec);
+    let plan = cuda.plans().plan.get(cuda, |plan| plan.suits(rows, spec), make)?;
+    let angles = plan.angles.as_ref();
+    let held = Whole::new(cuda, (qkv, spec.inner()), rows, spec, angles)?;
     let call = Attention {
         q: qkv,
         spec,
         causal: spec.causal,
-        work: &Work::new(cuda, &spans, spec, spec.causal)?,
+        work: &plan.work,
         paged: held.paged(),
-        angles: angles.as_ref(),
+        angles,
         bias: bias.map(RelativeBias::bias),
     };
     // SAFETY: every position of every sequence was stored above, and the angles reach the longest; the bias has a row for
@@ -155,6 +239,12 @@ pub(crate) fn attend(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sequences_have_pages_of_their_own() {
+        let rows = Ragged::from_lengths([64, 0, 65, 1]);
+        assert_eq!(first_pages(&rows), (vec![0, 1, 1, 3], 4));
+    }
 
     #[test]
     fn biases_lie_by_distance() {

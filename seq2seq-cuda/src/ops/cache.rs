@@ -1,7 +1,8 @@
 //! The key-value cache: pages of 64 positions, which hypotheses share.
 //!
-//! A page holds the keys and values of all layers and heads for 64 positions; `kernels/attention.cuh` has its layout. Pages
-//! are taken from the device's pool as hypotheses grow, so that the memory is that of what is held, not of the capacity.
+//! A page holds the keys and values of all layers and heads for 64 positions, in f32 or bf16; `kernels/attention.cuh` and
+//! `kernels/attention_bf16.cuh` have their layouts. Pages are taken from the device's pool as hypotheses grow, so that the
+//! memory is that of what is held, not of the capacity.
 //! Which hypothesis reads and writes which page is host work ([`histories`]); reordering changes that alone. The addresses of the
 //! pages are uploaded once a pass, one for each 64 positions, or one for each position where hypotheses have parted within
 //! a page.
@@ -11,7 +12,8 @@ mod histories;
 use super::attention::{RelativeBias, check_width};
 use crate::Cuda;
 use crate::kernels::angles::Angles;
-use crate::kernels::attention::{Attention, Extra, Paged, Span, Work};
+use crate::kernels::attention::{Attention, Extra, Paged};
+use crate::kernels::attention_plan::{Span, Work};
 use crate::kernels::kv_store::{self, PageShape, Places};
 use crate::memory::{Buffer, Tensor};
 use histories::Histories;
@@ -51,7 +53,7 @@ pub(crate) fn kv_cache(spec: &CacheSpec) -> Result<KvCache> {
     }
     Ok(KvCache {
         spec: *spec,
-        shape: PageShape::new(spec.layers, spec.kv_heads, spec.head_dim)?,
+        shape: PageShape::new(spec.precision, spec.layers, spec.kv_heads, spec.head_dim)?,
         pages: Vec::new(),
         histories: Histories::new(spec.sequences),
         pass: check::Pass::new(spec.layers),
@@ -96,14 +98,20 @@ pub(crate) fn attend_step(
         spec,
         causal: true,
         work: &tables.work,
-        paged: Paged { table: &tables.pages, by_position: tables.by_position, layer: before },
+        paged: Paged {
+            table: &tables.pages,
+            by_position: tables.by_position,
+            layer: before,
+            precision: cache.shape.precision(),
+        },
         angles,
         bias: bias.map(RelativeBias::bias),
     };
     // SAFETY: the tables name pages of this cache, which live as long as it does, for every position that a hypothesis
     // holds; the new ones are stored here, the others were by the passes before. The angles reach the longest hypothesis.
     unsafe {
-        kv_store::store(cuda, (qkv, spec.inner()), (&tables.places, before), spec, angles)?;
+        let (places, precision) = ((&tables.places, before), call.paged.precision);
+        kv_store::store(cuda, (qkv, spec.inner()), places, precision, spec, angles)?;
         call.run(cuda, &mut out, Extra::default())?;
     }
     Ok(out)
@@ -149,7 +157,7 @@ impl KvCache {
             pages: cuda.upload_growing(&pages)?,
             by_position: table.by_position,
             places: Places::new(cuda, &places)?,
-            work: Work::new(cuda, &spans, spec, true)?,
+            work: Work::new(cuda, &spans, spec, (self.shape.precision(), true))?,
         });
         Ok(())
     }

@@ -2,12 +2,14 @@
 
 use super::attention::{Whole, check_width};
 use crate::Cuda;
-use crate::kernels::attention::{Attention, Extra, Scores, Span, Work};
+use crate::kept::Kept;
+use crate::kernels::attention::{Attention, Extra, Scores};
 use crate::kernels::attention_back::unpage;
+use crate::kernels::attention_plan::{Shape, Span, Work};
 use crate::kernels::attention_weights;
 use crate::memory::{Buffer, Tensor};
-use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
-use std::sync::{Arc, Mutex};
+use seq2seq_core::{AttentionSpec, Error, Precision, Ragged, Result, Rows, backend::check};
+use std::sync::Arc;
 
 /// Keys and values of the source sequences in the device's memory.
 pub struct Memory {
@@ -15,9 +17,8 @@ pub struct Memory {
     kv_heads: usize,
     head_dim: usize,
     held: Whole,
-    /// Of the last call. Most steps of a decoding ask with as many rows of the same sources as the step before: they upload
-    /// nothing.
-    plan: Mutex<Option<Arc<Plan>>>,
+    /// Most steps of a decoding ask with as many rows of the same sources as the step before: they upload nothing.
+    plan: Kept<Plan>,
 }
 
 /// How rows of queries attend to sources, on the device.
@@ -37,7 +38,7 @@ pub(crate) fn memory(
     check_width(spec.head_dim)?;
     let held = Whole::new(cuda, (kv, 0), rows, spec, None)?;
     let (kv_heads, head_dim) = (spec.kv_heads, spec.head_dim);
-    Ok(Memory { rows: rows.clone(), kv_heads, head_dim, held, plan: Mutex::new(None) })
+    Ok(Memory { rows: rows.clone(), kv_heads, head_dim, held, plan: Kept::default() })
 }
 
 impl Memory {
@@ -58,15 +59,20 @@ impl Memory {
         check::cross_attend(q, rows, sources, spec, held)
     }
 
-    fn spans(&self, rows: &Ragged, sources: &[usize]) -> Vec<Span> {
+    /// Neighbours with one source, such as the beams of a sequence, are one span while their rows are few: its keys and values are
+    /// read once for them.
+    fn spans(&self, rows: &Ragged, sources: &[usize], spec: &AttentionSpec) -> Vec<Span> {
         let span = |(range, &source): (std::ops::Range<usize>, &usize)| Span {
             first_row: range.start,
             rows: range.len(),
             position: 0,
             keys: self.rows.length(source),
-            pages: self.held.starts[source],
+            pages: self.held.starts()[source],
         };
-        rows.ranges().zip(sources).map(span).collect()
+        joined(
+            rows.ranges().zip(sources).map(span),
+            Shape::new(spec, self.held.precision()).few_rows(),
+        )
     }
 
     /// The plan for these rows: the last one where it was for the same.
@@ -77,26 +83,30 @@ impl Memory {
         sources: &[usize],
         spec: &AttentionSpec,
     ) -> Result<Arc<Plan>> {
-        let same = |p: &&Arc<Plan>| p.rows == *rows && p.sources == sources && p.work.suits(spec);
-        // A plan stays one whatever happened while it was held.
-        let mut last = self.plan.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(plan) = last.as_ref().filter(same) {
-            return Ok(Arc::clone(plan));
-        }
-        let work = Work::new(cuda, &self.spans(rows, sources), spec, false)?;
-        let plan = Arc::new(Plan { rows: rows.clone(), sources: sources.to_vec(), work });
-        *last = Some(Arc::clone(&plan));
-        Ok(plan)
+        let same = |p: &Plan| p.rows == *rows && p.sources == sources && p.work.suits(spec);
+        self.plan.get(cuda, same, || {
+            let kind = (self.held.precision(), false);
+            let work = Work::new(cuda, &self.spans(rows, sources, spec), spec, kind)?;
+            Ok(Plan { rows: rows.clone(), sources: sources.to_vec(), work })
+        })
     }
 
     /// Keys and values one beside the other again, `[N, 2 G D]`.
+    ///
+    /// # Errors
+    /// Where it is not that of a pass that is trained on, which is f32.
     pub(crate) fn dense(&self, cuda: &Cuda, spec: &AttentionSpec) -> Result<Tensor> {
+        if self.held.precision() != Precision::F32 {
+            let reason =
+                "the memory is not that of a pass that is trained on (`AttentionSpec::trained`)";
+            return Err(Error::invalid("cross_attend_forward", reason));
+        }
         let of = |(range, &page): (std::ops::Range<usize>, &usize)| {
             (0..range.len()).map(move |j| [page as u32, j as u32])
         };
-        let of: Vec<[u32; 2]> = self.rows.ranges().zip(&self.held.starts).flat_map(of).collect();
+        let of: Vec<[u32; 2]> = self.rows.ranges().zip(self.held.starts()).flat_map(of).collect();
         // SAFETY: every position of every source was stored when the memory was made, in pages of one layer.
-        Ok(unsafe { unpage(cuda, &self.held.table, &of, spec) }?)
+        Ok(unsafe { unpage(cuda, &self.held.paged(), &of, spec) }?)
     }
 }
 
@@ -113,8 +123,6 @@ pub(crate) fn cross_attend(
         return Ok(out);
     }
     let plan = memory.plan(cuda, rows, sources, spec)?;
-    // Another thread that asks for other rows drops it.
-    cuda.queue().keep(&plan);
     let work = &plan.work;
     let call = Attention {
         q,
@@ -130,7 +138,7 @@ pub(crate) fn cross_attend(
         unsafe { call.run(cuda, &mut out, Extra::default()) }?;
         return Ok(out);
     };
-    let (starts, count) = starts(&memory.spans(rows, sources), spec.heads);
+    let (starts, count) = starts(&memory.spans(rows, sources, spec), spec.heads);
     let mut values: Buffer<f32> = cuda.buffer(count)?;
     let starts = cuda.upload_values(&starts)?;
     let mut stats = cuda.buffer(q.rows() * spec.heads)?;
@@ -143,6 +151,23 @@ pub(crate) fn cross_attend(
     }
     weights.extend(values.download()?);
     Ok(out)
+}
+
+/// Spans of up to `most` rows in place of neighbours with the same keys.
+fn joined(spans: impl Iterator<Item = Span>, most: usize) -> Vec<Span> {
+    let mut all: Vec<Span> = Vec::new();
+    for span in spans {
+        match all.last_mut() {
+            Some(last)
+                if (last.pages, last.keys) == (span.pages, span.keys)
+                    && last.rows + span.rows <= most =>
+            {
+                last.rows += span.rows;
+            }
+            _ => all.push(span),
+        }
+    }
+    all
 }
 
 /// Where the weights of each row begin, and how many there are in all.
@@ -161,6 +186,28 @@ fn starts(spans: &[Span], heads: usize) -> (Vec<i64>, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbours_with_one_source_are_one_span() {
+        let span =
+            |first_row, rows, keys, pages| Span { first_row, rows, position: 0, keys, pages };
+        let spans = [
+            span(0, 1, 9, 0),
+            span(1, 2, 9, 0),
+            span(3, 2, 9, 0),
+            span(5, 1, 9, 1),
+            span(6, 1, 0, 2),
+            span(7, 1, 5, 2),
+        ];
+        let wanted = [
+            span(0, 3, 9, 0),
+            span(3, 2, 9, 0),
+            span(5, 1, 9, 1),
+            span(6, 1, 0, 2),
+            span(7, 1, 5, 2),
+        ];
+        assert_eq!(joined(spans.into_iter(), 4), wanted);
+    }
 
     #[test]
     fn weights_follow_each_other() {

@@ -3,6 +3,7 @@
 // Each test program uses a part.
 #![allow(dead_code)]
 
+pub(crate) mod attend;
 pub(crate) mod counting;
 pub(crate) mod played;
 pub(crate) mod tiles;

@@ -62,6 +62,11 @@ fn matrix(rows: usize, seed: u64) -> HostTensor {
 
 impl<'c> Decoder<'c> {
     pub(crate) fn new(cuda: &'c Cuda, format: Format, sources: usize, beams: usize) -> Self {
+        // As a model asks for it.
+        let precision = match format {
+            Format::F32 => Precision::F32,
+            _ => Precision::Bf16,
+        };
         let rotary = Rotary { inv_freq: vec![1.0, 0.3, 0.1, 0.03].into(), scale: 1.0 };
         let spec = AttentionSpec {
             heads: 4,
@@ -71,7 +76,7 @@ impl<'c> Decoder<'c> {
             causal: true,
             rotary: Some(rotary),
             dropout: 0.0,
-            precision: Precision::F32,
+            precision,
         };
         let linear =
             |rows, seed| cuda.pack(&LinearSpec::single(matrix(rows, seed), None), format).unwrap();
@@ -95,7 +100,7 @@ impl<'c> Decoder<'c> {
             sequences: sources,
             beams,
             capacity: 100,
-            precision: Precision::F32,
+            precision,
         };
         Self {
             cuda,

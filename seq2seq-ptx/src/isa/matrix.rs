@@ -1,4 +1,4 @@
-//! `ldmatrix`, `stmatrix` and `mma.sync`.
+//! `ldmatrix`, `stmatrix`, `movmatrix` and `mma.sync`.
 //!
 //! Layouts are those of the ISA, chapter "Matrix Fragments for mma": with g = lane / 4 and t = lane % 4 a register that
 //! holds w elements holds, as its number j among those of A, row g + 8 (j % 2) and columns t w + e + 4 w (j / 2) for
@@ -27,6 +27,11 @@ pub(crate) enum Matrix {
         at: Address,
         from: Vec<Source>,
     },
+    /// Eight by eight elements of 16 bits from rows to columns.
+    Transpose {
+        to: Target,
+        from: Source,
+    },
     Multiply(Box<Multiply>),
 }
 
@@ -49,6 +54,7 @@ impl Matrix {
         match line.name {
             "mma" => Multiply::parse(line).map(|m| Self::Multiply(Box::new(m))),
             "ldmatrix" | "stmatrix" => Self::eight(line),
+            "movmatrix" => Self::transpose(line),
             _ => Err(line.unknown()),
         }
     }
@@ -80,6 +86,15 @@ impl Matrix {
             let from = parts.iter().map(|p| line.source_of(p)).collect::<Read<_>>()?;
             Self::Store { way, transposed, at, from }
         })
+    }
+
+    fn transpose(line: &mut Line<'_, '_, '_>) -> Read<Self> {
+        line.any(&["m8n8"]).ok_or_else(|| line.unknown())?;
+        if !line.flag("trans") || line.one_type()? != Type::B16 {
+            return Err(line.unknown());
+        }
+        line.finish(2)?;
+        Ok(Self::Transpose { to: line.target(0)?, from: line.source(1)? })
     }
 
     pub(crate) fn run(&self, step: &mut Step<'_>) -> Stepped<()> {
@@ -117,6 +132,17 @@ impl Matrix {
                 }
                 let addresses = step.addresses(at);
                 rows(step, from.len(), |step| step.store(&addresses, &values, *way))?;
+            }
+            Self::Transpose { to, from } => {
+                let pairs = step.get(*from);
+                let element = |row: usize, column: usize| {
+                    pairs[4 * row + column / 2] >> (16 * (column % 2)) & 0xffff
+                };
+                let values = std::array::from_fn(|lane| {
+                    let (row, column) = (lane / 4, lane % 4 * 2);
+                    element(column, row) | element(column + 1, row) << 16
+                });
+                step.set(*to, &values);
             }
             Self::Multiply(m) => m.run(step),
         }

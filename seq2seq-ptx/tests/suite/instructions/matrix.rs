@@ -1,4 +1,4 @@
-//! `mma.sync` and `ldmatrix`: fragments are filled by the formulas of the ISA, element by element, and the result is
+//! `mma.sync`, `ldmatrix` and `movmatrix`: fragments are filled by the formulas of the ISA, element by element, and the result is
 //! compared with a plain product.
 
 use crate::host::{device, download, run, upload};
@@ -212,4 +212,32 @@ fn ldmatrix() {
             }
         }
     }
+}
+
+/// The ISA: a lane gives elements 2 (l % 4) and the next of row l / 4, and gets those of the transposed matrix.
+#[test]
+fn movmatrix() {
+    let text =
+        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry test(.param .u64 from, .param .u64 to) {
+        .reg .b64 %from, %to; .reg .b32 %t, %r<2>;
+        ld.param.u64 %from, [from]; ld.param.u64 %to, [to]; mov.u32 %t, %tid.x;
+        mad.wide.u32 %from, %t, 4, %from; mad.wide.u32 %to, %t, 4, %to;
+        ld.global.b32 %r0, [%from];
+        movmatrix.sync.aligned.m8n8.trans.b16 %r1, %r0;
+        st.global.b32 [%to], %r1; ret; }";
+    let module = Module::parse("movmatrix.ptx", text).unwrap_or_else(|e| panic!("{e}"));
+    let device = device();
+    let elements: Vec<u16> = (0..64).map(|at| 1000 * (at / 8) + at % 8).collect();
+    let to = device.alloc(128).expect("room");
+    let arguments = [Arg::pointer(upload(&device, &elements)), Arg::pointer(to)];
+    run(&device, &module, "test", [1, 32], &arguments).unwrap_or_else(|fault| panic!("{fault}"));
+    let wanted: Vec<u32> = (0..32)
+        .map(|lane| {
+            let (row, column) = (lane / 4, lane % 4 * 2);
+            (1000 * column + row) | (1000 * (column + 1) + row) << 16
+        })
+        .collect();
+    assert_eq!(download::<u32>(&device, to, 32), wanted);
+    let without = text.replace(".trans", "");
+    assert!(Module::parse("movmatrix.ptx", &without).is_err());
 }

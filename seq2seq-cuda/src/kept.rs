@@ -1,0 +1,43 @@
+//! What a call made on the device and the next one can use, where it is alike.
+
+use crate::Cuda;
+use crate::ops::attention;
+use seq2seq_core::Result;
+use std::any::Any;
+use std::sync::{Arc, Mutex};
+
+/// What the last call made.
+pub(crate) struct Kept<T>(Mutex<Option<Arc<T>>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T: Any + Send + Sync> Kept<T> {
+    /// What the last call made where that `suits`; else it is made, and kept in its place.
+    pub(crate) fn get(
+        &self,
+        cuda: &Cuda,
+        suits: impl FnOnce(&T) -> bool,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
+        // It stays what it is whatever happened while it was held.
+        let mut last = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let value = match last.as_ref().filter(|value| suits(value)) {
+            Some(value) => Arc::clone(value),
+            None => Arc::clone(last.insert(Arc::new(make()?))),
+        };
+        // Another thread that asks for something else drops it.
+        cuda.queue().keep(&value);
+        Ok(value)
+    }
+}
+
+/// What a device keeps of attention within whole sequences, which one layer after another asks for.
+#[derive(Default)]
+pub(crate) struct KeptPlans {
+    pub(crate) layout: Kept<attention::Layout>,
+    pub(crate) plan: Kept<attention::Plan>,
+}
