@@ -194,7 +194,12 @@ impl Played {
         let Shape { grid, block, shared } = shape;
         let args: Vec<_> = args.iter().map(|a| seq2seq_ptx::Arg::bytes(a.bytes())).collect();
         self.device
-            .launch(&module, &name, Launch { grid, block, dynamic_shared: shared }, &args)
+            .launch(
+                &module,
+                &name,
+                Launch { grid, block, dynamic_shared: shared, cooperative: false },
+                &args,
+            )
             .map_err(|f| failed(&format!("launch of {name}"), f))
     }
 
