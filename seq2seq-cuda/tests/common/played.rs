@@ -14,12 +14,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
+/// Shared memory that the system keeps, of each block.
+const SHARED_KEPT: u32 = 1 << 10;
+
 /// A device, with what was loaded on it.
 pub(crate) struct Played {
     device: Device,
     capability: (u32, u32),
     multiprocessors: u32,
+    /// Whether it launches blocks together.
+    cooperates: bool,
     late: bool,
+    /// What is replaced in the text of kernels, by what.
+    spoilt: Option<[&'static str; 2]>,
     graphs: Graphs,
     queue: Mutex<VecDeque<Work>>,
     /// Held by the thread that carries out what is in the queue.
@@ -85,7 +92,9 @@ impl Played {
             device: Device::new(bytes),
             capability: (8, 0),
             multiprocessors: 4,
+            cooperates: true,
             late: false,
+            spoilt: None,
             graphs: Graphs::Run,
             queue: Mutex::default(),
             turn: Mutex::default(),
@@ -97,6 +106,24 @@ impl Played {
     /// The same, as a GPU of Hopper with so many multiprocessors.
     pub(crate) fn hopper(mut self, multiprocessors: u32) -> Self {
         (self.capability, self.multiprocessors) = ((9, 0), multiprocessors);
+        self
+    }
+
+    /// The same, with so many multiprocessors.
+    pub(crate) fn multiprocessors(mut self, multiprocessors: u32) -> Self {
+        self.multiprocessors = multiprocessors;
+        self
+    }
+
+    /// The same, which launches no blocks together.
+    pub(crate) fn apart(mut self) -> Self {
+        self.cooperates = false;
+        self
+    }
+
+    /// The same, whose kernels have `text` in place of `right`.
+    pub(crate) fn spoilt(mut self, right: &'static str, text: &'static str) -> Self {
+        self.spoilt = Some([right, text]);
         self
     }
 
@@ -191,16 +218,30 @@ impl Played {
             let (module, name) = loaded.functions[function.0 as usize].clone();
             (loaded.modules[module].clone(), name)
         };
-        let Shape { grid, block, shared } = shape;
+        let Shape { grid, block, shared: dynamic_shared, cooperative } = shape;
         let args: Vec<_> = args.iter().map(|a| seq2seq_ptx::Arg::bytes(a.bytes())).collect();
         self.device
-            .launch(
-                &module,
-                &name,
-                Launch { grid, block, dynamic_shared: shared, cooperative: false },
-                &args,
-            )
+            .launch(&module, &name, Launch { grid, block, dynamic_shared, cooperative }, &args)
             .map_err(|f| failed(&format!("launch of {name}"), f))
+    }
+
+    /// Shared memory of a multiprocessor: that of an A100, or of an H100.
+    fn shared_of_multiprocessor(&self) -> u32 {
+        if self.capability.0 == 8 { 164 << 10 } else { 228 << 10 }
+    }
+
+    /// The blocks of a cooperative launch are on the device together, or it is refused.
+    fn check_residents(&self, function: FunctionId, shape: Shape) -> Result<()> {
+        let threads = shape.block.iter().product();
+        let most = self.resident_blocks(function, threads, shape.shared)?;
+        let blocks: u32 = shape.grid.iter().product();
+        match shape.cooperative && blocks > most {
+            true => Err(DriverError::failed(
+                "launch",
+                format!("{blocks} blocks together, and the device has room for {most}"),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// A run of bytes, which must lie in page-locked memory.
@@ -246,6 +287,10 @@ impl Driver for Played {
 
     fn multiprocessors(&self) -> u32 {
         self.multiprocessors
+    }
+
+    fn shared_memory(&self) -> u32 {
+        self.shared_of_multiprocessor() - SHARED_KEPT
     }
 
     fn memory(&self) -> Result<MemoryInfo> {
@@ -341,7 +386,9 @@ impl Driver for Played {
         let Image::Ptx(ptx) = image else {
             return Err(DriverError::failed("load", "machine code cannot be played"));
         };
-        let module = Module::parse(name, ptx).map_err(|e| DriverError::failed("load", e))?;
+        let spoilt = self.spoilt.map(|[right, text]| ptx.replace(right, text));
+        let module = Module::parse(name, spoilt.as_deref().unwrap_or(ptx))
+            .map_err(|e| DriverError::failed("load", e))?;
         let mut loaded = self.loaded.lock().unwrap();
         loaded.modules.push(module);
         Ok(ModuleId(loaded.modules.len() as u64 - 1))
@@ -357,11 +404,24 @@ impl Driver for Played {
         Ok(FunctionId(loaded.functions.len() as u64 - 1))
     }
 
+    /// By threads and shared memory: registers are not known.
+    fn resident_blocks(&self, _: FunctionId, threads: u32, shared: u32) -> Result<u32> {
+        if !self.cooperates {
+            return Ok(0);
+        }
+        let by_memory = self.shared_of_multiprocessor() / (shared + SHARED_KEPT);
+        Ok(by_memory.min(2048 / threads).min(32) * self.multiprocessors)
+    }
+
     unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()> {
+        self.check_residents(function, shape)?;
         self.ask(Work::Launch { function, shape, args: args.to_vec() })
     }
 
     unsafe fn graph(&self, work: &Listed) -> Result<Option<GraphId>> {
+        if work.is_cooperative() {
+            return Err(DriverError::failed("graph", "a launch in it is cooperative"));
+        }
         if self.graphs == Graphs::NoRoom {
             return Ok(None);
         }

@@ -5,10 +5,11 @@ use super::{add, add_columns, renew, zeros};
 use crate::Cuda;
 use crate::kernels::linear::{Fused, linear};
 use crate::kernels::recurrent_back::{DirectionBack, before};
+use crate::kernels::recurrent_chip::Chip;
 use crate::kernels::rows::View;
 use crate::memory::Tensor;
 use crate::ops::columns::stack_rows;
-use crate::ops::recurrent::{begin, order};
+use crate::ops::recurrent::{Layer, begin, order};
 use seq2seq_core::backend::check::{self, RecurrentShape};
 use seq2seq_core::train::{
     MasterPart, Masters, RecurBackward, RecurPass, RecurrentMasters, Wanted,
@@ -21,7 +22,17 @@ use std::sync::Arc;
 /// The recurrent half of a layer, packed for both directions.
 pub struct TrainRecurrent {
     pub(crate) shape: RecurrentShape,
+    /// For the way forward, where the weights fit on the chip.
+    chip: Option<Chip>,
     pub(crate) directions: Vec<TrainLinear>,
+}
+
+impl TrainRecurrent {
+    /// The way forward.
+    pub(crate) fn forward(&self) -> Layer<'_> {
+        let directions = self.directions.iter().map(|d| &d.forward).collect();
+        Layer { shape: self.shape, chip: self.chip, directions }
+    }
 }
 
 /// The shape of the masters, with the checks of a layer that is packed from them.
@@ -58,6 +69,7 @@ pub(crate) fn pack(
     let pack = |d| pack_masters(cuda, &layer(masters, d), format);
     Ok(TrainRecurrent {
         shape,
+        chip: Chip::of(cuda, shape, format)?,
         directions: (0..shape.directions).map(pack).collect::<Result<_>>()?,
     })
 }

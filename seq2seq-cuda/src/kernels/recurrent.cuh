@@ -1,0 +1,82 @@
+// The equations of LSTM and GRU for one unit of one sequence at one position, and where everything lies; recurrent.cu says more.
+#pragma once
+#include "epilogue.cuh"
+
+// Sequences are ordered by length, longest first, so that those with a position t are the first `count`. x, y, state and kept
+// from this direction's first column on.
+struct Sequences {
+    const float* x;                   // [rows, x_stride]
+    const u32 *order, *first, *last;  // In the order of length: the place in the batch, the first row, the row behind the last.
+    int backwards, width;
+    int x_stride, y_stride, state_stride, kept_stride;
+    int cells;     // From h to c in a row of the state; 0 in a GRU, which has no c.
+    float* y;      // [rows, y_stride]
+    float* state;  // [sequences, state_stride], in the order of the batch
+    float* kept;   // [rows, kept_stride], or null
+
+    __device__ __forceinline__ int length(int sequence) const { return last[sequence] - first[sequence]; }
+    __device__ __forceinline__ u64 row(int sequence, int position) const {
+        return backwards ? last[sequence] - 1 - position : first[sequence] + position;
+    }
+};
+
+// Parameters of a kernel, in the order of the launcher, and what they make.
+#define SEQUENCES_PARAMETERS                                                                                           \
+    const float *x, const u32 *order, const u32 *first, const u32 *last, int backwards, int width, int x_stride,       \
+        int y_stride, int state_stride, int kept_stride, int cells, float *y, float *state, float *kept
+#define SEQUENCES                                                                                                      \
+    {x, order, first, last, backwards, width, x_stride, y_stride, state_stride, kept_stride, cells, y, state, kept}
+
+// i, f, g, o = x + u;  c' = s(f) c + s(i) tanh(g);  h' = s(o) tanh(c')       (s the logistic function)
+struct Lstm {
+    static constexpr int GATES = 4, KEPT = 5;
+
+    // `held` is c, and becomes c'; kept for the way back: i, f, g, o and c'. Gives h'.
+    static __device__ __forceinline__ float unit(const float (&x)[4], const float (&u)[4], float& held, float (&kept)[5]) {
+        float in = sigmoid(__fadd_rn(x[0], u[0])), forget = sigmoid(__fadd_rn(x[1], u[1]));
+        float candidate = tanhf(__fadd_rn(x[2], u[2])), open = sigmoid(__fadd_rn(x[3], u[3]));
+        held = __fadd_rn(__fmul_rn(forget, held), __fmul_rn(in, candidate));
+        kept[0] = in, kept[1] = forget, kept[2] = candidate, kept[3] = open, kept[4] = held;
+        return __fmul_rn(open, tanhf(held));
+    }
+};
+
+// r = s(x_r + u_r);  z = s(x_z + u_z);  n = tanh(x_n + r u_n);  h' = (1 - z) n + z h
+struct Gru {
+    static constexpr int GATES = 3, KEPT = 4;
+
+    // `held` is h, and becomes h'; kept for the way back: r, z, n and u_n. Gives h'.
+    static __device__ __forceinline__ float unit(const float (&x)[3], const float (&u)[3], float& held, float (&kept)[4]) {
+        float r = sigmoid(__fadd_rn(x[0], u[0])), z = sigmoid(__fadd_rn(x[1], u[1]));
+        float n = tanhf(__fadd_rn(x[2], __fmul_rn(r, u[2])));
+        held = __fadd_rn(__fmul_rn(__fsub_rn(1.0f, z), n), __fmul_rn(z, held));
+        kept[0] = r, kept[1] = z, kept[2] = n, kept[3] = u[2];
+        return held;
+    }
+};
+
+// What the projected input of a unit is at a row.
+template <class C>
+DEVICE void read_gates(const Sequences& s, u64 row, int unit, float (&x)[C::GATES]) {
+    const float* from = s.x + row * s.x_stride + unit;
+#pragma unroll
+    for (int i = 0; i < C::GATES; i++) x[i] = from[(u64)i * s.width];
+}
+
+// One unit of one sequence at a row, from its gates: stores the results and gives h'.
+template <class C>
+DEVICE float pass_unit(const Sequences& s, u64 row, int sequence, int unit, const float (&x)[C::GATES],
+                       const float (&u)[C::GATES]) {
+    float* of = s.state + (u64)s.order[sequence] * s.state_stride + unit;
+    float held = of[s.cells], kept[C::KEPT];
+    float out = C::unit(x, u, held, kept);
+    if (s.kept) {
+        float* to = s.kept + row * s.kept_stride + unit;
+#pragma unroll
+        for (int i = 0; i < C::KEPT; i++) to[(u64)i * s.width] = kept[i];
+    }
+    of[s.cells] = held;
+    of[0] = out;
+    s.y[row * s.y_stride + unit] = out;
+    return out;
+}

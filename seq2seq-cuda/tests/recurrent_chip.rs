@@ -1,0 +1,191 @@
+//! Recurrent layers whose weights stay on the chip: which layers do, that the bits are those of a kernel a position, and that
+//! blocks which wait for each other are asked for together.
+
+mod common;
+
+use common::Played;
+use common::counting::Counting;
+use seq2seq_core::conformance::values::{Profile, values};
+use seq2seq_core::{
+    Backend, Cell, Format, HostTensor, LinearPart, Ragged, RecurrentOps, RecurrentSpec, Result,
+};
+use seq2seq_cuda::driver::{Arg, Driver, Image, Shape};
+use seq2seq_cuda::{Cuda, CudaOptions};
+use std::sync::Arc;
+
+const BYTES: u64 = 1 << 30;
+
+fn host(seed: u64, rows: usize, width: usize, scale: f32) -> HostTensor {
+    let mut v = values(Profile::Normal, seed, rows * width);
+    v.iter_mut().for_each(|v| *v *= scale);
+    HostTensor::from_f32(vec![rows, width], &v).unwrap()
+}
+
+/// A layer over sequences that begin with a state.
+#[derive(Debug, Clone)]
+struct Case {
+    cell: Cell,
+    format: Format,
+    width: usize,
+    directions: usize,
+    lengths: Vec<usize>,
+}
+
+impl Case {
+    fn spec(&self) -> RecurrentSpec {
+        let (m, gates) = (self.width, self.cell.gates() * self.width);
+        let part = |d| LinearPart {
+            weight: host(1 + d, gates, m, (m as f32).sqrt().recip()),
+            bias: Some(
+                HostTensor::from_f32(vec![gates], &values(Profile::Normal, 5 + d, gates)).unwrap(),
+            ),
+            transposed: false,
+        };
+        RecurrentSpec {
+            cell: self.cell,
+            directions: (0..self.directions as u64).map(part).collect(),
+        }
+    }
+
+    /// Results and last states, and the modules that a device has loaded for them.
+    fn run(&self, played: Played) -> ([Vec<f32>; 2], Vec<String>) {
+        self.try_run(played).unwrap_or_else(|error| panic!("{self:?}: {error}"))
+    }
+
+    fn try_run(&self, played: Played) -> Result<([Vec<f32>; 2], Vec<String>)> {
+        let driver = Arc::new(played);
+        let options = CudaOptions::default().keep_memory(false);
+        let cuda = Cuda::with_driver(driver.clone(), options);
+        let rows = Ragged::from_lengths(self.lengths.iter().copied());
+        let output = self.directions * self.width;
+        let x = cuda.upload(&host(7, rows.rows(), self.cell.gates() * output, 1.0))?;
+        let state = host(8, rows.sequences(), self.cell.vectors() * output, 0.5);
+        let layer = cuda.recurrent(&self.spec(), self.format)?;
+        let (y, end) = cuda.recur(&x, &rows, &layer, Some(&cuda.upload(&state)?))?;
+        Ok(([cuda.download(&y)?, cuda.download(&end)?], driver.modules()))
+    }
+
+    /// Where it is not, linear layers multiply.
+    fn is_on_the_chip(&self, played: Played) -> bool {
+        !self.run(played).1.iter().any(|module| module.starts_with("linear"))
+    }
+
+    /// Whatever order warps and blocks run in.
+    fn has_the_bits_of_a_kernel_a_position(&self, seeds: std::ops::Range<u64>) {
+        let (expected, modules) = self.run(Played::new(BYTES).apart());
+        assert!(modules.iter().any(|m| m.starts_with("linear")), "{modules:?}");
+        for seed in seeds {
+            let played = Played::new(BYTES).multiprocessors(132).scheduled(seed);
+            let (found, modules) = self.run(played);
+            assert!(!modules.iter().any(|m| m.starts_with("linear")), "{modules:?}");
+            let bits =
+                |v: &[Vec<f32>; 2]| v.concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&expected) == bits(&found), "{self:?}, seed {seed}");
+        }
+    }
+}
+
+/// More sequences than a block takes at once, tiles that are not full, units that a block lacks, several chunks.
+#[test]
+fn on_the_chip_the_bits_are_the_same() {
+    let ragged: Vec<usize> = (0..37).map(|i| [3, 1, 4, 0, 5, 2][i % 6]).collect();
+    for (cell, format) in
+        [Cell::Lstm, Cell::Gru].into_iter().flat_map(|c| [(c, Format::F32), (c, Format::Bf16)])
+    {
+        let case = |width, directions, lengths| Case { cell, format, width, directions, lengths };
+        case(37, 2, ragged.clone()).has_the_bits_of_a_kernel_a_position(0..3);
+        case(260, 1, vec![2, 4, 3]).has_the_bits_of_a_kernel_a_position(1..2);
+    }
+}
+
+/// Nine chunks for eight warps.
+#[test]
+fn more_chunks_than_warps() {
+    let (cell, format) = (Cell::Gru, Format::Bf16);
+    let case = Case { cell, format, width: 1030, directions: 1, lengths: vec![2, 1] };
+    case.has_the_bits_of_a_kernel_a_position(0..1);
+}
+
+/// By the shape of the layer and the device, in formats that have a kernel; whatever the rows are.
+#[test]
+fn what_fits_is_on_the_chip() {
+    let case =
+        |format, width, lengths| Case { cell: Cell::Lstm, format, width, directions: 1, lengths };
+    let few = |multiprocessors| Played::new(BYTES).multiprocessors(multiprocessors);
+    for lengths in [vec![1], vec![2, 0, 2], vec![1; 40]] {
+        assert!(case(Format::Bf16, 72, lengths.clone()).is_on_the_chip(few(3)));
+        // Nine blocks of 38 KB each, four to a multiprocessor.
+        assert!(!case(Format::Bf16, 72, lengths.clone()).is_on_the_chip(few(2)));
+        assert!(!case(Format::Int8, 72, lengths).is_on_the_chip(few(132)));
+    }
+    // 160 KB of weights in each block.
+    assert!(!case(Format::F32, 1280, vec![1]).is_on_the_chip(few(132)));
+}
+
+/// One position needs no barrier, so that a step of a decoding is replayed; blocks that wait for each other never are.
+#[test]
+fn steps_are_replayed_and_sequences_are_not() {
+    for (length, graphs) in [(1, true), (2, false)] {
+        let driver = Arc::new(Counting::new(Played::new(1 << 26).late()));
+        let cuda = Cuda::with_driver(driver.clone(), CudaOptions::default());
+        let case = Case {
+            cell: Cell::Gru,
+            format: Format::Bf16,
+            width: 24,
+            directions: 1,
+            lengths: vec![length; 3],
+        };
+        let layer = cuda.recurrent(&case.spec(), case.format).unwrap();
+        let rows = Ragged::from_lengths(case.lengths.iter().copied());
+        let (found, counts) = driver.counts_of(|| {
+            let step = |_| {
+                let x = cuda.upload(&host(9, rows.rows(), 3 * case.width, 1.0)).unwrap();
+                let (y, _) = cuda.step(|| cuda.recur(&x, &rows, &layer, None)).unwrap();
+                cuda.download(&y).unwrap()
+            };
+            (0..6).map(step).collect::<Vec<_>>()
+        });
+        assert!(found.iter().all(|y| *y == found[0]));
+        assert_eq!((counts.graphs > 0, counts.graph_runs > 0), (graphs, graphs), "{counts:?}");
+    }
+}
+
+/// Without any one of the barrier's orders, blocks race for h.
+#[test]
+fn each_order_of_the_barrier_is_needed() {
+    let (cell, format) = (Cell::Gru, Format::Bf16);
+    let case = Case { cell, format, width: 40, directions: 1, lengths: vec![4, 3] };
+    for (right, wrong) in [
+        ("atom.acq_rel.gpu", "atom.acquire.gpu"),
+        ("atom.acq_rel.gpu", "atom.release.gpu"),
+        ("st.release.gpu", "st.relaxed.gpu"),
+        ("ld.acquire.gpu", "ld.relaxed.gpu"),
+    ] {
+        for seed in 0..3 {
+            let played = || Played::new(BYTES).scheduled(seed);
+            case.run(played());
+            let error = case.try_run(played().spoilt(right, wrong)).unwrap_err().to_string();
+            assert!(error.contains("race") && error.contains("recur_gru_bf16"), "{wrong}: {error}");
+        }
+    }
+}
+
+/// A grid that is not resident as a whole would wait for ever.
+#[test]
+fn a_grid_that_is_not_resident_is_refused() {
+    let driver = Played::new(1 << 20);
+    let ptx = ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry nothing(.param .u32 x) { ret; }";
+    let module = driver.load("nothing", Image::Ptx(ptx)).unwrap();
+    let kernel = driver.function(module, "nothing", 80 << 10).unwrap();
+    let launch = |blocks, cooperative| {
+        let shape =
+            Shape { grid: [blocks, 1, 1], block: [256, 1, 1], shared: 80 << 10, cooperative };
+        // SAFETY: the kernel takes one number.
+        unsafe { driver.launch(kernel, shape, &[Arg::from(1u32)]) }
+    };
+    assert_eq!(driver.resident_blocks(kernel, 256, 80 << 10), Ok(8));
+    launch(8, true).unwrap();
+    launch(9, false).unwrap();
+    let refused = launch(9, true).unwrap_err().to_string();
+    assert!(refused.contains("9 blocks together"), "{refused}");
+}
