@@ -11,6 +11,7 @@ use seq2seq_core::{
 };
 use seq2seq_cuda::driver::{Arg, Driver, Image, Shape};
 use seq2seq_cuda::{Cuda, CudaOptions};
+use std::ops::Range;
 use std::sync::Arc;
 
 const BYTES: u64 = 1 << 30;
@@ -71,11 +72,11 @@ impl Case {
     }
 
     /// Whatever order warps and blocks run in.
-    fn has_the_bits_of_a_kernel_a_position(&self, seeds: std::ops::Range<u64>) {
+    fn has_the_bits_of_a_kernel_a_position(&self, multiprocessors: u32, seeds: Range<u64>) {
         let (expected, modules) = self.run(Played::new(BYTES).apart());
         assert!(modules.iter().any(|m| m.starts_with("linear")), "{modules:?}");
         for seed in seeds {
-            let played = Played::new(BYTES).multiprocessors(132).scheduled(seed);
+            let played = Played::new(BYTES).multiprocessors(multiprocessors).scheduled(seed);
             let (found, modules) = self.run(played);
             assert!(!modules.iter().any(|m| m.starts_with("linear")), "{modules:?}");
             let bits =
@@ -85,16 +86,31 @@ impl Case {
     }
 }
 
-/// More sequences than a block takes at once, tiles that are not full, units that a block lacks, several chunks.
+fn ragged(count: usize, lengths: &[usize]) -> Vec<usize> {
+    (0..count).map(|i| lengths[i % lengths.len()]).collect()
+}
+
+/// Units that a block lacks, tiles that are not full, several chunks; more sequences than a block takes at once, in groups and in
+/// turns, of 8 units and of 16.
 #[test]
 fn on_the_chip_the_bits_are_the_same() {
-    let ragged: Vec<usize> = (0..37).map(|i| [3, 1, 4, 0, 5, 2][i % 6]).collect();
-    for (cell, format) in
-        [Cell::Lstm, Cell::Gru].into_iter().flat_map(|c| [(c, Format::F32), (c, Format::Bf16)])
-    {
-        let case = |width, directions, lengths| Case { cell, format, width, directions, lengths };
-        case(37, 2, ragged.clone()).has_the_bits_of_a_kernel_a_position(0..3);
-        case(260, 1, vec![2, 4, 3]).has_the_bits_of_a_kernel_a_position(1..2);
+    for cell in Cell::ALL {
+        for format in [Format::F32, Format::Bf16] {
+            let case =
+                |width, directions, lengths| Case { cell, format, width, directions, lengths };
+            let many = case(37, 2, ragged(60, &[3, 1, 4, 0, 5, 2]));
+            many.has_the_bits_of_a_kernel_a_position(132, 0..2);
+            many.has_the_bits_of_a_kernel_a_position(2, 1..2);
+            case(260, 1, vec![2, 4, 3]).has_the_bits_of_a_kernel_a_position(132, 1..2);
+        }
+        let case = Case {
+            cell,
+            format: Format::Bf16,
+            width: 56,
+            directions: 1,
+            lengths: ragged(200, &[1, 2]),
+        };
+        case.has_the_bits_of_a_kernel_a_position(7, 1..2);
     }
 }
 
@@ -103,7 +119,7 @@ fn on_the_chip_the_bits_are_the_same() {
 fn more_chunks_than_warps() {
     let (cell, format) = (Cell::Gru, Format::Bf16);
     let case = Case { cell, format, width: 1030, directions: 1, lengths: vec![2, 1] };
-    case.has_the_bits_of_a_kernel_a_position(0..1);
+    case.has_the_bits_of_a_kernel_a_position(132, 0..1);
 }
 
 /// By the shape of the layer and the device, in formats that have a kernel; whatever the rows are.
@@ -114,7 +130,7 @@ fn what_fits_is_on_the_chip() {
     let few = |multiprocessors| Played::new(BYTES).multiprocessors(multiprocessors);
     for lengths in [vec![1], vec![2, 0, 2], vec![1; 40]] {
         assert!(case(Format::Bf16, 72, lengths.clone()).is_on_the_chip(few(3)));
-        // Nine blocks of 38 KB each, four to a multiprocessor.
+        // Nine blocks of 38 KB each, four to a multiprocessor; or five of 76 KB, two to one.
         assert!(!case(Format::Bf16, 72, lengths.clone()).is_on_the_chip(few(2)));
         assert!(!case(Format::Int8, 72, lengths).is_on_the_chip(few(132)));
     }
@@ -153,19 +169,27 @@ fn steps_are_replayed_and_sequences_are_not() {
 /// Without any one of the barrier's orders, blocks race for h.
 #[test]
 fn each_order_of_the_barrier_is_needed() {
-    let (cell, format) = (Cell::Gru, Format::Bf16);
-    let case = Case { cell, format, width: 40, directions: 1, lengths: vec![4, 3] };
-    for (right, wrong) in [
-        ("atom.acq_rel.gpu", "atom.acquire.gpu"),
-        ("atom.acq_rel.gpu", "atom.release.gpu"),
-        ("st.release.gpu", "st.relaxed.gpu"),
-        ("ld.acquire.gpu", "ld.relaxed.gpu"),
+    let case = |format, sequences| {
+        let lengths = ragged(sequences, &[3, 2]);
+        Case { cell: Cell::Gru, format, width: 40, directions: 1, lengths }
+    };
+    for (case, kernel) in [
+        (case(Format::Bf16, 2), "recur_gru_bf16_8_units"),
+        (case(Format::Bf16, 40), "recur_gru_bf16_16_units"),
+        (case(Format::F32, 40), "recur_gru_f32_16_units"),
     ] {
-        for seed in 0..3 {
-            let played = || Played::new(BYTES).scheduled(seed);
-            case.run(played());
-            let error = case.try_run(played().spoilt(right, wrong)).unwrap_err().to_string();
-            assert!(error.contains("race") && error.contains("recur_gru_bf16"), "{wrong}: {error}");
+        for (right, wrong) in [
+            ("atom.acq_rel.gpu", "atom.acquire.gpu"),
+            ("atom.acq_rel.gpu", "atom.release.gpu"),
+            ("st.release.gpu", "st.relaxed.gpu"),
+            ("ld.acquire.gpu", "ld.relaxed.gpu"),
+        ] {
+            for seed in 0..2 {
+                let played = || Played::new(BYTES).multiprocessors(132).scheduled(seed);
+                case.run(played());
+                let error = case.try_run(played().spoilt(right, wrong)).unwrap_err().to_string();
+                assert!(error.contains("race") && error.contains(kernel), "{wrong}: {error}");
+            }
         }
     }
 }

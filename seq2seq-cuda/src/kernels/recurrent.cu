@@ -20,12 +20,11 @@ template <class C>
 DEVICE void position_of(const Sequences& s, int position, const float* u, float* h) {
     int sequence = blockIdx.x, j = blockIdx.y * blockDim.x + threadIdx.x;
     if (j >= s.width) return;
-    u64 row = s.row(sequence, position);
-    float gates[C::GATES], product[C::GATES];
-    read_gates<C>(s, row, j, gates);
+    Before<C> before = read_unit<C>(s, sequence, position, j);
+    float product[C::GATES];
 #pragma unroll
     for (int i = 0; i < C::GATES; i++) product[i] = u[((u64)sequence * C::GATES + i) * s.width + j];
-    h[(u64)sequence * s.width + j] = pass_unit<C>(s, row, sequence, j, gates, product);
+    h[(u64)sequence * s.width + j] = pass_unit<C>(s, before, j, product);
 }
 
 KERNEL recur_lstm(SEQUENCES_PARAMETERS, int position, const float* u, float* h) { position_of<Lstm>(SEQUENCES, position, u, h); }

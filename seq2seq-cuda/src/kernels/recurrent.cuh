@@ -55,28 +55,38 @@ struct Gru {
     }
 };
 
-// What the projected input of a unit is at a row.
+// What a unit of a sequence begins a position with.
 template <class C>
-DEVICE void read_gates(const Sequences& s, u64 row, int unit, float (&x)[C::GATES]) {
-    const float* from = s.x + row * s.x_stride + unit;
+struct Before {
+    u64 row;
+    float* state;  // Its h in the state.
+    float x[C::GATES], held;
+};
+
+template <class C>
+DEVICE Before<C> read_unit(const Sequences& s, int sequence, int position, int unit) {
+    Before<C> before;
+    before.row = s.row(sequence, position);
+    before.state = s.state + (u64)s.order[sequence] * s.state_stride + unit;
+    const float* from = s.x + before.row * s.x_stride + unit;
 #pragma unroll
-    for (int i = 0; i < C::GATES; i++) x[i] = from[(u64)i * s.width];
+    for (int i = 0; i < C::GATES; i++) before.x[i] = from[(u64)i * s.width];
+    before.held = before.state[s.cells];
+    return before;
 }
 
-// One unit of one sequence at a row, from its gates: stores the results and gives h'.
+// Goes through the equations, stores the results and gives h'.
 template <class C>
-DEVICE float pass_unit(const Sequences& s, u64 row, int sequence, int unit, const float (&x)[C::GATES],
-                       const float (&u)[C::GATES]) {
-    float* of = s.state + (u64)s.order[sequence] * s.state_stride + unit;
-    float held = of[s.cells], kept[C::KEPT];
-    float out = C::unit(x, u, held, kept);
+DEVICE float pass_unit(const Sequences& s, const Before<C>& before, int unit, const float (&u)[C::GATES]) {
+    float held = before.held, kept[C::KEPT];
+    float out = C::unit(before.x, u, held, kept);
     if (s.kept) {
-        float* to = s.kept + row * s.kept_stride + unit;
+        float* to = s.kept + before.row * s.kept_stride + unit;
 #pragma unroll
         for (int i = 0; i < C::KEPT; i++) to[(u64)i * s.width] = kept[i];
     }
-    of[s.cells] = held;
-    of[0] = out;
-    s.y[row * s.y_stride + unit] = out;
+    before.state[s.cells] = held;
+    before.state[0] = out;
+    s.y[before.row * s.y_stride + unit] = out;
     return out;
 }

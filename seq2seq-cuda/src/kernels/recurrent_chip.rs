@@ -16,59 +16,107 @@ static ARTIFACT: Artifact = artifact!("recurrent_chip");
 /// Shared memory of a block of an H100 or H200, the largest there is: what a layer needs is its shape's.
 const MOST_SHARED: u32 = 227 << 10;
 
-macro_rules! kernel {
-    ($name:literal) => {{
-        static KERNEL: Kernel = Kernel::new(&ARTIFACT, $name).with_shared(MOST_SHARED);
-        &KERNEL
+/// Kernels of a cell and a format: a block owns 8 units, or 16.
+macro_rules! kernels {
+    ($eight:literal, $sixteen:literal) => {{
+        static EIGHT: Kernel = Kernel::new(&ARTIFACT, $eight).with_shared(MOST_SHARED);
+        static SIXTEEN: Kernel = Kernel::new(&ARTIFACT, $sixteen).with_shared(MOST_SHARED);
+        [&EIGHT, &SIXTEEN]
     }};
 }
 
-/// Units that a block owns, its threads and warps.
-const UNITS: usize = 8;
-const THREADS: usize = 256;
-const WARPS: usize = THREADS / 32;
+/// Units of an octet, and the threads of a block for each.
+const OCTET: usize = 8;
+const OCTET_THREADS: usize = 256;
 
-/// Words of the barrier's counters: two lines of memory.
+/// Sequences that a block takes at once.
+const AT_ONCE: usize = 32;
+
+/// Words of a barrier's counters: two lines of memory.
 const COUNTERS: usize = 64;
 
-/// How a layer runs whose weights fit.
-#[derive(Clone, Copy)]
-pub(crate) struct Chip {
+/// How blocks divide a layer, so that all of them are on the device together.
+#[derive(Debug, Clone, Copy)]
+struct Division {
     kernel: &'static Kernel,
-    format: Format,
+    octets: usize,
     /// Bytes of a block.
     shared: usize,
+    /// Blocks of one group of sequences, and how many such groups there may be.
+    blocks: usize,
+    groups: usize,
 }
 
-/// Shared memory of a block: the weights of its units, and partial sums of each warp.
-fn shared(shape: RecurrentShape, format: Format) -> usize {
+impl Division {
+    fn groups(&self, sequences: usize) -> usize {
+        self.groups.min(sequences.div_ceil(AT_ONCE)).max(1)
+    }
+
+    /// How often a block takes sequences at a position.
+    fn turns(&self, sequences: usize) -> usize {
+        sequences.div_ceil(AT_ONCE).div_ceil(self.groups(sequences))
+    }
+}
+
+/// A layer whose weights fit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chip {
+    format: Format,
+    /// With 8 and with 16 units a block; one of them at least.
+    divisions: [Option<Division>; 2],
+}
+
+/// Shared memory of a block: the weights of its units, and partial sums of eight chunks.
+fn shared(shape: RecurrentShape, format: Format, octets: usize) -> usize {
     let depth = shape.width.next_multiple_of(Operands::Bf16.slab());
     let (element, sums) = match format {
-        Format::F32 => (4, 32 * (4 * UNITS + 8) * 4),
-        _ => (2, 2 * 4 * 4 * 32 * 4),
+        Format::F32 => (4, AT_ONCE * (octets * 4 * OCTET + 8) * 4),
+        _ => (2, octets * 4 * OCTET * AT_ONCE * 4),
     };
-    shape.cell.gates() * UNITS * depth * element + WARPS * sums
+    octets * shape.cell.gates() * OCTET * depth * element + 8 * sums
 }
 
 impl Chip {
-    /// For a layer, by its shape and the device alone: where all of its weights fit, in f32 or bf16. It has the same bits
-    /// however many sequences there are.
+    /// For a layer, by its shape and the device alone: where all of its weights fit, in f32 or bf16.
     pub(crate) fn of(cuda: &Cuda, shape: RecurrentShape, format: Format) -> Result<Option<Self>> {
-        let kernel = match (format, shape.cell) {
-            (Format::F32, Cell::Lstm) => kernel!("recur_lstm_f32"),
-            (Format::F32, Cell::Gru) => kernel!("recur_gru_f32"),
-            (Format::Bf16, Cell::Lstm) => kernel!("recur_lstm_bf16"),
-            (Format::Bf16, Cell::Gru) => kernel!("recur_gru_bf16"),
+        let kernels = match (format, shape.cell) {
+            (Format::F32, Cell::Lstm) => {
+                kernels!("recur_lstm_f32_8_units", "recur_lstm_f32_16_units")
+            }
+            (Format::F32, Cell::Gru) => kernels!("recur_gru_f32_8_units", "recur_gru_f32_16_units"),
+            (Format::Bf16, Cell::Lstm) => {
+                kernels!("recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")
+            }
+            (Format::Bf16, Cell::Gru) => {
+                kernels!("recur_gru_bf16_8_units", "recur_gru_bf16_16_units")
+            }
             _ => return Ok(None),
         };
-        let (driver, shared) = (cuda.driver(), shared(shape, format));
-        if shared > driver.shared_memory().min(MOST_SHARED) as usize {
-            return Ok(None);
+        let driver = cuda.driver();
+        let mut divisions = [None; 2];
+        for (i, kernel) in kernels.into_iter().enumerate() {
+            let octets = i + 1;
+            let shared = shared(shape, format, octets);
+            if shared > driver.shared_memory().min(MOST_SHARED) as usize {
+                continue;
+            }
+            let (function, threads) = (cuda.function(kernel)?, octets * OCTET_THREADS);
+            let resident = driver.resident_blocks(function, threads as u32, shared as u32)?;
+            let blocks = shape.width.div_ceil(octets * OCTET);
+            let groups = resident as usize / blocks.max(1);
+            divisions[i] =
+                (groups > 0).then_some(Division { kernel, octets, shared, blocks, groups });
         }
-        let function = cuda.function(kernel)?;
-        let resident = driver.resident_blocks(function, THREADS as u32, shared as u32)?;
-        let fits = shape.width.div_ceil(UNITS) <= resident as usize;
-        Ok(fits.then_some(Self { kernel, format, shared }))
+        Ok(divisions.iter().any(Option::is_some).then_some(Self { format, divisions }))
+    }
+
+    /// The division for so many sequences, which is about time alone: fewest turns; then, for one turn of all, most blocks, and
+    /// else fewest, as each reads h.
+    fn choose(&self, sequences: usize) -> Division {
+        let all = self.divisions.iter().flatten();
+        let few = sequences <= AT_ONCE;
+        let order = |d: &&Division| (d.turns(sequences), if few { d.octets } else { 2 - d.octets });
+        *all.min_by_key(order).expect("one of them fits")
     }
 
     /// The first `positions` positions, those of the longest sequence, of the first `sequences` sequences, which are not empty.
@@ -93,13 +141,14 @@ impl Chip {
         let depth = width.next_multiple_of(operands.slab());
         let mut h =
             Operand::new(cuda, View::rows(&direction.h, sequences, width), operands)?.values;
-        let together = positions > 1;
+        let division = self.choose(sequences);
+        let (together, groups) = (positions > 1, division.groups(sequences));
         let zeros = |bytes| Buffer::<u8>::filled(cuda.pool(), if together { bytes } else { 0 }, 0);
-        let (mut other, mut counters) = (zeros(h.len())?, zeros(COUNTERS * 4)?);
-        let launch = Launch::new(cuda, self.kernel)
-            .grid(width.div_ceil(UNITS), 1, 1)
-            .block(THREADS)
-            .shared(self.shared)
+        let (mut other, mut counters) = (zeros(h.len())?, zeros(groups * COUNTERS * 4)?);
+        let launch = Launch::new(cuda, division.kernel)
+            .grid(division.blocks, groups, 1)
+            .block(division.octets * OCTET_THREADS)
+            .shared(division.shared)
             .cooperative(together);
         let launch = direction
             .sequences(launch, out)
@@ -127,10 +176,33 @@ mod tests {
 
     #[test]
     fn weights_and_sums_of_a_block() {
-        let of =
-            |cell, width, format| shared(RecurrentShape { cell, width, directions: 1 }, format);
-        assert_eq!(of(Cell::Lstm, 1024, Format::Bf16), (64 << 10) + (32 << 10));
-        assert_eq!(of(Cell::Gru, 1000, Format::Bf16), (48 << 10) + (32 << 10));
-        assert_eq!(of(Cell::Lstm, 1024, Format::F32), (128 << 10) + (40 << 10));
+        let of = |cell, width, format, octets| {
+            shared(RecurrentShape { cell, width, directions: 1 }, format, octets) >> 10
+        };
+        assert_eq!([1, 2].map(|o| of(Cell::Lstm, 1024, Format::Bf16, o)), [64 + 32, 128 + 64]);
+        assert_eq!([1, 2].map(|o| of(Cell::Gru, 1000, Format::Bf16, o)), [48 + 32, 96 + 64]);
+        assert_eq!([1, 2].map(|o| of(Cell::Lstm, 512, Format::F32, o)), [64 + 40, 128 + 72]);
+    }
+
+    /// LSTM of 1024 in bf16 on 132 multiprocessors: two blocks to each of 8 units, one of 16.
+    #[test]
+    fn sequences_are_divided_where_there_is_room() {
+        let division = |octets: usize, blocks, groups| {
+            let kernel =
+                kernels!("recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")[octets - 1];
+            Some(Division { kernel, octets, shared: 0, blocks, groups })
+        };
+        let chip = |divisions| Chip { format: Format::Bf16, divisions };
+        let of = |chip: Chip, sequences| {
+            let d = chip.choose(sequences);
+            (d.octets, d.groups(sequences), d.turns(sequences))
+        };
+        let both = chip([division(1, 128, 2), division(2, 64, 2)]);
+        let found = [1, 32, 33, 64, 65, 200].map(|n| of(both, n));
+        assert_eq!(found, [(1, 1, 1), (1, 1, 1), (2, 2, 1), (2, 2, 1), (2, 2, 2), (2, 2, 4)]);
+        // Where 16 units have room for one group and 8 for two.
+        let uneven = chip([division(1, 90, 2), division(2, 45, 1)]);
+        assert_eq!([32, 64].map(|n| of(uneven, n)), [(1, 1, 1), (1, 2, 1)]);
+        assert_eq!(of(chip([None, division(2, 80, 1)]), 1), (2, 1, 1));
     }
 }
