@@ -15,9 +15,10 @@ struct Sequences {
     float* kept;   // [rows, kept_stride], or null
 
     __device__ __forceinline__ int length(int sequence) const { return last[sequence] - first[sequence]; }
-    __device__ __forceinline__ u64 row(int sequence, int position) const {
+    __device__ __forceinline__ u32 row(int sequence, int position) const {
         return backwards ? last[sequence] - 1 - position : first[sequence] + position;
     }
+    __device__ __forceinline__ float* of_state(u32 place, int unit) const { return state + (u64)place * state_stride + unit; }
 };
 
 // Parameters of a kernel, in the order of the launcher, and what they make.
@@ -58,8 +59,8 @@ struct Gru {
 // What a unit of a sequence begins a position with.
 template <class C>
 struct Before {
-    u64 row;
-    float* state;  // Its h in the state.
+    u32 row;
+    u32 place;  // Of the sequence in the state.
     float x[C::GATES], held;
 };
 
@@ -67,11 +68,11 @@ template <class C>
 DEVICE Before<C> read_unit(const Sequences& s, int sequence, int position, int unit) {
     Before<C> before;
     before.row = s.row(sequence, position);
-    before.state = s.state + (u64)s.order[sequence] * s.state_stride + unit;
-    const float* from = s.x + before.row * s.x_stride + unit;
+    before.place = s.order[sequence];
+    const float* from = s.x + (u64)before.row * s.x_stride + unit;
 #pragma unroll
     for (int i = 0; i < C::GATES; i++) before.x[i] = from[(u64)i * s.width];
-    before.held = before.state[s.cells];
+    before.held = s.of_state(before.place, unit)[s.cells];
     return before;
 }
 
@@ -79,14 +80,15 @@ DEVICE Before<C> read_unit(const Sequences& s, int sequence, int position, int u
 template <class C>
 DEVICE float pass_unit(const Sequences& s, const Before<C>& before, int unit, const float (&u)[C::GATES]) {
     float held = before.held, kept[C::KEPT];
+    float* state = s.of_state(before.place, unit);
     float out = C::unit(before.x, u, held, kept);
     if (s.kept) {
-        float* to = s.kept + before.row * s.kept_stride + unit;
+        float* to = s.kept + (u64)before.row * s.kept_stride + unit;
 #pragma unroll
         for (int i = 0; i < C::KEPT; i++) to[(u64)i * s.width] = kept[i];
     }
-    before.state[s.cells] = held;
-    before.state[0] = out;
-    s.y[before.row * s.y_stride + unit] = out;
+    state[s.cells] = held;
+    state[0] = out;
+    s.y[(u64)before.row * s.y_stride + unit] = out;
     return out;
 }

@@ -47,8 +47,7 @@ struct Packed {
 
 template <int OCTETS>
 struct F32 {
-    // Blocks that a multiprocessor has registers for. Two of f32 would seldom have room for their weights.
-    static constexpr int BLOCKS = 1, MINE = TILES / OCTETS / 2;
+    static constexpr int MINE = TILES / OCTETS / 2;
 
     // Rows apart by 8 more than their length, so that a warp that adds meets different banks.
     typedef float Sums[SEQUENCES_AT_ONCE][OCTETS * 4 * OCTET + 8];
@@ -122,7 +121,8 @@ struct F32 {
 
 template <int OCTETS>
 struct Bf16 {
-    static constexpr int BLOCKS = 2 / OCTETS, MINE = TILES / OCTETS;
+    // Slabs of h that are under way: as many as there are registers for, at best a whole chunk.
+    static constexpr int MINE = TILES / OCTETS, STEPS = CHUNK / SLAB, AHEAD = OCTETS == 1 ? STEPS : 3;
 
     // Of two gates each of an octet, a tile of sequences, a register of the result, a lane.
     typedef float Sums[OCTETS][2][TILES][4][WARP];
@@ -163,22 +163,28 @@ struct Bf16 {
     static __device__ __forceinline__ void multiply(Sums& part, const u8* weights, const u8* h, int depth, int begin, int first,
                                                     int tiles) {
         int lane = threadIdx.x % WARP, mine = threadIdx.x / OCTET_THREADS * MINE;
-        int slabs = depth / SLAB, end = min(begin + CHUNK, depth) / SLAB;
+        int slabs = depth / SLAB, slab = begin / SLAB, end = min(begin + CHUNK, depth) / SLAB;
         if (mine >= tiles) return;
         const uint4* rows = (const uint4*)h + (u64)(first + mine) * slabs * WARP + lane;
         float sum[OCTETS][2][MINE][4] = {};
-        auto step = [&](int slab) {
-            uint4 b[MINE];
+        uint4 b[AHEAD][MINE];
+        auto ask = [&](int step) {
 #pragma unroll
             for (int j = 0; j < MINE; j++) {
-                if (mine + j < tiles) b[j] = __ldcg(rows + (j * slabs + slab) * WARP);
+                if (slab + step < end && mine + j < tiles) b[step % AHEAD][j] = __ldcg(rows + (j * slabs + slab + step) * WARP);
             }
+        };
+#pragma unroll
+        for (int step = 0; step < AHEAD; step++) ask(step);
+#pragma unroll
+        for (int step = 0; step < STEPS; step++) {
+            if (slab + step == end) break;
 #pragma unroll
             for (int o = 0; o < OCTETS; o++) {
                 uint4 w[4] = {};
 #pragma unroll
                 for (int i = 0; i < GATES; i++) {
-                    w[i] = ((const uint4*)weights)[((o * GATES + i) * slabs + slab) * WARP + lane];
+                    w[i] = ((const uint4*)weights)[((o * GATES + i) * slabs + slab + step) * WARP + lane];
                 }
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
@@ -187,16 +193,16 @@ struct Bf16 {
 #pragma unroll
                     for (int j = 0; j < MINE; j++) {
                         if (mine + j < tiles) {
-                            const u32 b0[2] = {b[j].x, b[j].y}, b1[2] = {b[j].z, b[j].w};
+                            const uint4 of = b[step % AHEAD][j];
+                            const u32 b0[2] = {of.x, of.y}, b1[2] = {of.z, of.w};
                             mma_bf16(sum[o][i][j], a0, b0);
                             mma_bf16(sum[o][i][j], a1, b1);
                         }
                     }
                 }
             }
-        };
-#pragma unroll 2
-        for (int slab = begin / SLAB; slab < end; slab++) step(slab);
+            if (step + AHEAD < STEPS) ask(step + AHEAD);
+        }
 #pragma unroll
         for (int i = 0; i < OCTETS * 2 * MINE * 4; i++) {
             int o = i / 4 / MINE / 2, two = i / 4 / MINE % 2, j = i / 4 % MINE, r = i % 4;
@@ -231,9 +237,6 @@ DEVICE void recur(const Sequences& s, const Packed& packed, const float* bias, u
     int warp = threadIdx.x / WARP % CHUNK_WARPS, chunks = (depth + CHUNK - 1) / CHUNK;
     int unit = blockIdx.x * OCTETS * OCTET + F::unit(), group = blockIdx.y * SEQUENCES_AT_ONCE;
     counters += blockIdx.y * COUNTERS;
-    float b[C::GATES];
-#pragma unroll
-    for (int i = 0; i < C::GATES; i++) b[i] = unit < s.width ? bias[i * s.width + unit] : 0.0f;
     __syncthreads();
     int count = sequences;
     for (int position = 0; position < positions; position++) {
@@ -263,7 +266,7 @@ DEVICE void recur(const Sequences& s, const Packed& packed, const float* bias, u
             }
             if (mine) {
 #pragma unroll
-                for (int i = 0; i < C::GATES; i++) u[i] = __fadd_rn(u[i], b[i]);
+                for (int i = 0; i < C::GATES; i++) u[i] = __fadd_rn(u[i], bias[i * s.width + unit]);
                 float out = pass_unit<C>(s, before, unit, u);
                 if (position + 1 < positions) F::put(to, depth, sequence, unit, out);
             }
@@ -272,7 +275,7 @@ DEVICE void recur(const Sequences& s, const Packed& packed, const float* bias, u
 }
 
 #define RECUR_KERNEL(NAME, C, F, OCTETS)                                                                                 \
-    KERNEL __launch_bounds__(OCTETS* OCTET_THREADS, F<OCTETS>::BLOCKS)                                                   \
+    KERNEL __launch_bounds__(OCTETS* OCTET_THREADS, 1)                                                                   \
         NAME(SEQUENCES_PARAMETERS, const u8* weights, const float* bias, int channels, int depth, int swizzled, u8* h0,  \
              u8* h1, u32* counters, int sequences, int positions, int columns) {                                         \
         const Packed packed = {weights, channels, depth, swizzled};                                                      \
