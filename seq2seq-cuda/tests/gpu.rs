@@ -4,9 +4,10 @@
 mod common;
 mod decoder;
 
+use common::recurrent::Case;
 use common::tiles::{Product, Sizes};
 use decoder::{Decoder, Step};
-use seq2seq_core::Format;
+use seq2seq_core::{Cell, Format};
 use seq2seq_cuda::driver::Nvidia;
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::sync::{Arc, OnceLock};
@@ -55,6 +56,19 @@ fn rows_have_the_same_bits_in_any_number() {
         (Format::Int4, true),
     ] {
         product.rows_have_the_same_bits(&gpu, (format, gated), &parts);
+    }
+}
+
+/// A sequence has the bits alone, and position by position, that it has among many, which blocks divide otherwise.
+#[test]
+fn recurrent_sequences_have_the_same_bits_in_any_number() {
+    let Some(gpu) = gpu() else { return };
+    let lengths: Vec<usize> = (0..100).map(|i| 1 + i * 7 % 24).collect();
+    for cell in Cell::ALL {
+        for (format, width) in [(Format::F32, 500), (Format::Bf16, 500), (Format::Bf16, 1024)] {
+            let case = Case { cell, format, width, directions: 1, lengths: lengths.clone() };
+            case.sequences_have_the_same_bits(&gpu, &[0, 3, 99]);
+        }
     }
 }
 

@@ -3,88 +3,13 @@
 
 mod common;
 
-use common::Played;
 use common::counting::Counting;
-use seq2seq_core::conformance::values::{Profile, values};
-use seq2seq_core::{
-    Backend, Cell, Format, HostTensor, LinearPart, Ragged, RecurrentOps, RecurrentSpec, Result,
-};
+use common::recurrent::{Case, host};
+use common::{BYTES, Played};
+use seq2seq_core::{Backend, Cell, Format, RecurrentOps};
 use seq2seq_cuda::driver::{Arg, Driver, Image, Shape};
 use seq2seq_cuda::{Cuda, CudaOptions};
-use std::ops::Range;
 use std::sync::Arc;
-
-const BYTES: u64 = 1 << 30;
-
-fn host(seed: u64, rows: usize, width: usize, scale: f32) -> HostTensor {
-    let mut v = values(Profile::Normal, seed, rows * width);
-    v.iter_mut().for_each(|v| *v *= scale);
-    HostTensor::from_f32(vec![rows, width], &v).unwrap()
-}
-
-/// A layer over sequences that begin with a state.
-#[derive(Debug, Clone)]
-struct Case {
-    cell: Cell,
-    format: Format,
-    width: usize,
-    directions: usize,
-    lengths: Vec<usize>,
-}
-
-impl Case {
-    fn spec(&self) -> RecurrentSpec {
-        let (m, gates) = (self.width, self.cell.gates() * self.width);
-        let part = |d| LinearPart {
-            weight: host(1 + d, gates, m, (m as f32).sqrt().recip()),
-            bias: Some(
-                HostTensor::from_f32(vec![gates], &values(Profile::Normal, 5 + d, gates)).unwrap(),
-            ),
-            transposed: false,
-        };
-        RecurrentSpec {
-            cell: self.cell,
-            directions: (0..self.directions as u64).map(part).collect(),
-        }
-    }
-
-    /// Results and last states, and the modules that a device has loaded for them.
-    fn run(&self, played: Played) -> ([Vec<f32>; 2], Vec<String>) {
-        self.try_run(played).unwrap_or_else(|error| panic!("{self:?}: {error}"))
-    }
-
-    fn try_run(&self, played: Played) -> Result<([Vec<f32>; 2], Vec<String>)> {
-        let driver = Arc::new(played);
-        let options = CudaOptions::default().keep_memory(false);
-        let cuda = Cuda::with_driver(driver.clone(), options);
-        let rows = Ragged::from_lengths(self.lengths.iter().copied());
-        let output = self.directions * self.width;
-        let x = cuda.upload(&host(7, rows.rows(), self.cell.gates() * output, 1.0))?;
-        let state = host(8, rows.sequences(), self.cell.vectors() * output, 0.5);
-        let layer = cuda.recurrent(&self.spec(), self.format)?;
-        let (y, end) = cuda.recur(&x, &rows, &layer, Some(&cuda.upload(&state)?))?;
-        Ok(([cuda.download(&y)?, cuda.download(&end)?], driver.modules()))
-    }
-
-    /// Where it is not, linear layers multiply.
-    fn is_on_the_chip(&self, played: Played) -> bool {
-        !self.run(played).1.iter().any(|module| module.starts_with("linear"))
-    }
-
-    /// Whatever order warps and blocks run in.
-    fn has_the_bits_of_a_kernel_a_position(&self, multiprocessors: u32, seeds: Range<u64>) {
-        let (expected, modules) = self.run(Played::new(BYTES).apart());
-        assert!(modules.iter().any(|m| m.starts_with("linear")), "{modules:?}");
-        for seed in seeds {
-            let played = Played::new(BYTES).multiprocessors(multiprocessors).scheduled(seed);
-            let (found, modules) = self.run(played);
-            assert!(!modules.iter().any(|m| m.starts_with("linear")), "{modules:?}");
-            let bits =
-                |v: &[Vec<f32>; 2]| v.concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            assert!(bits(&expected) == bits(&found), "{self:?}, seed {seed}");
-        }
-    }
-}
 
 fn ragged(count: usize, lengths: &[usize]) -> Vec<usize> {
     (0..count).map(|i| lengths[i % lengths.len()]).collect()
@@ -122,6 +47,21 @@ fn more_chunks_than_warps() {
     case.has_the_bits_of_a_kernel_a_position(132, 0..1);
 }
 
+/// Whatever comes beside it, and however it is cut: on mma.sync and, with weights as wgmma has them, on Hopper.
+#[test]
+fn a_sequence_has_one_set_of_bits() {
+    for hopper in [false, true] {
+        let played = Played::new(BYTES).multiprocessors(132).scheduled(1);
+        let played = if hopper { played.hopper(132) } else { played };
+        let cuda = Cuda::with_driver(Arc::new(played), CudaOptions::default());
+        for (cell, format) in [(Cell::Lstm, Format::F32), (Cell::Gru, Format::Bf16)] {
+            let case =
+                Case { cell, format, width: 70, directions: 1, lengths: ragged(40, &[2, 5, 1]) };
+            case.sequences_have_the_same_bits(&cuda, &[0, 1, 38]);
+        }
+    }
+}
+
 /// By the shape of the layer and the device, in formats that have a kernel; whatever the rows are.
 #[test]
 fn what_fits_is_on_the_chip() {
@@ -152,7 +92,7 @@ fn steps_are_replayed_and_sequences_are_not() {
             lengths: vec![length; 3],
         };
         let layer = cuda.recurrent(&case.spec(), case.format).unwrap();
-        let rows = Ragged::from_lengths(case.lengths.iter().copied());
+        let rows = case.rows();
         let (found, counts) = driver.counts_of(|| {
             let step = |_| {
                 let x = cuda.upload(&host(9, rows.rows(), 3 * case.width, 1.0)).unwrap();
