@@ -47,6 +47,27 @@ fn more_chunks_than_warps() {
     case.has_the_bits_of_a_kernel_a_position(132, 0..1);
 }
 
+/// On the way back too, which is there in bf16: in groups and in turns, several chunks, and more of them than warps.
+#[test]
+fn on_the_way_back_the_bits_are_the_same() {
+    for cell in Cell::ALL {
+        let case = |width, directions, lengths| Case {
+            cell,
+            format: Format::Bf16,
+            width,
+            directions,
+            lengths,
+        };
+        let many = case(37, 2, ragged(60, &[3, 1, 4, 0, 5, 2]));
+        many.has_the_bits_of_a_kernel_a_position_back(132, 0..2);
+        many.has_the_bits_of_a_kernel_a_position_back(2, 1..2);
+        case(100, 1, vec![1, 3, 0, 4]).has_the_bits_of_a_kernel_a_position_back(132, 1..2);
+    }
+    let (cell, format) = (Cell::Lstm, Format::Bf16);
+    let case = Case { cell, format, width: 520, directions: 1, lengths: vec![2, 1] };
+    case.has_the_bits_of_a_kernel_a_position_back(132, 0..1);
+}
+
 /// Whatever comes beside it, and however it is cut: on mma.sync and, with weights as wgmma has them, on Hopper.
 #[test]
 fn a_sequence_has_one_set_of_bits() {
@@ -132,6 +153,12 @@ fn each_order_of_the_barrier_is_needed() {
             }
         }
     }
+    // The way forward of one position has no barrier, the way back has.
+    let case = Case { lengths: vec![1; 3], ..case(Format::Bf16, 0) };
+    case.try_back(Played::new(BYTES)).unwrap();
+    let spoilt = Played::new(BYTES).spoilt("ld.acquire.gpu", "ld.relaxed.gpu");
+    let error = case.try_back(spoilt).unwrap_err().to_string();
+    assert!(error.contains("race") && error.contains("recur_gru_back_bf16"), "{error}");
 }
 
 /// A grid that is not resident as a whole would wait for ever.

@@ -27,18 +27,13 @@
 // KB a block, 8 MB of all, 1.5 us at 5.5 TB/s, and multiplies 1024 products of m16n8k16 a block, about 1 us. 128 blocks of 8
 // units for all 64 sequences would read twice as much, in two turns. By counting: not yet measured on a GPU.
 #include "grid_barrier.cuh"
+#include "packed.cuh"
 #include "recurrent.cuh"
 
 // A block has OCTETS times 8 units and as many warps; of 32 sequences in 4 tiles a warp takes MINE.
 constexpr int OCTET = 8, CHUNK_WARPS = 8, OCTET_THREADS = CHUNK_WARPS * WARP;
 constexpr int TILE = 8, TILES = 4, SEQUENCES_AT_ONCE = TILES * TILE;
 constexpr int SLAB = 32, CHUNK = 4 * SLAB;
-
-// Weights in device memory: of `channels` channels, of which gate i of unit j is i * width + j, `depth` columns.
-struct Packed {
-    const u8* weights;
-    int channels, depth, swizzled;
-};
 
 // A format gives: Sums, partial sums of a chunk in shared memory; the bytes of the weights of a block for `depth` columns;
 // `load`, which lays them out; `multiply`, which multiplies the columns of a chunk by the tiles of a warp, of `tiles` tiles of
@@ -130,19 +125,6 @@ struct Bf16 {
     template <int GATES>
     static __device__ __forceinline__ int bytes(int depth) { return OCTETS * GATES * OCTET * depth * 2; }
 
-    // Two columns of a channel, k even.
-    static __device__ __forceinline__ u32 pair(const Packed& from, int c, int k) {
-        u64 at;
-        if (from.swizzled) {
-            u64 eight = (u64)(k / 64) * (from.channels / 8) + c / 8;
-            at = eight * 1024 + c % 8 * 128 + (k % 64 / 8 ^ c % 8) * 16 + k % 8 * 2;
-        } else {
-            u64 tile = (u64)(c / 16) * (from.depth / 16) + k / 16;
-            at = tile * 512 + (c % 16 / 2 * 4 + k % 8 / 2) * 16 + (c % 2 + k % 16 / 8 * 2) * 4;
-        }
-        return *(const u32*)(from.weights + at);
-    }
-
     // [octet][gate][slab][lane][8]: lane 4 g + t has, of unit g, columns 2 t, 2 t + 1, 2 t + 8, 2 t + 9 of both steps of a slab:
     // half of the rows of an operand of mma.m16n8k16.
     template <int GATES>
@@ -154,7 +136,7 @@ struct Bf16 {
             int unit = (blockIdx.x * OCTETS + octet) * OCTET + lane / 4, c = gate * width + unit;
             u32 r[4];
 #pragma unroll
-            for (int j = 0; j < 4; j++) r[j] = unit < width ? pair(from, c, slab * SLAB + lane % 4 * 2 + 8 * j) : 0;
+            for (int j = 0; j < 4; j++) r[j] = unit < width ? packed_pair(from, c, slab * SLAB + lane % 4 * 2 + 8 * j) : 0;
             ((uint4*)to)[i] = make_uint4(r[0], r[1], r[2], r[3]);
         }
     }

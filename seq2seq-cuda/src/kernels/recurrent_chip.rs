@@ -14,7 +14,7 @@ use seq2seq_core::{Cell, Format};
 static ARTIFACT: Artifact = artifact!("recurrent_chip");
 
 /// Shared memory of a block of an H100 or H200, the largest there is: what a layer needs is its shape's.
-const MOST_SHARED: u32 = 227 << 10;
+pub(super) const MOST_SHARED: u32 = 227 << 10;
 
 /// Kernels of a cell and a format: a block owns 8 units, or 16.
 macro_rules! kernels {
@@ -30,25 +30,42 @@ const OCTET: usize = 8;
 const OCTET_THREADS: usize = 256;
 
 /// Sequences that a block takes at once.
-const AT_ONCE: usize = 32;
+pub(super) const AT_ONCE: usize = 32;
 
 /// Words of a barrier's counters: two lines of memory.
-const COUNTERS: usize = 64;
+pub(super) const COUNTERS: usize = 64;
 
 /// How blocks divide a layer, so that all of them are on the device together.
 #[derive(Debug, Clone, Copy)]
-struct Division {
-    kernel: &'static Kernel,
-    octets: usize,
-    /// Bytes of a block.
-    shared: usize,
+pub(super) struct Division {
+    pub(super) kernel: &'static Kernel,
+    /// Threads and bytes of a block.
+    threads: usize,
+    pub(super) shared: usize,
     /// Blocks of one group of sequences, and how many such groups there may be.
-    blocks: usize,
+    pub(super) blocks: usize,
     groups: usize,
 }
 
 impl Division {
-    fn groups(&self, sequences: usize) -> usize {
+    /// Of so many blocks a group, of so many threads; none where the device has no room for a group.
+    pub(super) fn of(
+        cuda: &Cuda,
+        kernel: &'static Kernel,
+        (blocks, threads): (usize, usize),
+        shared: usize,
+    ) -> Result<Option<Self>> {
+        let driver = cuda.driver();
+        if shared > driver.shared_memory().min(MOST_SHARED) as usize {
+            return Ok(None);
+        }
+        let function = cuda.function(kernel)?;
+        let resident = driver.resident_blocks(function, threads as u32, shared as u32)? as usize;
+        let groups = resident / blocks.max(1);
+        Ok((groups > 0).then_some(Self { kernel, threads, shared, blocks, groups }))
+    }
+
+    pub(super) fn groups(&self, sequences: usize) -> usize {
         self.groups.min(sequences.div_ceil(AT_ONCE)).max(1)
     }
 
@@ -92,20 +109,11 @@ impl Chip {
             }
             _ => return Ok(None),
         };
-        let driver = cuda.driver();
         let mut divisions = [None; 2];
         for (i, kernel) in kernels.into_iter().enumerate() {
             let octets = i + 1;
-            let shared = shared(shape, format, octets);
-            if shared > driver.shared_memory().min(MOST_SHARED) as usize {
-                continue;
-            }
-            let (function, threads) = (cuda.function(kernel)?, octets * OCTET_THREADS);
-            let resident = driver.resident_blocks(function, threads as u32, shared as u32)?;
-            let blocks = shape.width.div_ceil(octets * OCTET);
-            let groups = resident as usize / blocks.max(1);
-            divisions[i] =
-                (groups > 0).then_some(Division { kernel, octets, shared, blocks, groups });
+            let blocks = (shape.width.div_ceil(octets * OCTET), octets * OCTET_THREADS);
+            divisions[i] = Division::of(cuda, kernel, blocks, shared(shape, format, octets))?;
         }
         Ok(divisions.iter().any(Option::is_some).then_some(Self { format, divisions }))
     }
@@ -115,8 +123,8 @@ impl Chip {
     fn choose(&self, sequences: usize) -> Division {
         let all = self.divisions.iter().flatten();
         let few = sequences <= AT_ONCE;
-        let order = |d: &&Division| (d.turns(sequences), if few { d.octets } else { 2 - d.octets });
-        *all.min_by_key(order).expect("one of them fits")
+        let blocks = |d: &Division| if few { usize::MAX - d.blocks } else { d.blocks };
+        *all.min_by_key(|d| (d.turns(sequences), blocks(d))).expect("one of them fits")
     }
 
     /// The first `positions` positions, those of the longest sequence, of the first `sequences` sequences, which are not empty.
@@ -147,7 +155,7 @@ impl Chip {
         let (mut other, mut counters) = (zeros(h.len())?, zeros(groups * COUNTERS * 4)?);
         let launch = Launch::new(cuda, division.kernel)
             .grid(division.blocks, groups, 1)
-            .block(division.octets * OCTET_THREADS)
+            .block(division.threads)
             .shared(division.shared)
             .cooperative(together);
         let launch = direction
@@ -184,20 +192,20 @@ mod tests {
         assert_eq!([1, 2].map(|o| of(Cell::Lstm, 512, Format::F32, o)), [64 + 40, 128 + 72]);
     }
 
-    /// LSTM of 1024 in bf16 on 132 multiprocessors: two blocks to each of 8 units, one of 16.
+    /// LSTM of 1024 in bf16 on 132 multiprocessors, a block to each; others.
     #[test]
     fn sequences_are_divided_where_there_is_room() {
         let division = |octets: usize, blocks, groups| {
             let kernel =
                 kernels!("recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")[octets - 1];
-            Some(Division { kernel, octets, shared: 0, blocks, groups })
+            Some(Division { kernel, threads: octets * OCTET_THREADS, shared: 0, blocks, groups })
         };
         let chip = |divisions| Chip { format: Format::Bf16, divisions };
         let of = |chip: Chip, sequences| {
             let d = chip.choose(sequences);
-            (d.octets, d.groups(sequences), d.turns(sequences))
+            (d.threads / OCTET_THREADS, d.groups(sequences), d.turns(sequences))
         };
-        let both = chip([division(1, 128, 2), division(2, 64, 2)]);
+        let both = chip([division(1, 128, 1), division(2, 64, 2)]);
         let found = [1, 32, 33, 64, 65, 200].map(|n| of(both, n));
         assert_eq!(found, [(1, 1, 1), (1, 1, 1), (2, 2, 1), (2, 2, 1), (2, 2, 2), (2, 2, 4)]);
         // Where 16 units have room for one group and 8 for two.

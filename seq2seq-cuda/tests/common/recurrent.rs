@@ -2,6 +2,7 @@
 
 use super::Played;
 use seq2seq_core::conformance::values::{Profile, values};
+use seq2seq_core::train::{MasterPart, RecurBackward, RecurrentMasters, TrainRecurrentOps};
 use seq2seq_core::{
     Backend, Cell, Format, HostTensor, LinearPart, Ragged, RecurrentOps, RecurrentSpec, Result,
 };
@@ -86,6 +87,57 @@ impl Case {
 
     pub(crate) fn run(&self, played: Played) -> ([Vec<f32>; 2], Vec<String>) {
         self.try_run(played).unwrap_or_else(|error| panic!("{self:?}: {error}"))
+    }
+
+    /// The way back from gradients of results and of last states: du, dx and the gradient of the states.
+    pub(crate) fn try_back(&self, played: Played) -> Result<(Vec<f32>, Vec<String>)> {
+        let driver = Arc::new(played);
+        let options = CudaOptions::default().keep_memory(false);
+        let cuda = Cuda::with_driver(driver.clone(), options);
+        let spec = self.spec();
+        let weights = spec.directions.iter().map(|part| cuda.upload(&part.weight));
+        let weights = weights.collect::<Result<Vec<_>>>()?;
+        let part = |weight| MasterPart { weight, bias: None, transposed: false };
+        let directions = weights.iter().map(part).collect();
+        let masters = RecurrentMasters { cell: self.cell, directions };
+        let layer = cuda.pack_recurrent(&masters, self.format)?;
+        let (rows, [x, state]) = (self.rows(), self.inputs());
+        let (x, state) = (cuda.upload(&x)?, Some(cuda.upload(&state)?));
+        let state = state.as_ref();
+        let recurred = cuda.recur_forward(&x, &rows, &layer, state, true)?;
+        let dy = cuda.upload(&host(11, rows.rows(), self.output(), 1.0))?;
+        let dend = cuda.upload(&host(12, rows.sequences(), self.state(), 1.0))?;
+        let (mut dx, mut dstate) = (None, None);
+        let of = RecurBackward {
+            rows: &rows,
+            state,
+            y: &recurred.y,
+            kept: recurred.kept.as_ref().expect("it was asked for"),
+            dy: Some(&dy),
+            dend: Some(&dend),
+        };
+        let du = cuda.recur_backward(&layer, &of, Some(&mut dx), Some(&mut dstate))?;
+        let all = [Some(du), dx, dstate].map(|t| cuda.download(&t.expect("it was wanted")));
+        let all: Vec<Vec<f32>> = all.into_iter().collect::<Result<_>>()?;
+        Ok((all.concat(), driver.modules()))
+    }
+
+    /// The same of the way back.
+    pub(crate) fn has_the_bits_of_a_kernel_a_position_back(
+        &self,
+        multiprocessors: u32,
+        seeds: Range<u64>,
+    ) {
+        let of = |played| self.try_back(played).unwrap_or_else(|e| panic!("{self:?}: {e}"));
+        let multiplies = |modules: &[String]| modules.iter().any(|m| m.starts_with("linear"));
+        let (expected, modules) = of(Played::new(super::BYTES).apart());
+        assert!(multiplies(&modules), "{modules:?}");
+        for seed in seeds {
+            let played = Played::new(super::BYTES).multiprocessors(multiprocessors).scheduled(seed);
+            let (found, modules) = of(played);
+            assert!(!multiplies(&modules), "{modules:?}");
+            assert!(bits(&expected) == bits(&found), "{self:?}, seed {seed}");
+        }
     }
 
     /// Where it is not, linear layers multiply.
