@@ -66,6 +66,7 @@
 //! An instruction that is not known is an error of [`Module::parse`], with its name and line; none is passed over.
 //!
 //! # What it cannot find
+//! - A loop that gives up by itself after many reads of the same value: it counts as waiting for ever.
 //! - What ptxas makes of the PTX: registers, spills, and mistakes of its own.
 //! - Speed, bank conflicts, coalescing.
 //! - The last bits of approximate functions (`ex2.approx` and the like are computed as exactly as f32 allows), and the

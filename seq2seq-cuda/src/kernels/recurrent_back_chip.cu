@@ -12,9 +12,9 @@
 // weights: U' as linear_bf16.cu or, `swizzled`, linear_bf16_wgmma.cu have it: `width` channels of gates * width columns.
 //
 // Floor: the weights once from memory. A position: every block reads du of the sequences of its group from the second cache,
-// gates * width * 2 bytes a sequence, which is gates times what the way forward reads; about 84 bytes a unit and sequence from and
-// to memory; one barrier. LSTM of 1024 on 132 multiprocessors, 64 sequences: 64 x 2 blocks, 32 MB of all, 6 us at 5.5 TB/s. By
-// counting: not yet measured on a GPU.
+// gates * width * 2 bytes a sequence, which is gates times what the way forward reads; about 84 bytes a unit and sequence from
+// and to memory; one barrier. LSTM of 1024 on 132 multiprocessors, 64 sequences: 64 x 2 blocks, 32 MB of all, 6 us at 5.5 TB/s.
+// By counting: not yet measured on a GPU.
 #include "grid_barrier.cuh"
 #include "packed.cuh"
 #include "recurrent_back.cuh"
@@ -38,8 +38,8 @@ DEVICE void load(u8* to, const Packed& from, int width, int slabs) {
     }
 }
 
-// The columns of the chunk from `slab` on by `tiles` tiles of sequences from `first` on, two at a time: so all of their du is under
-// way before it is multiplied.
+// The columns of the chunk from `slab` on by `tiles` tiles of sequences from `first` on, two at a time: so all of their du is
+// under way before it is multiplied.
 DEVICE void multiply(Sums& part, const u8* weights, const u8* d, int slabs, int slab, int first, int tiles) {
     int lane = threadIdx.x % WARP, count = min(STEPS, slabs - slab);
     const uint4* units = (const uint4*)weights + slab * WARP + lane;
@@ -102,7 +102,8 @@ DEVICE void back(const SequencesBack& s, const Packed& packed, u8* d0, u8* d1, u
             if (mine && position >= 0) in = read_back<C>(s, sequence, position, unit);  // Under way while du is.
             float product = 0.0f;
             for (int chunk = 0; tiles > 0 && chunk < chunks; chunk += CHUNK_WARPS) {
-                if (chunk + warp < chunks) multiply(part[warp], weights, from, slabs, (chunk + warp) * STEPS, first / TILE, tiles);
+                int own_chunk = chunk + warp;
+                if (own_chunk < chunks) multiply(part[warp], weights, from, slabs, own_chunk * STEPS, first / TILE, tiles);
                 __syncthreads();
                 for (int i = 0; i < CHUNK_WARPS && chunk + i < chunks; i++) {
                     product = __fadd_rn(product, tile < tiles ? part[i][tile][eight * 2 + half][lane] : 0.0f);

@@ -44,8 +44,8 @@ impl ChipBack {
         Ok(Division::of(cuda, kernel, (blocks, THREADS), shared)?.map(Self))
     }
 
-    /// All positions of the first `sequences` sequences, which are not empty and the longest of which has `positions`. `weights` go
-    /// from du to h.
+    /// All positions of the first `sequences` sequences, which are not empty and the longest of which has `positions`.
+    /// `weights` go from du to h.
     pub(crate) fn run(
         &self,
         cuda: &Cuda,
