@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod counting;
+mod hardware;
 pub(crate) mod played;
 pub(crate) mod recurrent;
 pub(crate) mod tiles;

@@ -5,6 +5,7 @@
 //! nothing until somebody waits, and then no more than is waited for: page-locked memory that is written again too early,
 //! or read too early, gives wrong values.
 
+use super::hardware::Hardware;
 use seq2seq_cuda::driver::{
     Arg, Driver, DriverError, EventId, FunctionId, GraphId, Image, MemoryInfo, ModuleId, Piece,
     Result, Shape, Work as Listed,
@@ -14,16 +15,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-/// Shared memory that the system keeps, of each block.
-const SHARED_KEPT: u32 = 1 << 10;
-
 /// A device, with what was loaded on it.
 pub(crate) struct Played {
     device: Device,
-    capability: (u32, u32),
-    multiprocessors: u32,
-    /// Whether it launches blocks together.
-    cooperates: bool,
+    hardware: Hardware,
     late: bool,
     /// What is replaced in the text of kernels, by what.
     spoilt: Option<[&'static str; 2]>,
@@ -90,9 +85,7 @@ impl Played {
     pub(crate) fn new(bytes: u64) -> Self {
         Self {
             device: Device::new(bytes),
-            capability: (8, 0),
-            multiprocessors: 4,
-            cooperates: true,
+            hardware: Hardware { capability: (8, 0), multiprocessors: 4, cooperates: true },
             late: false,
             spoilt: None,
             graphs: Graphs::Run,
@@ -105,19 +98,19 @@ impl Played {
 
     /// The same, as a GPU of Hopper with so many multiprocessors.
     pub(crate) fn hopper(mut self, multiprocessors: u32) -> Self {
-        (self.capability, self.multiprocessors) = ((9, 0), multiprocessors);
+        self.hardware = Hardware { capability: (9, 0), multiprocessors, ..self.hardware };
         self
     }
 
     /// The same, with so many multiprocessors.
     pub(crate) fn multiprocessors(mut self, multiprocessors: u32) -> Self {
-        self.multiprocessors = multiprocessors;
+        self.hardware.multiprocessors = multiprocessors;
         self
     }
 
     /// The same, which launches no blocks together.
     pub(crate) fn apart(mut self) -> Self {
-        self.cooperates = false;
+        self.hardware.cooperates = false;
         self
     }
 
@@ -225,25 +218,6 @@ impl Played {
             .map_err(|f| failed(&format!("launch of {name}"), f))
     }
 
-    /// Shared memory of a multiprocessor: that of an A100, or of an H100.
-    fn shared_of_multiprocessor(&self) -> u32 {
-        if self.capability.0 == 8 { 164 << 10 } else { 228 << 10 }
-    }
-
-    /// The blocks of a cooperative launch are on the device together, or it is refused.
-    fn check_residents(&self, function: FunctionId, shape: Shape) -> Result<()> {
-        let threads = shape.block.iter().product();
-        let most = self.resident_blocks(function, threads, shape.shared)?;
-        let blocks: u32 = shape.grid.iter().product();
-        match shape.cooperative && blocks > most {
-            true => Err(DriverError::failed(
-                "launch",
-                format!("{blocks} blocks together, and the device has room for {most}"),
-            )),
-            false => Ok(()),
-        }
-    }
-
     /// A run of bytes, which must lie in page-locked memory.
     fn place(&self, start: NonNull<u8>, bytes: usize) -> Result<Place> {
         let at = start.as_ptr() as usize;
@@ -282,15 +256,15 @@ impl Driver for Played {
     }
 
     fn capability(&self) -> (u32, u32) {
-        self.capability
+        self.hardware.capability
     }
 
     fn multiprocessors(&self) -> u32 {
-        self.multiprocessors
+        self.hardware.multiprocessors
     }
 
     fn shared_memory(&self) -> u32 {
-        self.shared_of_multiprocessor() - SHARED_KEPT
+        self.hardware.shared()
     }
 
     fn memory(&self) -> Result<MemoryInfo> {
@@ -404,17 +378,12 @@ impl Driver for Played {
         Ok(FunctionId(loaded.functions.len() as u64 - 1))
     }
 
-    /// By threads and shared memory: registers are not known.
     fn resident_blocks(&self, _: FunctionId, threads: u32, shared: u32) -> Result<u32> {
-        if !self.cooperates {
-            return Ok(0);
-        }
-        let by_memory = self.shared_of_multiprocessor() / (shared + SHARED_KEPT);
-        Ok(by_memory.min(2048 / threads).min(32) * self.multiprocessors)
+        Ok(self.hardware.residents(threads, shared))
     }
 
     unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()> {
-        self.check_residents(function, shape)?;
+        self.hardware.check(shape)?;
         self.ask(Work::Launch { function, shape, args: args.to_vec() })
     }
 
