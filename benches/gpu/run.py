@@ -131,18 +131,25 @@ def torch_work(torch, place):
     for rows in (1, 128):
         x, w, b = tensor(rows, 768), tensor(768), tensor(768)
         yield "norm", f"bert-base, {rows} rows", lambda x=x, w=w, b=b: F.layer_norm(x, (768,), w, b)
+    # cuDNN's, products of the input included, as in the report's.
+    x = tensor(64, 128, 1024)
+    for format, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
+        lstm, own = torch.nn.LSTM(1024, 1024, num_layers=2, batch_first=True).to(place, dtype), x.to(dtype)
+        lstm.flatten_parameters()
+        yield "lstm", f"2 x 1024, 64 of 128, {format}", lambda lstm=lstm, own=own: lstm(own)
     logits = tensor(1, 32128)
     yield "top_k", "t5, greedy", lambda: F.log_softmax(logits, -1).topk(1)
 
 
 def torch_times(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """PyTorch at the same work: in f32 without TF32, and attention in bf16 too, as ours computes."""
+    """PyTorch at the same work: in f32 without TF32, and attention in bf16 too, as ours computes; an LSTM is cuDNN's."""
     try:
         import torch
     except ImportError:
         return "PyTorch is not there"
     place = torch.device(device)
     torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     wait = torch.cuda.synchronize if place.type == "cuda" else (lambda: None)
     rows = []
     with torch.inference_mode():

@@ -7,6 +7,7 @@
 
 pub mod backends;
 pub mod limits;
+pub mod lstm;
 pub mod runner;
 pub mod shapes;
 pub mod work;

@@ -53,6 +53,9 @@ pub struct Shape {
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory of a block.
     pub shared: u32,
+    /// Whether all blocks have to be on the device together, as they wait for each other: no more than
+    /// [`resident_blocks`](Driver::resident_blocks). Such a launch is never part of a graph.
+    pub cooperative: bool,
 }
 
 /// One argument of a kernel: a device address or a number of 1 to 8 bytes.
@@ -103,6 +106,9 @@ pub trait Driver: Send + Sync {
 
     /// Its streaming multiprocessors: what a grid has to fill.
     fn multiprocessors(&self) -> u32;
+
+    /// Bytes of shared memory that a block may be given.
+    fn shared_memory(&self) -> u32;
 
     /// Its memory.
     fn memory(&self) -> Result<MemoryInfo>;
@@ -166,8 +172,13 @@ pub trait Driver: Send + Sync {
     /// Loads kernels; `name` is for messages.
     fn load(&self, name: &str, image: Image<'_>) -> Result<ModuleId>;
 
-    /// A kernel of a module, which may be given up to `shared` bytes of dynamic shared memory.
+    /// A kernel of a module, which may be given up to `shared` bytes of dynamic shared memory, or as many as the device has for
+    /// a block.
     fn function(&self, module: ModuleId, name: &str, shared: u32) -> Result<FunctionId>;
+
+    /// How many blocks of a kernel are on the device together, where nothing else is: blocks of `threads` threads and `shared`
+    /// bytes of dynamic shared memory. 0 where there is no cooperative launch.
+    fn resident_blocks(&self, function: FunctionId, threads: u32, shared: u32) -> Result<u32>;
 
     /// Runs a kernel.
     ///
@@ -177,7 +188,7 @@ pub trait Driver: Send + Sync {
     unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()>;
 
     /// Makes a graph of `work`: all of it is then asked for at once, as often as is wanted, each piece behind the one before.
-    /// None where the device has no room for it.
+    /// None where the device has no room for it. No launch in it is cooperative.
     ///
     /// # Safety
     /// The arguments of each launch are those of its kernel, in number, order and size. Addresses need not be those of memory

@@ -29,6 +29,8 @@ pub(crate) mod pack;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod recurrent_back;
+pub(crate) mod recurrent_back_chip;
+pub(crate) mod recurrent_chip;
 pub(crate) mod rows;
 pub(crate) mod rule_scores;
 pub(crate) mod sample;

@@ -23,7 +23,7 @@ pub(crate) struct Launch<'a> {
 impl<'a> Launch<'a> {
     /// One block of one warp, without arguments.
     pub(crate) fn new(cuda: &'a Cuda, kernel: &'a Kernel) -> Self {
-        let shape = Shape { grid: [1; 3], block: [32, 1, 1], shared: 0 };
+        let shape = Shape { grid: [1; 3], block: [32, 1, 1], shared: 0, cooperative: false };
         Self { cuda, kernel, shape, args: [Arg::from(0u32); MAX_ARGS], count: 0 }
     }
 
@@ -50,6 +50,12 @@ impl<'a> Launch<'a> {
     pub(crate) fn shared(mut self, bytes: usize) -> Self {
         assert!(bytes <= self.kernel.shared as usize, "{} takes {bytes} bytes", self.kernel.name);
         self.shape.shared = bytes as u32;
+        self
+    }
+
+    /// Whether its blocks wait for each other, so that all of them have to be on the device together.
+    pub(crate) fn cooperative(mut self, cooperative: bool) -> Self {
+        self.shape.cooperative = cooperative;
         self
     }
 

@@ -5,9 +5,10 @@ mod common;
 mod decoder;
 
 use common::attend;
+use common::recurrent::Case;
 use common::tiles::{Product, Sizes};
 use decoder::{Decoder, Step};
-use seq2seq_core::Format;
+use seq2seq_core::{Cell, Format};
 use seq2seq_cuda::driver::Nvidia;
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::sync::{Arc, OnceLock};
@@ -71,6 +72,19 @@ fn rows_attend_to_the_same_bits_in_any_number() {
         attend::unseen_values_are_not_met(&gpu, width, 8, f32::NAN);
         // A product of 0 and a large number is not to take bits from the others of its sum.
         attend::unseen_values_are_not_met(&gpu, width, 33, 1e30);
+    }
+}
+
+/// A sequence has the bits alone, and position by position, that it has among many, which blocks divide otherwise.
+#[test]
+fn recurrent_sequences_have_the_same_bits_in_any_number() {
+    let Some(gpu) = gpu() else { return };
+    let lengths: Vec<usize> = (0..100).map(|i| 1 + i * 7 % 24).collect();
+    for cell in Cell::ALL {
+        for (format, width) in [(Format::F32, 500), (Format::Bf16, 500), (Format::Bf16, 1024)] {
+            let case = Case { cell, format, width, directions: 1, lengths: lengths.clone() };
+            case.sequences_have_the_same_bits(&gpu, &[0, 3, 99]);
+        }
     }
 }
 

@@ -25,6 +25,9 @@ checks! {
     linear_propagates_nan: conformance::linear::propagates_nan, 2;
     recur_matches_reference: conformance::recurrent::matches_reference, 132;
     recur_is_batch_invariant: conformance::recurrent::is_batch_invariant, 2;
+    recur_in_pieces_gives_the_bits_of_the_whole: conformance::recurrent::pieces_give_the_bits_of_the_whole, 132;
+    recur_forward_is_recur: train::recurrent::forward_is_recur, 2;
+    recur_backward_matches_reference: train::recurrent::backward_matches_reference, 132;
     linear_forward_is_linear: train::linear::forward_is_linear, 2;
     linear_backward_matches_reference: train::linear::backward_matches_reference, 132;
     linear_packs_again: train::linear::packs_again, 2;

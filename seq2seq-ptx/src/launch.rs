@@ -9,6 +9,8 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Bytes of `extern __shared__` memory of a block.
     pub dynamic_shared: u32,
+    /// Whether all blocks are on the device together, as those that wait for each other have to be.
+    pub cooperative: bool,
 }
 
 /// The bytes of one kernel argument.

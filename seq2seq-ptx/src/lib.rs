@@ -24,7 +24,9 @@
 //! let device = Device::new(1 << 20);
 //! let x = device.alloc(32).unwrap();
 //! device.fill(x, 1, 32).unwrap();
-//! let shape = |threads| Launch { grid: [1, 1, 1], block: [threads, 1, 1], dynamic_shared: 0 };
+//! let shape = |threads| {
+//!     Launch { grid: [1, 1, 1], block: [threads, 1, 1], dynamic_shared: 0, cooperative: false }
+//! };
 //! device.launch(&module, "double", shape(8), &[Arg::pointer(x)]).unwrap();
 //! let mut bytes = [0; 32];
 //! device.read(x, &mut bytes).unwrap();
@@ -43,7 +45,8 @@
 //! - **Warps** of a block run in turn, each until it waits. [`Device::set_schedule`] interleaves them at random instead,
 //!   the same way for the same seed; a test that matters runs under several.
 //! - **Blocks** run one after another; one that seems to wait for others (it reads the same value of a volatile or atomic
-//!   variable again) lets them run, so that grids that synchronise themselves work.
+//!   variable again) lets them run, so that grids that synchronise themselves work. Of a cooperative launch all blocks have
+//!   begun before one goes on behind such a wait, and every read of another block is remembered.
 //! - **Asynchronous copies and products** read when they are begun and write when they are waited for.
 //!
 //! # What it finds
@@ -57,17 +60,20 @@
 //! - Asynchronous copies and products that are used, or whose operands are overwritten, before they are waited for, and a
 //!   missing proxy fence.
 //! - Divergence at a barrier or another instruction for whole warps (a warp of which some lanes have ended counts, as the
-//!   ISA has it), lanes that read lanes which take no part, deadlocks, loops without end, traps.
+//!   ISA has it), lanes that read lanes which take no part, deadlocks in a block and of blocks that read again and again what
+//!   nobody is left to write, loops without end, traps.
 //!
 //! An instruction that is not known is an error of [`Module::parse`], with its name and line; none is passed over.
 //!
 //! # What it cannot find
+//! - A loop that gives up by itself after many reads of the same value: it counts as waiting for ever.
 //! - What ptxas makes of the PTX: registers, spills, and mistakes of its own.
 //! - Speed, bank conflicts, coalescing.
 //! - The last bits of approximate functions (`ex2.approx` and the like are computed as exactly as f32 allows), and the
 //!   order in which a tensor core sums.
 //! - Races through atomic operations of which only an earlier one is not ordered, and, in kernels whose blocks synchronise
-//!   with each other, of writes with reads by more than one other block: one read is remembered.
+//!   with each other in a launch that is not cooperative, of writes with reads by more than one other block: one read is
+//!   remembered. How many blocks fit a device is for the host to know.
 //! - Whether four warps begin a `wgmma` together; a `wgmma.fence` that is missing after registers were changed.
 //! - A reading of the ISA that kernel and interpreter share and that is wrong. A run on a GPU is still owed.
 //!

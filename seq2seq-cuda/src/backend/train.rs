@@ -93,8 +93,7 @@ impl TrainRecurrentOps for Cuda {
         state: Option<&Tensor>,
         keep: bool,
     ) -> Result<Recurred<Tensor>> {
-        let directions: Vec<_> = layer.directions.iter().map(|l| &l.forward).collect();
-        ops::recurrent::run(self, (x, rows), (layer.shape, &directions), state, keep)
+        ops::recurrent::run(self, (x, rows), &layer.forward(), state, keep)
     }
 
     fn recur_backward(

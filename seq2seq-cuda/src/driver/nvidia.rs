@@ -39,6 +39,10 @@ pub struct Nvidia {
     name: String,
     capability: (u32, u32),
     multiprocessors: u32,
+    /// Bytes of shared memory that a block may be given.
+    shared: u32,
+    /// Whether all blocks of a grid can be asked for together.
+    cooperates: bool,
     /// To be unloaded with the device.
     modules: Mutex<Vec<ModuleId>>,
 }
@@ -104,6 +108,10 @@ impl Driver for Nvidia {
 
     fn multiprocessors(&self) -> u32 {
         self.multiprocessors
+    }
+
+    fn shared_memory(&self) -> u32 {
+        self.shared
     }
 
     fn memory(&self) -> Result<MemoryInfo> {
@@ -250,6 +258,7 @@ impl Driver for Nvidia {
         let function = unsafe { result::module::get_function(module.0 as _, c_name) }
             .map_err(|e| failed(&format!("cuModuleGetFunction of {name}"), e))?;
         // Up to 48 KiB need no permission.
+        let shared = shared.min(self.shared);
         if shared > 48 * 1024 {
             let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function exists.
@@ -257,6 +266,26 @@ impl Driver for Nvidia {
                 .map_err(|e| failed(&format!("cuFuncSetAttribute of {name}"), e))?;
         }
         Ok(FunctionId(function as u64))
+    }
+
+    fn resident_blocks(&self, function: FunctionId, threads: u32, shared: u32) -> Result<u32> {
+        if !self.cooperates {
+            return Ok(0);
+        }
+        self.bind()?;
+        let mut blocks = 0;
+        // SAFETY: the function came from `function`; it writes a number.
+        let status = unsafe {
+            sys::cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                &raw mut blocks,
+                function.0 as _,
+                threads as i32,
+                shared as usize,
+            )
+        };
+        let call = "cuOccupancyMaxActiveBlocksPerMultiprocessor";
+        status.result().map_err(|e| failed(call, e))?;
+        Ok(blocks.max(0) as u32 * self.multiprocessors)
     }
 
     unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()> {
@@ -269,6 +298,25 @@ impl Driver for Nvidia {
             *pointer = arg.bytes().as_ptr().cast_mut().cast();
         }
         let ([gx, gy, gz], [bx, by, bz]) = (shape.grid, shape.block);
+        if shape.cooperative {
+            // SAFETY: as below.
+            return unsafe {
+                sys::cuLaunchCooperativeKernel(
+                    function.0 as _,
+                    gx,
+                    gy,
+                    gz,
+                    bx,
+                    by,
+                    bz,
+                    shape.shared,
+                    self.stream,
+                    pointers.as_mut_ptr(),
+                )
+            }
+            .result()
+            .map_err(|e| failed("cuLaunchCooperativeKernel", e));
+        }
         // SAFETY: the caller's promise; the driver copies the arguments, which it does not change, before it returns.
         unsafe {
             result::launch_kernel(

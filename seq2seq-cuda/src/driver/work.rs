@@ -58,6 +58,8 @@ pub struct Work {
     pieces: Vec<Held>,
     /// Of all launches, one after the other.
     args: Vec<Arg>,
+    /// Whether a launch among them is cooperative.
+    cooperative: bool,
 }
 
 /// A piece without its arguments, of which it has so many.
@@ -74,6 +76,7 @@ impl Work {
         self.pieces.push(match piece {
             Piece::Launch { function, shape, args } => {
                 self.args.extend_from_slice(args);
+                self.cooperative |= shape.cooperative;
                 Held::Launch { function, shape, args: args.len() }
             }
             Piece::Copy { from, to, bytes } => Held::Copy { from, to, bytes },
@@ -98,6 +101,11 @@ impl Work {
     /// How many pieces there are.
     pub fn len(&self) -> usize {
         self.pieces.len()
+    }
+
+    /// Whether it is not for a graph: a launch in it is cooperative.
+    pub fn is_cooperative(&self) -> bool {
+        self.cooperative
     }
 
     /// Whether there is nothing to be done.
@@ -127,7 +135,7 @@ mod tests {
 
     #[test]
     fn lists_are_equal_where_each_byte_is() {
-        let shape = Shape { grid: [3, 1, 1], block: [32, 1, 1], shared: 0 };
+        let shape = Shape { grid: [3, 1, 1], block: [32, 1, 1], shared: 0, cooperative: false };
         let args = [Arg::from(7u64), Arg::from(1i32), Arg::from(0.5f32)];
         let launch = |args| Piece::Launch { function: FunctionId(2), shape, args };
         let fill = Piece::Fill { to: 512, value: 0, bytes: 8 };
@@ -135,7 +143,10 @@ mod tests {
         let pieces = [launch(&args[..2]), fill, copy, launch(&args[2..])];
         let work = listed(&pieces);
         assert!(work.pieces().eq(pieces));
-        assert_eq!((work.len(), work.is_empty()), (4, false));
+        assert_eq!((work.len(), work.is_empty(), work.is_cooperative()), (4, false, false));
+        let together = Shape { cooperative: true, ..shape };
+        let together = Piece::Launch { function: FunctionId(2), shape: together, args: &args };
+        assert!(listed(&[fill, together, copy]).is_cooperative());
         assert_eq!(work, listed(&pieces));
         // The same arguments, divided otherwise; another number; a number of another size; less.
         assert_ne!(work, listed(&[launch(&args[..1]), fill, copy, launch(&args[1..])]));

@@ -10,8 +10,8 @@
 // Order of the sum: one chain over rising columns, 16 at a time, that begins at 0, in every kernel and for any number of
 // rows. A product of the unit takes 64 rows and N channels; that its sums do not depend on N, nor on where in a tile a
 // row or a channel stands, is what "the same bits alone and in a batch" rests on. The ISA does not say how the unit adds within
-// 16 columns, only that it adds so for each element; mma.sync, which may add otherwise, is never taken on a
-// device that takes these kernels. tests/linear_tiles.rs holds them to it on the played GPU, tests/gpu.rs on a real one.
+// 16 columns, only that it adds so for each element; mma.sync, which may add otherwise, is never taken by a linear
+// layer on a device that takes these kernels. tests/linear_tiles.rs holds them to it on the played GPU, tests/gpu.rs on a real one.
 //
 // Floor: few rows, 2 bytes a weight over the memory bandwidth; many rows, 2 rows channels depth operations over the peak of
 // the bf16 matrix units. What limits besides, by counting (nothing has been timed):

@@ -24,6 +24,9 @@ pub(crate) struct Order {
     pub(crate) last: Buffer<u32>,
 }
 
+/// What a direction writes: y, the state, and what is kept for the way back where that is wanted.
+pub(crate) type Out<'a> = (&'a mut Tensor, &'a mut Tensor, Option<&'a mut Tensor>);
+
 /// One direction of a layer over a batch. `h` is in the order of length; `y` and `state` in that of the batch.
 pub(crate) struct Direction<'a> {
     pub(crate) shape: RecurrentShape,
@@ -57,41 +60,48 @@ impl<'a> Direction<'a> {
         cuda: &Cuda,
         (position, count): (usize, usize),
         u: &Buffer<f32>,
-        (y, state, kept): (&mut Tensor, &mut Tensor, Option<&mut Tensor>),
+        out: Out<'_>,
     ) -> Result<()> {
         let RecurrentShape { cell, width, .. } = self.shape;
         let gates = cell.gates() * width;
         assert!(count <= self.order.places.len() && u.len() >= count * gates);
-        assert_eq!((self.x.width(), y.width()), (self.shape.input(), self.shape.output()));
-        assert_eq!((self.x.rows(), self.shape.state()), (y.rows(), state.width()));
         let threads = column_threads(width);
         let kernel = if cell == Cell::Lstm { &LSTM } else { &GRU };
-        let mut launch = Launch::new(cuda, kernel)
-            .grid(count, width.div_ceil(threads), 1)
-            .block(threads)
-            .arg(at(self.x.values(), self.index * gates))
-            .arg(u)
+        let launch =
+            Launch::new(cuda, kernel).grid(count, width.div_ceil(threads), 1).block(threads);
+        let launch = self.sequences(launch, out).size(position).arg(u).out(&mut self.h);
+        // SAFETY: the first `count` sequences have the position, so rows lie inside x and y; u has a row, and h, of each.
+        unsafe { launch.run() }
+    }
+
+    /// Adds `SEQUENCES_PARAMETERS` of `recurrent.cuh`: the columns of the direction lie inside the rows of x, y, state and kept.
+    pub(super) fn sequences<'l>(
+        &self,
+        launch: Launch<'l>,
+        (y, state, kept): Out<'_>,
+    ) -> Launch<'l> {
+        let RecurrentShape { cell, width, .. } = self.shape;
+        let (output, stride) = (self.shape.output(), cell.kept() * self.shape.output());
+        assert_eq!((self.x.width(), y.width()), (self.shape.input(), output));
+        assert_eq!((self.x.rows(), self.shape.state()), (y.rows(), state.width()));
+        assert_eq!(state.rows(), self.order.places.len());
+        assert!(kept.as_ref().is_none_or(|k| (k.rows(), k.width()) == (y.rows(), stride)));
+        let first = self.index * width;
+        launch
+            .arg(at(self.x.values(), cell.gates() * first))
             .arg(&self.order.places)
             .arg(&self.order.first)
             .arg(&self.order.last)
-            .size(position)
             .size(self.index)
             .size(width)
             .size(self.x.width())
-            .size(y.width())
-            .size(state.width());
-        if cell == Cell::Lstm {
-            launch = launch.size(self.shape.output());
-        }
-        let stride = cell.kept() * self.shape.output();
-        assert!(kept.as_ref().is_none_or(|k| (k.rows(), k.width()) == (y.rows(), stride)));
-        let first = self.index * width;
-        let (y, state) = (at(y.values(), first), at(state.values(), first));
-        let kept = kept.map_or(0, |k| at(k.values(), cell.kept() * first));
-        let launch = launch.size(stride).out(&mut self.h).arg(y).arg(state).arg(kept);
-        // SAFETY: the first `count` sequences have the position, so rows lie inside x and y; the columns of the direction lie
-        // inside rows of x, y, state and kept; the last three are borrowed for writing.
-        unsafe { launch.run() }
+            .size(output)
+            .size(state.width())
+            .size(stride)
+            .size(if cell == Cell::Lstm { output } else { 0 })
+            .arg(at(y.values(), first))
+            .arg(at(state.values(), first))
+            .arg(kept.map_or(0, |k| at(k.values(), cell.kept() * first)))
     }
 }
 

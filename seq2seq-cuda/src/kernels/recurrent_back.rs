@@ -16,16 +16,12 @@ static GRU: Kernel = Kernel::new(&ARTIFACT, "recur_gru_back");
 static END: Kernel = Kernel::new(&ARTIFACT, "recur_end_back");
 static BEFORE: Kernel = Kernel::new(&ARTIFACT, "recur_before");
 
-/// One direction of a layer over a batch. The first four are in the order of length, `[sequences, M]`, but for `step`,
-/// `[sequences, gates · M]`.
+/// One direction of a layer over a batch. The first two are in the order of length, `[sequences, M]`.
 pub(crate) struct DirectionBack<'a> {
-    /// What comes back to h, and in an LSTM to c, from the position behind.
+    /// What comes back to h from the position behind.
     pub(crate) carry: Buffer<f32>,
-    pub(crate) carry_c: Buffer<f32>,
-    /// What goes back to h beside the product, in a GRU.
-    pub(crate) through: Buffer<f32>,
-    /// du of the position.
-    pub(crate) step: Buffer<f32>,
+    /// The same to c, in an LSTM; in a GRU what goes back to h beside the product.
+    pub(crate) second: Buffer<f32>,
     pub(crate) shape: RecurrentShape,
     /// 0, or 1 for the one that reads backwards.
     pub(crate) index: usize,
@@ -37,27 +33,42 @@ pub(crate) struct DirectionBack<'a> {
     pub(crate) dy: Option<&'a Tensor>,
 }
 
+/// What a direction writes: du, and dx where it is wanted.
+pub(crate) type OutBack<'a> = (&'a mut Tensor, Option<&'a mut Tensor>);
+
 impl DirectionBack<'_> {
     fn launch<'k>(&self, cuda: &'k Cuda, kernel: &'k Kernel, count: usize) -> Launch<'k> {
         let threads = column_threads(self.shape.width);
         Launch::new(cuda, kernel).grid(count, self.shape.width.div_ceil(threads), 1).block(threads)
     }
 
-    /// Position `position` of the first `count` sequences, which have it: writes du, and dx where it is wanted.
+    /// Position `position` of the first `count` sequences, which have it; `step` becomes du of each.
     pub(crate) fn position(
         &mut self,
         cuda: &Cuda,
         (position, count): (usize, usize),
-        du: &mut Tensor,
-        dx: Option<&mut Tensor>,
+        out: OutBack<'_>,
+        step: &mut Buffer<f32>,
     ) -> Result<()> {
+        let RecurrentShape { cell, width, .. } = self.shape;
+        assert!(count <= self.order.places.len() && step.len() >= count * cell.gates() * width);
+        let launch = self.launch(cuda, if cell == Cell::Lstm { &LSTM } else { &GRU }, count);
+        let launch = self.sequences(launch, out).size(position).out(step);
+        // SAFETY: the first `count` sequences have the position, so that rows lie inside; `step` has room for each.
+        unsafe { launch.run() }
+    }
+
+    /// Adds `SEQUENCES_BACK_PARAMETERS` of `recurrent_back.cuh`: the columns of the direction lie inside the rows of all that is
+    /// read and written.
+    pub(super) fn sequences<'l>(
+        &mut self,
+        launch: Launch<'l>,
+        (du, dx): OutBack<'_>,
+    ) -> Launch<'l> {
         let RecurrentShape { cell, width, .. } = self.shape;
         let (sequences, lstm) = (self.order.places.len(), cell == Cell::Lstm);
         let (gates, output) = (cell.gates(), self.shape.output());
-        assert!(count <= sequences && self.carry.len() == sequences * width);
-        assert!(self.step.len() >= count * gates * width);
-        let second = if lstm { &self.carry_c } else { &self.through };
-        assert!(second.len() == sequences * width);
+        assert_eq!([self.carry.len(), self.second.len()], [sequences * width; 2]);
         let rows = self.y.rows();
         let size = |t: &Tensor| (t.rows(), t.width());
         assert_eq!(size(self.y), (rows, output));
@@ -68,42 +79,32 @@ impl DirectionBack<'_> {
         assert!(dx.as_ref().is_none_or(|dx| size(dx) == (rows, self.shape.input())));
         let first = self.index * width;
         let of = |t: Option<&Tensor>, column: usize| t.map_or(0, |t| at(t.values(), column));
-        let mut launch = self.launch(cuda, if lstm { &LSTM } else { &GRU }, count);
-        launch = launch.arg(of(Some(self.kept), cell.kept() * first));
-        if !lstm {
-            launch = launch.arg(of(Some(self.y), first));
-        }
-        launch = launch
+        launch
+            .arg(of(Some(self.kept), cell.kept() * first))
+            .arg(of(Some(self.y), first))
             .arg(of(self.dy, first))
             .arg(of(self.state, first))
             .arg(&self.order.places)
             .arg(&self.order.first)
             .arg(&self.order.last)
-            .size(position)
             .size(self.index)
             .size(width)
             .size(cell.kept() * output)
             .size(output)
-            .size(self.shape.state());
-        if lstm {
-            launch = launch.size(output);
-        }
-        launch = launch.size(self.shape.input()).arg(&self.carry);
-        launch = if lstm { launch.out(&mut self.carry_c) } else { launch.out(&mut self.through) };
-        let gate_column = gates * first;
-        let du = of(Some(&*du), gate_column);
-        let dx = of(dx.as_deref(), gate_column);
-        let launch = launch.out(&mut self.step).arg(du).arg(dx);
-        // SAFETY: sizes agree, as was just checked; the first `count` sequences have the position, so that rows lie inside;
-        // du and dx are borrowed for writing.
-        unsafe { launch.run() }
+            .size(self.shape.state())
+            .size(self.shape.input())
+            .size(if lstm { output } else { 0 })
+            .out(&mut self.carry)
+            .out(&mut self.second)
+            .arg(of(Some(du), gates * first))
+            .arg(of(dx.as_deref(), gates * first))
     }
 
     /// What is left goes to the gradient of the state.
     pub(crate) fn end(&self, cuda: &Cuda, state: &mut Tensor) -> Result<()> {
         let sequences = self.order.places.len();
         assert_eq!((state.rows(), state.width()), (sequences, self.shape.state()));
-        let vectors = [&self.carry, &self.carry_c];
+        let vectors = [&self.carry, &self.second];
         for (v, carry) in vectors.into_iter().take(self.shape.cell.vectors()).enumerate() {
             let column = v * self.shape.output() + self.index * self.shape.width;
             let launch = self

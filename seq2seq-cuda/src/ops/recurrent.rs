@@ -1,10 +1,11 @@
-//! LSTM and GRU over sequences: at each position the product with h, one linear layer over the sequences that have it, and
-//! the equations of the cell.
+//! LSTM and GRU over sequences. Where the weights of h fit on the chip, one launch a direction; else at each position the product with
+//! h, one linear layer over the sequences that have it, and the equations of the cell.
 
 use super::linear::{self, Linear};
 use crate::Cuda;
 use crate::kernels::linear::{Fused, linear};
 use crate::kernels::recurrent::{Direction, Order};
+use crate::kernels::recurrent_chip::Chip;
 use crate::kernels::rows::View;
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::backend::check::{self, RecurrentShape};
@@ -14,7 +15,16 @@ use seq2seq_core::{Format, LinearSpec, Ragged, RecurrentSpec, Result, Rows};
 /// The recurrent half of a layer in the device's memory.
 pub struct Recurrent {
     shape: RecurrentShape,
+    /// Where the weights fit on the chip; for all directions.
+    chip: Option<Chip>,
     directions: Vec<Linear>,
+}
+
+/// A layer as it runs forward.
+pub(crate) struct Layer<'a> {
+    pub(crate) shape: RecurrentShape,
+    pub(crate) chip: Option<Chip>,
+    pub(crate) directions: Vec<&'a Linear>,
 }
 
 pub(crate) fn pack(cuda: &Cuda, spec: &RecurrentSpec, format: Format) -> Result<Recurrent> {
@@ -23,7 +33,8 @@ pub(crate) fn pack(cuda: &Cuda, spec: &RecurrentSpec, format: Format) -> Result<
         let spec = LinearSpec { parts: vec![part.clone()], gated: false, scale: 1.0 };
         linear::pack(cuda, &spec, format)
     };
-    Ok(Recurrent { shape, directions: spec.directions.iter().map(pack).collect::<Result<_>>()? })
+    let directions = spec.directions.iter().map(pack).collect::<Result<_>>()?;
+    Ok(Recurrent { shape, chip: Chip::of(cuda, shape, format)?, directions })
 }
 
 /// The sequences by length, longest first; and for each position how many have it.
@@ -57,8 +68,9 @@ pub(crate) fn recur(
     layer: &Recurrent,
     state: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor)> {
-    let directions: Vec<&Linear> = layer.directions.iter().collect();
-    let recurred = run(cuda, (x, rows), (layer.shape, &directions), state, false)?;
+    let Recurrent { shape, chip, ref directions } = *layer;
+    let layer = Layer { shape, chip, directions: directions.iter().collect() };
+    let recurred = run(cuda, (x, rows), &layer, state, false)?;
     Ok((recurred.y, recurred.end))
 }
 
@@ -66,10 +78,11 @@ pub(crate) fn recur(
 pub(crate) fn run(
     cuda: &Cuda,
     (x, rows): (&Tensor, &Ragged),
-    (shape, directions): (RecurrentShape, &[&Linear]),
+    layer: &Layer<'_>,
     state: Option<&Tensor>,
     keep: bool,
 ) -> Result<Recurred<Tensor>> {
+    let &Layer { shape, chip, .. } = layer;
     check::recur(x, rows, shape, state)?;
     let mut y = cuda.tensor(x.rows(), shape.output())?;
     let mut end = begin(cuda, rows.sequences(), shape, state)?;
@@ -77,9 +90,15 @@ pub(crate) fn run(
     let mut kept = keep.then(|| cuda.tensor(x.rows(), width)).transpose()?;
     let (order, counts) = order(cuda, rows)?;
     let widest = counts.first().copied().unwrap_or(0);
-    let mut u = cuda.buffer(widest * shape.cell.gates() * shape.width)?;
-    for (index, weights) in directions.iter().enumerate() {
+    let gates = shape.cell.gates() * shape.width;
+    let mut u = cuda.buffer(if chip.is_some() { 0 } else { widest * gates })?;
+    for (index, weights) in layer.directions.iter().enumerate() {
         let mut direction = Direction::begin(cuda, (shape, index), &order, x, &end)?;
+        if let Some(chip) = chip {
+            let out = (&mut y, &mut end, kept.as_mut());
+            chip.run(cuda, &direction, weights, (counts.len(), widest), out)?;
+            continue;
+        }
         for (position, &count) in counts.iter().enumerate() {
             let h = View::rows(&direction.h, count, shape.width);
             linear(cuda, h, weights, Fused::default(), &mut u)?;

@@ -29,11 +29,16 @@ enum State {
 }
 
 impl Graphs {
-    /// Does `work`: as a graph from the second time on.
+    /// Does `work`: as a graph from the second time on. One with a cooperative launch is done piece by piece each time: nodes
+    /// of such launches need an attribute of their own, and steps of a decoding have none, as one position needs no barrier.
     ///
     /// # Safety
     /// That of [`Driver::launch`], for each launch.
     pub(super) unsafe fn run(&mut self, driver: &dyn Driver, work: Work) -> Result<()> {
+        if work.is_cooperative() {
+            // SAFETY: the caller's promise.
+            return unsafe { work.ask(driver) };
+        }
         // Lists that differ do so early, most of them in their lengths.
         let Some(place) = self.known.iter().position(|known| known.work == work) else {
             // SAFETY: the caller's promise.

@@ -65,6 +65,10 @@ impl<D: Driver> Driver for Counting<D> {
         self.inner.multiprocessors()
     }
 
+    fn shared_memory(&self) -> u32 {
+        self.inner.shared_memory()
+    }
+
     fn memory(&self) -> Result<MemoryInfo> {
         self.inner.memory()
     }
@@ -151,6 +155,10 @@ impl<D: Driver> Driver for Counting<D> {
     fn function(&self, module: ModuleId, name: &str, shared: u32) -> Result<FunctionId> {
         self.count().loads += 1;
         self.inner.function(module, name, shared)
+    }
+
+    fn resident_blocks(&self, function: FunctionId, threads: u32, shared: u32) -> Result<u32> {
+        self.inner.resident_blocks(function, threads, shared)
     }
 
     unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()> {

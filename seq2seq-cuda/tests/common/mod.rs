@@ -5,7 +5,9 @@
 
 pub(crate) mod attend;
 pub(crate) mod counting;
+mod hardware;
 pub(crate) mod played;
+pub(crate) mod recurrent;
 pub(crate) mod tiles;
 
 pub(crate) use played::Played;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 pub(crate) const CHOICE: usize = 3;
 
 /// Memory of the device of most tests.
-const BYTES: u64 = 1 << 30;
+pub(crate) const BYTES: u64 = 1 << 30;
 
 /// A backend on a device with so much memory. Freed memory is not kept, so that its later use is seen.
 pub(crate) fn with_memory(bytes: u64) -> Cuda {

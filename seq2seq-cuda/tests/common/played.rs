@@ -5,6 +5,7 @@
 //! nothing until somebody waits, and then no more than is waited for: page-locked memory that is written again too early,
 //! or read too early, gives wrong values.
 
+use super::hardware::Hardware;
 use seq2seq_cuda::driver::{
     Arg, Driver, DriverError, EventId, FunctionId, GraphId, Image, MemoryInfo, ModuleId, Piece,
     Result, Shape, Work as Listed,
@@ -17,9 +18,10 @@ use std::sync::{Arc, Mutex};
 /// A device, with what was loaded on it.
 pub(crate) struct Played {
     device: Device,
-    capability: (u32, u32),
-    multiprocessors: u32,
+    hardware: Hardware,
     late: bool,
+    /// What is replaced in the text of kernels, by what.
+    spoilt: Option<[&'static str; 2]>,
     graphs: Graphs,
     queue: Mutex<VecDeque<Work>>,
     /// Held by the thread that carries out what is in the queue.
@@ -83,9 +85,9 @@ impl Played {
     pub(crate) fn new(bytes: u64) -> Self {
         Self {
             device: Device::new(bytes),
-            capability: (8, 0),
-            multiprocessors: 4,
+            hardware: Hardware { capability: (8, 0), multiprocessors: 4, cooperates: true },
             late: false,
+            spoilt: None,
             graphs: Graphs::Run,
             queue: Mutex::default(),
             turn: Mutex::default(),
@@ -96,7 +98,25 @@ impl Played {
 
     /// The same, as a GPU of Hopper with so many multiprocessors.
     pub(crate) fn hopper(mut self, multiprocessors: u32) -> Self {
-        (self.capability, self.multiprocessors) = ((9, 0), multiprocessors);
+        self.hardware = Hardware { capability: (9, 0), multiprocessors, ..self.hardware };
+        self
+    }
+
+    /// The same, with so many multiprocessors.
+    pub(crate) fn multiprocessors(mut self, multiprocessors: u32) -> Self {
+        self.hardware.multiprocessors = multiprocessors;
+        self
+    }
+
+    /// The same, which launches no blocks together.
+    pub(crate) fn apart(mut self) -> Self {
+        self.hardware.cooperates = false;
+        self
+    }
+
+    /// The same, whose kernels have `text` in place of `right`.
+    pub(crate) fn spoilt(mut self, right: &'static str, text: &'static str) -> Self {
+        self.spoilt = Some([right, text]);
         self
     }
 
@@ -191,10 +211,10 @@ impl Played {
             let (module, name) = loaded.functions[function.0 as usize].clone();
             (loaded.modules[module].clone(), name)
         };
-        let Shape { grid, block, shared } = shape;
+        let Shape { grid, block, shared: dynamic_shared, cooperative } = shape;
         let args: Vec<_> = args.iter().map(|a| seq2seq_ptx::Arg::bytes(a.bytes())).collect();
         self.device
-            .launch(&module, &name, Launch { grid, block, dynamic_shared: shared }, &args)
+            .launch(&module, &name, Launch { grid, block, dynamic_shared, cooperative }, &args)
             .map_err(|f| failed(&format!("launch of {name}"), f))
     }
 
@@ -236,11 +256,15 @@ impl Driver for Played {
     }
 
     fn capability(&self) -> (u32, u32) {
-        self.capability
+        self.hardware.capability
     }
 
     fn multiprocessors(&self) -> u32 {
-        self.multiprocessors
+        self.hardware.multiprocessors
+    }
+
+    fn shared_memory(&self) -> u32 {
+        self.hardware.shared()
     }
 
     fn memory(&self) -> Result<MemoryInfo> {
@@ -336,7 +360,9 @@ impl Driver for Played {
         let Image::Ptx(ptx) = image else {
             return Err(DriverError::failed("load", "machine code cannot be played"));
         };
-        let module = Module::parse(name, ptx).map_err(|e| DriverError::failed("load", e))?;
+        let spoilt = self.spoilt.map(|[right, text]| ptx.replace(right, text));
+        let module = Module::parse(name, spoilt.as_deref().unwrap_or(ptx))
+            .map_err(|e| DriverError::failed("load", e))?;
         let mut loaded = self.loaded.lock().unwrap();
         loaded.modules.push(module);
         Ok(ModuleId(loaded.modules.len() as u64 - 1))
@@ -352,11 +378,19 @@ impl Driver for Played {
         Ok(FunctionId(loaded.functions.len() as u64 - 1))
     }
 
+    fn resident_blocks(&self, _: FunctionId, threads: u32, shared: u32) -> Result<u32> {
+        Ok(self.hardware.residents(threads, shared))
+    }
+
     unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()> {
+        self.hardware.check(shape)?;
         self.ask(Work::Launch { function, shape, args: args.to_vec() })
     }
 
     unsafe fn graph(&self, work: &Listed) -> Result<Option<GraphId>> {
+        if work.is_cooperative() {
+            return Err(DriverError::failed("graph", "a launch in it is cooperative"));
+        }
         if self.graphs == Graphs::NoRoom {
             return Ok(None);
         }

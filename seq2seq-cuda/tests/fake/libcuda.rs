@@ -86,6 +86,7 @@ failing!(
     cuModuleGetFunction cuModuleUnload cuFuncSetAttribute cuMemHostAlloc cuMemFreeHost cuEventCreate cuEventRecord
     cuEventSynchronize cuEventDestroy_v2 cuMemPoolGetAttribute cuGraphCreate cuGraphAddKernelNode_v2 cuGraphAddMemcpyNode
     cuGraphAddMemsetNode cuGraphInstantiateWithFlags cuGraphDestroy cuGraphExecDestroy cuLaunchKernel
+    cuLaunchCooperativeKernel cuOccupancyMaxActiveBlocksPerMultiprocessor
 );
 #[cfg(not(partial))]
 failing!(cuGraphLaunch);

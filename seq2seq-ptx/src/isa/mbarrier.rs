@@ -246,7 +246,14 @@ fn land(step: &mut Step<'_>, lane: usize, address: u64) -> Stepped<()> {
     for flight in std::mem::take(&mut state.flights) {
         let clock = flight.by.clock();
         let (block, thread) = (env.clocks.block, flight.by.thread);
-        let who = Who { block, thread, line: flight.line, strong: false, clock: &clock };
+        let who = Who {
+            block,
+            thread,
+            line: flight.line,
+            strong: false,
+            cooperative: false,
+            clock: &clock,
+        };
         for (at, bytes) in &flight.parts {
             env.shared.end_copy(*at, bytes, &who).map_err(|kind| trip(lane, kind))?;
             if flight.arrivals > 0 && env.proxied {

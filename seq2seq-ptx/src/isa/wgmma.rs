@@ -344,7 +344,8 @@ impl Tile {
         let (thread, line) = (step.thread(0), step.line);
         let env = &mut *step.env;
         let clock = &env.clocks.threads[thread as usize];
-        let who = Who { block: env.clocks.block, thread, line, strong: false, clock };
+        let who =
+            Who { block: env.clocks.block, thread, line, strong: false, cooperative: false, clock };
         let (step_mn, step_k) = if self.transposed { (8, 1) } else { (1, 8) };
         for mn in rows.step_by(step_mn) {
             for k in (0..16).step_by(step_k) {

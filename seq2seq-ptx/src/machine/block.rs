@@ -50,8 +50,10 @@ impl Code<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
     Done,
-    /// It waits for other blocks, or ran long.
+    /// It ran long, or some of its warps wait for other blocks.
     Yields,
+    /// Whatever of it can run waits for other blocks.
+    Waits,
 }
 
 /// A block of threads.
@@ -98,14 +100,17 @@ impl Block {
     pub(crate) fn run(&mut self, code: &Code<'_>, world: &mut World) -> Result<Progress, Fault> {
         let start = world.spent;
         loop {
-            let (mut steps, mut polls) = (0, 0);
+            let (mut steps, mut polls, mut busy) = (0, 0, 0);
             let first = if world.random.is_some() { world.draw(self.warps.len()) } else { 0 };
             for turn in 0..self.warps.len() {
                 let at = (first + turn) % self.warps.len();
                 let slice = if world.random.is_some() { 1 + world.draw(96) as u64 } else { SLICE };
                 let ran = self.run_warp(at, slice, code, world)?;
                 steps += ran;
-                polls += u64::from(ran > 0 && std::mem::take(&mut self.env.poll));
+                let polled = std::mem::take(&mut self.env.poll);
+                polls += u64::from(polled);
+                // Lanes that wait may do so for others of their warp, who can run.
+                busy += u64::from(ran > 0 && !(polled && self.warps[at].runnable() == 1));
                 self.release();
             }
             if self.env.live == 0 {
@@ -115,7 +120,8 @@ impl Block {
                 return Err(self.stuck(code));
             }
             if polls > 0 || world.spent - start > 16 * SLICE {
-                return Ok(Progress::Yields);
+                let waits = polls > 0 && busy == 0;
+                return Ok(if waits { Progress::Waits } else { Progress::Yields });
             }
         }
     }
@@ -192,6 +198,36 @@ impl Block {
             source: code.module.file(file).map(|f| (f.to_owned(), source)),
         };
         Fault { kind: trip.kind, site: Some(Box::new(site)) }
+    }
+
+    /// No block can go on, of `count` that are running and some that have not begun: says what this one waits for.
+    pub(crate) fn waits_for_ever(&self, code: &Code<'_>, count: usize, pending: usize) -> Fault {
+        let Some(warp) = self.warps.iter().find(|w| w.runnable() > 0) else {
+            return self.stuck(code);
+        };
+        let found = match warp.polled {
+            (0, ..) => String::new(),
+            (line, address, value) => {
+                format!(", of late {value} at {address:#x} (PTX line {line})")
+            }
+        };
+        let behind = match pending {
+            0 => String::new(),
+            n => format!("; {n} blocks more cannot begin before one ends"),
+        };
+        let told = format!(
+            "each of the {count} blocks that run waits for what none of them will do: this one finds the same again and again{found}{behind}"
+        );
+        let split = warp.splits.iter().find(|s| s.wait == Wait::No);
+        let place = split.map_or((code.kernel, 0), |s| (s.function, s.pc));
+        let lane = split.map_or(0, |s| s.mask.trailing_zeros());
+        Self::fault(
+            Trip { lane, kind: FaultKind::Deadlock(told) },
+            warp.index,
+            place,
+            code,
+            &self.env,
+        )
     }
 
     /// No warp can go on: says who waits for what.

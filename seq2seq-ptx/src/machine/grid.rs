@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 const MOST_SHARED: u32 = 227 * 1024;
 /// Blocks that run at a time where they wait for each other.
 const MOST_RESIDENT: usize = 1024;
+/// Rounds of all blocks in which each only waits, and nothing changes, before they count as waiting for ever.
+const PATIENCE: usize = 1000;
 
 /// What the blocks of a launch share.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct World {
     parameters: Vec<u8>,
     pub(crate) shape: Launch,
     pub(crate) total_shared: u32,
+    /// Values in memory that became others.
+    pub(crate) changes: u64,
     /// Warp instructions that ran, and that may run.
     pub(crate) spent: u64,
     pub(crate) budget: u64,
@@ -88,6 +92,7 @@ pub(crate) fn launch(
         parameters,
         shape,
         total_shared,
+        changes: 0,
         spent: 0,
         budget: settings.budget,
         random: (settings.seed != 0).then_some(settings.seed),
@@ -111,14 +116,24 @@ fn blocks(code: &Code<'_>, shape: &Launch, world: &mut World) -> Result<(), Faul
     }
     let mut pending = order.into_iter();
     let mut resident: VecDeque<Block> = VecDeque::new();
+    // Turns of blocks that only waited since something changed, and the changes until then.
+    let (mut idle, mut changes) = (0, 0);
     loop {
         let fresh = if resident.len() < MOST_RESIDENT { pending.next() } else { None };
         let block = fresh.map(|index| Block::new(index, shape, code));
         let Some(mut block) = block.or_else(|| resident.pop_front()) else { return Ok(()) };
         // A block that waits lets all that have not begun run first, then those that wait in turn.
-        if block.run(code, world)? == Progress::Yields {
-            resident.push_back(block);
+        let progress = block.run(code, world)?;
+        let waits = progress == Progress::Waits && world.changes == changes;
+        (idle, changes) = (if waits { idle + 1 } else { 0 }, world.changes);
+        if progress == Progress::Done {
+            continue;
         }
+        let running = resident.len() + 1;
+        if idle > PATIENCE * running && (pending.len() == 0 || running == MOST_RESIDENT) {
+            return Err(block.waits_for_ever(code, running, pending.len()));
+        }
+        resident.push_back(block);
     }
 }
 
@@ -146,6 +161,12 @@ fn check_shape(function: &Function, shape: &Launch) -> Result<(), String> {
         && block != shape.block
     {
         return Err(format!("block {:?}, compiled for {block:?}", shape.block));
+    }
+    let blocks = u64::from(gx) * u64::from(gy) * u64::from(gz);
+    if shape.cooperative && blocks > MOST_RESIDENT as u64 {
+        return Err(format!(
+            "{blocks} blocks together, a device that is played has {MOST_RESIDENT}"
+        ));
     }
     let shared = u64::from(function.dynamic_start()) + u64::from(shape.dynamic_shared);
     if shared > u64::from(MOST_SHARED) {

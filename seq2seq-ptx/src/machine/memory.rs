@@ -110,6 +110,7 @@ impl Step<'_> {
                 let (region, who) = self.region(lane, space, at, way, Access::Write)?;
                 let place = region.place(at, way.bytes, Access::Write)?;
                 region.store(place, way.bytes, value, &who)?;
+                self.world.changes += 1;
                 if space == Space::Shared {
                     self.env.proxy.writable(place, way.bytes)?;
                     self.stored(lane, place, way.bytes);
@@ -139,12 +140,17 @@ impl Step<'_> {
         let (space, at) = resolve(way.space, address);
         self.order(lane, space, at, way);
         let found = self.region(lane, space, at, way, Access::Atomic);
-        found
-            .and_then(|(region, who)| {
-                let place = region.place(at, way.bytes, Access::Atomic)?;
-                region.update(place, way.bytes, &who, change)
+        let mut changed = false;
+        let before = found.and_then(|(region, who)| {
+            let place = region.place(at, way.bytes, Access::Atomic)?;
+            region.update(place, way.bytes, &who, |before| {
+                let after = change(before);
+                changed = after != before;
+                after
             })
-            .map_err(|kind| trip(lane, kind))
+        });
+        self.world.changes += u64::from(changed);
+        before.map_err(|kind| trip(lane, kind))
     }
 
     /// The region of shared or global memory, and who a lane is.
@@ -163,6 +169,7 @@ impl Step<'_> {
             thread,
             line: self.line,
             strong: way.strong.is_some(),
+            cooperative: self.env.shape.cooperative,
             clock: &clocks.threads[thread as usize],
         };
         let region = match space {

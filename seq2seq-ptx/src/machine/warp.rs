@@ -116,6 +116,11 @@ impl Warp {
         self.lanes & !self.exited
     }
 
+    /// Splits that can run.
+    pub(crate) fn runnable(&self) -> usize {
+        self.splits.iter().filter(|s| s.wait == Wait::No).count()
+    }
+
     /// Makes room for a function's registers and variables.
     pub(crate) fn reserve(&mut self, bases: Bases, registers: u32, predicates: u32, frame: u32) {
         let grow = |length: usize, need: usize| length.max(need);

@@ -17,6 +17,8 @@ pub(crate) struct Who<'a> {
     pub(crate) line: u32,
     /// A strong operation.
     pub(crate) strong: bool,
+    /// Whether blocks wait for each other, so that every read of another block counts.
+    pub(crate) cooperative: bool,
     pub(crate) clock: &'a ThreadClock,
 }
 
@@ -48,9 +50,9 @@ struct Reads {
 struct Cell {
     write: Write,
     reads: Reads,
-    /// Reads by other warps of the same block that are not ordered with these.
+    /// Reads by other warps of the same block that are not ordered with these; where blocks wait for each other, of any block.
     more: Vec<Reads>,
-    /// An example of reads by other blocks.
+    /// An example of reads by other blocks, elsewhere.
     elsewhere: Reads,
 }
 
@@ -206,7 +208,7 @@ impl Cell {
         if self.reads.add(&new) {
             return Ok(());
         }
-        if self.reads.clock != 0 && self.reads.block != new.block {
+        if self.reads.clock != 0 && self.reads.block != new.block && !who.cooperative {
             self.elsewhere = self.reads;
             self.reads = new;
             self.more.clear();

@@ -45,7 +45,12 @@ impl Releases {
         }
         if op.release {
             let snapshot = clocks.publish(thread, op.device);
-            self.0.entry(at).or_default().push(snapshot);
+            let list = self.0.entry(at).or_default();
+            // Who has just acquired all of it passes it on with its own.
+            if op.reads && op.acquire && op.device && list.iter().all(|s| s.device) {
+                list.clear();
+            }
+            list.push(snapshot);
         } else {
             let fenced = &clocks.threads[thread].fenced;
             let published = fenced[1].as_ref().filter(|_| op.device).or(fenced[0].as_ref());

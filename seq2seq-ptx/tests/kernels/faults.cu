@@ -264,11 +264,85 @@ template <bool WRONG> __device__ void same_place(int* x) {
 PAIR(same_place, (int* x), (x))
 
 // Waits for a flag that nobody sets.
-template <bool WRONG> __device__ void runaway(volatile int* flag) {
+template <bool WRONG> __device__ void flag_never_set(volatile int* flag) {
     if (threadIdx.x == 0 && blockIdx.x == 1 && !WRONG) *flag = 1;
-    if (blockIdx.x == 0) while (*flag == 0) {}  // FAULT runaway
+    if (blockIdx.x == 0) while (*flag == 0) {}  // FAULT flag_never_set
 }
-PAIR(runaway, (volatile int* flag), (flag))
+PAIR(flag_never_set, (volatile int* flag), (flag))
+
+// Goes on until a number is odd that two is added to.
+template <bool WRONG> __device__ void runaway(volatile int* x) {
+    while (*x % 2 == 0) *x += WRONG ? 2 : 1;  // FAULT runaway
+}
+PAIR(runaway, (volatile int* x), (x))
+
+// A barrier of all blocks: a counter of arrivals, and behind it the number of the round that is over, which the last to arrive sets.
+// Zeros at first; `round` counts from 1.
+enum Lacks { NOTHING, BARRIER, RELEASE, ACQUIRE, ROUNDS, RESET, FENCES };
+template <Lacks LACKS> __device__ void grid_barrier(u32* counters, u32 round) {
+    if (LACKS == BARRIER) return;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        if (LACKS != RELEASE && LACKS != FENCES) __threadfence();
+        if (atomicAdd(counters, 1) == round * gridDim.x - 1) {
+            // The counter goes on from round to round.
+            if (LACKS == RESET) *(volatile u32*)counters = 0;
+            // The last has to pass on what the others released.
+            if (LACKS != FENCES) __threadfence();
+            *(volatile u32*)(counters + 1) = round;
+        } else {
+            while (*(volatile u32*)(counters + 1) < (LACKS == ROUNDS ? 1 : round)) {}
+        }
+        if (LACKS != ACQUIRE && LACKS != FENCES) __threadfence();
+    }
+    __syncthreads();
+}
+
+// Each round every block adds what all blocks wrote in the round before, from one of two buffers into the other.
+template <Lacks LACKS, int BUFFERS = 2> __device__ void rounds(u32* x, u32* counters, int count) {
+    for (int r = 0; r < count; r++) {
+        const u32* from = x + r % BUFFERS * gridDim.x;
+        u32 sum = 0;
+        if (threadIdx.x < 2) {
+            for (int i = 0; i < gridDim.x; i++) sum += from[i];
+        }
+        __syncthreads();
+        if (threadIdx.x == 0) x[(r + 1) % BUFFERS * gridDim.x + blockIdx.x] = sum;
+        grid_barrier<LACKS>(counters, r + 1);
+    }
+}
+#define GRID(name, ...)                                                                                              \
+    KERNEL name##_right(u32* x, u32* counters, int count) { rounds<NOTHING>(x, counters, count); }                     \
+    KERNEL name##_wrong(u32* x, u32* counters, int count) { rounds<__VA_ARGS__>(x, counters, count); }
+GRID(grid_barrier_left_out, BARRIER)
+GRID(grid_barrier_without_release, RELEASE)
+GRID(grid_barrier_without_acquire, ACQUIRE)
+GRID(grid_barrier_without_fences, FENCES)
+GRID(grid_barrier_of_the_first_round, ROUNDS)
+GRID(grid_barrier_reset, RESET)
+GRID(grid_overwrites, NOTHING, 1)
+
+// All blocks but the last read a number, which the last writes when the others have; but the first does not say so.
+KERNEL one_reader_unordered(u32* x, u32* counter, u32* y) {
+    if (threadIdx.x > 0) return;
+    if (blockIdx.x + 1 < gridDim.x) {
+        y[blockIdx.x] = *x;
+        if (blockIdx.x > 0) __threadfence();
+        atomicAdd(counter, 1);
+    } else {
+        while (*(volatile u32*)counter + 1 < gridDim.x) {}
+        __threadfence();
+        *x = 1;
+    }
+}
+
+// The first block ends before a barrier that the others come to.
+template <bool WRONG> __device__ void grid_early_return(u32* x, u32* counters) {
+    if (WRONG && blockIdx.x == 0) return;
+    if (threadIdx.x == 0) x[blockIdx.x] = blockIdx.x;
+    grid_barrier<NOTHING>(counters, 1);
+}
+PAIR(grid_early_return, (u32* x, u32* counters), (x, counters))
 
 // Ends itself.
 template <bool WRONG> __device__ void trapped(int* x) {

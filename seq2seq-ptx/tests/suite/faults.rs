@@ -16,6 +16,7 @@ struct Case {
     shared: u32,
     arguments: fn(&Device) -> Vec<Arg>,
     expected: fn(&FaultKind) -> bool,
+    cooperative: bool,
 }
 
 fn launch(case: &Case, version: &str, seed: u64) -> Result<(), Fault> {
@@ -23,8 +24,9 @@ fn launch(case: &Case, version: &str, seed: u64) -> Result<(), Fault> {
     device.set_schedule(seed);
     device.set_budget(200_000);
     let [blocks, threads] = case.shape;
-    let shape =
-        Launch { grid: [blocks, 1, 1], block: [threads, 1, 1], dynamic_shared: case.shared };
+    let (dynamic_shared, cooperative) = (case.shared, case.cooperative);
+    let (grid, block) = ([blocks, 1, 1], [threads, 1, 1]);
+    let shape = Launch { grid, block, dynamic_shared, cooperative };
     let arguments = (case.arguments)(&device);
     device.launch(&module(), &format!("{}_{version}", case.name), shape, &arguments)
 }
@@ -65,7 +67,7 @@ impl Case {
             "different_counts",
             "early_return",
         ];
-        !either.contains(&self.name)
+        !either.contains(&self.name) && !self.cooperative
     }
 }
 
@@ -93,6 +95,15 @@ fn unwritten(kind: &FaultKind, in_space: Space) -> bool {
     matches!(kind, FaultKind::Uninitialised { space, .. } if *space == in_space)
 }
 
+fn waits_for_ever(kind: &FaultKind) -> bool {
+    matches!(kind, FaultKind::Deadlock(told) if told.contains("again and again"))
+}
+
+/// Of the kernels whose blocks wait for each other: two buffers, the counters, and how many rounds.
+fn rounds(device: &Device) -> Vec<Arg> {
+    vec![numbers(device, 8), numbers(device, 2), 3.into()]
+}
+
 macro_rules! cases {
     ($($name:ident, $shape:expr, $shared:expr, $arguments:expr, $expected:expr;)*) => {$(
         #[test]
@@ -103,6 +114,7 @@ macro_rules! cases {
                 shared: $shared,
                 arguments: $arguments,
                 expected: $expected,
+                cooperative: stringify!($name).starts_with("grid_"),
             });
         }
     )*};
@@ -153,7 +165,16 @@ cases! {
     atomic_then_read, [1, 64], 0, |d| vec![numbers(d, 64)], |k| race(k, Space::Shared);
     missing_warp_sync, [1, 32], 0, |d| vec![floats(d, 32)], |k| race(k, Space::Shared);
     same_place, [1, 32], 0, |d| vec![empty(d, 128)], |k| race(k, Space::Global);
-    runaway, [2, 1], 0, |d| vec![numbers(d, 1)], |k| matches!(k, FaultKind::Runaway(200_000));
+    flag_never_set, [2, 1], 0, |d| vec![numbers(d, 1)], waits_for_ever;
+    runaway, [1, 1], 0, |d| vec![numbers(d, 1)], |k| matches!(k, FaultKind::Runaway(200_000));
+    grid_barrier_left_out, [4, 64], 0, rounds, |k| race(k, Space::Global);
+    grid_barrier_without_release, [4, 64], 0, rounds, |k| race(k, Space::Global);
+    grid_barrier_without_acquire, [4, 64], 0, rounds, |k| race(k, Space::Global);
+    grid_barrier_without_fences, [4, 64], 0, rounds, |k| race(k, Space::Global);
+    grid_barrier_of_the_first_round, [4, 64], 0, rounds, |k| race(k, Space::Global);
+    grid_barrier_reset, [4, 64], 0, rounds, waits_for_ever;
+    grid_overwrites, [4, 64], 0, rounds, |k| race(k, Space::Global);
+    grid_early_return, [4, 64], 0, |d| vec![numbers(d, 4), numbers(d, 2)], waits_for_ever;
     trapped, [1, 32], 0, |d| {
         let mut values: Vec<i32> = (0..32).collect();
         values[7] = -1;
@@ -187,7 +208,32 @@ fn launches_that_no_device_takes() {
     refused("reads", [1, 32], std::slice::from_ref(&x));
     refused("reads", [1, 32], &[x.clone(), 1u32.into()]);
     refused("reads", [0, 32], &[x.clone(), x.clone()]);
-    refused("reads", [1, 1025], &[x.clone(), x]);
+    refused("reads", [1, 1025], &[x.clone(), x.clone()]);
+    let together = |blocks| {
+        let (grid, block) = ([blocks, 1, 1], [1, 1, 1]);
+        let shape = Launch { grid, block, dynamic_shared: 0, cooperative: true };
+        let y = Arg::pointer(device.alloc(128).expect("room"));
+        device.launch(&module, "reads", shape, &[x.clone(), y])
+    };
+    together(1).expect("a block");
+    let fault = together(1025).expect_err("more blocks than there is room for");
+    assert!(matches!(fault.kind, FaultKind::Launch(_)), "{fault}");
+}
+
+/// Of the reads of other blocks one is remembered; in a cooperative launch, where blocks go on behind them, all are.
+#[test]
+fn a_write_races_with_each_reader() {
+    let race = |cooperative: bool| {
+        let device = device();
+        let (grid, block) = ([4, 1, 1], [32, 1, 1]);
+        let shape = Launch { grid, block, dynamic_shared: 0, cooperative };
+        let arguments = [numbers(&device, 1), numbers(&device, 1), empty(&device, 16)];
+        device.launch(&module(), "one_reader_unordered", shape, &arguments)
+    };
+    race(false).expect("the reads that are remembered are ordered");
+    let fault = race(true).expect_err("one read is not");
+    let FaultKind::Race { ref other, .. } = fault.kind else { panic!("{fault}") };
+    assert_eq!((other.access, other.block), (Access::Read, 0));
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub(crate) fn run(
     [blocks, threads]: [u32; 2],
     args: &[Arg],
 ) -> Result<(), Fault> {
-    let shape = Launch { grid: [blocks, 1, 1], block: [threads, 1, 1], dynamic_shared: 0 };
+    let (grid, block) = ([blocks, 1, 1], [threads, 1, 1]);
+    let shape = Launch { grid, block, dynamic_shared: 0, cooperative: false };
     device.launch(module, kernel, shape, args)
 }
 

@@ -79,7 +79,8 @@ fn multiply_tiles() {
             (n as i32).into(),
             (k as i32).into(),
         ];
-        let shape = Launch { grid: [1, 2, 1], block: [128, 1, 1], dynamic_shared: 0 };
+        let (grid, block) = ([1, 2, 1], [128, 1, 1]);
+        let shape = Launch { grid, block, dynamic_shared: 0, cooperative: false };
         let result = device.launch(&module(), "multiply_tiles", shape, &arguments);
         result.unwrap_or_else(|fault| panic!("{fault}"));
         close(&download(&device, c, m * n), &expected, 1e-5);

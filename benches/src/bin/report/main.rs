@@ -13,6 +13,7 @@ use record::{Record, Row};
 use seq2seq_benches::{
     backends::{BUILT_IN, Opened},
     limits::Limits,
+    lstm::Lstm,
     runner::{Runner, rounds},
     work::Counted,
 };
@@ -101,6 +102,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     measure::<Step>(&arguments, &devices, &mut record)?;
     measure::<CrossAttend>(&arguments, &devices, &mut record)?;
     measure::<Recur>(&arguments, &devices, &mut record)?;
+    // Seconds a call on a processor.
+    if !devices.iter().any(Opened::is_processor) {
+        measure::<Lstm>(&arguments, &devices, &mut record)?;
+    }
     measure::<AdditiveAttend>(&arguments, &devices, &mut record)?;
     measure::<Pooling>(&arguments, &devices, &mut record)?;
     measure::<Choose>(&arguments, &devices, &mut record)?;

@@ -15,7 +15,7 @@ const RELEASE: u32 = 580;
 const OLDEST: u32 = 8;
 
 /// Every function of the driver's library that is called.
-const FUNCTIONS: [&str; 44] = [
+const FUNCTIONS: [&str; 46] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -51,7 +51,9 @@ const FUNCTIONS: [&str; 44] = [
     "cuModuleGetFunction",
     "cuModuleUnload",
     "cuFuncSetAttribute",
+    "cuOccupancyMaxActiveBlocksPerMultiprocessor",
     "cuLaunchKernel",
+    "cuLaunchCooperativeKernel",
     "cuGraphCreate",
     "cuGraphAddKernelNode_v2",
     "cuGraphAddMemcpyNode",
@@ -75,6 +77,9 @@ pub(super) fn open(index: usize) -> Result<Nvidia> {
     if capability.0 < OLDEST {
         return Err(DriverError::DeviceTooOld { name, capability });
     }
+    use sys::CUdevice_attribute::*;
+    let shared = attribute(device, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+    let cooperates = attribute(device, CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)? != 0;
     // SAFETY: the device is the one that was got above; dropping `Nvidia` releases it.
     let context = unsafe { result::primary_ctx::retain(device) }
         .map_err(|e| failed("cuDevicePrimaryCtxRetain", e))?;
@@ -82,8 +87,17 @@ pub(super) fn open(index: usize) -> Result<Nvidia> {
         // SAFETY: retained above, and in use by nothing.
         let _ = unsafe { result::primary_ctx::release(device) };
     })?;
-    let modules = Mutex::new(Vec::new());
-    Ok(Nvidia { device, context, stream, name, capability, multiprocessors, modules })
+    Ok(Nvidia {
+        device,
+        context,
+        stream,
+        name,
+        capability,
+        multiprocessors,
+        shared,
+        cooperates,
+        modules: Mutex::new(Vec::new()),
+    })
 }
 
 pub(super) fn devices() -> Result<Vec<DeviceInfo>> {
@@ -96,21 +110,23 @@ fn describe(index: usize) -> Result<(sys::CUdevice, DeviceInfo)> {
     use sys::CUdevice_attribute::*;
     let device = result::device::get(index as i32).map_err(|e| failed("cuDeviceGet", e))?;
     let name = result::device::get_name(device).map_err(|e| failed("cuDeviceGetName", e))?;
-    let attribute = |which| {
-        // SAFETY: the device is the one that was got above.
-        let value = unsafe { result::device::get_attribute(device, which) };
-        value.map(|v| v as u32).map_err(|e| failed("cuDeviceGetAttribute", e))
-    };
+    let attribute = |which| attribute(device, which);
     let capability = (
         attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
         attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
     );
     let multiprocessors = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-    // SAFETY: as above.
+    // SAFETY: the device is the one that was got above.
     let memory = unsafe { result::device::total_mem(device) }
         .map_err(|e| failed("cuDeviceTotalMem", e))? as u64;
     let usable = capability.0 >= OLDEST;
     Ok((device, DeviceInfo { name, capability, multiprocessors, memory, usable }))
+}
+
+fn attribute(device: sys::CUdevice, which: sys::CUdevice_attribute) -> Result<u32> {
+    // SAFETY: a device that was got is there for good.
+    let value = unsafe { result::device::get_attribute(device, which) };
+    value.map(|v| v as u32).map_err(|e| failed("cuDeviceGetAttribute", e))
 }
 
 /// The driver's library is there, is new enough, and has every function.

@@ -5,10 +5,12 @@ use super::{add, add_columns, renew, zeros};
 use crate::Cuda;
 use crate::kernels::linear::{Fused, linear};
 use crate::kernels::recurrent_back::{DirectionBack, before};
+use crate::kernels::recurrent_back_chip::ChipBack;
+use crate::kernels::recurrent_chip::Chip;
 use crate::kernels::rows::View;
 use crate::memory::Tensor;
 use crate::ops::columns::stack_rows;
-use crate::ops::recurrent::{begin, order};
+use crate::ops::recurrent::{Layer, begin, order};
 use seq2seq_core::backend::check::{self, RecurrentShape};
 use seq2seq_core::train::{
     MasterPart, Masters, RecurBackward, RecurPass, RecurrentMasters, Wanted,
@@ -21,7 +23,19 @@ use std::sync::Arc;
 /// The recurrent half of a layer, packed for both directions.
 pub struct TrainRecurrent {
     pub(crate) shape: RecurrentShape,
+    /// For the way forward, where the weights fit on the chip.
+    chip: Option<Chip>,
+    /// The same for the way back.
+    chip_back: Option<ChipBack>,
     pub(crate) directions: Vec<TrainLinear>,
+}
+
+impl TrainRecurrent {
+    /// The way forward.
+    pub(crate) fn forward(&self) -> Layer<'_> {
+        let directions = self.directions.iter().map(|d| &d.forward).collect();
+        Layer { shape: self.shape, chip: self.chip, directions }
+    }
 }
 
 /// The shape of the masters, with the checks of a layer that is packed from them.
@@ -58,6 +72,8 @@ pub(crate) fn pack(
     let pack = |d| pack_masters(cuda, &layer(masters, d), format);
     Ok(TrainRecurrent {
         shape,
+        chip: Chip::of(cuda, shape, format)?,
+        chip_back: ChipBack::of(cuda, shape, format)?,
         directions: (0..shape.directions).map(pack).collect::<Result<_>>()?,
     })
 }
@@ -89,6 +105,8 @@ pub(crate) fn backward(
     let mut dx = x.is_some().then(|| cuda.tensor(rows, shape.input())).transpose()?;
     let mut dstate = begin(cuda, sequences, shape, of.dend)?;
     let (order, counts) = order(cuda, of.rows)?;
+    let (widest, gates) = (counts.first().copied().unwrap_or(0), shape.cell.gates() * width);
+    let mut step = cuda.buffer(if held.chip_back.is_some() { 0 } else { widest * gates })?;
     for (index, weights) in held.directions.iter().enumerate() {
         let vector = |v: usize| {
             let view = View::of(&dstate).columns(v * shape.output() + index * width, width);
@@ -97,9 +115,7 @@ pub(crate) fn backward(
         let lstm = shape.cell == Cell::Lstm;
         let mut back = DirectionBack {
             carry: vector(0)?,
-            carry_c: if lstm { vector(1)? } else { cuda.buffer(0)? },
-            through: cuda.buffer(if lstm { 0 } else { sequences * width })?,
-            step: cuda.buffer(sequences * shape.cell.gates() * width)?,
+            second: if lstm { vector(1)? } else { cuda.buffer(sequences * width)? },
             shape,
             index,
             order: &order,
@@ -108,11 +124,17 @@ pub(crate) fn backward(
             y: of.y,
             dy: of.dy,
         };
+        if let Some(chip) = held.chip_back {
+            let out = (&mut du, dx.as_mut());
+            chip.run(cuda, &mut back, &weights.back, (counts.len(), widest), out)?;
+            back.end(cuda, &mut dstate)?;
+            continue;
+        }
         for (position, &count) in counts.iter().enumerate().rev() {
-            back.position(cuda, (position, count), &mut du, dx.as_mut())?;
+            back.position(cuda, (position, count), (&mut du, dx.as_mut()), &mut step)?;
             // Sequences that have not begun to come back keep what they ended with.
-            let step = View::rows(&back.step, count, shape.cell.gates() * width);
-            let residual = (!lstm).then_some(&back.through);
+            let step = View::rows(&step, count, gates);
+            let residual = (!lstm).then_some(&back.second);
             let fused = Fused { residual, ..Fused::default() };
             linear(cuda, step, &weights.back, fused, &mut back.carry)?;
         }
