@@ -109,7 +109,11 @@ impl Finish<'_, '_> {
     fn all_rows<S: Simd, A: Apply>(mut self, s: S) {
         for i in 0..self.rows.len() {
             let row = self.rows.start + i;
-            let row_scale = s.splat(self.epilogue.converted.map_or(1.0, |x| x.scale(row)));
+            let scale = match self.epilogue.converted {
+                Some(x) => x.scale(row),
+                None => 1.0,
+            };
+            let row_scale = s.splat(scale);
             let sums = self.sums.row(i, self.columns.scale.len());
             match self.columns.gated {
                 false => self.row::<S, A, false>(s, row, row_scale, sums),
