@@ -15,10 +15,8 @@ fn upload(cuda: &Cuda, rows: usize, width: usize, seed: u64) -> <Cuda as Backend
     cuda.upload(&HostTensor::from_f32(vec![rows, width], &x).unwrap()).unwrap()
 }
 
-#[test]
-fn a_kept_plan_is_that_of_its_rows_and_sources() {
-    let cuda = common::cuda();
-    let spec = AttentionSpec {
+fn plain() -> AttentionSpec {
+    AttentionSpec {
         heads: 2,
         kv_heads: 2,
         head_dim: WIDTH / 2,
@@ -27,7 +25,13 @@ fn a_kept_plan_is_that_of_its_rows_and_sources() {
         rotary: None,
         dropout: 0.0,
         precision: Precision::F32,
-    };
+    }
+}
+
+#[test]
+fn a_kept_plan_is_that_of_its_rows_and_sources() {
+    let cuda = common::cuda();
+    let spec = plain();
     let sources = Ragged::from_lengths([3, 5, 2]);
     let kv = upload(&cuda, sources.rows(), 2 * WIDTH, 1);
     let memory = || cuda.memory(&kv, &sources, &spec).unwrap();
@@ -54,25 +58,15 @@ fn a_kept_plan_is_that_of_its_rows_and_sources() {
 #[test]
 fn a_kept_plan_of_whole_sequences_is_that_of_their_rows_and_kind() {
     let rotary = |frequency| Some(Rotary { inv_freq: vec![frequency].into(), scale: 1.0 });
-    let plain = AttentionSpec {
-        heads: 2,
-        kv_heads: 2,
-        head_dim: WIDTH / 2,
-        scale: 0.5,
-        causal: false,
-        rotary: None,
-        dropout: 0.0,
-        precision: Precision::F32,
-    };
     let kinds = [
-        plain.clone(),
-        AttentionSpec { causal: true, ..plain.clone() },
-        AttentionSpec { precision: Precision::Bf16, ..plain.clone() },
-        AttentionSpec { kv_heads: 1, ..plain.clone() },
-        AttentionSpec { rotary: rotary(1.0), ..plain.clone() },
-        AttentionSpec { rotary: rotary(0.3), ..plain.clone() },
-        AttentionSpec { heads: 1, kv_heads: 1, ..plain.clone() },
-        AttentionSpec { heads: 1, kv_heads: 1, head_dim: WIDTH, ..plain },
+        plain(),
+        AttentionSpec { causal: true, ..plain() },
+        AttentionSpec { precision: Precision::Bf16, ..plain() },
+        AttentionSpec { kv_heads: 1, ..plain() },
+        AttentionSpec { rotary: rotary(1.0), ..plain() },
+        AttentionSpec { rotary: rotary(0.3), ..plain() },
+        AttentionSpec { heads: 1, kv_heads: 1, ..plain() },
+        AttentionSpec { heads: 1, kv_heads: 1, head_dim: WIDTH, ..plain() },
     ];
     let rows = [&[6, 1, 1][..], &[1, 6, 1], &[8]];
     let attend = |cuda: &Cuda, spec: &AttentionSpec, lengths: &[usize]| {
