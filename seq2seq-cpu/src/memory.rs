@@ -42,22 +42,33 @@ impl<T: Pod> Buffer<T> {
     /// Values of which nothing is known but that they are values: zeros, or what an earlier owner left.
     pub(crate) fn scratch(len: usize) -> Self {
         Self::make(len, |bytes| recycle::take(bytes).or_else(|| Block::new(bytes, Pages::Large)))
-            .unwrap_or_else(|| block::out_of_memory(size_of::<T>().saturating_mul(len)))
+            .unwrap_or_else(|| Self::out_of_memory(len))
+    }
+
+    /// The first `len` values, of which nothing is known; they are another block's where this one has not that many.
+    ///
+    /// A block that is given back at once is waited for: moving it reads in one piece what was just written in several, which
+    /// the processor does behind all stores before it. So loops over small pieces of work keep one.
+    pub(crate) fn at_least(&mut self, len: usize) -> &mut [T] {
+        if self.len < len {
+            *self = Self::scratch(len);
+        }
+        &mut self[..len]
     }
 
     /// Zeros for as long as a model lives, beside those that this thread asked for before: see `region.rs`.
     pub(crate) fn lasting(len: usize) -> Self {
-        Self::make(len, Block::lasting)
-            .unwrap_or_else(|| block::out_of_memory(size_of::<T>().saturating_mul(len)))
+        Self::make(len, Block::lasting).unwrap_or_else(|| Self::out_of_memory(len))
     }
 
     /// Zeros.
     pub(crate) fn zeroed(len: usize) -> Self {
-        let mut this = Self::scratch(len);
-        if this.block.as_ref().is_some_and(Block::is_used) {
-            this.fill(T::zeroed());
+        if let Some(mut recycled) = Self::make(len, recycle::take) {
+            recycled.fill(T::zeroed());
+            return recycled;
         }
-        this
+        Self::make(len, |bytes| Block::new(bytes, Pages::Large))
+            .unwrap_or_else(|| Self::out_of_memory(len))
     }
 
     /// Zeros, of which the system provides a page when it is first written: room for what may come and may not.
@@ -90,6 +101,10 @@ impl<T: Pod> Buffer<T> {
             bytes => Some(block(bytes)?),
         };
         Some(Self { block, len, values: PhantomData })
+    }
+
+    fn out_of_memory(len: usize) -> ! {
+        block::out_of_memory(size_of::<T>().saturating_mul(len))
     }
 
     fn start(&self) -> *mut T {

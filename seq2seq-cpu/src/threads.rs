@@ -156,37 +156,59 @@ impl Threads {
         }
     }
 
-    /// Calls `f` once for each index below `count`, on whichever thread is free first. An index takes about `cost`
-    /// element-wise steps; where all together are few, they run in turn on this thread.
+    /// Calls `f` once for each index below `count`, on whichever thread is free first, with something that each thread
+    /// makes once. An index takes about `cost` element-wise steps; where all together are few, they run in turn on this thread.
     ///
     /// Neighbours go to one thread, a [`SHARES`]th of its part at a time: what they read and write follows each other in
     /// memory.
-    pub(crate) fn each(&self, count: usize, cost: usize, f: impl Fn(usize) + Sync) {
+    fn each<T>(
+        &self,
+        count: usize,
+        cost: usize,
+        make: impl Fn() -> T + Sync,
+        f: impl Fn(&mut T, usize) + Sync,
+    ) {
         if count <= 1 || count.saturating_mul(cost) < GRAIN {
-            return (0..count).for_each(f);
+            let mut own = make();
+            return (0..count).for_each(|i| f(&mut own, i));
         }
         let next = Line(AtomicUsize::new(0));
         let share = (count / (self.count() * SHARES)).max(1);
         self.run(&|| {
+            let mut own = make();
             loop {
                 match next.0.fetch_add(share, Relaxed) {
-                    first if first < count => (first..count.min(first + share)).for_each(&f),
+                    first if first < count => {
+                        (first..count.min(first + share)).for_each(|i| f(&mut own, i));
+                    }
                     _ => break,
                 }
             }
         });
     }
 
-    /// As [`each`](Self::each), with part i of `split` for index i.
+    /// Calls `f` once for each part of `split`, on whichever thread is free first. A part takes about `cost` element-wise
+    /// steps.
     pub(crate) fn each_part<S: Split>(
         &self,
         split: S,
         cost: usize,
         f: impl Fn(usize, S::Part) + Sync,
     ) {
-        self.each(split.count(), cost, |i| {
+        self.each_part_with(split, cost, || (), |(), i, part| f(i, part));
+    }
+
+    /// As [`each_part`](Self::each_part), with something that each thread makes once, for all of its parts.
+    pub(crate) fn each_part_with<S: Split, T>(
+        &self,
+        split: S,
+        cost: usize,
+        make: impl Fn() -> T + Sync,
+        f: impl Fn(&mut T, usize, S::Part) + Sync,
+    ) {
+        self.each(split.count(), cost, make, |own, i| {
             // SAFETY: `each` gives every index below the count once, and `split` is ours to the end.
-            f(i, unsafe { split.part(i) });
+            f(own, i, unsafe { split.part(i) });
         });
     }
 

@@ -94,6 +94,12 @@ pub(crate) struct Unit<'a> {
     pub(crate) log_sums: Option<Tile<'a>>,
 }
 
+/// A unit, and what it works in: memory of any content that other units have used.
+pub(crate) struct Work<'a> {
+    pub(crate) unit: Unit<'a>,
+    pub(crate) scratch: &'a mut Buffer<f32>,
+}
+
 /// The query vectors of a unit: vector r is query head `r % group` of row `r / group`.
 #[derive(Clone, Copy)]
 struct Vectors {
@@ -120,44 +126,46 @@ impl Vectors {
     }
 }
 
-impl WordsKernel for Unit<'_> {
+impl WordsKernel for Work<'_> {
     #[inline(always)]
-    fn run<S: Simd, W: Words<S>>(mut self, s: S, w: W) {
-        let call = self.call;
+    fn run<S: Simd, W: Words<S>>(self, s: S, w: W) {
+        let Self { mut unit, scratch } = self;
+        let call = unit.call;
         let (width, layout) = (call.spec.head_dim, call.layout);
-        let (first, step) = if call.causal { (self.position + 1, 1) } else { (self.len, 0) };
+        let (first, step) = if call.causal { (unit.position + 1, 1) } else { (unit.len, 0) };
         let vectors =
-            Vectors { count: self.rows.len() * call.group(), group: call.group(), first, step };
+            Vectors { count: unit.rows.len() * call.group(), group: call.group(), first, step };
         if vectors.count == 0 {
             return;
         }
         let limit = vectors.limit(vectors.count - 1);
         let span = limit.next_multiple_of(BLOCK);
 
-        let row = layout.row();
-        let mut scratch = Buffer::<f32>::scratch(vectors.count * (span + width + row + 1) + row);
-        let (scores, rest) = scratch.split_at_mut(vectors.count * span);
+        let (row, gathered) = (layout.row(), KeyBlocks::gathered(&unit.held, limit, layout));
+        let words = vectors.count * (span + width + row + 1) + row + gathered;
+        let (scores, rest) = scratch.at_least(words).split_at_mut(vectors.count * span);
         let (sums, rest) = rest.split_at_mut(vectors.count * row);
         let (mixed, rest) = rest.split_at_mut(row);
+        let (gathered, rest) = rest.split_at_mut(gathered);
         let (queries, inverse) = rest.split_at_mut(vectors.count * width);
 
-        let queries = self.load_queries((s, w), queries);
-        let blocks = KeyBlocks::new(s, &self.held, limit, layout);
+        let queries = unit.load_queries((s, w), queries);
+        let blocks = KeyBlocks::new(s, &unit.held, limit, layout, gathered);
         scores::all((s, w), queries, &blocks, vectors, (scores, span));
         for r in 0..vectors.count {
             let row = &mut scores[r * span..(r + 1) * span];
-            inverse[r] = self.weigh(s, row, r, vectors);
+            inverse[r] = unit.weigh(s, row, r, vectors);
             w.pack_row(s, row);
         }
         sums.fill(0.0);
         let mut start = 0;
         while start < limit {
-            let (rows, end) = self.held.run(start, limit, layout, mixed);
+            let (rows, end) = unit.held.run(start, limit, layout, mixed);
             let run = values::Run { rows, start, end };
             values::add((s, w), (scores, span), &run, vectors, (sums, row));
             start = end;
         }
-        self.store(vectors, (sums, row), inverse);
+        unit.store(vectors, (sums, row), inverse);
     }
 }
 

@@ -38,8 +38,6 @@ pub(super) struct Block {
     start: NonNull<u8>,
     bytes: usize,
     origin: Origin,
-    /// Whether somebody may have written to it.
-    used: bool,
 }
 
 // SAFETY: a block owns its bytes, as a `Box<[u8]>` does.
@@ -56,7 +54,7 @@ impl Block {
             // SAFETY: the size is not 0.
             false => (NonNull::new(unsafe { alloc_zeroed(layout(bytes)?) })?, Origin::Allocator),
         };
-        Some(Self { start, bytes, origin, used: false })
+        Some(Self { start, bytes, origin })
     }
 
     /// At least `bytes` bytes, which is not 0, beside those that this thread took before, for as long as a model lives.
@@ -67,7 +65,7 @@ impl Block {
         }
         let bytes = bytes.checked_next_multiple_of(ALIGN)?;
         let (start, region) = region::take(bytes)?;
-        Some(Self { start, bytes, origin: Origin::Region { _keeps: region }, used: false })
+        Some(Self { start, bytes, origin: Origin::Region { _keeps: region } })
     }
 
     pub(super) fn start(&self) -> *mut u8 {
@@ -85,15 +83,6 @@ impl Block {
             Origin::Allocator | Origin::System(Pages::Large) => !STRICT,
             Origin::System(Pages::Small) | Origin::Region { .. } => false,
         }
-    }
-
-    /// Whether it may hold something else than zeros.
-    pub(super) fn is_used(&self) -> bool {
-        self.used
-    }
-
-    pub(super) fn mark_used(&mut self) {
-        self.used = true;
     }
 }
 

@@ -62,8 +62,8 @@ pub(crate) fn keep_steps() {
     });
 }
 
-/// The smallest waiting block of at least `bytes`, and not more than twice as much. Where there is none, the caller makes
-/// one.
+/// The smallest waiting block of at least `bytes`, and not more than twice as much, with what its last owner wrote. Where
+/// there is none, the caller makes one.
 pub(super) fn take(bytes: usize) -> Option<Block> {
     let bytes = block::round(bytes)?;
     let fits = |b: &Block| b.bytes() >= bytes && b.bytes() / 2 <= bytes;
@@ -79,11 +79,10 @@ pub(super) fn take(bytes: usize) -> Option<Block> {
 }
 
 /// Keeps `block` for the next that fits; the ones that have waited longest make room for it.
-pub(super) fn give(mut block: Block) {
+pub(super) fn give(block: Block) {
     if !block.recyclable() {
         return;
     }
-    block.mark_used();
     let _ = LIST.try_with(|list| {
         let mut list = list.borrow_mut();
         list.lend(-block.bytes().cast_signed());

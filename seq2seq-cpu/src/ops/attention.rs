@@ -1,7 +1,9 @@
 //! Attention within whole sequences, and what all attentions share: the laying out of keys and values and the division of
 //! the rows into units.
 
-use crate::kernels::attention::{Angles, BLOCK, Call, Held, Layout, RelativeBias, Store, Unit};
+use crate::kernels::attention::{
+    Angles, BLOCK, Call, Held, Layout, RelativeBias, Store, Unit, Work,
+};
 use crate::memory::{Buffer, Runs, Tensor, Tiles};
 use crate::{Cpu, simd::words::dispatch_words};
 use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check, train::Dropout};
@@ -63,18 +65,19 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Lays out `rows` for one key-value head from `position` on.
+    /// Lays out `rows` for one key-value head from `position` on, with the help of [`Store::scratch`].
     pub(crate) fn store(
         &self,
         cpu: &Cpu,
         (spec, layout): (&AttentionSpec, Layout),
         (head, rows, position): (usize, Range<usize>, usize),
         (keys, values): (&mut [f32], &mut [f32]),
+        scratch: &mut [f32],
     ) {
         let (x, angles) = (self.x, self.angles);
         let key = self.column + head * spec.head_dim;
         let columns = (key, key + spec.kv_width());
-        let store = Store { x, rows, columns, layout, angles, position, keys, values };
+        let store = Store { x, rows, columns, layout, angles, position, keys, values, scratch };
         dispatch_words(cpu.isa(), layout.numbers, store);
     }
 }
@@ -110,9 +113,10 @@ impl Sequences {
         let mut values = Buffer::scratch(value_bounds[last]);
         let parts = (Runs::new(&mut keys, &key_bounds), Runs::new(&mut values, &value_bounds));
         let cost = 2 * rows.rows() * spec.kv_width() / last.max(1);
-        cpu.threads().each_part(parts, cost, |part, (keys, values)| {
-            let rows = rows.range(part / heads);
-            source.store(cpu, (spec, layout), (part % heads, rows, 0), (keys, values));
+        let scratch = || Store::scratch(layout);
+        cpu.threads().each_part_with(parts, cost, scratch, |scratch, part, held| {
+            let of = (part % heads, rows.range(part / heads), 0);
+            source.store(cpu, (spec, layout), of, held, scratch);
         });
         Self { keys, values, key_bounds, value_bounds, heads, layout }
     }
@@ -167,12 +171,14 @@ pub(crate) fn run<'a>(
     });
     let log_sums = kept.log_sums.map(|sums| Tiles::new(sums, &pieces.bounds, heads, call.group()));
     let parts = (tiles, (weights, log_sums));
-    cpu.threads().each_part(parts, pieces.cost, |i, (out, (weights, log_sums))| {
+    let scratch = || Buffer::scratch(0);
+    cpu.threads().each_part_with(parts, pieces.cost, scratch, |scratch, i, part| {
+        let (out, (weights, log_sums)) = part;
         let (Group { rows, position, len, held: sequence }, kv_head) =
             (pieces.get(i / heads), i % heads);
         let held = held(sequence, kv_head);
         let unit = Unit { call, kv_head, rows, position, held, len, out, weights, log_sums };
-        dispatch_words(cpu.isa(), call.layout.numbers, unit);
+        dispatch_words(cpu.isa(), call.layout.numbers, Work { unit, scratch });
     });
     out
 }

@@ -23,7 +23,9 @@ mod tests;
 
 use super::attention::{Group, Kept, Source, run};
 use crate::Cpu;
-use crate::kernels::attention::{Angles, BLOCK, Call, Held, Layout, Paged, RelativeBias, join};
+use crate::kernels::attention::{
+    self, Angles, BLOCK, Call, Held, Layout, Paged, RelativeBias, join,
+};
 use crate::memory::{Buffer, Chunks, Tensor};
 use hypotheses::Hypotheses;
 use seq2seq_core::{AttentionSpec, CacheSpec, Error, Ragged, Result, backend::check};
@@ -231,14 +233,15 @@ impl KvCache {
             (Chunks::new(keys, part_size[0].max(1)), Chunks::new(values, part_size[1].max(1)));
         let (now, heads) = (&self.now, spec.kv_heads);
         let cost = 4 * rows.rows() * spec.head_dim / self.spec.sequences.max(1);
-        cpu.threads().each_part(parts, cost, |part, (keys, values)| {
+        let scratch = || attention::Store::scratch(layout);
+        cpu.threads().each_part_with(parts, cost, scratch, |scratch, part, (keys, values)| {
             for i in now.family(part / heads) {
                 let own = now.own(i);
                 let keys = &mut keys[own * slot_size[0]..][..slot_size[0]];
                 let values = &mut values[own * slot_size[1]..][..slot_size[1]];
                 let first = now.lengths()[i] - rows.length(i);
                 let of = (part % heads, rows.range(i), first);
-                source.store(cpu, (spec, layout), of, (keys, values));
+                source.store(cpu, (spec, layout), of, (keys, values), scratch);
             }
         });
     }

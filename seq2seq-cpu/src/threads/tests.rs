@@ -63,9 +63,14 @@ fn each_calls_every_index_once() {
     let pool = Threads::new(Some(2)).unwrap();
     for (count, cost) in [(0, GRAIN), (1, GRAIN), (100, 1), (100, GRAIN)] {
         let calls: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-        pool.each(count, cost, |i| {
-            calls[i].fetch_add(1, Relaxed);
-        });
+        pool.each(
+            count,
+            cost,
+            || (),
+            |(), i| {
+                calls[i].fetch_add(1, Relaxed);
+            },
+        );
         assert!(calls.iter().all(|n| n.load(Relaxed) == 1), "{count}");
     }
 }
@@ -89,9 +94,14 @@ fn a_busy_pool_lets_others_run_alone() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..200 {
-                    pool.each(100, GRAIN, |_| {
-                        total.fetch_add(1, Relaxed);
-                    });
+                    pool.each(
+                        100,
+                        GRAIN,
+                        || (),
+                        |(), _| {
+                            total.fetch_add(1, Relaxed);
+                        },
+                    );
                 }
             });
         }

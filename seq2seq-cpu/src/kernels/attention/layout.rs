@@ -1,7 +1,6 @@
 //! Where keys and values lie: whole sequences, and pages of a cache that hypotheses share.
 
 use crate::isa::Isa;
-use crate::memory::Buffer;
 use crate::simd::{Simd, words};
 use seq2seq_core::{Error, Precision, Result};
 use std::ops::Range;
@@ -156,44 +155,66 @@ pub(super) struct KeyBlocks<'a> {
     keys: &'a [f32],
     /// Where the values of these positions lie, which come next.
     values: &'a [f32],
-    /// `[mixed block][key word][16]`, put together for this unit.
-    gathered: Buffer<f32>,
-    /// Where each block begins: in `keys`, or in `gathered` and marked by [`GATHERED`]. None where they lie in order.
-    starts: Option<Buffer<usize>>,
+    /// Where blocks lie; none where they lie in order.
+    slots: Option<Slots<'a>>,
+    /// `[block from the first mixed one on][key word][16]`: the mixed ones, put together for this unit.
+    gathered: &'a [f32],
     layout: Layout,
 }
 
-const GATHERED: usize = 1 << (usize::BITS - 1);
+/// In which slot each block lies.
+struct Slots<'a> {
+    of: &'a [u32],
+    /// Blocks of a slot.
+    capacity: usize,
+    first_mixed: usize,
+}
+
+impl<'a> Slots<'a> {
+    fn new(paged: &Paged<'a>, limit: usize) -> Self {
+        let of = &paged.blocks[..limit.div_ceil(BLOCK)];
+        // Blocks are mixed where beams have parted of late: at the end, or nowhere.
+        let first_mixed = of.iter().position(|&slot| slot == MIXED).unwrap_or(of.len());
+        Self { of, capacity: paged.capacity, first_mixed }
+    }
+}
 
 impl<'a> KeyBlocks<'a> {
-    /// The blocks of `limit` positions.
+    /// Words of the blocks that are to be put together for `limit` positions.
+    pub(super) fn gathered(held: &Held<'_>, limit: usize, layout: Layout) -> usize {
+        match held {
+            Held::Whole { .. } => 0,
+            Held::Paged(paged) => {
+                let slots = Slots::new(paged, limit);
+                (slots.of.len() - slots.first_mixed) * layout.block()
+            }
+        }
+    }
+
+    /// The blocks of `limit` positions. [`gathered`](Self::gathered) says how many words `gathered` has.
     #[inline(always)]
-    pub(super) fn new<S: Simd>(s: S, held: &Held<'a>, limit: usize, layout: Layout) -> Self {
+    pub(super) fn new<S: Simd>(
+        s: S,
+        held: &Held<'a>,
+        limit: usize,
+        layout: Layout,
+        gathered: &'a mut [f32],
+    ) -> Self {
         let paged = match held {
             Held::Whole { keys, values } => {
-                return Self { keys, values, gathered: Buffer::scratch(0), starts: None, layout };
+                return Self { keys, values, slots: None, gathered, layout };
             }
             Held::Paged(paged) => paged,
         };
-        let size = layout.block();
-        let blocks = &paged.blocks[..limit.div_ceil(BLOCK)];
-        let mixed = blocks.iter().filter(|&&slot| slot == MIXED).count();
-        let mut gathered = Buffer::scratch(mixed * size);
-        let mut starts = Buffer::scratch(blocks.len());
-        let mut next = 0;
-        for (block, &slot) in blocks.iter().enumerate() {
-            starts[block] = match slot {
-                MIXED => {
-                    let positions = block * BLOCK..limit.min((block + 1) * BLOCK);
-                    gather(s, paged, positions, &mut gathered[next..next + size]);
-                    next += size;
-                    (next - size) | GATHERED
-                }
-                slot => (slot as usize * paged.capacity + block) * size,
-            };
+        let slots = Slots::new(paged, limit);
+        let rooms = gathered.chunks_exact_mut(layout.block());
+        for (block, out) in (slots.first_mixed..slots.of.len()).zip(rooms) {
+            if slots.of[block] == MIXED {
+                gather(s, paged, block * BLOCK..limit.min((block + 1) * BLOCK), out);
+            }
         }
         let Paged { keys, values, .. } = *paged;
-        Self { keys, values, gathered, starts: Some(starts), layout }
+        Self { keys, values, slots: Some(slots), gathered, layout }
     }
 
     pub(super) fn layout(&self) -> Layout {
@@ -204,24 +225,25 @@ impl<'a> KeyBlocks<'a> {
     #[inline(always)]
     pub(super) fn block(&self, i: usize) -> &[f32] {
         let size = self.layout.block();
-        match self.start(i) {
-            start if start & GATHERED != 0 => &self.gathered[start & !GATHERED..][..size],
-            start => &self.keys[start..][..size],
-        }
+        let (blocks, at) = match &self.slots {
+            Some(slots) if slots.of[i] == MIXED => (self.gathered, i - slots.first_mixed),
+            _ => (self.keys, self.place(i)),
+        };
+        &blocks[at * size..][..size]
     }
 
     /// Where the values of block `i` lie, if in one piece: a hint of what to fetch, nothing to read from.
     #[inline(always)]
     pub(super) fn values_of(&self, i: usize) -> *const f32 {
-        let block = (self.start(i) & !GATHERED) / self.layout.block();
-        self.values.as_ptr().wrapping_add(block * self.layout.values(BLOCK))
+        self.values.as_ptr().wrapping_add(self.place(i) * self.layout.values(BLOCK))
     }
 
+    /// Which of all blocks that are held block `i` is; that of the first slot where it is mixed.
     #[inline(always)]
-    fn start(&self, i: usize) -> usize {
-        match &self.starts {
-            Some(starts) => starts[i],
-            None => i * self.layout.block(),
+    fn place(&self, i: usize) -> usize {
+        match &self.slots {
+            Some(slots) if slots.of[i] != MIXED => slots.of[i] as usize * slots.capacity + i,
+            _ => i,
         }
     }
 }

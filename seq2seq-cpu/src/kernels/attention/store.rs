@@ -22,6 +22,8 @@ pub(crate) struct Store<'a> {
     pub(crate) keys: &'a mut [f32],
     /// `[word of positions][D']`
     pub(crate) values: &'a mut [f32],
+    /// [`Store::scratch`] words of any content.
+    pub(crate) scratch: &'a mut [f32],
 }
 
 impl WordsKernel for Store<'_> {
@@ -31,8 +33,8 @@ impl WordsKernel for Store<'_> {
             return;
         }
         let (width, key) = (self.layout.width, self.layout.key());
-        let mut block = Buffer::<f32>::scratch(BLOCK * key);
-        let mut vector = Buffer::<f32>::scratch(width);
+        let (block, alone) = std::mem::take(&mut self.scratch).split_at_mut(self.layout.block());
+        let vector = &mut alone[..width];
         let end = self.position + self.rows.len();
         let mut position = self.position;
         while position < end {
@@ -42,19 +44,24 @@ impl WordsKernel for Store<'_> {
                 let row = self.rows.start + t - self.position;
                 vector.copy_from_slice(&self.x.row(row)[self.columns.0..][..width]);
                 if let Some(angles) = self.angles {
-                    angles.rotate(row, &mut vector);
+                    angles.rotate(row, vector);
                 }
-                w.pack_row(s, &mut vector);
+                w.pack_row(s, vector);
                 key.copy_from_slice(&vector[..key.len()]);
             }
             self.transpose(keys, position);
             position = stop;
         }
-        self.values(s, w, end);
+        self.values(s, w, end, &mut alone[..self.layout.row()]);
     }
 }
 
 impl<'a> Store<'a> {
+    /// Words that it works in: a block of keys as rows, and a row of either.
+    pub(crate) fn scratch(layout: Layout) -> Buffer<f32> {
+        Buffer::scratch(layout.block() + layout.row())
+    }
+
     /// Writes packed keys into the lanes from that of `position` on.
     #[inline(always)]
     fn transpose(&mut self, keys: &[f32], position: usize) {
@@ -77,11 +84,10 @@ impl<'a> Store<'a> {
     }
 
     /// Writes the values of all rows, the last of which lies before position `end`. Of a word that has positions outside,
-    /// those stay as they are.
+    /// those stay as they are; the row of one such is made in `alone`.
     #[inline(always)]
-    fn values<S: Simd, W: Words<S>>(&mut self, s: S, w: W, end: usize) {
+    fn values<S: Simd, W: Words<S>>(&mut self, s: S, w: W, end: usize, alone: &mut [f32]) {
         let row = self.layout.row();
-        let mut alone = Buffer::<f32>::scratch(row);
         for word in self.position / W::NUMBERS..end.div_ceil(W::NUMBERS) {
             let first = word * W::NUMBERS;
             let last = first + W::NUMBERS - 1;
@@ -94,7 +100,7 @@ impl<'a> Store<'a> {
                 words_of(s, w, [a, b], out);
                 continue;
             }
-            words_of(s, w, [a, b], &mut alone);
+            words_of(s, w, [a, b], alone);
             for (out, &new) in out.iter_mut().zip(&alone[..]) {
                 *out = if low { join(new, *out) } else { join(*out, new) };
             }
