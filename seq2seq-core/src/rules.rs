@@ -29,6 +29,20 @@ pub enum LogitRule {
     },
 }
 
+impl LogitRule {
+    /// The ids that it names, as often as it does.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        let (pairs, ids): (&[_], &[_]) = match self {
+            Self::Add(pairs) => (pairs, &[]),
+            Self::Penalise { ids, .. }
+            | Self::Ban(ids)
+            | Self::Only(ids)
+            | Self::Grow { ids, .. } => (&[], ids),
+        };
+        pairs.iter().map(|pair: &(u32, f32)| pair.0).chain(ids.iter().copied())
+    }
+}
+
 /// When the log-softmax is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScoreOrder {

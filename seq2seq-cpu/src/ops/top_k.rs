@@ -1,6 +1,6 @@
 //! The k best ids of each row.
 
-use crate::kernels::choose::{Best, id};
+use crate::kernels::choose::{Best, id, rank, score};
 use crate::kernels::log_softmax::Measure;
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
@@ -25,31 +25,82 @@ pub(crate) fn top_k(
     Ok(out)
 }
 
-fn row(
-    cpu: &Cpu,
-    logits: &[f32],
-    order: ScoreOrder,
-    rules: &[LogitRule],
-    (ids, scores): (&mut [u32], &mut [f32]),
-) {
-    let mut ruled = Buffer::scratch(if rules.is_empty() { 0 } else { logits.len() });
-    // Without rules the log-softmax orders nothing anew: the logits decide, and only the chosen are normalised.
-    let (row, normalise) = match (rules.is_empty(), order) {
-        (true, _) => (logits, true),
-        (false, order) => {
-            ruled.copy_from_slice(logits);
-            if order != ScoreOrder::RulesThenNormalise {
-                dispatch(cpu.isa(), Measure(logits)).apply(&mut ruled);
-            }
-            rules::apply(rules, &mut ruled);
-            (&ruled[..], order != ScoreOrder::NormaliseThenRules)
-        }
-    };
-    let best = dispatch(cpu.isa(), Best { scores: row, k: ids.len() });
-    let norm = normalise.then(|| dispatch(cpu.isa(), Measure(row)));
-    for ((out, score), rank) in ids.iter_mut().zip(scores).zip(best.iter()) {
-        *out = id(*rank);
-        let chosen = row[*out as usize];
-        *score = norm.map_or(chosen, |norm| norm.log_probability(chosen));
+/// Beyond so many scores that rules change, the whole row is ruled.
+const FEW: usize = 256;
+
+/// The ids and scores of one row, best first.
+type Chosen<'a> = (&'a mut [u32], &'a mut [f32]);
+
+fn row(cpu: &Cpu, logits: &[f32], order: ScoreOrder, rules: &[LogitRule], chosen: Chosen<'_>) {
+    if rules.is_empty() {
+        return unruled(cpu, logits, chosen);
     }
+    match changed(rules) {
+        Some(changed) if order == ScoreOrder::NormaliseThenRules => {
+            beside(cpu, logits, rules, &changed, chosen);
+        }
+        _ => ruled(cpu, logits, order, rules, chosen),
+    }
+}
+
+/// Without rules the log-softmax orders nothing anew: the logits decide, and only the chosen are normalised.
+fn unruled(cpu: &Cpu, logits: &[f32], chosen: Chosen<'_>) {
+    let best = dispatch(cpu.isa(), Best { scores: logits, k: chosen.0.len() });
+    let norm = dispatch(cpu.isa(), Measure(logits));
+    put(&best, |rank| norm.log_probability(logits[id(rank) as usize]), chosen);
+}
+
+/// Rules on the log-probabilities of `changed` ids alone: those, beside the best of all others, of which the logits decide. So
+/// neither the log-softmax nor the rules pass over the row.
+fn beside(cpu: &Cpu, logits: &[f32], rules: &[LogitRule], changed: &[u32], chosen: Chosen<'_>) {
+    let norm = dispatch(cpu.isa(), Measure(logits));
+    let log_probability = |id: u32| norm.log_probability(logits[id as usize]);
+    // A row of which nothing but these scores is written or read.
+    let mut ruled = Buffer::scratch(logits.len());
+    changed.iter().for_each(|&id| ruled[id as usize] = log_probability(id));
+    rules::apply(rules, &mut ruled);
+
+    let k = (chosen.0.len() + changed.len()).min(logits.len());
+    let best = dispatch(cpu.isa(), Best { scores: logits, k });
+    let others = best.iter().map(|&best| id(best)).filter(|id| changed.binary_search(id).is_err());
+    let others = others.map(|id| rank(log_probability(id), id as usize));
+    let changed = changed.iter().map(|&id| rank(ruled[id as usize], id as usize));
+    let mut ranks: Vec<u64> = others.chain(changed).collect();
+    ranks.sort_unstable();
+    put(&ranks, score, chosen);
+}
+
+/// Rules that change much, or are followed by another log-softmax: every score is worked out.
+fn ruled(cpu: &Cpu, logits: &[f32], order: ScoreOrder, rules: &[LogitRule], chosen: Chosen<'_>) {
+    let mut ruled = Buffer::scratch(logits.len());
+    ruled.copy_from_slice(logits);
+    if order != ScoreOrder::RulesThenNormalise {
+        dispatch(cpu.isa(), Measure(logits)).apply(&mut ruled);
+    }
+    rules::apply(rules, &mut ruled);
+    let best = dispatch(cpu.isa(), Best { scores: &ruled, k: chosen.0.len() });
+    if order == ScoreOrder::NormaliseThenRules {
+        return put(&best, score, chosen);
+    }
+    let norm = dispatch(cpu.isa(), Measure(&ruled));
+    put(&best, |rank| norm.log_probability(ruled[id(rank) as usize]), chosen);
+}
+
+/// The ids of the first ranks, and the scores that `score` makes of them.
+fn put(ranks: &[u64], score: impl Fn(u64) -> f32, (ids, scores): Chosen<'_>) {
+    for ((id, s), &rank) in ids.iter_mut().zip(scores).zip(ranks) {
+        (*id, *s) = (self::id(rank), score(rank));
+    }
+}
+
+/// The ids whose scores `rules` change, each once in rising order; none where that is all of them, or more than [`FEW`].
+fn changed(rules: &[LogitRule]) -> Option<Vec<u32>> {
+    let all = rules.iter().any(|rule| matches!(rule, LogitRule::Only(_)));
+    if all || rules.iter().map(|rule| rule.ids().count()).sum::<usize>() > FEW {
+        return None;
+    }
+    let mut ids: Vec<u32> = rules.iter().flat_map(LogitRule::ids).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Some(ids)
 }

@@ -91,22 +91,13 @@ pub fn rules(op: &'static str, rules: &[Vec<LogitRule>], rows: usize, vocab: usi
         return Ok(());
     }
     Error::expect(op, "lists of rules", rows, rules.len())?;
-    let range =
-        |ids: &[u32]| Error::check_range(op, "token id", ids.iter().map(|&i| i as usize), vocab);
     for rule in rules.iter().flatten() {
-        match rule {
-            LogitRule::Add(pairs) => {
-                let ids = pairs.iter().map(|p| p.0 as usize);
-                Error::check_range(op, "token id", ids, vocab)?;
-            }
-            LogitRule::Penalise { ids, penalty } => {
-                range(ids)?;
-                if !(*penalty > 0.0 && penalty.is_finite()) {
-                    let reason = format!("penalty is {penalty}, expected a number above 0");
-                    return Err(Error::invalid(op, reason));
-                }
-            }
-            LogitRule::Grow { ids, .. } | LogitRule::Ban(ids) | LogitRule::Only(ids) => range(ids)?,
+        Error::check_range(op, "token id", rule.ids().map(|id| id as usize), vocab)?;
+        if let LogitRule::Penalise { penalty, .. } = rule
+            && !(*penalty > 0.0 && penalty.is_finite())
+        {
+            let reason = format!("penalty is {penalty}, expected a number above 0");
+            return Err(Error::invalid(op, reason));
         }
     }
     Ok(())
