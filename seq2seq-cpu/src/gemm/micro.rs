@@ -19,6 +19,7 @@
 use super::lhs::{Element, Tail};
 use bytemuck::cast_slice;
 use chain::Dot;
+pub(super) use fetch::Fetch;
 use seq2seq_core::quant::group::{GROUP, groups};
 
 /// Declares a [`MicroKernel`] and its entry points, one for each number of rows and each way to fetch ahead.
@@ -35,14 +36,15 @@ macro_rules! micro_kernel {
     ) => {
         /// What the name of this file says.
         pub(in crate::gemm) static KERNEL: $crate::gemm::micro::MicroKernel = {
-            use $crate::gemm::micro::{$body::tile, MicroKernel, RawTile};
+            use $crate::gemm::micro::{$body::tile, MicroKernel, RawTile, fetch::{Far, Fetching, Near, Share}};
 
             $(#[$target_feature])?
-            unsafe fn entry<const ROWS: usize, const SHARE: bool>(raw: &RawTile) {
+            unsafe fn entry<F: Fetching, const ROWS: usize>(raw: &RawTile) {
                 // SAFETY: the caller vouches for the tile and the instructions.
-                unsafe { tile::<$dot, _, ROWS, SHARE>(raw) }
+                unsafe { tile::<$dot, F, _, ROWS>(raw) }
             }
-            const TILES: &[[unsafe fn(&RawTile); 2]] = &[$([entry::<$rows, false>, entry::<$rows, true>]),*];
+            const TILES: &[[unsafe fn(&RawTile); 3]] =
+                &[$([entry::<Near, $rows>, entry::<Far, $rows>, entry::<Share, $rows>]),*];
             MicroKernel { name: $name, lhs: $lhs, layout: $layout, tiles: TILES }
         };
     };
@@ -91,6 +93,7 @@ mod i8i8_scalar_4x8;
 
 mod bases;
 mod chain;
+mod fetch;
 mod grouped;
 pub(super) mod output;
 mod select;
@@ -230,15 +233,6 @@ impl Sums {
     }
 }
 
-/// What a tile brings nearer while it computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fetch {
-    /// Its own stream of weights, that many bytes ahead, into the first cache.
-    Ahead(usize),
-    /// Its share of the next panel, tile `tile` of `tiles`, into the second cache.
-    Share { tile: usize, tiles: usize },
-}
-
 /// Rows of activations in the element type of a kernel. Those of integers end with a [`Tail`](super::lhs::Tail).
 #[derive(Clone, Copy)]
 pub(crate) struct LhsRows<'a> {
@@ -264,8 +258,8 @@ pub(super) struct MicroKernel {
     pub(super) lhs: Element,
     /// The layout that it wants weights in.
     pub(super) layout: Layout,
-    /// By rows - 1 and by whether to fetch a share of the next panel.
-    tiles: &'static [[unsafe fn(&RawTile); 2]],
+    /// By rows - 1, for each [`Fetch`].
+    tiles: &'static [[unsafe fn(&RawTile); 3]],
 }
 
 impl std::fmt::Debug for MicroKernel {
@@ -303,11 +297,12 @@ impl MicroKernel {
             assert!(x_bytes + Tail::BYTES <= x.stride && rows * x.stride <= x.bytes.len());
         }
         let weights = panel[self.layout.header_bytes()..].as_ptr();
-        let (share, ahead, ahead_step) = match fetch {
-            Fetch::Ahead(bytes) => (false, weights.wrapping_add(bytes), step_bytes),
+        let (way, ahead, ahead_step) = match fetch {
+            Fetch::Near(bytes) => (0, weights.wrapping_add(bytes), step_bytes),
+            Fetch::Far(bytes) => (1, weights.wrapping_add(bytes), step_bytes),
             Fetch::Share { tile, tiles } => {
                 let begin = panel.len() + self.layout.unit_bytes(units) / tiles * tile;
-                (true, weights.wrapping_add(begin), step_bytes / tiles)
+                (2, weights.wrapping_add(begin), step_bytes / tiles)
             }
         };
         let raw = RawTile {
@@ -323,7 +318,7 @@ impl MicroKernel {
         };
         // SAFETY: the instructions are there, or `select` would not have given this kernel. The lengths were just
         // checked, and `Sums` has room for the largest tile. What is fetched ahead is never dereferenced.
-        unsafe { self.tiles[rows - 1][usize::from(share)](&raw) }
+        unsafe { self.tiles[rows - 1][way](&raw) }
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn row_blocks(rows: usize, row_bytes: usize) -> usize {
 
 /// What tile `tile` of `tiles` brings nearer, with tiles of at most `max_rows` rows.
 ///
-/// A single tile waits for memory: it looks 4096 bytes ahead. A few tiles are over before the next panel has come, so each
+/// A single tile waits for memory: it looks far ahead, 6144 bytes. A few tiles are over before the next panel has come, so each
 /// fetches its share of it. With many tiles the time in a panel is long, and looking ahead a little is enough.
 ///
 /// Where many begins was measured: above 64 rows with the tiles of 12 rows of AVX-512, on Zen 5; above 256 with the smaller
@@ -69,9 +69,9 @@ pub(super) fn row_blocks(rows: usize, row_bytes: usize) -> usize {
 pub(super) fn fetch(tile: usize, tiles: usize, rows: usize, max_rows: usize) -> Fetch {
     let few = if max_rows > 6 { 64 } else { 256 };
     match tiles {
-        0..=1 => Fetch::Ahead(4096),
+        0..=1 => Fetch::Far(6144),
         _ if rows <= few => Fetch::Share { tile, tiles },
-        _ => Fetch::Ahead(2048),
+        _ => Fetch::Near(2048),
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) fn fetch(tile: usize, tiles: usize, rows: usize, max_rows: usize) -> 
 /// and the next block may be another thread's: so a tile looks ahead in what it reads itself, the first, which waits for the
 /// third cache, further than those behind it.
 pub(super) fn fetch_in_step(tile: usize) -> Fetch {
-    Fetch::Ahead(if tile == 0 { 4096 } else { 2048 })
+    Fetch::Near(if tile == 0 { 4096 } else { 2048 })
 }
 
 #[cfg(test)]
@@ -126,10 +126,10 @@ mod tests {
 
     #[test]
     fn the_way_to_fetch_follows_the_rows() {
-        assert_eq!(fetch(0, 1, 8, 12), Fetch::Ahead(4096));
+        assert_eq!(fetch(0, 1, 8, 12), Fetch::Far(6144));
         assert_eq!(fetch(1, 2, 16, 12), Fetch::Share { tile: 1, tiles: 2 });
-        assert_eq!(fetch(3, 11, 128, 12), Fetch::Ahead(2048));
+        assert_eq!(fetch(3, 11, 128, 12), Fetch::Near(2048));
         assert_eq!(fetch(3, 22, 128, 6), Fetch::Share { tile: 3, tiles: 22 });
-        assert_eq!(fetch(3, 86, 512, 6), Fetch::Ahead(2048));
+        assert_eq!(fetch(3, 86, 512, 6), Fetch::Near(2048));
     }
 }

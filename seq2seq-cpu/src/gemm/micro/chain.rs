@@ -1,7 +1,7 @@
 //! The body of the kernels of f32, bf16 and int8: each sum of a tile is one chain over all k, in one register.
 
-use super::{RawTile, bases::Bases};
-use crate::memory::{For, prefetch};
+use super::{RawTile, bases::Bases, fetch::Fetching};
+use crate::memory::prefetch;
 
 /// The instructions of a kernel whose panels are `NV` vectors wide.
 ///
@@ -44,7 +44,7 @@ const BLOCK: usize = 4;
 /// # Safety
 /// The caller has the instructions of `D`; the pointers of `t` are good for the sizes that `MicroKernel::multiply` checks.
 #[inline(always)]
-pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const SHARE: bool>(
+pub(super) unsafe fn tile<D: Dot<NV>, F: Fetching, const NV: usize, const ROWS: usize>(
     t: &RawTile,
 ) {
     // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each.
@@ -56,7 +56,7 @@ pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const 
         }
         let (mut w, mut ahead) = (t.weights, t.ahead);
         for _ in 0..t.units / BLOCK {
-            fetch::<SHARE>(ahead, BLOCK * D::PANEL_BYTES);
+            fetch::<F>(ahead, BLOCK * D::PANEL_BYTES);
             for unit in 0..BLOCK {
                 let w = w.add(unit * D::PANEL_BYTES);
                 step::<D, NV, ROWS>(&mut sums, &x, unit * D::LHS_BYTES, w);
@@ -66,7 +66,7 @@ pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const 
             ahead = ahead.wrapping_add(BLOCK * t.ahead_step);
         }
         for _ in 0..t.units % BLOCK {
-            fetch::<SHARE>(ahead, D::PANEL_BYTES);
+            fetch::<F>(ahead, D::PANEL_BYTES);
             step::<D, NV, ROWS>(&mut sums, &x, 0, w);
             x.advance(D::LHS_BYTES);
             w = w.add(D::PANEL_BYTES);
@@ -80,13 +80,11 @@ pub(super) unsafe fn tile<D: Dot<NV>, const NV: usize, const ROWS: usize, const 
     }
 }
 
-/// Brings nearer what is to come while `bytes` of the panel pass: as much, or as one of two tiles or more its share.
+/// Brings nearer what is to come while `bytes` of the panel pass.
 #[inline(always)]
-fn fetch<const SHARE: bool>(ahead: *const u8, bytes: usize) {
-    let (bytes, purpose) =
-        if SHARE { (bytes / 2, For::ReadingLater) } else { (bytes, For::Reading) };
-    for line in 0..bytes.div_ceil(64) {
-        prefetch(ahead.wrapping_add(64 * line), purpose);
+fn fetch<F: Fetching>(ahead: *const u8, bytes: usize) {
+    for line in 0..(bytes / F::TILES).div_ceil(64) {
+        prefetch(ahead.wrapping_add(64 * line), F::PURPOSE);
     }
 }
 

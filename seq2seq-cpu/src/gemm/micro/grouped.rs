@@ -4,8 +4,8 @@
 //! The sum of a group is an integer below 2²⁴ and exact as f32. Each total is one chain over rising groups, and starts from
 //! what the zero point of the row takes away in all groups together.
 
-use super::{Dot, RawTile, bases::Bases};
-use crate::memory::{For, prefetch};
+use super::{Dot, RawTile, bases::Bases, fetch::Fetching};
+use crate::memory::prefetch;
 use seq2seq_core::quant::group::GROUP;
 
 /// The instructions of a kernel whose panels are `NV` vectors wide.
@@ -38,9 +38,10 @@ pub(super) trait Grouped<const NV: usize> {
 /// # Safety
 /// The caller has the instructions of `G`; the pointers of `t` are good for the sizes that `MicroKernel::multiply` checks.
 #[inline(always)]
-pub(super) unsafe fn tile<G, const NV: usize, const ROWS: usize, const SHARE: bool>(t: &RawTile)
+pub(super) unsafe fn tile<G, F, const NV: usize, const ROWS: usize>(t: &RawTile)
 where
     G: Grouped<NV>,
+    F: Fetching,
 {
     // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each, which are
     // whole groups.
@@ -54,15 +55,15 @@ where
         }
         let (mut w, mut ahead) = (t.weights, t.ahead);
         for _ in 0..t.units / units {
-            if !SHARE {
+            if F::TILES == 1 {
                 for line in 0..group_bytes.div_ceil(64) {
-                    prefetch(ahead.wrapping_add(64 * line), For::Reading);
+                    prefetch(ahead.wrapping_add(64 * line), F::PURPOSE);
                 }
             }
             let mut sums = [[G::zero(); NV]; ROWS];
             for unit in 0..units {
-                if SHARE {
-                    prefetch(ahead.wrapping_add(t.ahead_step / units * unit), For::ReadingLater);
+                if F::TILES > 1 {
+                    prefetch(ahead.wrapping_add(t.ahead_step / units * unit), F::PURPOSE);
                 }
                 let levels = G::levels(w);
                 for (m, row) in sums.iter_mut().enumerate() {

@@ -226,7 +226,7 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
     }
     let panel = panel(layout, w, input);
     for count in 1..=rows {
-        for fetch in [Fetch::Ahead(4096), Fetch::Share { tile: 1, tiles: 3 }] {
+        for fetch in [Fetch::Near(2048), Fetch::Far(4096), Fetch::Share { tile: 1, tiles: 3 }] {
             let mut sums = Sums::new();
             let x_rows = LhsRows { bytes: cast_slice(&bytes), stride };
             kernel.multiply((count, units), x_rows, &panel, fetch, &mut sums);
@@ -272,7 +272,7 @@ fn the_largest_integers_do_not_saturate() {
 fn a_short_panel_is_refused() {
     let kernel = MicroKernel::select(Isa::detect(), Format::F32);
     let x = LhsRows { bytes: &[0; 64], stride: 64 };
-    kernel.multiply((1, 8), x, &[0; 16], Fetch::Ahead(0), &mut Sums::new());
+    kernel.multiply((1, 8), x, &[0; 16], Fetch::Near(0), &mut Sums::new());
 }
 
 #[test]
@@ -281,5 +281,5 @@ fn a_short_row_is_refused() {
     let kernel = MicroKernel::select(Isa::detect(), Format::F32);
     let x = LhsRows { bytes: &[0; 64], stride: 32 };
     let panel = vec![0; kernel.layout.panel_bytes(9)];
-    kernel.multiply((2, 9), x, &panel, Fetch::Ahead(0), &mut Sums::new());
+    kernel.multiply((2, 9), x, &panel, Fetch::Near(0), &mut Sums::new());
 }
