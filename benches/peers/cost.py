@@ -1,8 +1,8 @@
 """What a workload asks of the machine at least, from the shapes in config.json.
 
 The floor is the sum over passes of max(operations / peak of the format, weight bytes / memory bandwidth). A pass is one
-walk over some weights with some rows. Attention has no weights and is added at the peak of f32, or of bf16 for the other
-formats. Not counted, so that the floor stays a floor: embeddings looked up, norms, activations, the KV cache, attention
+walk over some weights with some rows. f16 is multiplied at the peak of f32. Attention has no weights and is added at the peak
+of f32, or of bf16 for the formats that round rows. Not counted, so that the floor stays a floor: embeddings looked up, norms, activations, the KV cache, attention
 of decode steps, sampling.
 """
 
@@ -11,7 +11,7 @@ import statistics
 
 from workloads import Workload
 
-BYTES = {"f32": 4, "bf16": 2, "int8": 1, "int4": 0.5 + 2 / 32}
+BYTES = {"f32": 4, "bf16": 2, "f16": 2, "int8": 1, "int4": 0.5 + 2 / 32}
 """Of a weight; in int4 with its part of the scale of 32."""
 
 
@@ -30,8 +30,9 @@ class Pass:
         if format == "int4":  # multiplied as int8 is
             limits = limits | {"int4": limits.get("int8", limits["f32"])}
             format = format if self.few_rows else "int8"
-        peak = limits.get(format, limits["f32"])
-        attention_peak = limits.get("f32" if format == "f32" else "bf16", limits["f32"])
+        exact_rows = format in ("f32", "f16")
+        peak = limits["f32"] if exact_rows else limits.get(format, limits["f32"])
+        attention_peak = limits.get("f32" if exact_rows else "bf16", limits["f32"])
         products = 2 * self.weights * self.rows / peak
         reading = self.weights * BYTES[format] / limits["bandwidth"]
         return self.times * (max(products, reading) + self.attention / attention_peak)

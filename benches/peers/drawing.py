@@ -3,7 +3,7 @@
 import dataclasses
 from xml.sax.saxutils import escape
 
-COLOURS = {"f32": ("#4c78a8", "#79a8d9"), "bf16": ("#e0913f", "#f0b072"), "int8": ("#3f9c6d", "#6cc799"), "int4": ("#a05fa8", "#c993d0")}
+COLOURS = {"f32": ("#4c78a8", "#79a8d9"), "bf16": ("#e0913f", "#f0b072"), "f16": ("#b8a13a", "#d6c268"), "int8": ("#3f9c6d", "#6cc799"), "int4": ("#a05fa8", "#c993d0")}
 """On a light and on a dark page."""
 
 

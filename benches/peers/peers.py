@@ -166,6 +166,7 @@ CONVERSIONS = {
     ("ctranslate2", "f32"): [("ctranslate2", "ctranslate2")],
     ("ctranslate2", "int8"): [("ctranslate2", "ctranslate2")],
     ("llama.cpp", "bf16"): [("gguf", "f16.gguf")],
+    ("llama.cpp", "f16"): [("gguf", "f16.gguf")],
     ("llama.cpp", "int8"): [("gguf", "f16.gguf"), ("gguf-q8_0", "q8_0.gguf")],
     ("llama.cpp", "int4"): [("gguf", "f16.gguf"), ("gguf-q4_0", "q4_0.gguf")],
 }

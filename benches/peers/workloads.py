@@ -18,7 +18,7 @@ WORKLOADS = [
     "gpt2 greedy 1x32->128",
     "tinyllama-1.1b greedy 1x32->64",
 ]
-FORMATS = ["f32", "bf16", "int8", "int4"]
+FORMATS = ["f32", "bf16", "f16", "int8", "int4"]
 
 NAME = re.compile(r"(?P<model>\S+) (?:(?:greedy|beam(?P<beams>\d+)) )?(?P<batch>\d+)x(?P<source>\d+)(?:->(?P<new>\d+))?")
 

@@ -34,13 +34,18 @@ impl Limits {
         self.rates.iter().find(|(n, _)| *n == name).map(|(_, rate)| *rate)
     }
 
-    /// Operations a second in a format. int4 is multiplied as int8 is, and what the machine has no instructions for as f32.
+    /// Operations a second in a format. int4 is multiplied as int8 is; f16, and what the machine has no instructions for,
+    /// as f32.
     ///
     /// # Panics
     /// Never for limits that were measured, which have f32.
     pub fn peak(&self, format: Format) -> f64 {
-        let name = if format == Format::Int4 { Format::Int8 } else { format }.name();
-        self.rate(name).or_else(|| self.rate("f32")).expect("f32 is always measured")
+        let multiplied = match format {
+            Format::Int4 => Format::Int8,
+            Format::F16 => Format::F32,
+            format => format,
+        };
+        self.rate(multiplied.name()).or_else(|| self.rate("f32")).expect("f32 is always measured")
     }
 
     /// Bytes a second that are read from memory.

@@ -242,9 +242,9 @@ mod tests {
         assert_eq!(one.seconds(&limits), 4.0 * 2_003_000.0 / 1e10);
         let many = <linear::Linear as Counted>::work(&case(1000));
         assert_eq!(many.seconds(&limits), 4e9 / 1e11);
-        // int4 is multiplied as int8; there is no bf16, which is multiplied as f32.
+        // int4 is multiplied as int8; f16 as f32, and so is bf16, which there is not.
         let peaks = Format::ALL.map(|format| limits.peak(format));
-        assert_eq!(peaks, [1e11, 1e11, 4e11, 4e11]);
+        assert_eq!(peaks, [1e11, 1e11, 1e11, 4e11, 4e11]);
     }
 
     #[test]

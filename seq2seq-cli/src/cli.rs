@@ -56,10 +56,10 @@ pub(crate) struct Global {
     /// What computes: cpu, an NVIDIA GPU cuda:N, or libtorch tch:cpu, tch:cuda:N; `seq2seq devices` lists what there is.
     #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: Device,
-    /// How weights are held and multiplied: f32 as in the file, bf16 in half the memory, int8 in a quarter, int4 in an
-    /// eighth where a decoder reads them for a few rows at a time, and else as int8 [default: f32, or that of a folder
-    /// that `convert` wrote].
-    #[arg(long, global = true, value_name = "f32|bf16|int8|int4")]
+    /// How weights are held and multiplied: f32 as in the file, bf16 and f16 in half the memory (bf16 rounds rows too; a
+    /// file of f16 gives in f16 what it gives in f32), int8 in a quarter, int4 in an eighth where a decoder reads them for a
+    /// few rows at a time, and else as int8 [default: f32, or that of a folder that `convert` wrote].
+    #[arg(long, global = true, value_name = "f32|bf16|f16|int8|int4")]
     pub(crate) format: Option<Format>,
     /// Holds the layers that PATTERN matches in another format, such as decoder.layers.*.ffn.out=int8 or
     /// head.language.out=bf16; `*` stands for anything. May be given several times; the later goes before the earlier.
@@ -346,7 +346,7 @@ pub(crate) struct CompareArgs {
     pub(crate) max_new_tokens: NonZeroUsize,
 }
 
-/// Writes a model with its weights in --format bf16 or int8, so that loading need not make them so.
+/// Writes a model with its weights in --format bf16, f16, int8 or int4, so that loading need not make them so.
 ///
 /// The folder holds config.json, the tokenizer's files and one model.safetensors, works with every command, and gives
 /// to the bit what the original gives in that format. It loads in no other format. It appears when all is written; a

@@ -101,6 +101,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Names the backend and what it runs on, such as `cpu (avx512, 2 threads)`.
     fn describe(&self) -> String;
 
+    /// The formats that layers can be packed in. [`Error::Unsupported`] answers the others.
+    fn formats(&self) -> &'static [Format] {
+        &Format::ALL
+    }
+
     /// The memory of the device; none where weights and activations lie in the host's.
     fn device_memory(&self) -> Result<Option<DeviceMemory>> {
         Ok(None)

@@ -36,7 +36,7 @@ pub mod values;
 
 pub use threads::same_bits;
 
-use crate::{Backend, HostTensor, Result, SeqBackend};
+use crate::{Backend, Format, HostTensor, Result, SeqBackend};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use std::fmt;
@@ -82,6 +82,19 @@ pub trait Op {
 /// An operation whose cases are generated.
 trait Cases: Op {
     fn cases() -> BoxedStrategy<Self::Case>;
+
+    /// What the layer of a case is packed in, where it has one.
+    fn format(case: &Self::Case) -> Option<Format> {
+        let _ = case;
+        None
+    }
+}
+
+/// The cases whose formats `backend` has.
+fn cases_on<O: Cases>(backend: &impl Backend) -> impl Strategy<Value = O::Case> {
+    let formats = backend.formats();
+    let has = move |case: &O::Case| O::format(case).is_none_or(|f| formats.contains(&f));
+    O::cases().prop_filter("a format that the backend lacks", has)
 }
 
 /// An operation that a bench can time, by the same cases.
@@ -239,6 +252,7 @@ macro_rules! conformance_suite {
             linear_matches_reference: linear::matches_reference,
             linear_int8_sums_are_exact: linear::int8_sums_are_exact,
             linear_int4_sums_are_exact: linear::int4_sums_are_exact,
+            linear_f16_gives_the_bits_of_f32: linear::f16_gives_the_bits_of_f32,
             linear_activations_match: linear::activations_match,
             linear_is_batch_invariant: linear::is_batch_invariant,
             linear_propagates_nan: linear::propagates_nan,
@@ -263,6 +277,7 @@ macro_rules! conformance_suite {
             cross_attend_weights_sum_to_one: cross::weights_sum_to_one,
             recur_matches_reference: recurrent::matches_reference,
             recur_in_pieces_gives_the_bits_of_the_whole: recurrent::pieces_give_the_bits_of_the_whole,
+            recur_f16_gives_the_bits_of_f32: recurrent::f16_gives_the_bits_of_f32,
             recur_runs_directions_apart: recurrent::runs_directions_apart,
             recur_is_batch_invariant: recurrent::is_batch_invariant,
             recur_keeps_nan_in_its_sequence: recurrent::keeps_nan_in_its_sequence,
@@ -280,6 +295,7 @@ macro_rules! conformance_suite {
             sample_k_is_batch_invariant: sample_k::is_batch_invariant,
             sample_k_bears_rows_without_a_distribution: sample_k::bears_rows_without_a_distribution,
             errors_are_those_of_the_reference: errors::are_those_of_the_reference,
+            formats_are_as_said: errors::formats_are_as_said,
             empty_batches_are_allowed: errors::empty_batches_are_allowed,
         }
     };

@@ -17,6 +17,9 @@ pub enum Format {
     F32,
     /// bf16 weights; activations rounded to bf16 (nearest, ties to even), products exact, f32 sums.
     Bf16,
+    /// f16 weights (IEEE 754 binary16; nearest, ties to even), f32 activations and sums: f32 with weights in half the
+    /// memory. Weights that are f16 numbers already give the results of f32.
+    F16,
     /// int8 weights, symmetric with one scale an output channel; 8-bit activations with one scale and one zero point a
     /// row; exact i32 sums. [`quant`](crate::quant) defines both to the bit.
     Int8,
@@ -27,13 +30,17 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4];
+    pub const ALL: [Self; 5] = [Self::F32, Self::Bf16, Self::F16, Self::Int8, Self::Int4];
+
+    /// The formats that models are trained in.
+    pub const TRAINED: [Self; 2] = [Self::F32, Self::Bf16];
 
     /// Its name in options and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
             Self::Int8 => "int8",
             Self::Int4 => "int4",
         }
@@ -43,7 +50,7 @@ impl Format {
     pub fn bytes(self, outputs: usize, inputs: usize) -> usize {
         let channel = match self {
             Self::F32 => inputs * 4,
-            Self::Bf16 => inputs * 2,
+            Self::Bf16 | Self::F16 => inputs * 2,
             Self::Int8 => inputs + 4,
             Self::Int4 => group::groups(inputs) * (group::GROUP / 2 + 2),
         };
@@ -287,8 +294,10 @@ mod tests {
         for f in Format::ALL {
             assert_eq!(f.name().parse::<Format>().unwrap(), f);
         }
-        assert!("fp4".parse::<Format>().unwrap_err().to_string().contains("f32, bf16, int8, int4"));
-        assert_eq!(Format::ALL.map(|f| f.bytes(3, 33)), [396, 198, 111, 108]);
+        assert!(
+            "fp4".parse::<Format>().unwrap_err().to_string().contains("f32, bf16, f16, int8, int4")
+        );
+        assert_eq!(Format::ALL.map(|f| f.bytes(3, 33)), [396, 198, 198, 111, 108]);
     }
 
     #[test]

@@ -9,3 +9,4 @@ pub(crate) mod log_softmax;
 pub(crate) mod norm;
 pub(crate) mod quantise;
 pub(crate) mod round;
+pub(crate) mod round_f16;

@@ -230,6 +230,7 @@ fn steady_steps_allocate_only_their_results() -> Result<()> {
     for (format, rotary) in [
         (Format::F32, None),
         (Format::Bf16, None),
+        (Format::F16, None),
         (Format::Int8, None),
         (Format::Int4, None),
         (Format::F32, Some(Rotary { inv_freq: [1.0, 0.1].into(), scale: 1.0 })),

@@ -94,7 +94,7 @@ fn graphs_give_the_bits_of_single_launches() {
     let (Some(replaying), Some(launching)) = (gpu(), open(false)) else { return };
     let mut steps = vec![Step::prefill([40, 3]), Step::next([0, 0, 1, 1])];
     steps.extend((0..60).map(|i| Step::next([[0, 1, 2, 3], [1, 0, 2, 2]][i % 11 / 10])));
-    for format in Format::ALL {
+    for &format in Cuda::FORMATS {
         let [a, b] = [&replaying, &launching].map(|cuda| {
             let mut decoder = Decoder::new(cuda, format, 2, 2);
             steps.iter().map(|step| decoder.step(step, 4)).collect::<Vec<_>>()

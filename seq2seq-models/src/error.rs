@@ -83,6 +83,23 @@ pub enum Error {
         /// NaN, inf or -inf.
         value: f32,
     },
+    /// A weight is too large for the format that it is to be held in.
+    #[error(
+        "{path}: tensor '{tensor}' holds {value:e} at element {at}, which is too large for {format}; take {} instead",
+        wider(*format)
+    )]
+    TensorRange {
+        /// The checkpoint file that holds it.
+        path: PathBuf,
+        /// Its name there.
+        tensor: String,
+        /// The position of the first such element, row-major.
+        at: usize,
+        /// The element, a number.
+        value: f32,
+        /// The format.
+        format: Format,
+    },
     /// Weights are stored in a format from which another one is to be made.
     #[error(
         "{path}: the weights are stored in {stored}, from which {asked} cannot be had; load it in {stored}, \
@@ -127,6 +144,14 @@ pub enum Error {
     /// An operation failed.
     #[error(transparent)]
     Op(#[from] seq2seq_core::Error),
+}
+
+/// The formats that hold numbers beyond `format`, as words of a sentence.
+fn wider(format: Format) -> &'static str {
+    match format {
+        Format::F16 => "bf16 or f32",
+        _ => "f32",
+    }
 }
 
 impl Error {

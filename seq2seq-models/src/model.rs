@@ -172,7 +172,7 @@ impl Engine {
         let loader = Loader::new(&backend, checkpoint, plan.family.names(), formats);
         let stacks = stacks::load(plan, &loader).or_else(|error| match (&error, room) {
             (Error::Op(Op::OutOfMemory { .. }), Some(room)) => {
-                Err(no_room(room, checkpoint, plan, formats)?)
+                Err(no_room(room, checkpoint, plan, formats, backend.formats())?)
             }
             _ => Err(error),
         })?;

@@ -34,7 +34,8 @@ pub enum Precision {
     /// f64 from f32 operands, each result rounded to f32 once: the definition of the operations, slow.
     Exact,
     /// f32; products of layers in [`Format::Bf16`](seq2seq_core::Format::Bf16) in bf16, their results rounded to bf16, as
-    /// PyTorch has it. Layers in int8 and int4 are computed as in [`Exact`](Self::Exact), as libtorch has no such products.
+    /// PyTorch has it. Those in [`Format::F16`](seq2seq_core::Format::F16) hold their weights so and
+    /// multiply in f32. Layers in int8 and int4 are computed as in [`Exact`](Self::Exact), as libtorch has no such products.
     #[default]
     Native,
 }

@@ -1,4 +1,4 @@
-"""llama.cpp on a converted GGUF: f16 (set beside bf16: as many bytes), q8_0 (beside int8) and q4_0 (beside int4)."""
+"""llama.cpp on a converted GGUF: f16 (also set beside bf16: as many bytes), q8_0 (beside int8) and q4_0 (beside int4)."""
 
 import llama_cpp
 import numpy
@@ -6,7 +6,7 @@ import numpy
 from . import Job, Loaded, Unsupported, expect
 
 VERSION = f"llama-cpp-python {llama_cpp.__version__}"
-FILES = {"bf16": "f16.gguf", "int8": "q8_0.gguf", "int4": "q4_0.gguf"}
+FILES = {"bf16": "f16.gguf", "f16": "f16.gguf", "int8": "q8_0.gguf", "int4": "q4_0.gguf"}
 
 
 def load(job: Job) -> Loaded:

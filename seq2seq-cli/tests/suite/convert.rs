@@ -21,7 +21,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn the_default_model_speaks_as_before() {
     let folder = tempfile::tempdir().unwrap();
-    for format in ["bf16", "int8", "int4"] {
+    for format in ["bf16", "f16", "int8", "int4"] {
         let output = folder.path().join(format);
         let said = convert(None, format, &output).ok();
         assert!(said.contains(format) && said.contains("tokenizer.json"), "{said}");
@@ -43,7 +43,7 @@ fn the_default_model_speaks_as_before() {
         assert_eq!(with(&["--model", output]), expected);
         assert_eq!(with(&["--model", output, "--format", format]), expected);
     }
-    assert_eq!(names(folder.path()), ["bf16", "int4", "int8"]);
+    assert_eq!(names(folder.path()), ["bf16", "f16", "int4", "int8"]);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_cannot_be_done_is_said() {
         run([&["convert", "--model", &original, "--output", output][..], more].concat())
     };
     says(run_to(&again, &[]), &["--format is missing"]);
-    says(run_to(&again, &["--format=f32"]), &["storing weights in f32", "bf16, int8, int4"]);
+    says(run_to(&again, &["--format=f32"]), &["storing weights in f32", "bf16, f16, int8, int4"]);
     let unused = ["--format=int4", "--module-format=*.wo=int8"];
     says(run_to(&again, &unused), &["*.wo=int8", "decoder.layers.*.ffn.out"]);
     says(run_to(path, &["--format=bf16"]), &[path, "holds something"]);

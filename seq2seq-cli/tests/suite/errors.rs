@@ -42,7 +42,7 @@ fn bad_usage() {
         (&["generate", "a", "--early-stopping=maybe"], &["true, false, never"]),
         (&["generate", "a", "--temperature=0", "--do-sample"], &["temperature"]),
         (&["generate", "a", "--nom-beams=2"], &["--nom-beams", "--num-beams"]),
-        (&["generate", "a", "--format=int3"], &["f32, bf16, int8, int4"]),
+        (&["generate", "a", "--format=int3"], &["f32, bf16, f16, int8, int4"]),
         (&["generate", "a", "--module-format=int8"], &["PATTERN=FORMAT"]),
         (
             &["generate", "a", "--module-format=decoder.*=int8", "--module-format=*.wo=int8"],

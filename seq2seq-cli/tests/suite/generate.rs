@@ -203,7 +203,7 @@ fn decoders_may_be_given_a_beginning() {
 
 #[test]
 fn other_formats_write_too() {
-    for format in ["bf16", "int8", "int4"] {
+    for format in ["bf16", "f16", "int8", "int4"] {
         assert_eq!(run(["generate", "--format", format, "speak: 7"]).ok(), "seven\n", "{format}");
     }
 }

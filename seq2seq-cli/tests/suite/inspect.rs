@@ -67,7 +67,9 @@ fn formats_are_compared() {
     assert_eq!(formats.len(), seq2seq_core::Format::ALL.len() - 1);
     for found in formats {
         assert!(found["next_token"]["kl_mean"].as_f64() > Some(0.0), "{found}");
-        assert!(found["modules"][0]["relative_error"].as_f64() > Some(1e-4), "{found}");
+        // A weight of f16 is off by 2^-12 of itself at most.
+        let least = if found["format"] == "f16" { 1e-5 } else { 1e-4 };
+        assert!(found["modules"][0]["relative_error"].as_f64() > Some(least), "{found}");
         assert_eq!(found["states"], Value::Null);
         assert!(found["bytes"].as_u64() < facts["bytes_f32"].as_u64());
     }

@@ -76,6 +76,10 @@ impl<B: TrainBackend> Backend for Autodiff<B> {
         format!("{}, training", self.inner.describe())
     }
 
+    fn formats(&self) -> &'static [Format] {
+        &Format::TRAINED
+    }
+
     fn device_memory(&self) -> Result<Option<DeviceMemory>> {
         self.inner.device_memory()
     }

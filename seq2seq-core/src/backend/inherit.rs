@@ -20,8 +20,8 @@
 /// impl<B: Backend> Backend for Counting<B> {
 ///     inherit! { inner: B =>
 ///         Tensor, Linear, Norm, Embedding,
-///         describe, device_memory, upload, download, pack, embedding, embed, norm_weights, norm, gather_rows, pool, dropout,
-///         step, observe
+///         describe, formats, device_memory, upload, download, pack, embedding, embed, norm_weights, norm, gather_rows, pool,
+///         dropout, step, observe
 ///     }
 ///
 ///     fn linear(&self, x: &B::Tensor, layer: &B::Linear, epilogue: Epilogue<'_, B::Tensor>) -> Result<B::Tensor> {
@@ -74,6 +74,11 @@ macro_rules! inherit {
     (@ describe $field:ident $inner:ty) => {
         fn describe(&self) -> String {
             $crate::Backend::describe(&self.$field)
+        }
+    };
+    (@ formats $field:ident $inner:ty) => {
+        fn formats(&self) -> &'static [$crate::Format] {
+            $crate::Backend::formats(&self.$field)
         }
     };
     (@ device_memory $field:ident $inner:ty) => {

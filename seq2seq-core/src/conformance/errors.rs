@@ -22,7 +22,8 @@ impl Calls {
 
 /// Every wrong call gives the same typed error as on the reference.
 pub fn are_those_of_the_reference<B: SeqBackend>(backend: &B) -> Outcome {
-    let (expected, got) = (wrong_calls(&Reference)?, wrong_calls(backend)?);
+    let formats = backend.formats();
+    let (expected, got) = (wrong_calls(&Reference, formats)?, wrong_calls(backend, formats)?);
     for ((what, expected), (_, got)) in expected.into_iter().zip(got) {
         match (expected, got) {
             (None, _) => return fail(format!("{what}: the reference accepts it")),
@@ -34,10 +35,35 @@ pub fn are_those_of_the_reference<B: SeqBackend>(backend: &B) -> Outcome {
     Ok(())
 }
 
-fn wrong_calls<B: SeqBackend>(backend: &B) -> Result<Vec<Call>> {
+/// A format that a backend does not have is refused, and those that it has are named.
+pub fn formats_are_as_said<B: SeqBackend>(backend: &B) -> Outcome {
+    let spec = LinearSpec::single(zeros(2, 3), None);
+    let recurrent = RecurrentSpec { cell: Cell::Gru, directions: vec![direction(3, 1)] };
+    for format in Format::ALL {
+        let has = backend.formats().contains(&format);
+        for error in
+            [backend.pack(&spec, format).err(), backend.recurrent(&recurrent, format).err()]
+        {
+            match error {
+                None if has => {}
+                Some(Error::Unsupported { what, hint }) if !has => {
+                    let named = backend.formats().iter().all(|f| hint.contains(f.name()));
+                    if !what.contains(format.name()) || !named {
+                        return fail(format!("{format} is refused by '{what}', '{hint}'"));
+                    }
+                }
+                other => return fail(format!("{format} (there: {has}) gave {other:?}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Calls that are wrong, of layers in these formats.
+fn wrong_calls<B: SeqBackend>(backend: &B, formats: &[Format]) -> Result<Vec<Call>> {
     let mut calls = Calls(Vec::new());
     uploads(backend, &mut calls)?;
-    packs(backend, &mut calls);
+    packs(backend, formats, &mut calls);
     linears(backend, &mut calls)?;
     lookups(backend, &mut calls)?;
     norms(backend, &mut calls)?;
@@ -78,7 +104,7 @@ fn uploads<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
     Ok(())
 }
 
-fn packs<B: SeqBackend>(backend: &B, calls: &mut Calls) {
+fn packs<B: SeqBackend>(backend: &B, formats: &[Format], calls: &mut Calls) {
     let part = |rows, width, bias: Option<usize>| LinearPart {
         weight: zeros(rows, width),
         bias: bias.map(|n| vector(&vec![0.0; n])),
@@ -86,7 +112,7 @@ fn packs<B: SeqBackend>(backend: &B, calls: &mut Calls) {
     };
     let spec = |parts, gated, scale| LinearSpec { parts, gated, scale };
     let weight = |values: &[f32]| LinearSpec::single(host(1, values.len(), values), None);
-    for format in Format::ALL {
+    for &format in formats {
         let mut refuse = |what, spec: LinearSpec| calls.add(what, backend.pack(&spec, format));
         refuse("no parts", spec(vec![], false, 1.0));
         refuse("an empty weight", spec(vec![part(0, 3, None)], false, 1.0));
@@ -103,8 +129,11 @@ fn packs<B: SeqBackend>(backend: &B, calls: &mut Calls) {
         refuse("an infinite weight", weight(&[0.0, f32::NEG_INFINITY]));
         refuse("a NaN bias", LinearSpec::single(zeros(1, 2), Some(vector(&[f32::NAN]))));
     }
-    // Finite in f32, infinite once rounded to bf16; an int8 scale beyond f32.
+    // Finite in f32, infinite once rounded to bf16 or f16; an int8 scale beyond f32.
     calls.add("a weight beyond bf16", backend.pack(&weight(&[f32::MAX]), Format::Bf16));
+    if formats.contains(&Format::F16) {
+        calls.add("a weight beyond f16", backend.pack(&weight(&[0.0, -65520.0]), Format::F16));
+    }
     let scaled = LinearSpec { scale: f32::MAX, ..weight(&[1e30]) };
     calls.add("a scale beyond f32", backend.pack(&scaled, Format::Int8));
     let long = zeros(1, crate::quant::MAX_REDUCTION + 1);

@@ -3,7 +3,8 @@
 use super::tolerance::{self, Approx, Product};
 use super::values::{Profile, Random, tensor, values};
 use super::{
-    Cases, Op, Outcome, Timed, bits, each, host, on_host, rows_of, run_timed, width, within,
+    Cases, Op, Outcome, Timed, bits, cases_on, each, host, on_host, rows_of, run_timed, width,
+    within,
 };
 use crate::quant::{group, row};
 use crate::reference::{Reference, linear::codes_of};
@@ -299,6 +300,10 @@ impl Cases for Linear {
             })
             .boxed()
     }
+
+    fn format(case: &Case) -> Option<Format> {
+        Some(case.format)
+    }
 }
 
 impl Timed for Linear {
@@ -355,7 +360,9 @@ fn w_profile() -> impl Strategy<Value = Profile> {
 
 /// Results lie within the bound of their format.
 pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
-    each(Linear::cases(), |case| within("linear", &case.bounds()?, &Linear::run(backend, case)?))
+    each(cases_on::<Linear>(backend), |case| {
+        within("linear", &case.bounds()?, &Linear::run(backend, case)?)
+    })
 }
 
 /// int8 on whole numbers: channels up to 127, which is among them, and rows over a range of 254, both ends among them and
@@ -398,6 +405,27 @@ pub fn int4_sums_are_exact<B: SeqBackend>(backend: &B) -> Outcome {
             }
         }
         sums_are_exact(backend, Format::Int4, &case, &integers_with_a_zero(&case), &w)
+    })
+}
+
+/// f16 on weights that are f16 numbers, however they are given: the bits of f32.
+pub fn f16_gives_the_bits_of_f32<B: SeqBackend>(backend: &B) -> Outcome {
+    if !backend.formats().contains(&Format::F16) {
+        return Ok(());
+    }
+    each(Linear::cases(), |case| {
+        let f32 = Case { format: Format::F32, dtype: DType::F16, ..case.clone() };
+        let expected = Linear::run(backend, &f32)?;
+        let f16 = Case { format: Format::F16, ..f32 };
+        bits("f16 of f16", &expected, &Linear::run(backend, &f16)?)?;
+        // The same numbers, given as f32.
+        let mut spec = f16.spec();
+        for part in &mut spec.parts {
+            part.weight = map(&part.weight, |w| w)?;
+        }
+        let layer = backend.pack(&spec, Format::F16)?;
+        let got = Prepared { layer, ..Linear::prepare(backend, &f16)? }.run(backend)?;
+        bits("f16 of f32", &expected, &backend.download(&got)?)
     })
 }
 
@@ -458,7 +486,7 @@ pub fn activations_match<B: SeqBackend>(backend: &B) -> Outcome {
 
 /// Any run of rows by itself gives the bits that it gives among the others.
 pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
-    each((Linear::cases(), any::<prop::sample::Index>()), |(case, at)| {
+    each((cases_on::<Linear>(backend), any::<prop::sample::Index>()), |(case, at)| {
         let m = case.output();
         let whole = Linear::run(backend, case)?;
         let cut = at.index(case.rows + 1);
@@ -475,7 +503,7 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
 pub fn propagates_nan<B: SeqBackend>(backend: &B) -> Outcome {
     let place = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
     let bad = proptest::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..]);
-    each((Linear::cases(), place, bad), |(case, (row, column), bad)| {
+    each((cases_on::<Linear>(backend), place, bad), |(case, (row, column), bad)| {
         if case.rows == 0 {
             return Ok(());
         }

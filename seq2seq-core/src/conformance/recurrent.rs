@@ -6,7 +6,7 @@
 use super::linear::products;
 use super::tolerance::Approx;
 use super::values::{Profile, tensor, values};
-use super::{Cases, Op, Outcome, Timed, bits, each, host, length, rows_of, within};
+use super::{Cases, Op, Outcome, Timed, bits, cases_on, each, host, length, rows_of, within};
 use crate::{
     Cell, DType, Format, HostTensor, LinearPart, LinearSpec, Ragged, RecurrentSpec, Result,
     SeqBackend,
@@ -151,6 +151,10 @@ impl Cases for Recur {
             })
             .boxed()
     }
+
+    fn format(case: &Case) -> Option<Format> {
+        Some(case.format)
+    }
 }
 
 impl Timed for Recur {
@@ -232,7 +236,7 @@ fn bounds(case: &Case, x: &[f32], h: &[f32], c: &[f32]) -> Result<(Vec<Approx>, 
 
 /// From the state that the backend came to, each position is within the bound of the formula.
 pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
-    each(Recur::cases(), |case| {
+    each(cases_on::<Recur>(backend), |case| {
         let case = Case { directions: 1, ..case.clone() };
         let (rows, x, width) = (case.rows(), case.x(), case.state_width());
         let layer = backend.recurrent(&case.spec(), case.format)?;
@@ -263,7 +267,7 @@ pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
 
 /// A layer of one direction gives the same bits piece by piece.
 pub fn pieces_give_the_bits_of_the_whole<B: SeqBackend>(backend: &B) -> Outcome {
-    each((Recur::cases(), 1..=5usize), |(case, most)| {
+    each((cases_on::<Recur>(backend), 1..=5usize), |(case, most)| {
         let case = Case { directions: 1, ..case.clone() };
         let (rows, x, m) = (case.rows(), case.x(), case.width);
         let layer = backend.recurrent(&case.spec(), case.format)?;
@@ -295,6 +299,21 @@ pub fn pieces_give_the_bits_of_the_whole<B: SeqBackend>(backend: &B) -> Outcome 
     })
 }
 
+/// A layer of f16 numbers gives in f16 the bits that it gives in f32.
+pub fn f16_gives_the_bits_of_f32<B: SeqBackend>(backend: &B) -> Outcome {
+    if !backend.formats().contains(&Format::F16) {
+        return Ok(());
+    }
+    each(Recur::cases(), |case| {
+        let f32 = Case { format: Format::F32, dtype: DType::F16, ..case.clone() };
+        let f16 = Case { format: Format::F16, ..f32.clone() };
+        let ((expected, expected_state), (got, state)) =
+            (whole(backend, &f32)?, whole(backend, &f16)?);
+        bits("f16", &expected, &got)?;
+        bits("state in f16", &expected_state, &state)
+    })
+}
+
 /// The rows of each sequence in reverse order.
 fn reversed(rows: &Ragged) -> impl Iterator<Item = usize> + '_ {
     rows.ranges().flat_map(|range| range.rev())
@@ -307,7 +326,7 @@ fn columns_of(x: &[f32], width: usize, columns: std::ops::Range<usize>) -> Vec<f
 
 /// Each direction of two gives the bits of a layer of its own, the second one that of the reversed sequences.
 pub fn runs_directions_apart<B: SeqBackend>(backend: &B) -> Outcome {
-    each(Recur::cases(), |case| {
+    each(cases_on::<Recur>(backend), |case| {
         let case = Case { directions: 2, ..case.clone() };
         let (rows, m, gates) = (case.rows(), case.width, case.gates());
         let (out, state) = whole(backend, &case)?;
@@ -341,7 +360,7 @@ pub fn runs_directions_apart<B: SeqBackend>(backend: &B) -> Outcome {
 
 /// A sequence alone gives the bits that it gives among the others.
 pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
-    each(Recur::cases(), |case| {
+    each(cases_on::<Recur>(backend), |case| {
         let layer = backend.recurrent(&case.spec(), case.format)?;
         let (out, state) = whole(backend, case)?;
         for (i, range) in case.rows().ranges().enumerate() {
@@ -360,7 +379,7 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
 
 /// A NaN makes its row NaN, and nothing of another sequence.
 pub fn keeps_nan_in_its_sequence<B: SeqBackend>(backend: &B) -> Outcome {
-    each((Recur::cases(), any::<prop::sample::Index>()), |(case, at)| {
+    each((cases_on::<Recur>(backend), any::<prop::sample::Index>()), |(case, at)| {
         let rows = case.rows();
         if rows.rows() == 0 {
             return Ok(());

@@ -2,17 +2,17 @@
 
 use super::groups::Groups;
 use super::{
-    Cases, Outcome, Timed, additive, attention, bits, cache, cross, each, embed, linear, norm,
-    pool, recurrent, sample, sample_k, top_k,
+    Cases, Outcome, Timed, additive, attention, bits, cache, cases_on, cross, each, embed, linear,
+    norm, pool, recurrent, sample, sample_k, top_k,
 };
-use crate::{BucketSpec, Format, Pool, Precision, SeqBackend, Warp};
+use crate::{BucketSpec, Pool, Precision, SeqBackend, Warp};
 
 fn compare<O: Cases>(a: &impl SeqBackend, b: &impl SeqBackend, large: Vec<O::Case>) -> Outcome {
     let same = |case: &O::Case| bits("the second backend", &O::run(a, case)?, &O::run(b, case)?);
     for case in &large {
         same(case).map_err(|f| super::Failure(format!("{f}\n{case:?}")))?;
     }
-    each(O::cases(), same)
+    each(cases_on::<O>(a), same)
 }
 
 /// Every operation gives the same bits on both backends: on the generated cases, and on some that are large enough
@@ -26,7 +26,7 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
             ..linear::Case::plain(rows, 300, 1000)
         })
     };
-    compare::<linear::Linear>(a, b, Format::ALL.into_iter().flat_map(layer).collect())?;
+    compare::<linear::Linear>(a, b, a.formats().iter().copied().flat_map(layer).collect())?;
 
     let (_, norm) = norm::Norm::real().swap_remove(0);
     compare::<norm::Norm>(a, b, vec![norm::Case { rows: 500, ..norm }])?;
@@ -65,7 +65,7 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
         format,
         ..recur.clone()
     };
-    compare::<recurrent::Recur>(a, b, Format::ALL.map(recur).into())?;
+    compare::<recurrent::Recur>(a, b, a.formats().iter().copied().map(recur).collect())?;
     let step = additive::Case {
         groups: Groups { lengths: vec![200, 90], rows: vec![1; 12] },
         keys: 200,

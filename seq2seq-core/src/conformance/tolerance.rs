@@ -182,7 +182,7 @@ pub struct Product {
 
 /// The bound of scale · x Wᵀ + b.
 ///
-/// f32, bf16: K products and sums, the scale (perhaps folded into the weights) and the bias: γ(K + 2) · magnitude,
+/// f32, f16, bf16: K products and sums, the scale (perhaps folded into the weights) and the bias: γ(K + 2) · magnitude,
 /// and K times what an operation may lose to underflow. bf16 products are exact; they are counted all the same.
 ///
 /// int8: the integer sum is exact. Its conversion, the product of the scales, the product with it and the bias
@@ -197,7 +197,9 @@ pub fn linear(format: Format, p: Product) -> Approx {
     let (value, bias) = (f64::from(p.value), f64::from(p.bias));
     let underflow = |smallest: f64| 3.0 * smallest * p.terms as f64 * f64::from(p.largest);
     let error = match format {
-        Format::F32 => gamma(p.terms + 2) * f64::from(p.magnitude) + underflow(SUBNORMAL),
+        Format::F32 | Format::F16 => {
+            gamma(p.terms + 2) * f64::from(p.magnitude) + underflow(SUBNORMAL)
+        }
         Format::Bf16 => {
             gamma(p.terms + 2) * f64::from(p.magnitude) + underflow(f32::MIN_POSITIVE.into())
         }

@@ -3,6 +3,7 @@
 //! - f32: the operands as they are, summed in f64.
 //! - bf16: weights and activations rounded to bf16 (nearest, ties to even), their exact products summed in f64.
 //!   Weights are rounded without `scale`; the sum is scaled.
+//! - f16: weights rounded to f16 (nearest, ties to even), activations as they are, summed in f64.
 //! - int8: [`quant::channel`] for each output channel, [`quant::row`] for each row, exact integer sums Σ (q - z) w, then
 //!   sum · row scale · channel scale, where the channel scale is the f32 product of the quantiser's and `scale`.
 //! - int4: [`quant::group`] for each output channel, [`quant::row`] for each row; the exact integer sums of the groups
@@ -14,7 +15,7 @@ use crate::{
     Epilogue, Format, LinearPart, LinearSpec, Quantisation, Result, Rows,
     quant::{self, group},
 };
-use half::bf16;
+use half::{bf16, f16};
 
 /// A layer in the layout of its definition: one run of `input` weights an output channel.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub struct Linear {
 
 #[derive(Debug)]
 enum Weights {
+    /// Of f16 those that were rounded to it.
     F32(Vec<f32>),
     /// Rounded, held as f32.
     Bf16(Vec<f32>),
@@ -88,6 +90,9 @@ impl Linear {
         let weights = match format {
             Format::F32 => Weights::F32(values),
             Format::Bf16 => Weights::Bf16(values.into_iter().map(round).collect()),
+            Format::F16 => {
+                Weights::F32(values.into_iter().map(|v| f16::from_f32(v).to_f32()).collect())
+            }
             Format::Int8 => {
                 let mut quantised = vec![0; values.len()];
                 let channels = values.chunks(shape.input).zip(quantised.chunks_mut(shape.input));
@@ -127,7 +132,7 @@ impl Linear {
         self.scale
     }
 
-    /// The weights of f32 and bf16, `[product, in]`; none of a quantised layer.
+    /// The weights of f32, bf16 and f16, `[product, in]`; none of a quantised layer.
     pub(super) fn floats(&self) -> &[f32] {
         match &self.weights {
             Weights::F32(w) | Weights::Bf16(w) => w,

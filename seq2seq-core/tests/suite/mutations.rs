@@ -27,6 +27,11 @@ faults! {
     gelu_by_tanh: GeluByTanh => linear::activations_match;
     relu_drops_nan: ReluDropsNan => linear::activations_match;
     bf16_that_does_not_round: Bf16AsF32 => linear::matches_reference;
+    f16_that_does_not_round: F16AsF32 => linear::matches_reference;
+    f16_that_rounds_rows: F16AsBf16 => linear::f16_gives_the_bits_of_f32;
+    f16_without_subnormal_weights: F16Flushed => linear::f16_gives_the_bits_of_f32;
+    f16_that_rounds_the_state: F16AsBf16 => recurrent::f16_gives_the_bits_of_f32;
+    f16_said_to_be_there: FormatMissing => errors::formats_are_as_said;
     int8_that_does_not_quantise: Int8AsBf16 => linear::matches_reference;
     int8_with_symmetric_rows: Int8Symmetric => linear::matches_reference;
     int8_with_symmetric_rows_in_integers: Int8Symmetric => linear::int8_sums_are_exact;

@@ -57,6 +57,10 @@ mod f32bf16_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
 mod f32bf16_avx512_12x32;
 #[cfg(target_arch = "x86_64")]
+mod f32f16_avx2_6x16;
+#[cfg(target_arch = "x86_64")]
+mod f32f16_avx512_12x32;
+#[cfg(target_arch = "x86_64")]
 mod f32f32_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
 mod f32f32_avx512_12x32;
@@ -76,6 +80,8 @@ mod u8i8_avx512_12x32;
 #[cfg(target_arch = "aarch64")]
 mod f32bf16_neon_6x16;
 #[cfg(target_arch = "aarch64")]
+mod f32f16_neon_6x16;
+#[cfg(target_arch = "aarch64")]
 mod f32f32_neon_6x16;
 #[cfg(target_arch = "aarch64")]
 mod i8i4_neon_4x16;
@@ -87,6 +93,7 @@ mod i8i8_neon_6x16;
 mod i8i8_neondot_6x16;
 
 mod f32bf16_scalar_4x8;
+mod f32f16_scalar_4x8;
 mod f32f32_scalar_4x8;
 mod i8i4_scalar_4x8;
 mod i8i8_scalar_4x8;
@@ -123,6 +130,7 @@ pub(super) struct Layout {
 pub(super) enum Weight {
     F32,
     Bf16,
+    F16,
     I8,
     /// Codes of [`quant::group`](seq2seq_core::quant::group). Each group of k of a panel is its units and then a bf16
     /// scale a column. A byte of a unit holds in its low half the code of a place in the first half of the columns, in
@@ -169,7 +177,7 @@ impl Layout {
         let weights = units * self.columns * self.unit;
         match self.weight {
             Weight::F32 => weights * 4,
-            Weight::Bf16 => weights * 2,
+            Weight::Bf16 | Weight::F16 => weights * 2,
             Weight::I8 => weights,
             Weight::I4 => weights / 2 + units * self.unit / GROUP * self.columns * 2,
         }

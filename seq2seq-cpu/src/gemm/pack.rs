@@ -1,7 +1,7 @@
 //! Weights from the checkpoint's matrices into panels.
 //!
-//! Panel by panel, in parallel: the rows of the source that a panel needs are converted to f32, checked, rounded or quantised
-//! to the format, and written in the order in which the kernel reads them. The source is read in place, so beside the
+//! Panel by panel, in parallel: the rows of the source that a panel needs are converted to f32 (f16 that stays f16 is not),
+//! checked, rounded or quantised to the format, and written in the order in which the kernel reads them. The source is read in place, so beside the
 //! result only one panel a thread is held.
 
 use super::{
@@ -13,13 +13,14 @@ use crate::{
     kernels::{
         quantise::{quantise_channel, quantise_groups, sum_of_groups},
         round::{round, within},
+        round_f16::{F16_LIMIT, round_f16},
     },
     memory::{Buffer, Chunks},
     threads::Threads,
 };
 use bytemuck::{Pod, cast_slice_mut};
 use seq2seq_core::{
-    Format, LinearPart, LinearSpec, Quantisation, Result,
+    DType, Format, HostTensor, LinearPart, LinearSpec, Quantisation, Result,
     backend::check::{self, LinearShape},
     quant::group::{GROUP, ZERO, groups},
 };
@@ -86,35 +87,36 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The columns of one panel as f32, one after the other.
-struct Staging {
-    values: Buffer<f32>,
+/// The columns of one panel, one after the other: as f32, or as bits of f16.
+struct Staging<T: Pod> {
+    values: Buffer<T>,
     /// Values from one column to the next.
     stride: usize,
     /// A row of a transposed part, as far as the panel needs it.
-    line: [f32; MAX_COLUMNS],
+    line: [T; MAX_COLUMNS],
 }
 
-impl Staging {
+impl<T: Pod> Staging<T> {
     fn new(columns: usize, length: usize) -> Self {
         // Odd multiples of a cache line: columns that begin a multiple of 4096 bytes apart would share few lines of the
         // first cache when they are read side by side.
         let stride = length.next_multiple_of(32) + 16;
-        Self { values: Buffer::zeroed(columns * stride), stride, line: [0.0; MAX_COLUMNS] }
+        let values = Buffer::zeroed(columns * stride);
+        Self { values, stride, line: [T::zeroed(); MAX_COLUMNS] }
     }
 
-    fn column(&self, c: usize, length: usize) -> &[f32] {
+    fn column(&self, c: usize, length: usize) -> &[T] {
         &self.values[c * self.stride..][..length]
     }
 
-    /// Reads the columns of `run`, each of `input` weights.
-    fn read(&mut self, run: &Run<'_>, input: usize) {
+    /// Reads the columns of `run`, each of `input` weights, by `read`: from an element of the tensor on.
+    fn read(&mut self, run: &Run<'_>, input: usize, read: impl Fn(&HostTensor, usize, &mut [T])) {
         let (weight, count) = (&run.part.weight, run.outputs.len());
         if run.part.transposed {
             let outputs = weight.shape()[1];
             for k in 0..input {
                 let line = &mut self.line[..count];
-                weight.read_f32(k * outputs + run.outputs.start, line);
+                read(weight, k * outputs + run.outputs.start, line);
                 for (c, &v) in line.iter().enumerate() {
                     self.values[(run.column + c) * self.stride + k] = v;
                 }
@@ -122,10 +124,16 @@ impl Staging {
         } else {
             for (c, output) in run.outputs.clone().enumerate() {
                 let at = (run.column + c) * self.stride;
-                weight.read_f32(output * input, &mut self.values[at..at + input]);
+                read(weight, output * input, &mut self.values[at..at + input]);
             }
         }
     }
+}
+
+/// The bits of elements of a tensor of f16, from `start` on.
+fn read_f16(tensor: &HostTensor, start: usize, out: &mut [u16]) {
+    let (bits, _) = tensor.bytes()[2 * start..].as_chunks();
+    out.iter_mut().zip(bits).for_each(|(out, &bits)| *out = u16::from_le_bytes(bits));
 }
 
 /// One panel of the result.
@@ -144,15 +152,23 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// Fills `target`. False where a weight is not finite, or not in the format.
-    fn pack(&self, panel: usize, target: Target<'_>) -> bool {
+    /// The columns of a panel, read by `read`. Codes are no numbers to be read; `pack_groups` takes them as they are.
+    fn stage<T: Pod>(
+        &self,
+        panel: usize,
+        read: impl Fn(&HostTensor, usize, &mut [T]),
+    ) -> Staging<T> {
         let input = self.source.shape.input;
         let mut staging = Staging::new(self.layout.columns, input);
+        for run in self.source.runs(panel).filter(|run| codes_of(run).is_none()) {
+            staging.read(&run, input, &read);
+        }
+        staging
+    }
+
+    /// Fills `target`. False where a weight is not finite, or not in the format.
+    fn pack(&self, panel: usize, target: Target<'_>) -> bool {
         for run in self.source.runs(panel) {
-            // Codes are no numbers to be read; `pack_groups` takes them as they are.
-            if codes_of(&run).is_none() {
-                staging.read(&run, input);
-            }
             if let Some(bias) = &run.part.bias {
                 let columns = run.column..run.column + run.outputs.len();
                 bias.read_f32(run.outputs.start, &mut target.bias[columns]);
@@ -160,6 +176,15 @@ impl Packer<'_> {
         }
         let (header, body) = target.panel.split_at_mut(self.layout.header_bytes());
         target.scale.fill(self.source.spec.scale);
+        let in_f16 = |run: Run<'_>| run.part.weight.dtype() == DType::F16;
+        if self.layout.weight == Weight::F16 && self.source.runs(panel).all(in_f16) {
+            let staging = self.stage(panel, read_f16);
+            self.interleave(&staging, body, |x, out: &mut [u16]| out.copy_from_slice(x));
+            // Without their sign the bits are ordered as the numbers are, and from infinity on are none.
+            let largest = staging.values.iter().fold(0, |most: u16, bits| most.max(bits & 0x7fff));
+            return largest < 0x7c00;
+        }
+        let staging = self.stage(panel, HostTensor::read_f32);
         match self.layout.weight {
             Weight::F32 => {
                 self.interleave(&staging, body, |x, out: &mut [f32]| out.copy_from_slice(x));
@@ -168,6 +193,10 @@ impl Packer<'_> {
             Weight::Bf16 => {
                 self.interleave(&staging, body, |x, out: &mut [u16]| round(self.isa, x, out));
                 within(self.isa, BF16_LIMIT.next_down(), &staging.values)
+            }
+            Weight::F16 => {
+                self.interleave(&staging, body, |x, out: &mut [u16]| round_f16(self.isa, x, out));
+                within(self.isa, F16_LIMIT.next_down(), &staging.values)
             }
             Weight::I8 => {
                 let mut scales = target.scale.iter_mut();
@@ -192,7 +221,7 @@ impl Packer<'_> {
     fn pack_groups(
         &self,
         panel: usize,
-        staging: &Staging,
+        staging: &Staging<f32>,
         header: &mut [u8],
         body: &mut [u8],
     ) -> bool {
@@ -262,11 +291,11 @@ impl Packer<'_> {
 
     /// Writes a panel: each column converted by `convert`, then unit by unit side by side. Gives what `convert` gave.
     /// Columns are given with the zeros that fill up the last unit.
-    fn interleave<T: Pod, R>(
+    fn interleave<S: Pod, T: Pod, R>(
         &self,
-        staging: &Staging,
+        staging: &Staging<S>,
         panel: &mut [u8],
-        mut convert: impl FnMut(&[f32], &mut [T]) -> R,
+        mut convert: impl FnMut(&[S], &mut [T]) -> R,
     ) -> Vec<R> {
         let (input, unit) = (self.source.shape.input, self.layout.unit);
         let length = self.layout.units(input) * unit;

@@ -56,6 +56,8 @@ fn operand(format: Format, run: &[f32], row: bool) -> (Vec<f32>, f64) {
             crate::kernels::round::round(Isa::Scalar, run, &mut rounded);
             (rounded, 1.0)
         }
+        Format::F16 if row => (run.to_vec(), 1.0),
+        Format::F16 => (run.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect(), 1.0),
         Format::Int8 | Format::Int4 if row => {
             let mut q = vec![0; run.len()];
             let Affine { scale, zero, .. } = quant::row::quantise(run, &mut q);
@@ -277,9 +279,11 @@ fn weights_must_be_finite_in_their_format() {
             for (bad, refused) in [
                 (f32::NAN, true),
                 (f32::NEG_INFINITY, true),
-                // Rounds to infinity in bf16.
-                (f32::MAX, format == Format::Bf16),
-                (1e30, false),
+                // Rounds to infinity in bf16 and f16.
+                (f32::MAX, matches!(format, Format::Bf16 | Format::F16)),
+                (1e30, format == Format::F16),
+                (-65520.0, format == Format::F16),
+                (65519.0, false),
             ] {
                 let mut w = values(8, 70 * 9);
                 w[69 * 9] = bad;
@@ -290,6 +294,52 @@ fn weights_must_be_finite_in_their_format() {
                 assert!(error.is_none_or(|e| e.contains("NaN or infinity")));
             }
         }
+    }
+}
+
+/// A tensor of f16, with these bits.
+fn halves(shape: [usize; 2], bits: &[u16]) -> HostTensor {
+    let bytes: Vec<u8> = bits.iter().flat_map(|b| b.to_le_bytes()).collect();
+    let end = bytes.len();
+    HostTensor::from_shared(DType::F16, shape.into(), Arc::new(bytes), 0..end).unwrap()
+}
+
+#[test]
+fn weights_of_f16_must_be_finite() {
+    let threads = Threads::new(Some(2)).unwrap();
+    for isa in Isa::available() {
+        for (bad, refused) in
+            [(0x7c00, true), (0xfc00, true), (0xfe01, true), (0x7c01, true), (0xfbff, false)]
+        {
+            let mut bits = vec![0x3c00; 70 * 9];
+            bits[69 * 9 + 8] = bad;
+            let spec = LinearSpec::single(halves([70, 9], &bits), None);
+            let got = Linear::pack(&threads, isa, &spec, Format::F16);
+            assert_eq!(got.is_err(), refused, "{isa} {bad:#06x}");
+        }
+    }
+}
+
+/// A layer whose parts are of several types is read as f32.
+#[test]
+fn parts_of_f16_and_f32_stand_side_by_side() {
+    let threads = Threads::new(Some(2)).unwrap();
+    let (input, x) = (19, values(1, 2 * 19));
+    let bits: Vec<u16> = (0..21 * 19).map(|i| 0x2000 + i * 37 % 0x1c00).collect();
+    let as_f32: Vec<f32> = bits.iter().map(|&b| half::f16::from_bits(b).to_f32()).collect();
+    let part = |weight| LinearPart { weight, bias: None, transposed: false };
+    let [of_f16, of_f32] = [halves([21, input], &bits), tensor(&[21, input], &as_f32)];
+    for isa in levels() {
+        let of = |parts| {
+            let spec = LinearSpec { parts, gated: false, scale: 1.0 };
+            let layer = Linear::pack(&threads, isa, &spec, Format::F16).unwrap();
+            run(&threads, &layer, &x, PLAIN)
+        };
+        let [one, other] = [&of_f16, &of_f32].map(|t| part(t.clone()));
+        let want = of(vec![other.clone(), other.clone()]);
+        assert_eq!(of(vec![one.clone(), other.clone()]), want, "{isa}");
+        assert_eq!(of(vec![other, one.clone()]), want, "{isa}");
+        assert_eq!(of(vec![one.clone(), one]), want, "{isa}");
     }
 }
 
@@ -304,7 +354,7 @@ fn halves_at_odd_addresses_are_read_in_place() {
         for dtype in [DType::F16, DType::BF16] {
             let narrow = |v: f32| match dtype {
                 // A quarter of a small integer is exact in both; f16 has 3 bits less of exponent and 3 more of fraction.
-                DType::F16 => half_bits(v),
+                DType::F16 => half::f16::from_f32(v).to_bits(),
                 _ => (v.to_bits() >> 16) as u16,
             };
             let mut bytes = vec![0xff_u8];
@@ -313,18 +363,11 @@ fn halves_at_odd_addresses_are_read_in_place() {
             let weight =
                 HostTensor::from_shared(dtype, vec![12, 10], Arc::new(bytes), 1..end).unwrap();
             let spec = LinearSpec::single(weight, None);
-            let layer = Linear::pack(&threads, isa, &spec, Format::F32).unwrap();
-            assert_eq!(run(&threads, &layer, &x, PLAIN), run(&threads, &whole, &x, PLAIN));
+            // Weights of f16 that stay so are not converted on the way; here those of bf16 are f16 numbers too.
+            for format in [Format::F32, Format::F16] {
+                let layer = Linear::pack(&threads, isa, &spec, format).unwrap();
+                assert_eq!(run(&threads, &layer, &x, PLAIN), run(&threads, &whole, &x, PLAIN));
+            }
         }
     }
-}
-
-/// The f16 bits of a value that has them exactly and is normal there, or zero.
-fn half_bits(v: f32) -> u16 {
-    if v == 0.0 {
-        return 0;
-    }
-    let bits = v.to_bits();
-    let (sign, exponent) = (bits >> 16 & 0x8000, (bits >> 23 & 0xff) + 15 - 127);
-    (sign | exponent << 10 | bits >> 13 & 0x3ff) as u16
 }

@@ -1,7 +1,7 @@
 //! How the operands of a linear layer lie in memory, which is for the matrix units that multiply them.
 
 use crate::Cuda;
-use seq2seq_core::Format;
+use seq2seq_core::{Error, Format, Result};
 
 /// Compute capability of Hopper, the only one that has wgmma: code for it (sm_90a) runs on no other, later or earlier.
 const HOPPER: (u32, u32) = (9, 0);
@@ -19,18 +19,35 @@ pub(crate) enum Operands {
     Int4,
 }
 
+impl Cuda {
+    /// The formats that there are kernels for.
+    pub const FORMATS: &[Format] = &[Format::F32, Format::Bf16, Format::Int8, Format::Int4];
+}
+
+/// Fails for a format without kernels.
+pub(crate) fn check_format(format: Format) -> Result<()> {
+    match Cuda::FORMATS.contains(&format) {
+        true => Ok(()),
+        false => Err(Error::Unsupported {
+            what: format!("format {format} on CUDA"),
+            hint: Cuda::FORMATS.iter().map(|f| f.name()).collect::<Vec<_>>().join(", "),
+        }),
+    }
+}
+
 impl Operands {
     /// Those of a format on this device.
     pub(crate) fn on(cuda: &Cuda, format: Format) -> Self {
         Self::of(format, cuda.driver().capability())
     }
 
-    /// Those of a format at a compute capability.
+    /// Those of a format at a compute capability; one of [`Cuda::FORMATS`].
     pub(crate) fn of(format: Format, capability: (u32, u32)) -> Self {
         match format {
             Format::F32 => Self::F32,
             Format::Bf16 if capability == HOPPER => Self::Bf16Swizzled,
             Format::Bf16 => Self::Bf16,
+            Format::F16 => unreachable!("no layer is packed in {format}"),
             Format::Int8 => Self::Int8,
             Format::Int4 => Self::Int4,
         }

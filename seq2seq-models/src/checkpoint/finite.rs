@@ -1,6 +1,7 @@
-//! Whether all weights are numbers.
+//! Whether all weights are numbers, and whether a format can hold them.
 
-use seq2seq_core::{DType, HostTensor};
+use half::{bf16, f16};
+use seq2seq_core::{DType, Format, HostTensor};
 
 /// The first element that is NaN or infinite, and its value.
 ///
@@ -16,6 +17,26 @@ pub(crate) fn first_not_finite(tensor: &HostTensor) -> Option<(usize, f32)> {
     let mut value = [0.0];
     tensor.read_f32(at, &mut value);
     Some((at, value[0]))
+}
+
+/// The first element, a number, that `format` rounds to infinity, and its value.
+pub(crate) fn first_beyond(tensor: &HostTensor, format: Format) -> Option<(usize, f32)> {
+    let beyond: fn(f32) -> bool = match format {
+        Format::Bf16 => |v| bf16::from_f32(v).is_infinite(),
+        Format::F16 => |v| f16::from_f32(v).is_infinite(),
+        // Of integers the scales are no smaller than f32.
+        Format::F32 | Format::Int8 | Format::Int4 => return None,
+    };
+    const RUN: usize = 4096;
+    let mut values = [0.0; RUN];
+    for from in (0..tensor.len()).step_by(RUN) {
+        let run = &mut values[..RUN.min(tensor.len() - from)];
+        tensor.read_f32(from, run);
+        if let Some(at) = run.iter().position(|&v| v.is_finite() && beyond(v)) {
+            return Some((from + at, run[at]));
+        }
+    }
+    None
 }
 
 /// The first element for which `bad` holds. Whole blocks are tested without a branch, so that the loop vectorises.
@@ -34,7 +55,6 @@ fn first<const N: usize>(bytes: &[u8], bad: impl Fn([u8; N]) -> bool) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::{bf16, f16};
     use std::sync::Arc;
 
     #[test]
@@ -61,6 +81,18 @@ mod tests {
     fn large_and_tiny_numbers_are_numbers() {
         let t = HostTensor::from_f32(vec![3], &[f32::MAX, -f32::MIN_POSITIVE, 0.0]).unwrap();
         assert_eq!(first_not_finite(&t), None);
+    }
+
+    #[test]
+    fn finds_the_first_that_a_format_cannot_hold() {
+        let mut v = vec![65519.0; 9000];
+        for (at, bad) in [(8999, f32::MAX), (5000, -65520.0), (4095, f32::NAN)] {
+            v[at] = bad;
+        }
+        let t = HostTensor::from_f32(vec![9000], &v).unwrap();
+        assert_eq!(first_beyond(&t, Format::F16), Some((5000, -65520.0)));
+        assert_eq!(first_beyond(&t, Format::Bf16), Some((8999, f32::MAX)));
+        assert_eq!(first_beyond(&t, Format::Int8), None);
     }
 
     fn shared(dtype: DType, bytes: Vec<u8>) -> HostTensor {

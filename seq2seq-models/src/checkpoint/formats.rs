@@ -85,10 +85,11 @@ pub(crate) struct Formats {
 }
 
 impl Formats {
-    /// That of attention: f32 for an f32 model. The other formats round its operands, or what they come from, as it is.
+    /// That of attention: f32 where rows of activations are f32. The other formats round its operands, or what they come from,
+    /// as it is.
     pub(crate) fn precision(&self) -> Precision {
         match self.format {
-            Format::F32 => Precision::F32,
+            Format::F32 | Format::F16 => Precision::F32,
             Format::Bf16 | Format::Int8 | Format::Int4 => Precision::Bf16,
         }
     }
@@ -146,7 +147,7 @@ mod tests {
             ("decoder.layers.0.forward.hidden", Format::Int8),
         ] {
             assert_eq!(layer_format(Format::Int4, module), format, "{module}");
-            for other in [Format::F32, Format::Bf16, Format::Int8] {
+            for other in [Format::F32, Format::Bf16, Format::F16, Format::Int8] {
                 assert_eq!(layer_format(other, module), other);
             }
         }

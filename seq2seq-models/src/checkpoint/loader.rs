@@ -1,7 +1,7 @@
 //! Tensors on their way from a checkpoint into a backend: found by our paths, held to the shapes of the plan.
 
 use super::{
-    finite::first_not_finite,
+    finite::{first_beyond, first_not_finite},
     formats::{self, Formats, layer_format},
     names::NameTable,
     scope::Scope,
@@ -281,6 +281,21 @@ impl<'a, B: Backend> Loader<'a, B> {
             }
         };
         self.tolerate(checked, || Ok(()))
+    }
+
+    /// Fails, naming the tensor, where an element is too large for the format.
+    pub(super) fn check_range(
+        &self,
+        Found { tensor, name, .. }: &Found,
+        format: Format,
+    ) -> Result<()> {
+        match first_beyond(tensor, format) {
+            None => Ok(()),
+            Some((at, value)) => {
+                let (path, tensor) = (self.checkpoint.path_of(name), name.clone());
+                Err(Error::TensorRange { path, tensor, at, value, format })
+            }
+        }
     }
 
     /// When collecting, notes a problem and goes on with a stand-in.

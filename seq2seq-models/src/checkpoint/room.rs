@@ -16,7 +16,8 @@ use seq2seq_core::{DeviceMemory, Format};
 /// for the activations of a first request, when a format is said to have room.
 const SPARE: u64 = 16;
 
-/// [`Error::NoRoom`] for a model that ran out of memory while it was loaded; `before` is what there was.
+/// [`Error::NoRoom`] for a model that ran out of memory while it was loaded; `before` is what there was, `there` are the
+/// formats of the backend.
 ///
 /// # Errors
 /// What else keeps the model from loading, behind the weight that had no room.
@@ -25,12 +26,13 @@ pub(crate) fn no_room(
     checkpoint: &Checkpoint,
     plan: &ModelPlan,
     formats: &Formats,
+    there: &[Format],
 ) -> Result<Error> {
     let loader = Loader::new(&Blank, checkpoint, plan.family.names(), formats);
     stacks::load(plan, &loader)?;
     let taken = loader.finish().0;
     // A converted folder is loaded in its own format alone.
-    let others: &[Format] = if checkpoint.stored().is_some() { &[] } else { &Format::ALL };
+    let others: &[Format] = if checkpoint.stored().is_some() { &[] } else { there };
     let on_device = |bytes: usize| (bytes + taken.repeated_table_bytes) as u64;
     let sizes = others.iter().map(|&format| (format, on_device(taken.bytes(format))));
     let DeviceMemory { free, total } = before;

@@ -254,9 +254,10 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
         if self.loader.collects() {
             check()?;
         }
-        // Packing reads every weight and finds what is no number; here that gets its name.
+        // Packing reads every weight and finds what is no number, in the file or in the format; here that gets its name.
         let packed = pack(linear_parts).or_else(|e| {
             check()?;
+            parts.iter().try_for_each(|p| self.loader.check_range(&p.weight, format))?;
             Err(e)
         });
         parts.iter().for_each(|part| self.loader.checkpoint.release(&part.weight.name));

@@ -10,6 +10,7 @@
 //! |---|---|---|---|
 //! | f32 | as it was | as it was | |
 //! | bf16 | BF16 | as it was | |
+//! | f16 | F16 | as it was | |
 //! | int8 | I8, as [`quant::channel`] defines it | as it was | F32, `[outputs]` |
 //! | int4 | U8: two codes of [`quant::group`], the first in the low half | `[outputs, inputs / 2]`, rounded up | BF16, `[outputs, groups]` |
 
@@ -29,7 +30,7 @@ const KIND: &str = "seq2seq";
 const VERSION: &str = "1";
 
 /// The formats that weights can be stored in; f32 is what checkpoints are.
-const FORMATS: [Format; 3] = [Format::Bf16, Format::Int8, Format::Int4];
+const FORMATS: [Format; 4] = [Format::Bf16, Format::F16, Format::Int8, Format::Int4];
 
 /// What a file with weights in these formats says of itself.
 pub(crate) fn metadata(formats: &Formats) -> BTreeMap<&'static str, String> {
@@ -121,6 +122,7 @@ impl Matrix {
         match self.format {
             Format::F32 => None,
             Format::Bf16 => Some(DType::BF16),
+            Format::F16 => Some(DType::F16),
             Format::Int8 => Some(DType::I8),
             Format::Int4 => Some(DType::U8),
         }
@@ -137,7 +139,7 @@ impl Matrix {
     /// Type and shape of its scales.
     pub(crate) fn scales(&self) -> Option<(DType, Vec<usize>)> {
         match self.format {
-            Format::F32 | Format::Bf16 => None,
+            Format::F32 | Format::Bf16 | Format::F16 => None,
             Format::Int8 => Some((DType::F32, vec![self.outputs()])),
             Format::Int4 => Some((DType::BF16, vec![self.outputs(), group::groups(self.inputs())])),
         }
@@ -269,7 +271,7 @@ mod tests {
         let later = complaint(&[("format", KIND), ("version", "2"), ("weights", "int8")]);
         assert!(later.contains("another version") && later.contains("m.safetensors"), "{later}");
         let odd = complaint(&[("format", KIND), ("version", "1"), ("weights", "int3")]);
-        assert!(odd.contains("'int3'") && odd.contains("bf16, int8, int4"), "{odd}");
+        assert!(odd.contains("'int3'") && odd.contains("bf16, f16, int8, int4"), "{odd}");
         let words =
             [("format", KIND), ("version", "1"), ("weights", "int4"), ("exceptions", "a=b")];
         let odd = complaint(&words);

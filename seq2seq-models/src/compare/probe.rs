@@ -145,7 +145,7 @@ impl<B: Backend> Backend for Probe<B> {
 
     inherit! { inner: B =>
         Tensor, Norm, Embedding,
-        describe, device_memory, upload, download, embedding, embed, norm_weights, norm, gather_rows, pool,
+        describe, formats, device_memory, upload, download, embedding, embed, norm_weights, norm, gather_rows, pool,
         step
     }
 

@@ -4,7 +4,7 @@ use crate::{
     Error, Result,
     checkpoint::{Checkpoint, stored, writer::TensorInfo},
 };
-use half::bf16;
+use half::{bf16, f16};
 use seq2seq_core::{
     DType, Format, HostTensor, LinearPart, LinearSpec,
     backend::check,
@@ -26,7 +26,7 @@ pub(super) struct Entry {
 pub(super) enum Content {
     /// Its bytes.
     Same,
-    /// Its values in bf16.
+    /// Its values in bf16 or f16, which the entry is of.
     Rounded,
     /// Its values in integers.
     Quantised(stored::Matrix),
@@ -60,7 +60,7 @@ impl Entry {
         let dtype = matrix.dtype().unwrap_or(tensor.dtype());
         let content = match dtype {
             _ if tensor.dtype() == dtype => Content::Same,
-            DType::BF16 => Content::Rounded,
+            DType::BF16 | DType::F16 => Content::Rounded,
             _ => Content::Quantised(matrix),
         };
         let source = source.to_owned();
@@ -100,7 +100,7 @@ impl Entry {
         }
     }
 
-    /// bf16, nearest, ties to even.
+    /// bf16 or f16, nearest, ties to even.
     fn rounded(
         &self,
         checkpoint: &Checkpoint,
@@ -108,17 +108,19 @@ impl Entry {
         mut write: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         const RUN: usize = 4096;
-        let mut values = [0.0; RUN];
-        let mut at = 0;
-        while at < tensor.len() {
-            let run = &mut values[..RUN.min(tensor.len() - at)];
-            tensor.read_f32(at, run);
-            let rounded: Vec<bf16> = run.iter().map(|&v| bf16::from_f32(v)).collect();
-            if let Some(i) = rounded.iter().position(|v| !v.is_finite()) {
-                return Err(self.not_a_number(checkpoint, at + i, run[i]));
+        let format = if self.tensor.dtype == DType::F16 { Format::F16 } else { Format::Bf16 };
+        let (mut values, mut bytes) = ([0.0; RUN], Vec::with_capacity(2 * RUN));
+        for from in (0..tensor.len()).step_by(RUN) {
+            let run = &mut values[..RUN.min(tensor.len() - from)];
+            tensor.read_f32(from, run);
+            bytes.clear();
+            for (i, &value) in run.iter().enumerate() {
+                match round(format, value) {
+                    Some(rounded) => bytes.extend(rounded),
+                    None => return Err(self.no_place(checkpoint, (from + i, value), format)),
+                }
             }
-            write(&rounded.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())?;
-            at += run.len();
+            write(&bytes)?;
         }
         Ok(())
     }
@@ -133,7 +135,7 @@ impl Entry {
     ) -> Result<Vec<u8>> {
         let values = tensor.to_f32();
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return Err(self.not_a_number(checkpoint, at, values[at]));
+            return Err(self.no_place(checkpoint, (at, values[at]), matrix.format));
         }
         let (inputs, mut of_all) = (matrix.inputs(), Vec::new());
         if matrix.format == Format::Int4 {
@@ -155,16 +157,29 @@ impl Entry {
         Ok(of_all)
     }
 
-    fn not_a_number(&self, checkpoint: &Checkpoint, at: usize, value: f32) -> Error {
+    /// The error for an element that is no number, or none in the format.
+    fn no_place(
+        &self,
+        checkpoint: &Checkpoint,
+        (at, value): (usize, f32),
+        format: Format,
+    ) -> Error {
         let (path, tensor) = (checkpoint.path_of(&self.source), self.source.clone());
         match value.is_finite() {
             false => Error::TensorValue { path, tensor, at, value },
-            true => {
-                let reason = format!("tensor '{tensor}' holds {value:e}, too large for bf16");
-                Error::file(path, reason)
-            }
+            true => Error::TensorRange { path, tensor, at, value, format },
         }
     }
+}
+
+/// A value in bf16 or f16 as it is stored; `None` where it is infinite there, or no number.
+fn round(format: Format, value: f32) -> Option<[u8; 2]> {
+    if format == Format::F16 {
+        let rounded = f16::from_f32(value);
+        return rounded.is_finite().then(|| rounded.to_le_bytes());
+    }
+    let rounded = bf16::from_f32(value);
+    rounded.is_finite().then(|| rounded.to_le_bytes())
 }
 
 /// Calls `each` with the places of every output channel in the tensor and the weights there.

@@ -321,7 +321,7 @@ impl Settings {
                 "'evaluation.best' is '{best}'; it must be loss, token_accuracy or one of 'evaluation.metrics'"
             ));
         }
-        if !matches!(self.format, Format::F32 | Format::Bf16) {
+        if !Format::TRAINED.contains(&self.format) {
             return fail(format!("'format' is {}; training is in f32 or bf16", self.format));
         }
         self.sampling.map_or(Ok(()), |sampling| sampling.check())?;

@@ -1,21 +1,21 @@
 //! Converted folders: the bits of the original, and errors that name what is damaged.
 
-use crate::support::{Fixture, backends, fixture, fixtures_with, label, with_format};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use seq2seq_core::Format;
-use seq2seq_models::{
-    Device, Error, Files, LoadOptions, Model, Prompt, convert, generate::GenerationConfig,
-    inspect::inspect,
+use crate::support::{
+    Fixture, backends, fixture, fixtures_with, label,
+    weights::{Tensors, WEIGHTS, narrowed, read, results, write},
+    with_format,
 };
+use safetensors::{Dtype, SafeTensors};
+use seq2seq_core::Format;
+use seq2seq_models::{Device, Error, Files, LoadOptions, Model, convert, inspect::inspect};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
 
-const WEIGHTS: &str = "model.safetensors";
-const STORED: [Format; 3] = [Format::Bf16, Format::Int8, Format::Int4];
+const STORED: [Format; 4] = [Format::Bf16, Format::F16, Format::Int8, Format::Int4];
 
 fn options(format: Format) -> LoadOptions {
     LoadOptions { format, device: Device::Reference, ..LoadOptions::default() }
@@ -27,32 +27,6 @@ fn converted(fixture: &Fixture, options: &LoadOptions) -> (TempDir, PathBuf) {
     let files = Files::folder(&fixture.folder).unwrap();
     convert(&files, options, &output).unwrap_or_else(|e| panic!("{}: {e}", fixture.name));
     (dir, output)
-}
-
-/// For each prompt the sequences: ids, and the bits of the score.
-type Written = Vec<Vec<(Vec<u32>, u32)>>;
-
-/// Everything that a model gives for the request of its fixture, to the bit.
-fn results(fixture: &Fixture, model: &Model) -> (Vec<Vec<u32>>, Written) {
-    let (request, _) = fixture.forward();
-    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect();
-    let outputs = model.forward(&request).unwrap();
-    let outputs = outputs.iter().map(|o| bits(&o.values)).collect();
-    if !model.plan().generates() {
-        return (outputs, Vec::new());
-    }
-    let prompt = |ids: Vec<u32>| Prompt::new(ids);
-    let prompts: Vec<_> = request.input_ids.into_iter().map(prompt).collect();
-    let written = [1, 3].into_iter().flat_map(|beams| {
-        let config = GenerationConfig {
-            num_beams: Some(beams),
-            max_new_tokens: Some(5),
-            ..GenerationConfig::default()
-        };
-        model.generate(&prompts, &config, &mut ()).unwrap()
-    });
-    let written = written.map(|r| r.into_iter().map(|g| (g.ids, g.score.to_bits())).collect());
-    (outputs, written.collect())
 }
 
 #[test]
@@ -107,25 +81,42 @@ fn weights_are_smaller_and_named_as_before() {
 }
 
 #[test]
-fn a_table_that_is_bf16_already_is_stored_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let source = dir.path().join("source");
-    fs::create_dir(&source).unwrap();
-    fs::copy(fixture("gpt2").folder.join("config.json"), source.join("config.json")).unwrap();
-    let mut tensors = read(&fixture("gpt2").folder);
-    for (kind, _, data) in tensors.values_mut().filter(|t| t.0 == Dtype::F32) {
-        let values = data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-        *data = values.flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect();
-        *kind = Dtype::BF16;
-    }
-    write(&source, &tensors, None);
-    let output = dir.path().join("out");
-    convert(&Files::folder(&source).unwrap(), &options(Format::Bf16), &output).unwrap();
-    assert!(read(&output).keys().all(|name| !name.ends_with(".linear")));
+fn a_table_that_is_in_its_format_already_is_stored_once() {
     let fixture = fixture("gpt2");
-    let [a, b] =
-        [&source, &output].map(|folder| Model::load(folder, &options(Format::Bf16)).unwrap());
-    assert!(results(&fixture, &a) == results(&fixture, &b));
+    for (format, dtype) in [(Format::Bf16, Dtype::BF16), (Format::F16, Dtype::F16)] {
+        let dir = narrowed(&fixture, dtype);
+        let source = dir.path();
+        let output = source.join("out");
+        convert(&Files::folder(source).unwrap(), &options(format), &output).unwrap();
+        assert!(read(&output).keys().all(|name| !name.ends_with(".linear")));
+        let [a, b] = [source, &output].map(|folder| Model::load(folder, &options(format)).unwrap());
+        assert!(results(&fixture, &a) == results(&fixture, &b));
+    }
+}
+
+#[test]
+fn weights_are_rounded_to_the_nearest_f16() {
+    let fixture = fixture("gpt2");
+    let (_dir, output) = converted(&fixture, &options(Format::F16));
+    let (before, after) = (read(&fixture.folder), read(&output));
+    let rounded = |data: &[u8]| -> Vec<u8> {
+        let values = data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+        values.flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect()
+    };
+    let mut matrices = 0;
+    for (name, (dtype, _, data)) in &after {
+        let (_, _, exact) = &before[name.strip_suffix(".linear").unwrap_or(name)];
+        match *dtype {
+            Dtype::F16 => {
+                assert!(*data == rounded(exact), "{name}");
+                matrices += 1;
+            }
+            _ => assert!(data == exact, "{name}"),
+        }
+    }
+    // Four a layer, and the table as the output layer.
+    let layers = fixture.json("config.json")["n_layer"].as_u64().unwrap();
+    assert_eq!(matrices, 4 * layers + 1);
 }
 
 #[test]
@@ -139,23 +130,6 @@ fn another_format_is_refused() {
             assert_eq!((*s, *a), (stored, asked));
         }
     }
-}
-
-type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
-
-fn read(folder: &Path) -> Tensors {
-    let bytes = fs::read(folder.join(WEIGHTS)).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let own = |t: TensorView<'_>| (t.dtype(), t.shape().to_vec(), t.data().to_vec());
-    file.iter().map(|(n, t)| (n.to_string(), own(t))).collect()
-}
-
-fn write(folder: &Path, tensors: &Tensors, words: Option<&[(&str, &str)]>) {
-    let views = tensors.iter().map(|(n, (dtype, shape, data))| {
-        (n, TensorView::new(*dtype, shape.clone(), data).unwrap())
-    });
-    let words = words.map(|w| w.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect());
-    fs::write(folder.join(WEIGHTS), safetensors::serialize(views, words).unwrap()).unwrap();
 }
 
 #[test]
@@ -268,24 +242,36 @@ fn damaged_folders_are_typed_errors() {
 
 #[test]
 fn weights_that_are_no_numbers_leave_nothing_behind() {
-    for (value, says) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (3.4e38, "too large")] {
+    const NAME: &str = "transformer.h.1.mlp.c_proj.weight";
+    let [bf16, f16] = [Format::Bf16, Format::F16];
+    let cases = [
+        (f32::NAN, &STORED[..], "NaN"),
+        (f32::INFINITY, &STORED, "inf"),
+        (3.4e38, &[bf16], "3.4e38 at element 2, which is too large for bf16; take f32"),
+        (-65520.0, &[f16], "-6.552e4 at element 2, which is too large for f16; take bf16 or f32"),
+    ];
+    for (value, formats, says) in cases {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("source");
         fs::create_dir(&source).unwrap();
         fs::copy(fixture("gpt2").folder.join("config.json"), source.join("config.json")).unwrap();
         let mut tensors = read(&fixture("gpt2").folder);
-        let weight = tensors.get_mut("transformer.h.1.mlp.c_proj.weight").unwrap();
+        let weight = tensors.get_mut(NAME).unwrap();
         weight.2[8..12].copy_from_slice(&value.to_le_bytes());
         write(&source, &tensors, None);
-        for format in STORED.into_iter().filter(|&f| !value.is_finite() || f == Format::Bf16) {
+        for &format in formats {
             let output = dir.path().join("out");
-            let error =
-                convert(&Files::folder(&source).unwrap(), &options(format), &output).unwrap_err();
+            let files = Files::folder(&source).unwrap();
+            let error = convert(&files, &options(format), &output).unwrap_err();
+            assert_eq!(matches!(error, Error::TensorRange { .. }), value.is_finite(), "{error:?}");
             let text = error.to_string();
-            assert!(text.contains(says) && text.contains("h.1.mlp.c_proj.weight"), "{text}");
+            assert!(text.contains(says) && text.contains(NAME), "{text}");
             let left: Vec<_> =
                 fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
             assert_eq!(left, ["source"]);
+            // Loading says the same.
+            let error = Model::load(&source, &options(format)).unwrap_err();
+            assert_eq!(error.to_string(), text);
         }
     }
 }

@@ -27,7 +27,7 @@ struct Watching {
 impl Backend for Watching {
     inherit! { inner: Reference =>
         Tensor, Linear, Norm, Embedding,
-        describe, device_memory, upload, download, pack, embedding, embed, norm_weights, norm, gather_rows, pool, dropout,
+        describe, formats, device_memory, upload, download, pack, embedding, embed, norm_weights, norm, gather_rows, pool, dropout,
         observe
     }
 

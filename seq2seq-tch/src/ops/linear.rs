@@ -25,7 +25,7 @@ pub struct Linear {
 
 #[derive(Debug)]
 enum Weights {
-    /// `[product, in]`, f32 or bf16.
+    /// `[product, in]`, f32, bf16 or f16.
     Floats(Shared),
     /// Integers `[product, in]`, and a scale a channel, `[product]`.
     Int8(Shared, Shared),
@@ -70,9 +70,10 @@ impl Tch {
                 finite(&values)?;
                 Weights::Floats(Shared::new(from_slice(&values, &[product, input], self.device())?))
             }
-            Format::Bf16 => {
+            Format::Bf16 | Format::F16 => {
+                let kind = if format == Format::F16 { Kind::Half } else { Kind::BFloat16 };
                 let values = from_slice(&values(), &[product, input], self.device())?;
-                let rounded = values.f_to_kind(Kind::BFloat16)?;
+                let rounded = values.f_to_kind(kind)?;
                 if !bool::try_from(rounded.f_isfinite()?.f_all()?)? {
                     return Err(check::not_finite(WEIGHT.0, WEIGHT.1).into());
                 }
@@ -173,6 +174,7 @@ impl Linear {
                 let native = bf16 && tch.options().precision == Precision::Native;
                 let x = if bf16 { x.f_to_kind(Kind::BFloat16)? } else { x.shallow_clone() };
                 let kind = if native { Kind::BFloat16 } else { tch.kind() };
+                // Weights in f16 become f32 for the product, which is exact.
                 let product = x.f_to_kind(kind)?.f_matmul(&w.f_to_kind(kind)?.f_tr()?)?;
                 product.f_to_kind(tch.kind())?.f_mul_scalar(self.scale)?
             }

@@ -24,15 +24,15 @@ const BATCH_TOKENS: usize = 512;
 
 pub(super) fn run(global: &Global, input: &Path, args: &CompareArgs, json: bool) -> Result<()> {
     let files = load::files(global)?;
-    // All, or the one that is asked for.
+    let options = load::options(global, Format::F32);
+    // All that the device has, or the one that is asked for.
     let formats: Vec<Format> = match global.format {
-        None => Format::ALL.into_iter().filter(|&f| f != Format::F32).collect(),
+        None => options.device.formats().iter().copied().filter(|&f| f != Format::F32).collect(),
         Some(format) => vec![format],
     };
     let records = Records::<Line>::open(Vec::new(), Some(input))?;
     let new = args.max_new_tokens.get();
-    let mut comparison =
-        Comparison::load(&files, &load::options(global, Format::F32), &formats, new)?;
+    let mut comparison = Comparison::load(&files, &options, &formats, new)?;
     let tokenizer =
         files.contains("tokenizer.json").then(|| Tokenizer::from_files(&files)).transpose()?;
     let model = comparison.model().clone();

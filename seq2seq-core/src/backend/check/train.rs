@@ -14,11 +14,11 @@ use crate::{AttentionSpec, Epilogue, Error, Format, Ragged, Result, Rows};
 /// For [`TrainBackend::pack_masters`](crate::train::TrainBackend::pack_masters), beside what
 /// [`pack`](super::pack) checks.
 pub fn train_format(format: Format) -> Result<()> {
-    match format {
-        Format::F32 | Format::Bf16 => Ok(()),
-        Format::Int8 | Format::Int4 => Err(Error::Unsupported {
+    match Format::TRAINED.contains(&format) {
+        true => Ok(()),
+        false => Err(Error::Unsupported {
             what: format!("training in {format}"),
-            hint: "f32, bf16".into(),
+            hint: Format::TRAINED.map(Format::name).join(", "),
         }),
     }
 }

@@ -48,8 +48,8 @@ fn layers<B: TrainBackend>(b: &B, calls: &mut Calls) -> Result<()> {
         let parts = vec![MasterPart { weight, bias: None, transposed: false }];
         Masters { parts, gated: false, scale: 1.0 }
     };
-    for format in [Format::Int8, Format::Int4] {
-        calls.push(("a quantised format", b.pack_masters(&masters(&weight), format).err()));
+    for format in [Format::F16, Format::Int8, Format::Int4] {
+        calls.push(("a format of inference", b.pack_masters(&masters(&weight), format).err()));
     }
     let mut layer = b.pack_masters(&masters(&weight), Format::F32)?;
     calls.push(("another shape", b.repack(&mut layer, &masters(&other)).err()));

@@ -17,6 +17,10 @@ pub(crate) enum Fault {
     GeluByTanh,
     ReluDropsNan,
     Bf16AsF32,
+    F16AsF32,
+    F16AsBf16,
+    F16Flushed,
+    FormatMissing,
     Int8AsBf16,
     Int8Symmetric,
     Int4AsInt8,
@@ -183,6 +187,12 @@ impl Backend for Mutant {
                     part.bias = bias.transpose()?;
                 }
             }
+            Fault::F16Flushed if format == Format::F16 => {
+                for part in &mut spec.parts {
+                    let flush = |v: f32| if v.abs() < 2f32.powi(-14) { 0.0 } else { v };
+                    part.weight = rescale(&part.weight, &flush)?;
+                }
+            }
             Fault::NanWeightsAccepted => {
                 for part in &mut spec.parts {
                     part.weight = rescale(&part.weight, &|v| if v.is_nan() { 0.0 } else { v })?;
@@ -192,6 +202,12 @@ impl Backend for Mutant {
         }
         let format = match (self.0, format) {
             (Fault::Bf16AsF32, Format::Bf16) => Format::F32,
+            (Fault::F16AsF32, Format::F16) => Format::F32,
+            (Fault::F16AsBf16, Format::F16) => Format::Bf16,
+            (Fault::FormatMissing, Format::F16) => {
+                let what = "format f16".into();
+                return Err(Error::Unsupported { what, hint: "f32, bf16, f16, int8, int4".into() });
+            }
             (Fault::Int8AsBf16, Format::Int8) => Format::Bf16,
             (Fault::Int4AsInt8, Format::Int4) => Format::Int8,
             (_, format) => format,

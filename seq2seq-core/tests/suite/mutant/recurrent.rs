@@ -34,6 +34,10 @@ impl RecurrentOps for Mutant {
         if self.is(Fault::RecurrentBiasForgotten) {
             spec.directions.iter_mut().for_each(|part| part.bias = None);
         }
+        let format = match format {
+            Format::F16 if self.is(Fault::F16AsBf16) => Format::Bf16,
+            format => format,
+        };
         Ok(Recurrent { layer: Reference.recurrent(&spec, format)?, spec })
     }
 

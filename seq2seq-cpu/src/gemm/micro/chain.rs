@@ -1,4 +1,4 @@
-//! The body of the kernels of f32, bf16 and int8: each sum of a tile is one chain over all k, in one register.
+//! The body of the kernels of f32, bf16, f16 and int8: each sum of a tile is one chain over all k, in one register.
 
 use super::{RawTile, bases::Bases, fetch::Fetching};
 use crate::memory::prefetch;

@@ -11,6 +11,7 @@ impl MicroKernel {
             Isa::Scalar => match format {
                 Format::F32 => &f32f32_scalar_4x8::KERNEL,
                 Format::Bf16 => &f32bf16_scalar_4x8::KERNEL,
+                Format::F16 => &f32f16_scalar_4x8::KERNEL,
                 Format::Int8 => &i8i8_scalar_4x8::KERNEL,
                 Format::Int4 => &i8i4_scalar_4x8::KERNEL,
             },
@@ -18,6 +19,7 @@ impl MicroKernel {
             Isa::Avx2(proof) => match format {
                 Format::F32 => &f32f32_avx2_6x16::KERNEL,
                 Format::Bf16 => &f32bf16_avx2_6x16::KERNEL,
+                Format::F16 => &f32f16_avx2_6x16::KERNEL,
                 Format::Int8 if proof.vnni() => &u8i8_avx2_6x16::KERNEL,
                 Format::Int8 => &i16i8_avx2_6x16::KERNEL,
                 Format::Int4 if proof.vnni() => &u8i4_avx2_3x16::KERNEL,
@@ -28,6 +30,7 @@ impl MicroKernel {
                 Format::F32 => &f32f32_avx512_12x32::KERNEL,
                 Format::Bf16 if proof.bf16() => &bf16bf16_avx512_12x32::KERNEL,
                 Format::Bf16 => &f32bf16_avx512_12x32::KERNEL,
+                Format::F16 => &f32f16_avx512_12x32::KERNEL,
                 Format::Int8 => &u8i8_avx512_12x32::KERNEL,
                 Format::Int4 => &u8i4_avx512_6x32::KERNEL,
             },
@@ -35,6 +38,7 @@ impl MicroKernel {
             Isa::Neon(proof) => match format {
                 Format::F32 => &f32f32_neon_6x16::KERNEL,
                 Format::Bf16 => &f32bf16_neon_6x16::KERNEL,
+                Format::F16 => &f32f16_neon_6x16::KERNEL,
                 Format::Int8 if proof.dot() => &i8i8_neondot_6x16::KERNEL,
                 Format::Int8 => &i8i8_neon_6x16::KERNEL,
                 Format::Int4 if proof.dot() => &i8i4_neondot_4x16::KERNEL,

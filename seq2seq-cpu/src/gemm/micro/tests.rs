@@ -40,6 +40,12 @@ fn bf16(x: &[f32]) -> Vec<f32> {
     out
 }
 
+/// Weights that are f16 numbers, one in eight of them subnormal.
+fn f16(x: &[f32]) -> Vec<f32> {
+    let small = |(i, v): (usize, &f32)| if i % 8 == 3 { v * 2f32.powi(-14) } else { *v };
+    x.iter().enumerate().map(small).map(|v| half::f16::from_f32(v).to_f32()).collect()
+}
+
 /// Weights of -127..=127.
 fn int8(x: &[f32]) -> Vec<f32> {
     x.iter().map(|v| (v * 127.0).round()).collect()
@@ -147,6 +153,7 @@ fn panel(layout: &Layout, w: &[f32], input: usize) -> Vec<u8> {
                 match layout.weight {
                     Weight::F32 => out.extend(v.to_le_bytes()),
                     Weight::Bf16 => out.extend(((v.to_bits() >> 16) as u16).to_le_bytes()),
+                    Weight::F16 => out.extend(half::f16::from_f32(v).to_le_bytes()),
                     Weight::I8 => out.push(v as i8 as u8),
                     Weight::I4 => unreachable!("made by another function"),
                 }
@@ -205,6 +212,7 @@ fn every_kernel_is_its_chain() {
                 let (x, w) = match format {
                     Format::F32 => (x, w),
                     Format::Bf16 => (bf16(&x), bf16(&w)),
+                    Format::F16 => (x, f16(&w)),
                     Format::Int8 => (int8_rows(&x, input), int8(&w)),
                     Format::Int4 => (int8_rows(&x, input), levels_near(&w)),
                 };

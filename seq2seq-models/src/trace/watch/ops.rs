@@ -12,7 +12,7 @@ const MEMORY: &str = "decoder.memory";
 impl<B: Backend> Backend for Watch<B> {
     inherit! { inner: B =>
         Tensor, Linear, Norm, Embedding,
-        describe, device_memory, upload, download, pack, linear, embedding, norm_weights, norm, gather_rows, pool,
+        describe, formats, device_memory, upload, download, pack, linear, embedding, norm_weights, norm, gather_rows, pool,
         dropout, step
     }
 

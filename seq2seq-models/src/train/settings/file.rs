@@ -207,6 +207,7 @@ mod tests {
             ("optimiser.smoothing=1.0", "'optimiser.smoothing'"),
             ("evaluation.best=bleurt", "'evaluation.best'"),
             ("format=int8", "'format' is int8"),
+            ("format=f16", "'format' is f16; training is in f32 or bf16"),
             ("data.objective={kind='spans', ratio=0.0}", "ratio"),
             ("parameters=[{names=[]}]", "'parameters[0].names'"),
         ] {

@@ -1,6 +1,7 @@
 //! The fixtures: tiny checkpoints and what transformers computes with them (`fixtures/README.md`).
 
 pub(crate) mod passes;
+pub(crate) mod weights;
 
 use safetensors::{Dtype, SafeTensors};
 use seq2seq_core::Format;
