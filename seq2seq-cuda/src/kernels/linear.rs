@@ -11,10 +11,10 @@ use crate::module::{Artifact, Kernel, artifact};
 use crate::{Cuda, Linear};
 use seq2seq_core::Activation;
 
-static F32: Artifact = artifact!("linear_f32");
-static BF16: Artifact = artifact!("linear_bf16");
-static INT8: Artifact = artifact!("linear_int8");
-static INT4: Artifact = artifact!("linear_int4");
+static F32: Artifact = artifact!("linear_f32", step);
+static BF16: Artifact = artifact!("linear_bf16", step);
+static INT8: Artifact = artifact!("linear_int8", step);
+static INT4: Artifact = artifact!("linear_int4", step);
 
 /// A kernel for some rows, and what each of its blocks takes.
 #[derive(Debug, Clone, Copy)]

@@ -48,16 +48,29 @@ struct Tiles {
     __device__ __forceinline__ const u8* of(int slab) const { return memory + ((u64)slab * all + first) * TILE_BYTES; }
 };
 
-// Fills the stages in turn, each when all who read it have done so. One thread.
+// Fills the stages in turn, each when all who read it have done so. Weights for the first of all stages are under way before x is
+// waited for. One thread.
 template <int STAGES>
 DEVICE void fetch(const Tiles& x, const Tiles& w, int slabs, u8* stages, int stage_bytes, int w_at, u64* full, u64* empty) {
-    for (int slab = 0; slab < slabs; slab++) {
-        int stage = slab % STAGES, round = slab / STAGES;
-        if (round > 0) barrier_wait(empty + stage, (round - 1) % 2);
-        u8* to = stages + stage * stage_bytes;
+    const auto weights = [&](int slab, int stage) {
         barrier_expect(full + stage, (x.count + w.count) * TILE_BYTES);
-        copy_bulk(to + w_at, w.of(slab), w.count * TILE_BYTES, full + stage);
-        copy_bulk(to, x.of(slab), x.count * TILE_BYTES, full + stage);
+        copy_bulk(stages + stage * stage_bytes + w_at, w.of(slab), w.count * TILE_BYTES, full + stage);
+    };
+    const auto rows = [&](int slab, int stage) {
+        copy_bulk(stages + stage * stage_bytes, x.of(slab), x.count * TILE_BYTES, full + stage);
+    };
+    const int first = min(slabs, STAGES);
+#pragma unroll 1
+    for (int slab = 0; slab < first; slab++) weights(slab, slab);
+    wait_for_previous();
+#pragma unroll 1
+    for (int slab = 0; slab < first; slab++) rows(slab, slab);
+#pragma unroll 1
+    for (int slab = first; slab < slabs; slab++) {
+        int stage = slab % STAGES, round = slab / STAGES;
+        barrier_wait(empty + stage, (round - 1) % 2);
+        weights(slab, stage);
+        rows(slab, stage);
     }
 }
 
@@ -76,6 +89,7 @@ DEVICE void product(const Layer& layer, const u8* weights, const u8* x, int slab
     extern __shared__ __align__(1024) u8 stages[];
     u64* full = (u64*)(stages + STAGES * STAGE);
     u64* empty = full + STAGES;
+    launch_dependents();
     const Tiles rows(x, (layer.rows + TILE - 1) / TILE, blockIdx.x * X_TILES, X_TILES);
     const Tiles channels(weights, (layer.channels + 15) / 16 * 2, blockIdx.y * W_TILES, W_TILES);
     if (threadIdx.x >= THREADS) {
@@ -90,6 +104,7 @@ DEVICE void product(const Layer& layer, const u8* weights, const u8* x, int slab
         }
         __syncwarp();
         barrier_arrive_at<START, THREADS + WARP>();
+        if (one) prefetch_of_channels(layer, channels.first * TILE, channels.count * TILE);
         if (one) fetch<STAGES>(rows, channels, slabs, stages, STAGE, W_AT, full, empty);
         return;
     }
@@ -98,6 +113,8 @@ DEVICE void product(const Layer& layer, const u8* weights, const u8* x, int slab
         clear(stages + i * STAGE + rows.count * TILE_BYTES, X_TILES - rows.count, THREADS);
         clear(stages + i * STAGE + W_AT + channels.count * TILE_BYTES, W_TILES - channels.count, THREADS);
     }
+    // For the residual, and for what is stored.
+    wait_for_previous();
     stores_are_seen();
     barrier_sync<START, THREADS + WARP>();
     int lane = threadIdx.x % WARP, group = threadIdx.x / GROUP;

@@ -8,7 +8,7 @@
 //
 // stream (up to 16 rows). Floor: the weights' bytes over the memory bandwidth. A block takes 32 channels; its 8 warps take
 // chunks in turn, a lane a channel, so that each load of weights is 128 contiguous bytes and each value of x is one
-// broadcast. After a round of 8 chunks their sums are added in order by way of shared memory, which is double so that one
+// broadcast. Before it waits for x, each asks for the first bytes of its first chunk. After a round of 8 chunks their sums are added in order by way of shared memory, which is double so that one
 // barrier a round suffices.
 //
 // tile (more rows). Floor: 2 rows channels depth operations over the FMA peak. A block takes 64 channels and 8 T rows; each
@@ -34,6 +34,13 @@ DEVICE void stream(const Layer& layer, const float* weights, const float* x, int
     // Of the pair of channels and the row that this thread stores.
     int row = threadIdx.x / (PANEL / 2), pair = threadIdx.x % (PANEL / 2) * 2;
     float total0 = 0.0f, total1 = 0.0f;
+    launch_dependents();
+    if (lane == 0 && warp < chunks) {
+        u32 columns = min(depth - warp * CHUNK, CHUNK), bytes = columns * PANEL * sizeof(float);
+        prefetch(panel + (u64)warp * CHUNK * PANEL, min(bytes, FIRST_WEIGHTS));
+        if (warp == 0) prefetch_of_channels(layer, blockIdx.x * PANEL, PANEL);
+    }
+    wait_for_previous();
     for (int first = 0, round = 0; first < chunks; first += WARPS, round ^= 1) {
         if (first + warp < chunks) {
             int begin = (first + warp) * CHUNK, end = min(begin + CHUNK, depth);
@@ -74,6 +81,7 @@ DEVICE void tile(const Layer& layer, const float* weights, const float* x, int d
     __shared__ __align__(16) float memory[W_VALUES + X_VALUES > STAGED ? W_VALUES + X_VALUES : STAGED];
     auto w_stage = (float (*)[PANELS][STEP][PANEL])memory;
     auto x_stage = (float (*)[T][STEP][TILE])(memory + W_VALUES);
+    begin_behind_previous();
     int panels = (layer.channels + PANEL - 1) / PANEL, tiles = (layer.rows + TILE - 1) / TILE;
     int steps = depth / STEP;
     auto load = [&](int step) {

@@ -20,8 +20,8 @@
 constexpr int CHUNK = 4, B_BYTES = 512, CHANNELS = 16, TILE = 8;
 
 // Up to 8 T rows. A block takes 16 channels, its 8 warps take chunks in turn, straight from device memory: 4 or 8 loads of
-// 16 bytes a lane are under way in each. After a round of 8 chunks each of the first 64 T threads adds their sums for the two
-// channels of a lane and one row, in order.
+// 16 bytes a lane are under way in each. Before it waits for x, each asks for its first chunk. After a round of 8 chunks each
+// of the first 64 T threads adds their sums for the two channels of a lane and one row, in order.
 template <class F, int T>
 DEVICE void stream(const Layer& layer, const u8* weights, const u8* x, int slabs) {
     constexpr int WARPS = 8;
@@ -30,6 +30,13 @@ DEVICE void stream(const Layer& layer, const u8* weights, const u8* x, int slabs
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     int chunks = (slabs + CHUNK - 1) / CHUNK, tiles = (layer.rows + TILE - 1) / TILE;
     const u8* a = weights + (u64)blockIdx.x * slabs * F::A_BYTES;
+    launch_dependents();
+    if (lane == 0 && warp < chunks) {
+        u32 bytes = min(slabs - warp * CHUNK, CHUNK) * F::A_BYTES;
+        prefetch(a + (u64)warp * CHUNK * F::A_BYTES, min(bytes, FIRST_WEIGHTS));
+        if (warp == 0) prefetch_of_channels(layer, blockIdx.x * CHANNELS, CHANNELS);
+    }
+    wait_for_previous();
     // Thread 64 i + 32 j + lane: row j of the two that the lane holds of tile i.
     int half = warp % 2, tile = warp / 2;
     Sum total0 = 0, total1 = 0;
@@ -82,6 +89,7 @@ DEVICE void tile(const Layer& layer, const u8* weights, const u8* x, int slabs) 
     constexpr int A_UNITS = F::A_BYTES / 16, B_UNITS = B_BYTES / 16;
     constexpr int STAGE = A_TILES * F::A_BYTES + B_TILES * B_BYTES;
     extern __shared__ __align__(16) u8 stages[];
+    begin_behind_previous();
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     int channel_tiles = (layer.channels + CHANNELS - 1) / CHANNELS, row_tiles = (layer.rows + TILE - 1) / TILE;
     int first_channel = blockIdx.y * A_TILES, first_row = blockIdx.x * B_TILES;
@@ -146,10 +154,11 @@ DEVICE void tile(const Layer& layer, const u8* weights, const u8* x, int slabs) 
 }
 
 // The kernels of a format: few rows; 64 channels by 32 rows in 4 warps; and ROWS rows by 128 channels, in WN by WM warps of 4
-// and M tiles each.
+// and M tiles each. Four blocks of up to 16 rows are on a multiprocessor: left to itself, the assembler for sm_90 takes 48 registers
+// for five of them, and spills.
 #define LINEAR_KERNELS(NAME, F, ROWS, M, WM, WN)                                                              \
     KERNEL __launch_bounds__(256) NAME##_stream_8(LAYER_PARAMETERS) { stream<F, 1>(LAYER, weights, x, depth); }  \
-    KERNEL __launch_bounds__(256) NAME##_stream_16(LAYER_PARAMETERS) { stream<F, 2>(LAYER, weights, x, depth); } \
+    KERNEL __launch_bounds__(256, 4) NAME##_stream_16(LAYER_PARAMETERS) { stream<F, 2>(LAYER, weights, x, depth); } \
     KERNEL __launch_bounds__(128) NAME##_tile_32(LAYER_PARAMETERS) {                                          \
         tile<F, 2, 2, 2, 2, 4>(LAYER, weights, x, depth);                                                     \
     }                                                                                                         \

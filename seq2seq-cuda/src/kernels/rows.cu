@@ -13,7 +13,7 @@
 //            each of two steps of 32; and a scale and a zero point a row, as `seq2seq_core::quant::row` defines them.
 //
 // Floor: width * (4 + element) bytes a row over the memory bandwidth. Loads and stores fill whole sectors.
-#include "common.cuh"
+#include "overlap.cuh"
 
 constexpr int TILE = 8;
 
@@ -35,6 +35,7 @@ DEVICE u32 rounded_pair(const Source& x, int row, int column) {
 }
 
 KERNEL rows_f32(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, float* out) {
+    begin_behind_previous();
     const Source x = {values, rows, width, row_stride, column_stride};
     int tile = blockIdx.x, k = blockIdx.y * blockDim.x + threadIdx.x;
     if (k >= depth) return;
@@ -48,6 +49,7 @@ KERNEL rows_f32(const float* values, int rows, int width, int depth, s64 row_str
 
 // A warp makes the operands of 8 rows and 32 columns.
 KERNEL rows_bf16(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, u8* out) {
+    begin_behind_previous();
     const Source x = {values, rows, width, row_stride, column_stride};
     int lane = threadIdx.x % WARP, slab = blockIdx.y * (blockDim.x / WARP) + threadIdx.x / WARP, slabs = depth / 32;
     if (slab >= slabs) return;
@@ -60,6 +62,7 @@ KERNEL rows_bf16(const float* values, int rows, int width, int depth, s64 row_st
 
 // A warp makes 8 rows of 64 columns.
 KERNEL rows_bf16_swizzled(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, u8* out) {
+    begin_behind_previous();
     const Source x = {values, rows, width, row_stride, column_stride};
     int lane = threadIdx.x % WARP, slab = blockIdx.y * (blockDim.x / WARP) + threadIdx.x / WARP, slabs = depth / 64;
     if (slab >= slabs) return;
@@ -82,6 +85,7 @@ constexpr float SHIFT = 12582912.0f;
 // A block makes a row; rows past the last are zeros.
 KERNEL rows_u8(const float* x, int rows, int width, int depth, u8* out, float* scales, int* zeros) {
     __shared__ u32 low_part[WARP], high_part[WARP];
+    begin_behind_previous();
     int row = blockIdx.x, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     // As signed integers, bit patterns of positive values are ordered as the values are, NaN last, negative ones below; as
     // unsigned ones, those of negative values are ordered by magnitude, NaN last, above all positive ones.
