@@ -103,13 +103,18 @@ static INT4_KERNELS: Kernels = mma_kernels!(
 );
 
 /// The kernel for so many rows and channels. Every kernel of a kind of operands gives the same bits, so this is about time
-/// alone: large tiles where they fill every multiprocessor, and where rows fill them.
-fn choose(operands: Operands, rows: usize, channels: usize, multiprocessors: usize) -> Choice {
+/// alone: large tiles where they fill every multiprocessor, and where rows fill them. `rounds`: one that takes f32 for wgmma.
+fn choose(
+    operands: Operands,
+    (rows, rounds): (usize, bool),
+    channels: usize,
+    multiprocessors: usize,
+) -> Choice {
     let kernels = match operands {
         Operands::F32 => &F32_KERNELS,
         Operands::Bf16 => &BF16_KERNELS,
         Operands::Bf16Swizzled => {
-            return linear_bf16_wgmma::choose(rows, channels, multiprocessors);
+            return linear_bf16_wgmma::choose(rows, channels, multiprocessors, rounds);
         }
         Operands::Int8 => &INT8_KERNELS,
         Operands::Int4 => &INT4_KERNELS,
@@ -160,24 +165,28 @@ pub(crate) fn linear(
     let output = if gated { shape.output } else { shape.product };
     assert!(y.len() >= rows * output);
     assert!(fused.residual.is_none_or(|r| r.len() >= rows * output));
-    let operand = Operand::new(cuda, x, operands)?;
-    let choice = choose(operands, rows, shape.product, cuda.driver().multiprocessors() as usize);
+    x.check();
+    let rounds = operands == Operands::Bf16Swizzled && linear_bf16_wgmma::rounds(&x);
+    let operand = if rounds { None } else { Some(Operand::new(cuda, x, operands)?) };
+    let multiprocessors = cuda.driver().multiprocessors() as usize;
+    let choice = choose(operands, (rows, rounds), shape.product, multiprocessors);
     let blocks = shape.product.div_ceil(choice.channels);
     let grid = match choice.rows {
         None => [if rows == 0 { 0 } else { blocks }, 1],
         Some(tile) => [rows.div_ceil(tile), blocks],
     };
     let depth = shape.input.next_multiple_of(operands.slab());
-    let (scales, zeros) = match &operand.quantised {
+    let values = operand.as_ref().map_or(x.address(), |operand| operand.values.address());
+    let (scales, zeros) = match operand.as_ref().and_then(|operand| operand.quantised.as_ref()) {
         Some((scales, zeros)) => (scales.address(), zeros.address()),
         None => (0, 0),
     };
-    let launch = Launch::new(cuda, choice.kernel)
+    let mut launch = Launch::new(cuda, choice.kernel)
         .grid(grid[0], grid[1], 1)
         .block(choice.threads)
         .shared(choice.kernel.shared as usize)
         .arg(&layer.weights)
-        .arg(&operand.values)
+        .arg(values)
         .arg(&layer.bias)
         .arg(layer.channel_scale.as_ref().map_or(0, Buffer::address))
         .arg(layer.channel_sum.as_ref().map_or(0, Buffer::address))
@@ -193,8 +202,11 @@ pub(crate) fn linear(
         .size(output)
         // In columns for f32, in slabs otherwise.
         .size(if operands == Operands::F32 { depth } else { depth / operands.slab() });
+    if rounds {
+        launch = launch.size(x.width);
+    }
     // SAFETY: the layer was packed for these kernels, its vectors padded to whole panels of channels; the operand has whole
-    // tiles of rows; residual and y are [rows, outputs].
+    // tiles of rows, or x is taken as it is, and lies inside its buffer; residual and y are [rows, outputs].
     unsafe { launch.run() }
 }
 
@@ -203,7 +215,7 @@ mod tests {
     use super::*;
 
     fn name(operands: Operands, rows: usize, channels: usize) -> &'static str {
-        choose(operands, rows, channels, 132).kernel.name
+        choose(operands, (rows, false), channels, 132).kernel.name
     }
 
     #[test]

@@ -2,7 +2,8 @@
 // y = scale * x W' + bias, then the epilogue. Compiled for sm_90a alone; other GPUs take linear_bf16.cu.
 //
 // x:       [slabs][rows / 8][1024 bytes]: 8 rows of 64 columns of bf16, as the matrix unit reads them from shared memory
-//          (wgmma.cuh, `operand`); zero where there is no row or column (rows_bf16_swizzled of rows.cu).
+//          (wgmma.cuh, `operand`); zero where there is no row or column (rows_bf16_swizzled of rows.cu). The kernels of up to 8
+//          rows take [rows][width] f32.
 // weights: [slabs][channels / 8][1024 bytes], the same, channels padded to whole 16. Gate and up channels of a gated layer
 //          alternate.
 // So what a block needs of a slab lies together, in either operand: one copy of many bytes each, and no tensor map.
@@ -74,6 +75,65 @@ DEVICE void fetch(const Tiles& x, const Tiles& w, int slabs, u8* stages, int sta
     }
 }
 
+// Two values as rows.cu rounds them, but for which NaN it is; the first in the lower half.
+DEVICE u32 rounded_pair(float low, float high) {
+    u32 pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+// The same where x is up to 8 rows of `width` columns in f32, a multiple of 4, one after the other: they are rounded here, on their
+// way into the stages, so that a step of few rows has one kernel a layer instead of two. A lane has two pieces of a row, as
+// in rows_bf16_swizzled. BATCH slabs are read at a time, for their latency. All lanes of a warp; x arrives at the barriers
+// apart from the weights.
+template <int STAGES>
+DEVICE void fetch_rounded(const float* x, int rows, int width, const Tiles& w, int slabs, u8* stages, int stage_bytes, int w_at,
+                          u64* full, u64* empty) {
+    constexpr int BATCH = 8;
+    const int lane = threadIdx.x % WARP, row = lane / 4;
+    const auto weights = [&](int slab, int stage) {
+        barrier_expect(full + stage, w.count * TILE_BYTES);
+        copy_bulk(stages + stage * stage_bytes + w_at, w.of(slab), w.count * TILE_BYTES, full + stage);
+    };
+    if (lane == 0) {
+#pragma unroll 1
+        for (int slab = 0; slab < min(slabs, STAGES); slab++) weights(slab, slab);
+    }
+    wait_for_previous();
+    const float* mine = x + (u64)row * width;
+#pragma unroll 1
+    for (int begin = 0; begin < slabs; begin += BATCH) {
+        uint4 pieces[BATCH][2];
+#pragma unroll
+        for (int i = 0; i < BATCH * 2; i++) {
+            float4 half[2];
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                int column = (begin + i / 2) * 64 + (lane % 4 + i % 2 * 4) * 8 + h * 4;
+                bool there = row < rows && column < width;
+                half[h] = there ? *(const float4*)(mine + column) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            }
+            pieces[i / 2][i % 2] = make_uint4(rounded_pair(half[0].x, half[0].y), rounded_pair(half[0].z, half[0].w),
+                                              rounded_pair(half[1].x, half[1].y), rounded_pair(half[1].z, half[1].w));
+        }
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            int slab = begin + i, stage = slab % STAGES, round = slab / STAGES;
+            if (slab >= slabs) break;
+            if (round > 0) {
+                barrier_wait(empty + stage, (round - 1) % 2);
+                if (lane == 0) weights(slab, stage);
+            }
+            uint4* to = (uint4*)(stages + stage * stage_bytes) + row * 8;
+#pragma unroll
+            for (int p = 0; p < 2; p++) to[(lane % 4 + p * 4) ^ row] = pieces[i][p];
+            stores_are_seen();
+            __syncwarp();
+            if (lane == 0) barrier_arrive(full + stage);
+        }
+    }
+}
+
 // Zeros for the tiles of a stage that no copy will fill, and so for all time. By `threads` threads.
 DEVICE void clear(u8* from, int tiles, int threads) {
 #pragma unroll 1
@@ -81,9 +141,9 @@ DEVICE void clear(u8* from, int tiles, int threads) {
 }
 
 // A block takes 64 GROUPS rows and N channels. Four warps of each group multiply 64 of the rows; one warp more copies, up to
-// STAGES slabs ahead.
-template <int GROUPS, int N, int STAGES>
-DEVICE void product(const Layer& layer, const u8* weights, const u8* x, int slabs) {
+// STAGES slabs ahead, and rounds where x is f32, of `width` columns.
+template <int GROUPS, int N, int STAGES, bool ROUNDS>
+DEVICE void product(const Layer& layer, const u8* weights, const u8* x, int slabs, int width) {
     constexpr int X_TILES = GROUPS * 8, W_TILES = N / TILE, W_AT = X_TILES * TILE_BYTES;
     constexpr int STAGE = W_AT + W_TILES * TILE_BYTES, THREADS = GROUPS * GROUP;
     extern __shared__ __align__(1024) u8 stages[];
@@ -97,7 +157,7 @@ DEVICE void product(const Layer& layer, const u8* weights, const u8* x, int slab
         if (one) {
 #pragma unroll 1
             for (int i = 0; i < STAGES; i++) {
-                barrier_init(full + i, 1);
+                barrier_init(full + i, ROUNDS ? 2 : 1);
                 barrier_init(empty + i, GROUPS * 4);  // A lane of each warp that multiplies.
             }
             barriers_are_made();
@@ -105,7 +165,11 @@ DEVICE void product(const Layer& layer, const u8* weights, const u8* x, int slab
         __syncwarp();
         barrier_arrive_at<START, THREADS + WARP>();
         if (one) prefetch_of_channels(layer, channels.first * TILE, channels.count * TILE);
-        if (one) fetch<STAGES>(rows, channels, slabs, stages, STAGE, W_AT, full, empty);
+        if (ROUNDS) {
+            fetch_rounded<STAGES>((const float*)x, layer.rows, width, channels, slabs, stages, STAGE, W_AT, full, empty);
+        } else if (one) {
+            fetch<STAGES>(rows, channels, slabs, stages, STAGE, W_AT, full, empty);
+        }
         return;
     }
 #pragma unroll 1
@@ -152,9 +216,17 @@ DEVICE void product(const Layer& layer, const u8* weights, const u8* x, int slab
 
 #define LINEAR_KERNEL(NAME, GROUPS, N, STAGES)                                  \
     KERNEL __launch_bounds__(GROUPS* GROUP + WARP, 1) NAME(LAYER_PARAMETERS) {  \
-        product<GROUPS, N, STAGES>(LAYER, weights, x, depth);                   \
+        product<GROUPS, N, STAGES, false>(LAYER, weights, x, depth, 0);         \
+    }
+// Of up to 8 rows in f32; the parameter behind those of all has their width.
+#define LINEAR_KERNEL_8(NAME, N, STAGES)                                             \
+    KERNEL __launch_bounds__(GROUP + WARP, 1) NAME(LAYER_PARAMETERS, int width) {    \
+        product<1, N, STAGES, true>(LAYER, weights, x, depth, width);                \
     }
 
+LINEAR_KERNEL_8(linear_bf16_wgmma_8x16, 16, 16)
+LINEAR_KERNEL_8(linear_bf16_wgmma_8x32, 32, 8)
+LINEAR_KERNEL_8(linear_bf16_wgmma_8x64, 64, 6)
 LINEAR_KERNEL(linear_bf16_wgmma_64x16, 1, 16, 16)
 LINEAR_KERNEL(linear_bf16_wgmma_64x32, 1, 32, 8)
 LINEAR_KERNEL(linear_bf16_wgmma_64x64, 1, 64, 6)

@@ -1,6 +1,7 @@
 //! Linear layers in bf16 on Hopper: the kernels of `linear_bf16_wgmma.cu`, which `linear.rs` launches, and their choice.
 
 use super::linear::{Choice, choice};
+use super::rows::View;
 use crate::module::{Artifact, artifact};
 
 pub(crate) static ARTIFACT: Artifact = artifact!("linear_bf16_wgmma", "compute_90a", "sm_90a");
@@ -22,15 +23,29 @@ static KERNELS: [Choice; 5] = [
     choice!(ARTIFACT "linear_bf16_wgmma_64x16", 160, Some(64), 16, shared(64, 16, 16)),
 ];
 
+/// The same of up to 8 rows in f32, which they round themselves.
+static OF_8_ROWS: [Choice; 3] = [
+    choice!(ARTIFACT "linear_bf16_wgmma_8x64", 160, Some(64), 64, shared(64, 64, 6)),
+    choice!(ARTIFACT "linear_bf16_wgmma_8x32", 160, Some(64), 32, shared(64, 32, 8)),
+    choice!(ARTIFACT "linear_bf16_wgmma_8x16", 160, Some(64), 16, shared(64, 16, 16)),
+];
+
+/// Whether a kernel takes rows as they are: few of them, one after the other, read 16 bytes at a time.
+pub(super) fn rounds(x: &View<'_>) -> bool {
+    let whole = x.width.is_multiple_of(4) && x.address().is_multiple_of(16);
+    whole && x.rows <= 8 && x.strides == [x.width, 1]
+}
+
 /// The largest kernel that the rows fill more than half of and whose blocks fill every multiprocessor; or else that of the
-/// most blocks.
-pub(super) fn choose(rows: usize, channels: usize, multiprocessors: usize) -> Choice {
+/// most blocks. Of those that round or of the others.
+pub(super) fn choose(rows: usize, channels: usize, multiprocessors: usize, rounds: bool) -> Choice {
+    let kernels = if rounds { &OF_8_ROWS[..] } else { &KERNELS[..] };
     let fills = |kernel: &&Choice| {
         let tile = kernel.rows.unwrap_or(rows);
         let blocks = rows.div_ceil(tile) * channels.div_ceil(kernel.channels);
         (tile == 64 || rows > tile / 2) && blocks >= multiprocessors
     };
-    *KERNELS.iter().find(fills).unwrap_or(&KERNELS[KERNELS.len() - 1])
+    *kernels.iter().find(fills).unwrap_or(&kernels[kernels.len() - 1])
 }
 
 #[cfg(test)]
@@ -38,7 +53,19 @@ mod tests {
     use super::*;
 
     fn name(rows: usize, channels: usize) -> &'static str {
-        choose(rows, channels, 132).kernel.name
+        choose(rows, channels, 132, false).kernel.name
+    }
+
+    #[test]
+    fn up_to_8_rows_are_rounded_by_kernels_like_those_of_more() {
+        for channels in [768, 2048, 5632, 32128] {
+            let [rounds, other] = [true, false].map(|r| choose(8, channels, 132, r).kernel);
+            assert_eq!(
+                rounds.name.split_once("_8x").unwrap().1,
+                other.name.split_once("_64x").unwrap().1
+            );
+            assert_eq!(rounds.shared, other.shared);
+        }
     }
 
     #[test]
