@@ -20,6 +20,8 @@
 //   about as much as that cache is said to give all of them. A smaller tile is bound by it: 128 x 128 asks for 64.
 // - Sums of 128 x 256 take 128 registers of each of 256 threads: there is no room for a second set, so partial sums are not
 //   kept apart, as linear_bf16.cu does it.
+// - 8 x 16, for up to 8 rows: 11 stages are 22 KB of weights under way, of two blocks 44 KB; a layer of 768 columns has 24 KB a
+//   block in all, which are asked for before x is waited for, but for a slab.
 // - 64 x 16, for few rows: a step of 16 columns is 512 bytes of weights, and the unit reads 2.5 KB of shared memory for it, 20
 //   cycles: 25 bytes a cycle, 5.8 TB/s of 132 multiprocessors at 1.755 GHz. 16 stages are 32 KB of weights under way, where
 //   0.8 us at 4.8 TB/s are 29 KB a multiprocessor.
@@ -218,13 +220,14 @@ DEVICE void product(const Layer& layer, const u8* weights, const u8* x, int slab
     KERNEL __launch_bounds__(GROUPS* GROUP + WARP, 1) NAME(LAYER_PARAMETERS) {  \
         product<GROUPS, N, STAGES, false>(LAYER, weights, x, depth, 0);         \
     }
-// Of up to 8 rows in f32; the parameter behind those of all has their width.
+// Of up to 8 rows in f32; the parameter behind those of all has their width. Two blocks have room on a multiprocessor: those of
+// the next kernel copy weights while these still multiply.
 #define LINEAR_KERNEL_8(NAME, N, STAGES)                                             \
-    KERNEL __launch_bounds__(GROUP + WARP, 1) NAME(LAYER_PARAMETERS, int width) {    \
+    KERNEL __launch_bounds__(GROUP + WARP, 2) NAME(LAYER_PARAMETERS, int width) {    \
         product<1, N, STAGES, true>(LAYER, weights, x, depth, width);                \
     }
 
-LINEAR_KERNEL_8(linear_bf16_wgmma_8x16, 16, 16)
+LINEAR_KERNEL_8(linear_bf16_wgmma_8x16, 16, 11)
 LINEAR_KERNEL_8(linear_bf16_wgmma_8x32, 32, 8)
 LINEAR_KERNEL_8(linear_bf16_wgmma_8x64, 64, 6)
 LINEAR_KERNEL(linear_bf16_wgmma_64x16, 1, 16, 16)

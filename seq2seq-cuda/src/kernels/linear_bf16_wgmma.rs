@@ -27,7 +27,7 @@ static KERNELS: [Choice; 5] = [
 static OF_8_ROWS: [Choice; 3] = [
     choice!(ARTIFACT "linear_bf16_wgmma_8x64", 160, Some(64), 64, shared(64, 64, 6)),
     choice!(ARTIFACT "linear_bf16_wgmma_8x32", 160, Some(64), 32, shared(64, 32, 8)),
-    choice!(ARTIFACT "linear_bf16_wgmma_8x16", 160, Some(64), 16, shared(64, 16, 16)),
+    choice!(ARTIFACT "linear_bf16_wgmma_8x16", 160, Some(64), 16, shared(64, 16, 11)),
 ];
 
 /// Whether a kernel takes rows as they are: few of them, one after the other, read 16 bytes at a time.
@@ -64,7 +64,6 @@ mod tests {
                 rounds.name.split_once("_8x").unwrap().1,
                 other.name.split_once("_64x").unwrap().1
             );
-            assert_eq!(rounds.shared, other.shared);
         }
     }
 
@@ -87,7 +86,9 @@ mod tests {
 
     #[test]
     fn stages_fit_a_multiprocessor() {
-        // What a block of Hopper may be given.
+        // Of a multiprocessor of Hopper, of which the system keeps 1 KB a block.
+        assert!(OF_8_ROWS.iter().all(|k| 2 * (k.kernel.shared + 1024) <= 228 << 10));
+        // What a block may be given.
         assert!(KERNELS.iter().all(|k| k.kernel.shared <= 227 << 10));
         assert_eq!(shared(128, 256, 4), (192 << 10) + 64);
     }
