@@ -77,13 +77,6 @@ DEVICE void fetch(const Tiles& x, const Tiles& w, int slabs, u8* stages, int sta
     }
 }
 
-// Two values as rows.cu rounds them, but for which NaN it is; the first in the lower half.
-DEVICE u32 rounded_pair(float low, float high) {
-    u32 pair;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-    return pair;
-}
-
 // The same where x is up to 8 rows of `width` columns in f32, a multiple of 4, one after the other: they are rounded here, on their
 // way into the stages, so that a step of few rows has one kernel a layer instead of two. A lane has two pieces of a row, as
 // in rows_bf16_swizzled. BATCH slabs are read at a time, for their latency. All lanes of a warp; x arrives at the barriers
@@ -115,8 +108,8 @@ DEVICE void fetch_rounded(const float* x, int rows, int width, const Tiles& w, i
                 bool there = row < rows && column < width;
                 half[h] = there ? *(const float4*)(mine + column) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             }
-            pieces[i / 2][i % 2] = make_uint4(rounded_pair(half[0].x, half[0].y), rounded_pair(half[0].z, half[0].w),
-                                              rounded_pair(half[1].x, half[1].y), rounded_pair(half[1].z, half[1].w));
+            pieces[i / 2][i % 2] = make_uint4(bf16_pair(half[0].x, half[0].y), bf16_pair(half[0].z, half[0].w),
+                                              bf16_pair(half[1].x, half[1].y), bf16_pair(half[1].z, half[1].w));
         }
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {

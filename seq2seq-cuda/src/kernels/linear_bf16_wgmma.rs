@@ -1,7 +1,6 @@
 //! Linear layers in bf16 on Hopper: the kernels of `linear_bf16_wgmma.cu`, which `linear.rs` launches, and their choice.
 
 use super::linear::{Choice, choice};
-use super::rows::View;
 use crate::module::{Artifact, artifact};
 
 pub(crate) static ARTIFACT: Artifact = artifact!("linear_bf16_wgmma", "compute_90a", "sm_90a");
@@ -23,23 +22,22 @@ static KERNELS: [Choice; 5] = [
     choice!(ARTIFACT "linear_bf16_wgmma_64x16", 160, Some(64), 16, shared(64, 16, 16)),
 ];
 
-/// The same of up to 8 rows in f32, which they round themselves.
+/// The same of up to 8 rows as they are, which they round themselves.
 static OF_8_ROWS: [Choice; 3] = [
     choice!(ARTIFACT "linear_bf16_wgmma_8x64", 160, Some(64), 64, shared(64, 64, 6)),
     choice!(ARTIFACT "linear_bf16_wgmma_8x32", 160, Some(64), 32, shared(64, 32, 8)),
     choice!(ARTIFACT "linear_bf16_wgmma_8x16", 160, Some(64), 16, shared(64, 16, 11)),
 ];
 
-/// Whether a kernel takes rows as they are: few of them, one after the other, read 16 bytes at a time.
-pub(super) fn rounds(x: &View<'_>) -> bool {
-    let whole = x.width.is_multiple_of(4) && x.address().is_multiple_of(16);
-    whole && x.rows <= 8 && x.strides == [x.width, 1]
-}
-
 /// The largest kernel that the rows fill more than half of and whose blocks fill every multiprocessor; or else that of the
-/// most blocks. Of those that round or of the others.
-pub(super) fn choose(rows: usize, channels: usize, multiprocessors: usize, rounds: bool) -> Choice {
-    let kernels = if rounds { &OF_8_ROWS[..] } else { &KERNELS[..] };
+/// most blocks. Of those that take rows as they are, or of the others.
+pub(super) fn choose(
+    rows: usize,
+    channels: usize,
+    multiprocessors: usize,
+    as_they_are: bool,
+) -> Choice {
+    let kernels = if as_they_are { &OF_8_ROWS[..] } else { &KERNELS[..] };
     let fills = |kernel: &&Choice| {
         let tile = kernel.rows.unwrap_or(rows);
         let blocks = rows.div_ceil(tile) * channels.div_ceil(kernel.channels);

@@ -1,12 +1,12 @@
 // Linear layers in f32: y = scale * x W' + bias, then the epilogue. FMA on f32 operands; nothing is rounded to TF32.
 //
 // weights: [channels / 32][depth][32] f32, zero where there is no channel or column (`depth` is a multiple of 32); x as
-// rows_f32 of rows.cu makes it. Gate and up channels of a gated layer alternate.
+// rows_f32 of rows.cu makes it, or as it is. Gate and up channels of a gated layer alternate.
 //
 // Order of the sum, the same in both kernels and for any number of rows: chunks of 128 columns, in a chunk one chain of FMA
 // over rising columns that begins at 0, the chunks added in their order.
 //
-// stream (up to 16 rows). Floor: the weights' bytes over the memory bandwidth. A block takes 32 channels; its 8 warps take
+// stream (up to 16 rows, of which up to 8 are read as they are). Floor: the weights' bytes over the memory bandwidth. A block takes 32 channels; its 8 warps take
 // chunks in turn, a lane a channel, so that each load of weights is 128 contiguous bytes and each value of x is one
 // broadcast. Before it waits for x, each asks for the first bytes of its first chunk. After a round of 8 chunks their sums are added in order by way of shared memory, which is double so that one
 // barrier a round suffices.
@@ -24,8 +24,9 @@ struct F32 {
     }
 };
 
-template <int ROWS>
-DEVICE void stream(const Layer& layer, const float* weights, const float* x, int depth) {
+// Up to ROWS rows, AS_THEY_ARE ([rows][width], `width` a multiple of 4) or laid out.
+template <int ROWS, bool AS_THEY_ARE>
+DEVICE void stream(const Layer& layer, const float* weights, const float* x, int depth, int width) {
     constexpr int WARPS = 8;
     __shared__ float part[2][WARPS][ROWS][PANEL];
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -45,13 +46,35 @@ DEVICE void stream(const Layer& layer, const float* weights, const float* x, int
         if (first + warp < chunks) {
             int begin = (first + warp) * CHUNK, end = min(begin + CHUNK, depth);
             float sum[ROWS] = {};
-#pragma unroll 8
-            for (int k = begin; k < end; k++) {
-                float w = panel[(u64)k * PANEL + lane];
+            if (AS_THEY_ARE) {
+                // Behind the width are products of zeros, which change no sum.
+                end = min(end, width);
+#pragma unroll 2
+                for (int k = begin; k < end; k += 4) {
+                    float w[4];
 #pragma unroll
-                for (int r = 0; r < ROWS; r++) {
-                    float v = x[((u64)(r / TILE) * depth + k) * TILE + r % TILE];
-                    sum[r] = __fmaf_rn(v, w, sum[r]);
+                    for (int i = 0; i < 4; i++) w[i] = panel[(u64)(k + i) * PANEL + lane];
+#pragma unroll
+                    for (int r = 0; r < ROWS; r++) {
+                        // Or a row whose sum is not stored.
+                        const float4 v = *(const float4*)(x + (u64)min(r, layer.rows - 1) * width + k);
+                        sum[r] = __fmaf_rn(v.x, w[0], sum[r]);
+                        sum[r] = __fmaf_rn(v.y, w[1], sum[r]);
+                        sum[r] = __fmaf_rn(v.z, w[2], sum[r]);
+                        sum[r] = __fmaf_rn(v.w, w[3], sum[r]);
+                    }
+                }
+            } else {
+#pragma unroll 8
+                for (int k = begin; k < end; k++) {
+                    float w = panel[(u64)k * PANEL + lane];
+#pragma unroll
+                    for (int r = 0; r < ROWS; r++) {
+                        // Of the second tile where there is one; else of rows that are not stored.
+                        u64 tile = layer.rows > TILE ? r / TILE : 0;
+                        float v = x[(tile * depth + k) * TILE + r % TILE];
+                        sum[r] = __fmaf_rn(v, w, sum[r]);
+                    }
                 }
             }
 #pragma unroll
@@ -151,13 +174,15 @@ DEVICE void tile(const Layer& layer, const float* weights, const float* x, int d
 }
 
 #define STREAM(ROWS)                                                                                 \
-    KERNEL __launch_bounds__(256) linear_f32_stream_##ROWS(LAYER_PARAMETERS) {                       \
-        stream<ROWS>(LAYER, (const float*)weights, (const float*)x, depth);                          \
+    KERNEL __launch_bounds__(256) linear_f32_stream_##ROWS(LAYER_PARAMETERS, int width) {            \
+        stream<ROWS, true>(LAYER, (const float*)weights, (const float*)x, depth, width);             \
     }
 STREAM(1)
 STREAM(4)
 STREAM(8)
-STREAM(16)
+KERNEL __launch_bounds__(256) linear_f32_stream_16(LAYER_PARAMETERS) {
+    stream<16, false>(LAYER, (const float*)weights, (const float*)x, depth, 0);
+}
 
 #define TILED(ROWS)                                                                                  \
     KERNEL __launch_bounds__(ROWS * 2) linear_f32_tile_##ROWS(LAYER_PARAMETERS) {                    \
