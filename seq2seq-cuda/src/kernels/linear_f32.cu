@@ -6,10 +6,10 @@
 // Order of the sum, the same in both kernels and for any number of rows: chunks of 128 columns, in a chunk one chain of FMA
 // over rising columns that begins at 0, the chunks added in their order.
 //
-// stream (up to 16 rows, of which up to 8 are read as they are). Floor: the weights' bytes over the memory bandwidth. A block takes 32 channels; its 8 warps take
-// chunks in turn, a lane a channel, so that each load of weights is 128 contiguous bytes and each value of x is one
-// broadcast. Before it waits for x, each asks for the first bytes of its first chunk. After a round of 8 chunks their sums are added in order by way of shared memory, which is double so that one
-// barrier a round suffices.
+// stream (up to 16 rows, of which up to 8 are read as they are). Floor: the weights' bytes over the memory bandwidth. A block
+// takes 32 channels; its 8 warps take chunks in turn, a lane a channel, so that each load of weights is 128 contiguous bytes
+// and each value of x is one broadcast. Before it waits for x, each asks for the first bytes of its first chunk. After a round
+// of 8 chunks their sums are added in order by way of shared memory, which is double so that one barrier a round suffices.
 //
 // tile (more rows). Floor: 2 rows channels depth operations over the FMA peak. A block takes 64 channels and 8 T rows; each
 // thread 4 channels and 8 rows, so 32 FMA for three 16-byte loads from shared memory, which cp.async fills two stages ahead.

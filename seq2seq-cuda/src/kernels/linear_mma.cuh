@@ -38,9 +38,10 @@ struct Few<F, true> : F::Rows {
     __device__ __forceinline__ Few(Layer& layer, const u8* x, int width) : F::Rows(layer, (const float*)x, width) {}
 };
 
-// Up to 8 T rows; up to 8 as they are where it ROUNDS. A block takes 16 channels, its 8 warps take chunks in turn, straight from device memory: 4 or 8 loads of
-// 16 bytes a lane are under way in each. Before it waits for x, each asks for its first chunk. After a round of 8 chunks each
-// of the first 64 T threads adds their sums for the two channels of a lane and one row, in order.
+// Up to 8 T rows; up to 8 as they are where it ROUNDS. A block takes 16 channels, its 8 warps take chunks in turn, straight
+// from device memory: 4 or 8 loads of 16 bytes a lane are under way in each. Before it waits for x, each asks for its first
+// chunk. After a round of 8 chunks each of the first 64 T threads adds their sums for the two channels of a lane and one row,
+// in order.
 template <class F, int T, bool ROUNDS>
 DEVICE void stream(Layer layer, const u8* weights, const u8* x, int slabs, int width) {
     constexpr int WARPS = 8;
@@ -173,9 +174,9 @@ DEVICE void tile(const Layer& layer, const u8* weights, const u8* x, int slabs) 
                     THREADS);
 }
 
-// The kernels of a format: up to 8 rows of f32; up to 16 that are laid out; 64 channels by 32 rows in 4 warps; and ROWS rows by 128 channels, in WN by WM warps of 4
-// and M tiles each. Four blocks of up to 16 rows are on a multiprocessor: left to itself, the assembler for sm_90 takes 48 registers
-// for five of them, and spills.
+// The kernels of a format: up to 8 rows of f32; up to 16 that are laid out; 64 channels by 32 rows in 4 warps; and ROWS rows by
+// 128 channels, in WN by WM warps of 4 and M tiles each. Four blocks of up to 16 rows are on a multiprocessor: left to itself,
+// the assembler for sm_90 takes 48 registers for five of them, and spills.
 #define LINEAR_KERNELS(NAME, F, ROWS, M, WM, WN)                                                              \
     KERNEL __launch_bounds__(256) NAME##_stream_8(LAYER_PARAMETERS, int width) {                              \
         stream<F, 1, true>(LAYER, weights, x, depth, width);                                                  \

@@ -3,8 +3,8 @@
 #include "epilogue.cuh"
 #include "quantise.cuh"
 
-// Every block looks for the extremes of all rows, each of its 256 threads 4 columns at a time; then each lane has the scale of its row
-// of an operand, and the epilogue finds all of them in shared memory, behind the next barrier.
+// Every block looks for the extremes of all rows, each of its 256 threads 4 columns at a time; then each lane has the scale of
+// its row of an operand, and the epilogue finds all of them in shared memory, behind the next barrier.
 struct QuantisedRows {
     static constexpr int ROWS = 8, WARPS = 8;
 

@@ -5,12 +5,15 @@
 //! nothing until somebody waits, and then no more than is waited for: page-locked memory that is written again too early,
 //! or read too early, gives wrong values.
 
+mod replay;
+
 use super::hardware::Hardware;
+use replay::Kernel;
 use seq2seq_cuda::driver::{
-    Arg, Driver, DriverError, EventId, FunctionId, GraphId, Image, MemoryInfo, ModuleId, Piece,
-    Result, Shape, Work as Listed,
+    Arg, Driver, DriverError, EventId, FunctionId, GraphId, Image, MemoryInfo, ModuleId, Result,
+    Shape, Work as Listed,
 };
-use seq2seq_ptx::{Call, Device, Fault, FaultKind, Launch, Module};
+use seq2seq_ptx::{Device, Fault, FaultKind, Module};
 use std::collections::{BTreeMap, VecDeque};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,21 +75,6 @@ enum Work {
     Fill { to: u64, value: u8, bytes: u64 },
     Free(u64),
     Event(EventId),
-}
-
-/// A kernel and all that it is launched with.
-struct Kernel {
-    module: Module,
-    name: String,
-    shape: Launch,
-    args: Vec<seq2seq_ptx::Arg>,
-}
-
-impl Kernel {
-    fn call(&self) -> Call<'_> {
-        let Self { module, name, shape, args } = self;
-        Call { module, kernel: name, shape: *shape, arguments: args }
-    }
 }
 
 /// A run of page-locked memory.
@@ -236,45 +224,6 @@ impl Played {
         self.device
             .launch(&module, &name, shape, &args)
             .map_err(|f| failed(&format!("launch of {name}"), f))
-    }
-
-    fn kernel(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Kernel {
-        let loaded = self.loaded.lock().unwrap();
-        let (module, name) = loaded.functions[function.0 as usize].clone();
-        let Shape { grid, block, shared: dynamic_shared, cooperative, overlaps: _ } = shape;
-        let shape = Launch { grid, block, dynamic_shared, cooperative };
-        let args = args.iter().map(|a| seq2seq_ptx::Arg::bytes(a.bytes())).collect();
-        Kernel { module: loaded.modules[module].clone(), name, shape, args }
-    }
-
-    /// Plays a graph: kernels that overlap, one behind the other, are a chain, and each edge of it is counted.
-    fn replay(&self, list: &Listed) -> Result<()> {
-        let mut chain = Vec::new();
-        for piece in list.pieces() {
-            match piece {
-                Piece::Launch { function, shape, args } if shape.overlaps => {
-                    chain.push(self.kernel(function, shape, args));
-                    continue;
-                }
-                _ => self.play_chain(&std::mem::take(&mut chain))?,
-            }
-            match piece {
-                Piece::Launch { function, shape, args } => self.play(function, shape, args)?,
-                Piece::Copy { from, to, bytes } => {
-                    self.carry_out(Work::Copy { from, to, bytes })?
-                }
-                Piece::Fill { to, value, bytes } => {
-                    self.carry_out(Work::Fill { to, value, bytes })?
-                }
-            }
-        }
-        self.play_chain(&chain)
-    }
-
-    fn play_chain(&self, chain: &[Kernel]) -> Result<()> {
-        self.edges.fetch_add(chain.len().saturating_sub(1), Ordering::Relaxed);
-        let calls: Vec<_> = chain.iter().map(Kernel::call).collect();
-        self.device.chain(&calls).map_err(|f| failed("run_graph", f))
     }
 
     /// A run of bytes, which must lie in page-locked memory.
