@@ -1,10 +1,12 @@
 """Checks and times the CUDA backend on a machine with a GPU, with what carry.sh put beside this file.
 
-    python3 run.py OUT [--device cuda:0] [--seconds 420]
+    python3 run.py OUT [--device cuda:0] [--models FOLDER] [--seconds 420]
 
 Writes to OUT: suite.txt (the conformance suite on the GPU), sanitizer.txt (a part of it under compute-sanitizer, where that works),
-texts.json (the default model's texts on the GPU, without graphs, and on the processor), ops.jsonl (every operation), torch.jsonl (the same work
-in PyTorch, in the same minutes), and summary.md. It ends within --seconds: what did not fit is named in the summary.
+texts.json (the default model's texts on the GPU, with kernels of a graph that do not overlap, without graphs, and on the
+processor), steps.json (a step of decoding in the same three ways, for each model in FOLDER: checkpoints of
+benches/peers/make_checkpoints.py), ops.jsonl (every operation), torch.jsonl (the same work in PyTorch, in the same minutes),
+and summary.md. It ends within --seconds: what did not fit is named in the summary.
 With --device cpu it rehearses all but the suite and the sanitizer.
 """
 
@@ -19,6 +21,12 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+# How the kernels of a step are asked for: variables of the environment.
+WAYS = {
+    "as a graph": {},
+    "without overlap": {"SEQ2SEQ_CUDA_OVERLAP": "0"},
+    "without graphs": {"SEQ2SEQ_CUDA_GRAPHS": "0"},
+}
 TEXTS = ["speak: $1,250.75", "speak: 3:45", "write: twenty-one", "german: 99", "french: 71", "speak: MCMXCIV"]
 
 
@@ -73,8 +81,8 @@ def sanitizer(out: pathlib.Path, number: str, clock: Clock) -> str:
 
 
 def texts(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """The same texts as on the processor and without graphs, greedy and with 4 beams, in f32 and bf16."""
-    places = {device: (device, {}), "cpu": ("cpu", {}), "without graphs": (device, {"SEQ2SEQ_CUDA_GRAPHS": "0"})}
+    """The same texts as on the processor, without overlap and without graphs, greedy and with 4 beams, in f32 and bf16."""
+    places = {way: (device, variables) for way, variables in WAYS.items()} | {"cpu": ("cpu", {})}
     found, equal, ends = {}, {}, set()
     for format in ("f32", "bf16"):
         for beams in ("1", "4"):
@@ -85,10 +93,33 @@ def texts(out: pathlib.Path, device: str, clock: Clock) -> str:
                 written[place] = text.splitlines()
                 ends.add(end)
             found[f"{format}, beams {beams}"] = written
-            same = [sum(map(str.__eq__, written[device], written[other])) for other in ("cpu", "without graphs")]
-            equal[f"{format}, beams {beams}"] = f"{same[0]} and {same[1]} of {len(TEXTS)}"
+            others = ("cpu", "without overlap", "without graphs")
+            same = [sum(map(str.__eq__, written["as a graph"], written[other])) for other in others]
+            equal[f"{format}, beams {beams}"] = f"{same[0]}, {same[1]} and {same[2]} of {len(TEXTS)}"
     (out / "texts.json").write_text(json.dumps(found, indent=1))
-    return f"texts equal to the processor's and to those without graphs: {equal} ({', '.join(sorted(ends))})"
+    return f"equal to the processor's, without overlap, without graphs: {equal} ({', '.join(sorted(ends))})"
+
+
+def steps(out: pathlib.Path, device: str, models: pathlib.Path | None, clock: Clock) -> str:
+    """A step of greedy decoding of one sequence, in microseconds: what 64 more tokens take, over 64."""
+    if models is None:
+        return "no models were given"
+    found, missing = {}, 0
+    for model in sorted(path for path in models.iterdir() if (path / "config.json").exists()):
+        for format in ("bf16", "f32", "int8", "int4"):
+            for way, variables in WAYS.items():
+                seconds = []
+                for new in ("16", "80"):
+                    command = [HERE / "seq2seq", "bench", "--model", model, "--device", device, "--format", format]
+                    text, end = call([*command, "--new", new, "--json"], clock.left(60), **variables)
+                    seconds += [json.loads(text.splitlines()[-1])["seconds"]] if end == "ok" else []
+                if len(seconds) == 2:
+                    found.setdefault(f"{model.name}, {format}", {})[way] = (seconds[1] - seconds[0]) / 64 * 1e6
+                else:
+                    missing += 1
+    (out / "steps.json").write_text(json.dumps(found, indent=1))
+    told = "; ".join(f"{case}: " + ", ".join(f"{us:.1f} us {way}" for way, us in of.items()) for case, of in found.items())
+    return f"{told} ({missing} not timed)"
 
 
 def operations(out: pathlib.Path, device: str, clock: Clock) -> str:
@@ -193,6 +224,7 @@ def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out", type=pathlib.Path)
     p.add_argument("--device", default="cuda:0")
+    p.add_argument("--models", type=pathlib.Path, help="a folder of checkpoints, whose steps are timed")
     p.add_argument("--seconds", type=float, default=420)
     args = p.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -210,6 +242,7 @@ def main() -> int:
         note("conformance", suite(args.out, args.device[5:], clock))
         note("sanitizer", sanitizer(args.out, args.device[5:], clock))
     note("texts", texts(args.out, args.device, clock))
+    note("steps", steps(args.out, args.device, args.models, clock))
     note("operations", operations(args.out, args.device, clock))
     note("PyTorch", torch_times(args.out, args.device, clock))
     (args.out / "summary.md").write_text("\n".join(lines) + "\n\n" + table(args.out) + "\n")

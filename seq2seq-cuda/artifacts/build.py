@@ -6,7 +6,7 @@
 Without --check the artifacts are written. With it they are made again in memory and compared byte by byte. Either way
 machine code for each architecture of the target is made of them, and what the assembler says is looked at: no spills,
 registers within bounds, no products that it had to put one after the other; and matrix instructions in the kernels that
-are built on them. NAME is the stem of a .cu file; all of them where none is given.
+are built on them, the instructions of overlap.cuh in those that begin while others run. NAME is the stem of a .cu file; all of them where none is given.
 
 The compilers come from the wheels below, installed into DIR (a virtual environment, made where there is none). nvcc
 needs a host gcc to run its preprocessor. The compilers' output does not change from run to run.
@@ -32,8 +32,15 @@ KERNELS = HERE.parent / "src" / "kernels"
 MAX_REGISTERS = 255
 # What each artifact is compiled for, and the architectures that it is tried on. Kernels for one architecture alone have a
 # name of their own, and their machine code is shipped too (NAME.ARCHITECTURE.cubin); all others are for any GPU from Ampere on.
-TARGETS = {"linear_bf16_wgmma": ("compute_90a", ["sm_90a"])}
-ANY = ("compute_80", ["sm_80", "sm_90"])
+TARGETS = {"linear_bf16_wgmma": [("compute_90a", ["sm_90a"])]}
+ANY = [("compute_80", ["sm_80", "sm_90"])]
+# What a step of a decoding launches is compiled for Hopper and later, too: its kernels begin while others run (overlap.cuh).
+STEP = [
+    "additive", "attention_bf16_split", "attention_merge", "attention_split", "columns", "embed", "kv_store", "linear_bf16",
+    "linear_f32", "linear_int4", "linear_int8", "norm", "rows",
+]  # fmt: skip
+TARGETS |= {name: [("compute_80", ["sm_80"]), ("compute_90", ["sm_90"])] for name in STEP}
+OVERLAP = ["griddepcontrol.launch_dependents;", "griddepcontrol.wait;"]
 # What attention of many rows in bf16 is built on.
 ATTENTION_TILE = [
     "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
@@ -116,6 +123,15 @@ def report(name, arch, said):
     return faults
 
 
+def lacks(name, ptx, target):
+    """Faults in what the PTX of an artifact should contain."""
+    faults = [f"{name}: no {needed}" for needed in MATRIX.get(name, []) if needed not in ptx]
+    if name in TARGETS and target != "compute_80":
+        for entry in ptx.split(".entry ")[1:]:
+            faults += [f"{name} {target} {entry.split('(')[0]}: no {needed}" for needed in OVERLAP if needed not in entry]
+    return faults
+
+
 def keep(file, content, check):
     """Writes an artifact, or gives the fault that it is not what there is."""
     artifact = HERE / file
@@ -135,15 +151,15 @@ def main():
     root = toolkit(options.venv.resolve())
     faults = []
     for name in options.names or sorted(path.stem for path in KERNELS.glob("*.cu")):
-        target, architectures = TARGETS.get(name, ANY)
-        ptx = compile_ptx(root, name, target)
-        faults += keep(f"{name}.{target}.ptx", ptx.encode(), options.check)
-        faults += [f"{name}: no {needed}" for needed in MATRIX.get(name, []) if needed not in ptx]
-        for arch in architectures:
-            code, said = assemble(root, name, ptx, arch)
-            faults += report(name, arch, said)
-            if name in TARGETS:
-                faults += keep(f"{name}.{arch}.cubin", code, options.check)
+        for target, architectures in TARGETS.get(name, ANY):
+            ptx = compile_ptx(root, name, target)
+            faults += keep(f"{name}.{target}.ptx", ptx.encode(), options.check)
+            faults += lacks(name, ptx, target)
+            for arch in architectures:
+                code, said = assemble(root, name, ptx, arch)
+                faults += report(name, arch, said)
+                if target.endswith("a"):
+                    faults += keep(f"{name}.{arch}.cubin", code, options.check)
     for fault in faults:
         print(fault, file=sys.stderr)
     sys.exit(bool(faults))

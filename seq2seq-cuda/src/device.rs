@@ -18,14 +18,20 @@ pub struct CudaOptions {
     /// Whether a step that comes again is replayed as a graph ([`Backend::step`](seq2seq_core::Backend::step)). Without, each
     /// kernel is launched by itself, to compare with.
     pub graphs: bool,
+    /// Whether a kernel of such a graph may begin while the one before it runs, on a GPU of Hopper or later. Without, each begins
+    /// when the one before is over, to compare with.
+    pub overlap: bool,
 }
 
 /// The environment variable that turns graphs off for [`Cuda::new`], where it is `0`.
 pub const GRAPHS_VARIABLE: &str = "SEQ2SEQ_CUDA_GRAPHS";
 
+/// The environment variable that keeps the kernels of graphs apart for [`Cuda::new`], where it is `0`.
+pub const OVERLAP_VARIABLE: &str = "SEQ2SEQ_CUDA_OVERLAP";
+
 impl Default for CudaOptions {
     fn default() -> Self {
-        Self { keep_memory: true, graphs: true }
+        Self { keep_memory: true, graphs: true, overlap: true }
     }
 }
 
@@ -39,6 +45,11 @@ impl CudaOptions {
     pub fn graphs(self, graphs: bool) -> Self {
         Self { graphs, ..self }
     }
+
+    /// The same with or without kernels of a graph that overlap.
+    pub fn overlap(self, overlap: bool) -> Self {
+        Self { overlap, ..self }
+    }
 }
 
 /// The backend on one GPU. Clones share the device.
@@ -49,6 +60,7 @@ struct Device {
     pool: Arc<Pool>,
     loaded: Loaded,
     plans: KeptPlans,
+    overlap: bool,
 }
 
 impl Drop for Device {
@@ -59,21 +71,25 @@ impl Drop for Device {
 }
 
 impl Cuda {
-    /// Opens device `index`. Steps are replayed as graphs unless [`GRAPHS_VARIABLE`] says otherwise.
+    /// Opens device `index`. Steps are replayed as graphs unless [`GRAPHS_VARIABLE`] says otherwise, in which kernels overlap unless
+    /// [`OVERLAP_VARIABLE`] does.
     ///
     /// # Errors
     /// No driver, a driver or a device that is too old, no such device, or what the driver says.
     pub fn new(index: usize) -> Result<Self, DriverError> {
-        let graphs = std::env::var_os(GRAPHS_VARIABLE).is_none_or(|value| value != "0");
+        let on = |variable| std::env::var_os(variable).is_none_or(|value| value != "0");
+        let (graphs, overlap) = (on(GRAPHS_VARIABLE), on(OVERLAP_VARIABLE));
         let driver = Nvidia::open(index)?;
-        tracing::info!(device = driver.name(), graphs, "opened");
-        Ok(Self::with_driver(Arc::new(driver), CudaOptions::default().graphs(graphs)))
+        tracing::info!(device = driver.name(), graphs, overlap, "opened");
+        let options = CudaOptions::default().graphs(graphs).overlap(overlap);
+        Ok(Self::with_driver(Arc::new(driver), options))
     }
 
     /// On another driver, such as a GPU that is played in a test.
     pub fn with_driver(driver: Arc<dyn Driver>, options: CudaOptions) -> Self {
         let pool = Pool::new(driver, options.keep_memory, options.graphs);
-        Self(Arc::new(Device { pool, loaded: Loaded::default(), plans: KeptPlans::default() }))
+        let (loaded, plans) = (Loaded::default(), KeptPlans::default());
+        Self(Arc::new(Device { pool, loaded, plans, overlap: options.overlap }))
     }
 
     /// What the device does, is done by this.
@@ -99,6 +115,11 @@ impl Cuda {
     /// A kernel, loaded at its first use.
     pub(crate) fn function(&self, kernel: &Kernel) -> Result<FunctionId> {
         self.0.loaded.function(self.driver(), kernel)
+    }
+
+    /// Whether a kernel may begin while the one before it runs: it waits by itself.
+    pub(crate) fn overlaps(&self, kernel: &Kernel) -> bool {
+        self.0.overlap && kernel.artifact.overlaps(self.driver().capability())
     }
 
     /// Rows that are not defined yet.

@@ -56,6 +56,9 @@ pub struct Shape {
     /// Whether all blocks have to be on the device together, as they wait for each other: no more than
     /// [`resident_blocks`](Driver::resident_blocks). Such a launch is never part of a graph.
     pub cooperative: bool,
+    /// Whether the kernel waits by itself for what is before it (`griddepcontrol.wait`), and so may begin while a kernel before
+    /// it runs which does the same. That is for a graph; a launch by itself begins when all before it is over.
+    pub overlaps: bool,
 }
 
 /// One argument of a kernel: a device address or a number of 1 to 8 bytes.
@@ -187,7 +190,8 @@ pub trait Driver: Send + Sync {
     /// allocated, and as large as the kernel takes it to be.
     unsafe fn launch(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()>;
 
-    /// Makes a graph of `work`: all of it is then asked for at once, as often as is wanted, each piece behind the one before.
+    /// Makes a graph of `work`: all of it is then asked for at once, as often as is wanted, each piece behind the one before, but
+    /// for neighbours that are launches and both overlap ([`Shape::overlaps`]).
     /// None where the device has no room for it. No launch in it is cooperative.
     ///
     /// # Safety

@@ -23,7 +23,8 @@ pub(crate) struct Launch<'a> {
 impl<'a> Launch<'a> {
     /// One block of one warp, without arguments.
     pub(crate) fn new(cuda: &'a Cuda, kernel: &'a Kernel) -> Self {
-        let shape = Shape { grid: [1; 3], block: [32, 1, 1], shared: 0, cooperative: false };
+        let (grid, block, overlaps) = ([1; 3], [32, 1, 1], cuda.overlaps(kernel));
+        let shape = Shape { grid, block, shared: 0, cooperative: false, overlaps };
         Self { cuda, kernel, shape, args: [Arg::from(0u32); MAX_ARGS], count: 0 }
     }
 

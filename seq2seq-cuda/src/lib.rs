@@ -18,7 +18,7 @@ mod module;
 mod ops;
 mod queue;
 
-pub use device::{Cuda, CudaOptions, GRAPHS_VARIABLE};
+pub use device::{Cuda, CudaOptions, GRAPHS_VARIABLE, OVERLAP_VARIABLE};
 pub use memory::Tensor;
 pub use ops::additive::{Additive, AdditiveMemory};
 pub use ops::attention::RelativeBias;

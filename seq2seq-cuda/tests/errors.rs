@@ -2,24 +2,21 @@
 
 mod common;
 
+use common::library::{self, fake_driver, run};
 use seq2seq_core::{Backend, DeviceMemory, Epilogue, Error, Format, HostTensor, LinearSpec};
 use seq2seq_cuda::driver::{DriverError, Nvidia};
 use seq2seq_cuda::{Cuda, CudaOptions};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
-
-/// Set for a copy of this program that is to open a device and say what came of it.
-const CHILD: &str = "SEQ2SEQ_CUDA_TEST_OPENS";
 
 /// Opens the device named in the environment, in a copy of this program.
 #[test]
 fn child() {
-    let Ok(index) = std::env::var(CHILD) else { return };
+    let Some(index) = library::index() else { return };
     if let Ok(devices) = Nvidia::devices() {
         devices.iter().for_each(|d| println!("device: {d:?}"));
     }
-    match Cuda::new(index.parse().expect("an index")) {
+    match Cuda::new(index) {
         Ok(cuda) => println!("opened: {}", cuda.describe()),
         Err(error) => println!("refused: {error:?}"),
     }
@@ -30,38 +27,6 @@ fn open(index: usize, folder: &Path, environment: &[(&str, &str)]) -> String {
     let text = run(index, folder, environment);
     let line = text.lines().find_map(|l| l.split_once("refused: ").or(l.split_once("opened: ")));
     line.unwrap_or_else(|| panic!("nothing said: {text}")).1.to_owned()
-}
-
-/// All that it says.
-fn run(index: usize, folder: &Path, environment: &[(&str, &str)]) -> String {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
-        .env(CHILD, index.to_string())
-        .env("LD_LIBRARY_PATH", folder)
-        .envs(environment.iter().copied())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
-/// A folder with a driver's library of ours: its version, and what it answers, are read from the environment.
-fn fake_driver(name: &str, flags: &[&str]) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/libcuda.rs");
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let status = Command::new(rustc)
-        .args(["--edition", "2024", "--crate-type", "cdylib", "-C", "panic=abort"])
-        .args(flags)
-        .arg("-o")
-        .arg(folder.join("libcuda.so.1"))
-        .arg(source)
-        .status()
-        .unwrap();
-    assert!(status.success());
-    folder
 }
 
 #[test]

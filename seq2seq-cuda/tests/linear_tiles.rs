@@ -73,3 +73,18 @@ fn hopper_tiles_through_a_gate() {
     // 128 x 256, 64 x 16.
     every_tile_of_hopper_gives_the_same_bits(true, &[10, 132]);
 }
+
+/// Up to 8 rows are rounded by the kernel that multiplies them; more by one before it. Slabs are many enough to go round all
+/// stages of each.
+#[test]
+fn hopper_rows_that_are_rounded_on_their_way() {
+    let product = Product::new(Sizes { rows: 12, input: 1100, output: 210 });
+    // 64, 32 and 16 channels a block; a width that is no multiple of 4 is left to the kernel before.
+    for multiprocessors in [4, 7, 132] {
+        let cuda = common::hopper(multiprocessors, multiprocessors.into());
+        let parts = [0..1, 3..6, 4..12, 2..11];
+        product.rows_have_the_same_bits(&cuda, (Format::Bf16, false), &parts);
+    }
+    let odd = Product::new(Sizes { rows: 9, input: 71, output: 30 });
+    odd.rows_have_the_same_bits(&common::hopper(4, 3), (Format::Bf16, true), &[0..1, 2..8]);
+}

@@ -169,8 +169,13 @@ fn a_grid_that_is_not_resident_is_refused() {
     let module = driver.load("nothing", Image::Ptx(ptx)).unwrap();
     let kernel = driver.function(module, "nothing", 80 << 10).unwrap();
     let launch = |blocks, cooperative| {
-        let shape =
-            Shape { grid: [blocks, 1, 1], block: [256, 1, 1], shared: 80 << 10, cooperative };
+        let shape = Shape {
+            grid: [blocks, 1, 1],
+            block: [256, 1, 1],
+            shared: 80 << 10,
+            cooperative,
+            overlaps: false,
+        };
         // SAFETY: the kernel takes one number.
         unsafe { driver.launch(kernel, shape, &[Arg::from(1u32)]) }
     };

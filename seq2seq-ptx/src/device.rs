@@ -2,7 +2,8 @@
 
 use crate::machine::Global;
 use crate::machine::grid::{self, Settings};
-use crate::{Access, Arg, Fault, FaultKind, Launch, Module, Result, Space};
+use crate::shadow::Chain;
+use crate::{Access, Arg, Call, Fault, FaultKind, Launch, Module, Result, Space};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -169,16 +170,27 @@ impl Device {
     /// # Errors
     /// The first fault, and launches that no device would take.
     pub fn launch(&self, module: &Module, kernel: &str, shape: Launch, args: &[Arg]) -> Result<()> {
-        let mut state = self.state();
-        let variables = state.load(module)?;
-        let settings = state.settings;
-        let state = &mut *state;
-        let (memory, count) = (&mut state.global, &mut state.instructions);
-        grid::launch((memory, count), module, kernel, shape, args, &variables, settings)
+        self.state().launch(Call { module, kernel, shape, arguments: args }, None)
+    }
+
+    /// Runs kernels, each of which may begin while those before it run: as a graph does where they are joined by programmatic
+    /// edges. All before the first of them is over.
+    ///
+    /// # Errors
+    /// The first fault, and launches that no device would take.
+    pub fn chain(&self, calls: &[Call<'_>]) -> Result<()> {
+        let (mut state, mut chain) = (self.state(), Chain::default());
+        calls.iter().try_for_each(|call| state.launch(*call, Some(&mut chain)))
     }
 }
 
 impl State {
+    fn launch(&mut self, call: Call<'_>, chain: Option<&mut Chain>) -> Result<()> {
+        let variables = self.load(call.module)?;
+        let memory = (&mut self.global, &mut self.instructions);
+        grid::launch(memory, chain, call, &variables, self.settings)
+    }
+
     /// Gives a module's variables their memory and first values, once.
     fn load(&mut self, module: &Module) -> Result<Vec<u64>> {
         if let Some(addresses) = self.variables.get(&module.id()) {

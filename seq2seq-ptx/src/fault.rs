@@ -173,6 +173,25 @@ pub enum FaultKind {
         /// Where it was stored.
         line: u32,
     },
+    /// A thread uses what a kernel before its own in a chain uses, which may still run: it has not waited.
+    #[error(
+        "{access} at global address {address:#x} before griddepcontrol.wait; {earlier}, which is before it in the chain and may still run, has a {other} there"
+    )]
+    BeforeWait {
+        /// What was tried.
+        access: Access,
+        /// The byte.
+        address: u64,
+        /// What the kernel before does there.
+        other: Access,
+        /// Its name.
+        earlier: String,
+    },
+    /// A block of a kernel in a chain ends, and no thread of it has waited.
+    #[error(
+        "the block ends without griddepcontrol.wait: its kernel may be over before the ones in front of it are, which the next one does not wait for"
+    )]
+    EndsWithoutWait,
     /// Lanes of a warp, or threads of a block, part before an operation that all must take part in.
     #[error("divergence: {0}")]
     Divergence(String),

@@ -1,5 +1,7 @@
 //! What a launch is given.
 
+use crate::Module;
+
 /// Shape of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launch {
@@ -11,6 +13,19 @@ pub struct Launch {
     pub dynamic_shared: u32,
     /// Whether all blocks are on the device together, as those that wait for each other have to be.
     pub cooperative: bool,
+}
+
+/// A kernel and all that it is launched with.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// Where the kernel is.
+    pub module: &'a Module,
+    /// Its name.
+    pub kernel: &'a str,
+    /// Its blocks.
+    pub shape: Launch,
+    /// Its arguments, in its order.
+    pub arguments: &'a [Arg],
 }
 
 /// The bytes of one kernel argument.

@@ -47,6 +47,8 @@
 //! - **Blocks** run one after another; one that seems to wait for others (it reads the same value of a volatile or atomic
 //!   variable again) lets them run, so that grids that synchronise themselves work. Of a cooperative launch all blocks have
 //!   begun before one goes on behind such a wait, and every read of another block is remembered.
+//! - **Launches** run one after another. Those of a chain ([`Device::chain`]) may begin while the ones before them run, up to
+//!   `griddepcontrol.wait`: what they may not do before it is looked at (`shadow/chain.rs`), so that their order is no matter.
 //! - **Asynchronous copies and products** read when they are begun and write when they are waited for.
 //!
 //! # What it finds
@@ -59,6 +61,7 @@
 //!   they wait for each other. Two writes race even if they write the same value.
 //! - Asynchronous copies and products that are used, or whose operands are overwritten, before they are waited for, and a
 //!   missing proxy fence.
+//! - In a chain, a thread that uses what a kernel before it uses without having waited, and a block that ends without it.
 //! - Divergence at a barrier or another instruction for whole warps (a warp of which some lanes have ended counts, as the
 //!   ISA has it), lanes that read lanes which take no part, deadlocks in a block and of blocks that read again and again what
 //!   nobody is left to write, loops without end, traps.
@@ -94,5 +97,5 @@ mod shadow;
 
 pub use device::Device;
 pub use fault::{Access, Fault, FaultKind, Party, Result, Site, Space};
-pub use launch::{Arg, Launch};
+pub use launch::{Arg, Call, Launch};
 pub use module::{Module, ParseError};

@@ -12,6 +12,7 @@ use cudarc::driver::{result, sys};
 use std::ffi::{CString, c_void};
 use std::ptr::NonNull;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Kernels have fewer arguments.
 const MAX_ARGS: usize = 32;
@@ -43,6 +44,8 @@ pub struct Nvidia {
     shared: u32,
     /// Whether all blocks of a grid can be asked for together.
     cooperates: bool,
+    /// Whether an edge between kernels that overlap was refused.
+    apart: AtomicBool,
     /// To be unloaded with the device.
     modules: Mutex<Vec<ModuleId>>,
 }
@@ -333,8 +336,24 @@ impl Driver for Nvidia {
 
     unsafe fn graph(&self, work: &Work) -> Result<Option<GraphId>> {
         self.bind()?;
+        let overlap = !self.apart.load(Ordering::Relaxed);
         // SAFETY: the caller's promise; the context is current.
-        let graph = unsafe { graph::instantiate(work, self.context) }?;
+        let made = unsafe { graph::instantiate(work, self.context, overlap) };
+        let graph = match made {
+            Err(error) if overlap && graph::overlaps(work) => {
+                // SAFETY: as above.
+                let graph = unsafe { graph::instantiate(work, self.context, false) }?;
+                // So it was the edges.
+                if !self.apart.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        %error,
+                        "the driver refuses graphs whose kernels overlap: each kernel begins when the one before is over"
+                    );
+                }
+                graph
+            }
+            made => made?,
+        };
         Ok(graph.map(|graph| GraphId(graph as u64)))
     }
 

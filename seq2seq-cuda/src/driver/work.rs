@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn lists_are_equal_where_each_byte_is() {
-        let shape = Shape { grid: [3, 1, 1], block: [32, 1, 1], shared: 0, cooperative: false };
+        let (grid, block) = ([3, 1, 1], [32, 1, 1]);
+        let shape = Shape { grid, block, shared: 0, cooperative: false, overlaps: false };
         let args = [Arg::from(7u64), Arg::from(1i32), Arg::from(0.5f32)];
         let launch = |args| Piece::Launch { function: FunctionId(2), shape, args };
         let fill = Piece::Fill { to: 512, value: 0, bytes: 8 };

@@ -10,13 +10,14 @@
 //
 // Order of the sums: a score, lanes over rising columns, then a butterfly; the sum of exponentials, threads over rising
 // positions, then as block_sum; a result, one chain over rising positions. None depends on the other rows.
-#include "common.cuh"
+#include "overlap.cuh"
 
 constexpr int THREADS = 256, WARPS = THREADS / WARP;
 
 KERNEL __launch_bounds__(256) additive(const float* q, const float* keys, const float* values, const float* v, const u32* spans,
                                        const u64* starts, int columns, int width, float* weights, float* y) {
     __shared__ float part[WARPS];
+    begin_behind_previous();
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     u64 row = blockIdx.x, first = spans[2 * row];
     int count = spans[2 * row + 1];

@@ -8,7 +8,7 @@ use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Rows;
 use std::ops::Range;
 
-static ARTIFACT: Artifact = artifact!("additive");
+static ARTIFACT: Artifact = artifact!("additive", step);
 static ADDITIVE: Kernel = Kernel::new(&ARTIFACT, "additive");
 /// Which the kernel is written for.
 const THREADS: usize = 256;

@@ -31,13 +31,6 @@ constexpr int TILES = CHUNK / 8;   // of keys, in the scores of a chunk
 constexpr int STEPS = CHUNK / 16;  // of keys, in its result
 constexpr int COLUMN_TILES = SLAB / 8;
 
-// Two numbers rounded to bf16, the first in the low half.
-DEVICE u32 bf16_pair(float low, float high) {
-    u32 pair;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-    return pair;
-}
-
 DEVICE uint4 bf16_piece(const float (&x)[8]) {
     return {bf16_pair(x[0], x[1]), bf16_pair(x[2], x[3]), bf16_pair(x[4], x[5]), bf16_pair(x[6], x[7])};
 }

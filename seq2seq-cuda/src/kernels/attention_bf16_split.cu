@@ -16,6 +16,7 @@
 // Not measured: no GPU has run it yet.
 
 #include "attention_bf16.cuh"
+#include "overlap.cuh"
 
 constexpr int WARPS = 4;
 
@@ -52,6 +53,7 @@ DEVICE void attend_chunk(
     const Scoring& how, int heads, int kv_heads, int width, bool causal) {
     __shared__ __align__(128) uint4 queries[VECTORS * (W / 8)];
     __shared__ const uint4* rows_of[WARPS * CHUNK];  // where the key of each position lies
+    begin_behind_previous();
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane / 4;
     const int pieces = (width + 7) / 8, slabs = (width + SLAB - 1) / SLAB;
     // As in attention_split.cu.

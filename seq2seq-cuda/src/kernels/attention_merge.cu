@@ -8,12 +8,14 @@
 // Not measured: no GPU has run it yet.
 
 #include "attention_bf16.cuh"
+#include "overlap.cuh"
 
 // divide(o, l) is the quotient at last.
 template <class Divide>
 DEVICE void merge(
     float* out, float2* stats, const float* parts, const float2* part_stats, int chunks, const int* seen, int heads, int width,
     Divide divide) {
+    begin_behind_previous();
     const s64 vector = blockIdx.x;
     const int keys = seen[vector / heads], column = threadIdx.x;
     if (keys <= CHUNK) return;

@@ -9,7 +9,7 @@ use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::{Precision, Rows};
 
-static ARTIFACT: Artifact = artifact!("attention_merge");
+static ARTIFACT: Artifact = artifact!("attention_merge", step);
 static MERGE: Kernel = Kernel::new(&ARTIFACT, "attention_merge");
 static MERGE_BF16: Kernel = Kernel::new(&ARTIFACT, "attention_merge_bf16");
 

@@ -13,6 +13,7 @@
 // Not measured: no GPU has run it yet.
 
 #include "attention.cuh"
+#include "overlap.cuh"
 
 constexpr int WARPS = 4;
 
@@ -26,6 +27,7 @@ DEVICE void attend_chunk(
     __shared__ __align__(16) float weights[WARPS * R * CHUNK];
     __shared__ float2 sums_of[WARPS * R];
     __shared__ const float* rows_of[WARPS * CHUNK];  // where the value of each key lies: looked up once, by the lane of the key
+    begin_behind_previous();
     const int quads = (width + 3) / 4, padded = 4 * quads, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     // {first row, first position, keys, where its pages are in the table}, {rows, ..}; item: {sequence, first vector, first chunk}
     const int4 item = items[blockIdx.x];

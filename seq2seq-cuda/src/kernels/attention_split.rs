@@ -8,7 +8,7 @@ use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Precision;
 
-static ARTIFACT: Artifact = artifact!("attention_split");
+static ARTIFACT: Artifact = artifact!("attention_split", step);
 static SEVERAL: [Kernel; 4] = [
     Kernel::new(&ARTIFACT, "attention_split_32"),
     Kernel::new(&ARTIFACT, "attention_split_64"),
@@ -21,7 +21,7 @@ static ONE: [Kernel; 4] = [
     Kernel::new(&ARTIFACT, "attention_split_128_one"),
     Kernel::new(&ARTIFACT, "attention_split_256_one"),
 ];
-static ARTIFACT_BF16: Artifact = artifact!("attention_bf16_split");
+static ARTIFACT_BF16: Artifact = artifact!("attention_bf16_split", step);
 static BF16: [Kernel; 4] = [
     Kernel::new(&ARTIFACT_BF16, "attention_bf16_split_32"),
     Kernel::new(&ARTIFACT_BF16, "attention_bf16_split_64"),

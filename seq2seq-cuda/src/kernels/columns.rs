@@ -9,7 +9,7 @@ use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Rows;
 use std::ops::Range;
 
-static ARTIFACT: Artifact = artifact!("columns");
+static ARTIFACT: Artifact = artifact!("columns", step);
 static COPY: Kernel = Kernel::new(&ARTIFACT, "copy_columns");
 
 /// Columns `from` of each row of `x` become the columns of `y` from `to` on.

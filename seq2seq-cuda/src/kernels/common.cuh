@@ -29,6 +29,13 @@ DEVICE u16 f32_to_bf16(float v) {
     return (u16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+// Two numbers rounded to bf16, a NaN to the one that the unit makes; the first in the low half.
+DEVICE u32 bf16_pair(float low, float high) {
+    u32 pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
 DEVICE float f16_to_f32(u16 v) {
     float out;
     asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"(v));

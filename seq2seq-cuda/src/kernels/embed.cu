@@ -5,7 +5,7 @@
 //
 // Floor: the rows that are read and written, count * width * (2 or 4) + width * 4 bytes a row, over the memory bandwidth.
 // A block takes one row, so that ids are read once by all of its threads and neighbours read neighbours.
-#include "common.cuh"
+#include "overlap.cuh"
 
 struct Table {
     const void* values;
@@ -24,6 +24,7 @@ DEVICE float entry(const Table& table, u64 at) {
 KERNEL embed(const void* t0, int type0, float s0, const void* t1, int type1, float s1, const void* t2, int type2, float s2,
              const void* t3, int type3, float s3, const u32* ids, int count, int rows, int width, int accumulate, float* y) {
     const Table tables[4] = {{t0, type0, s0}, {t1, type1, s1}, {t2, type2, s2}, {t3, type3, s3}};
+    begin_behind_previous();
     u64 row = blockIdx.x;
     for (int j = threadIdx.x; j < width; j += blockDim.x) {
         float sum = accumulate ? y[row * width + j] : 0.0f;

@@ -8,7 +8,7 @@ use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::{DType, Rows};
 
-static ARTIFACT: Artifact = artifact!("embed");
+static ARTIFACT: Artifact = artifact!("embed", step);
 static EMBED: Kernel = Kernel::new(&ARTIFACT, "embed");
 
 /// Tables of one launch.

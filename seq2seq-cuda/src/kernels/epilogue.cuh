@@ -3,7 +3,7 @@
 // Every rounding is spelled out (__fmaf_rn and its like are never merged or split by the compiler), so that all kernels of
 // a format give the same bits from the same sum.
 #pragma once
-#include "common.cuh"
+#include "overlap.cuh"
 
 enum Activation { NONE, RELU, GELU, GELU_TANH, QUICK_GELU, SILU, TANH };
 
@@ -46,6 +46,15 @@ struct Layer {
         int gated, int rows, int channels, int outputs, int depth
 #define LAYER                                                                                                             \
     {bias, channel_scale, channel_sum, row_scale, row_zero, residual, y, scale, activation, gated, rows, channels, outputs}
+
+// Asks for what the layer has for `channels` channels from `first` on, all of which it has, both multiples of 4. One thread,
+// before it waits.
+DEVICE void prefetch_of_channels(const Layer& layer, int first, int channels) {
+    const u32 bytes = channels * sizeof(float);
+    prefetch(layer.bias + first, bytes);
+    if (layer.channel_scale) prefetch(layer.channel_scale + first, bytes);
+    if (layer.channel_sum) prefetch((const float*)layer.channel_sum + first, bytes);
+}
 
 // Stores products `a` and `b` of channels c and c + 1 (c even) of a row, both with scale and bias. In a gated layer they are
 // gate and up of output c / 2.

@@ -8,10 +8,12 @@
 // time, 1 KB apart; neighbouring rows fill the lines up in the L2 cache. Not measured: no GPU has run it yet.
 
 #include "attention_bf16.cuh"
+#include "overlap.cuh"
 
 KERNEL kv_store(
     const float* x, int stride, int keys, const u64* pages, const int* positions, s64 layer,
     const float2* angles, int pairs, int kv_heads, int width) {
+    begin_behind_previous();
     const int quads = (width + 3) / 4, position = positions[blockIdx.x];
     const float* row = x + (s64)blockIdx.x * stride + keys;
     const Pages page = {pages + blockIdx.x, layer, 31, quads};
@@ -36,6 +38,7 @@ KERNEL kv_store(
 KERNEL kv_store_bf16(
     const float* x, int stride, int keys, const u64* pages, const int* positions, s64 layer,
     const float2* angles, int pairs, int kv_heads, int width) {
+    begin_behind_previous();
     const int pieces = (width + 7) / 8, position = positions[blockIdx.x];
     const float* row = x + (s64)blockIdx.x * stride + keys;
     const PiecePages page = {pages + blockIdx.x, layer, 31, pieces};

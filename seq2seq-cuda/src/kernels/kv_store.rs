@@ -8,7 +8,7 @@ use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::{AttentionSpec, Error, Precision, Rows};
 
-static ARTIFACT: Artifact = artifact!("kv_store");
+static ARTIFACT: Artifact = artifact!("kv_store", step);
 static STORE: Kernel = Kernel::new(&ARTIFACT, "kv_store");
 static STORE_BF16: Kernel = Kernel::new(&ARTIFACT, "kv_store_bf16");
 

@@ -1,5 +1,5 @@
 //! Linear layers: activations into the layout of a format (`rows.cu`), then the product with the fused epilogue
-//! (`linear_<format>.cu`).
+//! (`linear_<format>.cu`); up to 8 rows are read as they are by the product.
 
 use super::linear_bf16_wgmma;
 use super::operands::Operands;
@@ -11,10 +11,10 @@ use crate::module::{Artifact, Kernel, artifact};
 use crate::{Cuda, Linear};
 use seq2seq_core::Activation;
 
-static F32: Artifact = artifact!("linear_f32");
-static BF16: Artifact = artifact!("linear_bf16");
-static INT8: Artifact = artifact!("linear_int8");
-static INT4: Artifact = artifact!("linear_int4");
+static F32: Artifact = artifact!("linear_f32", step);
+static BF16: Artifact = artifact!("linear_bf16", step);
+static INT8: Artifact = artifact!("linear_int8", step);
+static INT4: Artifact = artifact!("linear_int4", step);
 
 /// A kernel for some rows, and what each of its blocks takes.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +28,10 @@ pub(super) struct Choice {
 
 /// Kernels of one kind of operands, in the order of the rows that they take.
 struct Kernels {
-    /// With the most rows that each takes.
-    stream: &'static [(usize, Choice)],
+    /// For rows as they are ([`as_they_are`]), with the most that each takes.
+    few: &'static [(usize, Choice)],
+    /// For rows that are laid out, as all that follow: up to 16.
+    stream: Choice,
     /// Small tiles, for when large ones would leave multiprocessors idle.
     small: Choice,
     large: Choice,
@@ -44,13 +46,26 @@ macro_rules! choice {
 }
 pub(super) use choice;
 
+/// Rows that kernels take as they are.
+const FEW_ROWS: usize = 8;
+
+/// Rows that are laid out and streamed to.
+const STREAMED_ROWS: usize = 16;
+
+/// Whether a kernel makes operands of rows by itself, so that a layer of a step is one launch: few rows, one after the other, that
+/// can be read 16 bytes at a time.
+fn as_they_are(x: &View<'_>) -> bool {
+    let whole = x.width.is_multiple_of(4) && x.address().is_multiple_of(16);
+    whole && x.rows <= FEW_ROWS && x.strides == [x.width, 1]
+}
+
 static F32_KERNELS: Kernels = Kernels {
-    stream: &[
+    few: &[
         (1, choice!(F32 "linear_f32_stream_1", 256, None, 32, 0)),
         (4, choice!(F32 "linear_f32_stream_4", 256, None, 32, 0)),
-        (8, choice!(F32 "linear_f32_stream_8", 256, None, 32, 0)),
-        (16, choice!(F32 "linear_f32_stream_16", 256, None, 32, 0)),
+        (FEW_ROWS, choice!(F32 "linear_f32_stream_8", 256, None, 32, 0)),
     ],
+    stream: choice!(F32 "linear_f32_stream_16", 256, None, 32, 0),
     small: choice!(F32 "linear_f32_tile_32", 64, Some(32), 64, 0),
     large: choice!(F32 "linear_f32_tile_64", 128, Some(64), 64, 0),
 };
@@ -67,10 +82,8 @@ macro_rules! mma_kernels {
     ($artifact:ident, $bytes:literal, $s8:literal, $s16:literal, $t32:literal,
      ($large:literal, $threads:literal, $rows:literal)) => {
         Kernels {
-            stream: &[
-                (8, choice!($artifact $s8, 256, None, 16, 0)),
-                (16, choice!($artifact $s16, 256, None, 16, 0)),
-            ],
+            few: &[(FEW_ROWS, choice!($artifact $s8, 256, None, 16, 0))],
+            stream: choice!($artifact $s16, 256, None, 16, 0),
             small: choice!($artifact $t32, 128, Some(32), 64, stages(64, $bytes, 32)),
             large: choice!($artifact $large, $threads, Some($rows), 128, stages(128, $bytes, $rows)),
         }
@@ -104,18 +117,25 @@ static INT4_KERNELS: Kernels = mma_kernels!(
 
 /// The kernel for so many rows and channels. Every kernel of a kind of operands gives the same bits, so this is about time
 /// alone: large tiles where they fill every multiprocessor, and where rows fill them.
-fn choose(operands: Operands, rows: usize, channels: usize, multiprocessors: usize) -> Choice {
+fn choose(
+    operands: Operands,
+    (rows, as_they_are): (usize, bool),
+    channels: usize,
+    multiprocessors: usize,
+) -> Choice {
     let kernels = match operands {
         Operands::F32 => &F32_KERNELS,
         Operands::Bf16 => &BF16_KERNELS,
         Operands::Bf16Swizzled => {
-            return linear_bf16_wgmma::choose(rows, channels, multiprocessors);
+            return linear_bf16_wgmma::choose(rows, channels, multiprocessors, as_they_are);
         }
         Operands::Int8 => &INT8_KERNELS,
         Operands::Int4 => &INT4_KERNELS,
     };
-    if let Some((_, choice)) = kernels.stream.iter().find(|(most, _)| rows <= *most) {
-        return *choice;
+    match kernels.few.iter().find(|(most, _)| as_they_are && rows <= *most) {
+        Some((_, choice)) => return *choice,
+        None if rows <= STREAMED_ROWS => return kernels.stream,
+        None => {}
     }
     let large = kernels.large;
     let tile = large.rows.unwrap_or(rows);
@@ -160,24 +180,28 @@ pub(crate) fn linear(
     let output = if gated { shape.output } else { shape.product };
     assert!(y.len() >= rows * output);
     assert!(fused.residual.is_none_or(|r| r.len() >= rows * output));
-    let operand = Operand::new(cuda, x, operands)?;
-    let choice = choose(operands, rows, shape.product, cuda.driver().multiprocessors() as usize);
+    x.check();
+    let as_they_are = as_they_are(&x);
+    let operand = if as_they_are { None } else { Some(Operand::new(cuda, x, operands)?) };
+    let multiprocessors = cuda.driver().multiprocessors() as usize;
+    let choice = choose(operands, (rows, as_they_are), shape.product, multiprocessors);
     let blocks = shape.product.div_ceil(choice.channels);
     let grid = match choice.rows {
         None => [if rows == 0 { 0 } else { blocks }, 1],
         Some(tile) => [rows.div_ceil(tile), blocks],
     };
     let depth = shape.input.next_multiple_of(operands.slab());
-    let (scales, zeros) = match &operand.quantised {
+    let values = operand.as_ref().map_or(x.address(), |operand| operand.values.address());
+    let (scales, zeros) = match operand.as_ref().and_then(|operand| operand.quantised.as_ref()) {
         Some((scales, zeros)) => (scales.address(), zeros.address()),
         None => (0, 0),
     };
-    let launch = Launch::new(cuda, choice.kernel)
+    let mut launch = Launch::new(cuda, choice.kernel)
         .grid(grid[0], grid[1], 1)
         .block(choice.threads)
         .shared(choice.kernel.shared as usize)
         .arg(&layer.weights)
-        .arg(&operand.values)
+        .arg(values)
         .arg(&layer.bias)
         .arg(layer.channel_scale.as_ref().map_or(0, Buffer::address))
         .arg(layer.channel_sum.as_ref().map_or(0, Buffer::address))
@@ -193,8 +217,11 @@ pub(crate) fn linear(
         .size(output)
         // In columns for f32, in slabs otherwise.
         .size(if operands == Operands::F32 { depth } else { depth / operands.slab() });
+    if as_they_are {
+        launch = launch.size(x.width);
+    }
     // SAFETY: the layer was packed for these kernels, its vectors padded to whole panels of channels; the operand has whole
-    // tiles of rows; residual and y are [rows, outputs].
+    // tiles of rows, or x is read as it is, and lies inside its buffer; residual and y are [rows, outputs].
     unsafe { launch.run() }
 }
 
@@ -203,7 +230,7 @@ mod tests {
     use super::*;
 
     fn name(operands: Operands, rows: usize, channels: usize) -> &'static str {
-        choose(operands, rows, channels, 132).kernel.name
+        choose(operands, (rows, rows <= FEW_ROWS), channels, 132).kernel.name
     }
 
     #[test]
@@ -212,6 +239,10 @@ mod tests {
         assert_eq!(f32, [1, 4, 8, 16].map(|n| format!("linear_f32_stream_{n}")));
         let int4 = [1, 8, 9, 16].map(|rows| name(Operands::Int4, rows, 768));
         assert_eq!(int4, [8, 8, 16, 16].map(|n| format!("linear_int4_stream_{n}")));
+        let laid_out = |operands| choose(operands, (1, false), 768, 132).kernel.name;
+        let laid_out = [Operands::F32, Operands::Int8, Operands::Bf16Swizzled].map(laid_out);
+        let expected = ["linear_f32_stream_16", "linear_int8_stream_16", "linear_bf16_wgmma_64x16"];
+        assert_eq!(laid_out, expected);
     }
 
     #[test]

@@ -15,6 +15,28 @@ struct Bf16 {
 
     static __device__ __forceinline__ float add(float total, float sum) { return __fadd_rn(total, sum); }
 
+    // The row of a lane, rounded as rows_bf16 does it.
+    struct Rows {
+        const float* mine;
+        int columns;  // 0 where there is no such row
+
+        __device__ __forceinline__ Rows(const Layer& layer, const float* x, int width) {
+            int row = threadIdx.x % WARP / 4;
+            columns = row < layer.rows ? width : 0;
+            mine = x + (u64)row * width;
+        }
+        __device__ __forceinline__ uint4 operand(int slab) const {
+            u32 pair[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                int k = slab * 32 + threadIdx.x % 4 * 2 + 8 * i;
+                float2 v = k < columns ? *(const float2*)(mine + k) : make_float2(0.0f, 0.0f);
+                pair[i] = bf16_pair(v.x, v.y);
+            }
+            return make_uint4(pair[0], pair[1], pair[2], pair[3]);
+        }
+    };
+
     // One slab of M tiles of channels, `stride` bytes apart, and N of rows.
     template <int M, int N>
     static __device__ __forceinline__ void multiply(float (&sum)[M][N][4], const u8* a, int stride, const uint4 (&b)[N], int lane) {

@@ -22,15 +22,28 @@ static KERNELS: [Choice; 5] = [
     choice!(ARTIFACT "linear_bf16_wgmma_64x16", 160, Some(64), 16, shared(64, 16, 16)),
 ];
 
+/// The same of up to 8 rows as they are, which they round themselves.
+static OF_8_ROWS: [Choice; 3] = [
+    choice!(ARTIFACT "linear_bf16_wgmma_8x64", 160, Some(64), 64, shared(64, 64, 6)),
+    choice!(ARTIFACT "linear_bf16_wgmma_8x32", 160, Some(64), 32, shared(64, 32, 8)),
+    choice!(ARTIFACT "linear_bf16_wgmma_8x16", 160, Some(64), 16, shared(64, 16, 11)),
+];
+
 /// The largest kernel that the rows fill more than half of and whose blocks fill every multiprocessor; or else that of the
-/// most blocks.
-pub(super) fn choose(rows: usize, channels: usize, multiprocessors: usize) -> Choice {
+/// most blocks. Of those that take rows as they are, or of the others.
+pub(super) fn choose(
+    rows: usize,
+    channels: usize,
+    multiprocessors: usize,
+    as_they_are: bool,
+) -> Choice {
+    let kernels = if as_they_are { &OF_8_ROWS[..] } else { &KERNELS[..] };
     let fills = |kernel: &&Choice| {
         let tile = kernel.rows.unwrap_or(rows);
         let blocks = rows.div_ceil(tile) * channels.div_ceil(kernel.channels);
         (tile == 64 || rows > tile / 2) && blocks >= multiprocessors
     };
-    *KERNELS.iter().find(fills).unwrap_or(&KERNELS[KERNELS.len() - 1])
+    *kernels.iter().find(fills).unwrap_or(&kernels[kernels.len() - 1])
 }
 
 #[cfg(test)]
@@ -38,7 +51,18 @@ mod tests {
     use super::*;
 
     fn name(rows: usize, channels: usize) -> &'static str {
-        choose(rows, channels, 132).kernel.name
+        choose(rows, channels, 132, false).kernel.name
+    }
+
+    #[test]
+    fn up_to_8_rows_are_rounded_by_kernels_like_those_of_more() {
+        for channels in [768, 2048, 5632, 32128] {
+            let [rounds, other] = [true, false].map(|r| choose(8, channels, 132, r).kernel);
+            assert_eq!(
+                rounds.name.split_once("_8x").unwrap().1,
+                other.name.split_once("_64x").unwrap().1
+            );
+        }
     }
 
     #[test]
@@ -60,7 +84,9 @@ mod tests {
 
     #[test]
     fn stages_fit_a_multiprocessor() {
-        // What a block of Hopper may be given.
+        // Of a multiprocessor of Hopper, of which the system keeps 1 KB a block.
+        assert!(OF_8_ROWS.iter().all(|k| 2 * (k.kernel.shared + 1024) <= 228 << 10));
+        // What a block may be given.
         assert!(KERNELS.iter().all(|k| k.kernel.shared <= 227 << 10));
         assert_eq!(shared(128, 256, 4), (192 << 10) + 64);
     }

@@ -1,15 +1,15 @@
 // Linear layers in f32: y = scale * x W' + bias, then the epilogue. FMA on f32 operands; nothing is rounded to TF32.
 //
 // weights: [channels / 32][depth][32] f32, zero where there is no channel or column (`depth` is a multiple of 32); x as
-// rows_f32 of rows.cu makes it. Gate and up channels of a gated layer alternate.
+// rows_f32 of rows.cu makes it, or as it is. Gate and up channels of a gated layer alternate.
 //
 // Order of the sum, the same in both kernels and for any number of rows: chunks of 128 columns, in a chunk one chain of FMA
 // over rising columns that begins at 0, the chunks added in their order.
 //
-// stream (up to 16 rows). Floor: the weights' bytes over the memory bandwidth. A block takes 32 channels; its 8 warps take
-// chunks in turn, a lane a channel, so that each load of weights is 128 contiguous bytes and each value of x is one
-// broadcast. After a round of 8 chunks their sums are added in order by way of shared memory, which is double so that one
-// barrier a round suffices.
+// stream (up to 16 rows, of which up to 8 are read as they are). Floor: the weights' bytes over the memory bandwidth. A block
+// takes 32 channels; its 8 warps take chunks in turn, a lane a channel, so that each load of weights is 128 contiguous bytes
+// and each value of x is one broadcast. Before it waits for x, each asks for the first bytes of its first chunk. After a round
+// of 8 chunks their sums are added in order by way of shared memory, which is double so that one barrier a round suffices.
 //
 // tile (more rows). Floor: 2 rows channels depth operations over the FMA peak. A block takes 64 channels and 8 T rows; each
 // thread 4 channels and 8 rows, so 32 FMA for three 16-byte loads from shared memory, which cp.async fills two stages ahead.
@@ -24,8 +24,9 @@ struct F32 {
     }
 };
 
-template <int ROWS>
-DEVICE void stream(const Layer& layer, const float* weights, const float* x, int depth) {
+// Up to ROWS rows, AS_THEY_ARE ([rows][width], `width` a multiple of 4) or laid out.
+template <int ROWS, bool AS_THEY_ARE>
+DEVICE void stream(const Layer& layer, const float* weights, const float* x, int depth, int width) {
     constexpr int WARPS = 8;
     __shared__ float part[2][WARPS][ROWS][PANEL];
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -34,17 +35,46 @@ DEVICE void stream(const Layer& layer, const float* weights, const float* x, int
     // Of the pair of channels and the row that this thread stores.
     int row = threadIdx.x / (PANEL / 2), pair = threadIdx.x % (PANEL / 2) * 2;
     float total0 = 0.0f, total1 = 0.0f;
+    launch_dependents();
+    if (lane == 0 && warp < chunks) {
+        u32 columns = min(depth - warp * CHUNK, CHUNK), bytes = columns * PANEL * sizeof(float);
+        prefetch(panel + (u64)warp * CHUNK * PANEL, min(bytes, FIRST_WEIGHTS));
+        if (warp == 0) prefetch_of_channels(layer, blockIdx.x * PANEL, PANEL);
+    }
+    wait_for_previous();
     for (int first = 0, round = 0; first < chunks; first += WARPS, round ^= 1) {
         if (first + warp < chunks) {
             int begin = (first + warp) * CHUNK, end = min(begin + CHUNK, depth);
             float sum[ROWS] = {};
-#pragma unroll 8
-            for (int k = begin; k < end; k++) {
-                float w = panel[(u64)k * PANEL + lane];
+            if (AS_THEY_ARE) {
+                // Behind the width are products of zeros, which change no sum.
+                end = min(end, width);
+#pragma unroll 2
+                for (int k = begin; k < end; k += 4) {
+                    float w[4];
 #pragma unroll
-                for (int r = 0; r < ROWS; r++) {
-                    float v = x[((u64)(r / TILE) * depth + k) * TILE + r % TILE];
-                    sum[r] = __fmaf_rn(v, w, sum[r]);
+                    for (int i = 0; i < 4; i++) w[i] = panel[(u64)(k + i) * PANEL + lane];
+#pragma unroll
+                    for (int r = 0; r < ROWS; r++) {
+                        // Or a row whose sum is not stored.
+                        const float4 v = *(const float4*)(x + (u64)min(r, layer.rows - 1) * width + k);
+                        sum[r] = __fmaf_rn(v.x, w[0], sum[r]);
+                        sum[r] = __fmaf_rn(v.y, w[1], sum[r]);
+                        sum[r] = __fmaf_rn(v.z, w[2], sum[r]);
+                        sum[r] = __fmaf_rn(v.w, w[3], sum[r]);
+                    }
+                }
+            } else {
+#pragma unroll 8
+                for (int k = begin; k < end; k++) {
+                    float w = panel[(u64)k * PANEL + lane];
+#pragma unroll
+                    for (int r = 0; r < ROWS; r++) {
+                        // Of the second tile where there is one; else of rows that are not stored.
+                        u64 tile = layer.rows > TILE ? r / TILE : 0;
+                        float v = x[(tile * depth + k) * TILE + r % TILE];
+                        sum[r] = __fmaf_rn(v, w, sum[r]);
+                    }
                 }
             }
 #pragma unroll
@@ -74,6 +104,7 @@ DEVICE void tile(const Layer& layer, const float* weights, const float* x, int d
     __shared__ __align__(16) float memory[W_VALUES + X_VALUES > STAGED ? W_VALUES + X_VALUES : STAGED];
     auto w_stage = (float (*)[PANELS][STEP][PANEL])memory;
     auto x_stage = (float (*)[T][STEP][TILE])(memory + W_VALUES);
+    begin_behind_previous();
     int panels = (layer.channels + PANEL - 1) / PANEL, tiles = (layer.rows + TILE - 1) / TILE;
     int steps = depth / STEP;
     auto load = [&](int step) {
@@ -143,13 +174,15 @@ DEVICE void tile(const Layer& layer, const float* weights, const float* x, int d
 }
 
 #define STREAM(ROWS)                                                                                 \
-    KERNEL __launch_bounds__(256) linear_f32_stream_##ROWS(LAYER_PARAMETERS) {                       \
-        stream<ROWS>(LAYER, (const float*)weights, (const float*)x, depth);                          \
+    KERNEL __launch_bounds__(256) linear_f32_stream_##ROWS(LAYER_PARAMETERS, int width) {            \
+        stream<ROWS, true>(LAYER, (const float*)weights, (const float*)x, depth, width);             \
     }
 STREAM(1)
 STREAM(4)
 STREAM(8)
-STREAM(16)
+KERNEL __launch_bounds__(256) linear_f32_stream_16(LAYER_PARAMETERS) {
+    stream<16, false>(LAYER, (const float*)weights, (const float*)x, depth, 0);
+}
 
 #define TILED(ROWS)                                                                                  \
     KERNEL __launch_bounds__(ROWS * 2) linear_f32_tile_##ROWS(LAYER_PARAMETERS) {                    \

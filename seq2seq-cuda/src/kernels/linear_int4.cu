@@ -11,6 +11,7 @@
 // the fourth bit of each code chooses. A warp of the large tile unpacks 32 channels for 32 rows: with 64 channels, as the other
 // formats have it, it needed every register there is (255), and with the 136 that it needs now 12 warps have room, not 16.
 #include "linear_mma.cuh"
+#include "linear_u8.cuh"
 
 // d = a b; see linear_int8.cu. A group begins at 0.
 DEVICE void mma_int8_from_zero(int (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
@@ -32,6 +33,7 @@ DEVICE u32 levels(u32 codes) {
 
 struct Int4 {
     typedef float Sum;
+    typedef QuantisedRows Rows;
     static constexpr int A_BYTES = 576, CODES = 256, SCALES = 512;
     static constexpr bool CHAIN = true;
 

@@ -6,6 +6,7 @@
 // the int8 matrix units. A slab is 64 columns: two steps of mma.m16n8k32, 1024 bytes of a tile of 16 channels. Few rows
 // take the matrix unit too: the loads are the limit, and a dot product of four bytes would need more instructions.
 #include "linear_mma.cuh"
+#include "linear_u8.cuh"
 
 // d += a b: a is 16 x 32, s8; b is 32 x 8 (columns), u8; d is 16 x 8, i32. Lane l holds, with g = l / 4 and t = l % 4:
 // a: (g, 4t..), (g + 8, 4t..), (g, 4t + 16..), (g + 8, 4t + 16..); b: (4t.., g), (4t + 16.., g); d as in mma_bf16.
@@ -17,6 +18,7 @@ DEVICE void mma_int8(int (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
 
 struct Int8 {
     typedef int Sum;
+    typedef QuantisedRows Rows;
     static constexpr int A_BYTES = 1024;
     static constexpr bool CHAIN = false;
 

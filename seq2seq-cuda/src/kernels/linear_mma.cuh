@@ -7,29 +7,57 @@
 // weights: [channels / 16][slabs][F::A_BYTES], zero where there is no channel or column. In a tile of 16, channel c is row
 //          c % 2 * 8 + c / 2 of the operand: then lane 4 g + t holds channels 2 g and 2 g + 1 of rows 2 t and 2 t + 1 of the
 //          result, and of a gated layer, whose gate and up channels alternate, both.
-// x:       [rows / 8][slabs][512 bytes] (rows.cu).
+// x:       [rows / 8][slabs][512 bytes] (rows.cu); of up to 8 rows as they are, [rows][width] f32, `width` a multiple of 4.
 //
 // Order of the sum, the same in both kernels and for any number of rows: chunks of 4 slabs, in a chunk one chain over rising
 // columns that begins at 0, the chunks added in their order. Integer sums have no order.
 //
 // A format F gives A_BYTES, CHAIN (whether chunks are added, or the whole is one exact sum), the type Sum, `multiply` of one
-// slab and `value` of a finished sum.
+// slab, `value` of a finished sum, and Rows, which makes operands of up to 8 rows of f32.
 #pragma once
 #include "epilogue.cuh"
 
 constexpr int CHUNK = 4, B_BYTES = 512, CHANNELS = 16, TILE = 8;
 
-// Up to 8 T rows. A block takes 16 channels, its 8 warps take chunks in turn, straight from device memory: 4 or 8 loads of
-// 16 bytes a lane are under way in each. After a round of 8 chunks each of the first 64 T threads adds their sums for the two
-// channels of a lane and one row, in order.
-template <class F, int T>
-DEVICE void stream(const Layer& layer, const u8* weights, const u8* x, int slabs) {
+// What gives a lane its operand of a slab of 8 rows.
+template <class F, bool ROUNDS>
+struct Few;
+
+// Rows that are laid out.
+template <class F>
+struct Few<F, false> {
+    const uint4* from;
+
+    __device__ __forceinline__ Few(Layer&, const u8* x, int) : from((const uint4*)x + threadIdx.x % WARP) {}
+    __device__ __forceinline__ uint4 operand(u64 slab) const { return from[slab * (B_BYTES / 16)]; }
+};
+
+// Rows as they are.
+template <class F>
+struct Few<F, true> : F::Rows {
+    __device__ __forceinline__ Few(Layer& layer, const u8* x, int width) : F::Rows(layer, (const float*)x, width) {}
+};
+
+// Up to 8 T rows; up to 8 as they are where it ROUNDS. A block takes 16 channels, its 8 warps take chunks in turn, straight
+// from device memory: 4 or 8 loads of 16 bytes a lane are under way in each. Before it waits for x, each asks for its first
+// chunk. After a round of 8 chunks each of the first 64 T threads adds their sums for the two channels of a lane and one row,
+// in order.
+template <class F, int T, bool ROUNDS>
+DEVICE void stream(Layer layer, const u8* weights, const u8* x, int slabs, int width) {
     constexpr int WARPS = 8;
     typedef typename F::Sum Sum;
     __shared__ Sum part[2][WARPS][T][4][WARP];
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     int chunks = (slabs + CHUNK - 1) / CHUNK, tiles = (layer.rows + TILE - 1) / TILE;
     const u8* a = weights + (u64)blockIdx.x * slabs * F::A_BYTES;
+    launch_dependents();
+    if (lane == 0 && warp < chunks) {
+        u32 bytes = min(slabs - warp * CHUNK, CHUNK) * F::A_BYTES;
+        prefetch(a + (u64)warp * CHUNK * F::A_BYTES, min(bytes, FIRST_WEIGHTS));
+        if (warp == 0) prefetch_of_channels(layer, blockIdx.x * CHANNELS, CHANNELS);
+    }
+    wait_for_previous();
+    const Few<F, ROUNDS> few(layer, x, width);
     // Thread 64 i + 32 j + lane: row j of the two that the lane holds of tile i.
     int half = warp % 2, tile = warp / 2;
     Sum total0 = 0, total1 = 0;
@@ -42,7 +70,7 @@ DEVICE void stream(const Layer& layer, const u8* weights, const u8* x, int slabs
 #pragma unroll
                 for (int i = 0; i < T; i++) {
                     u64 from = i < tiles ? i : 0;  // Else of rows that are not stored.
-                    b[i] = ((const uint4*)(x + (from * slabs + slab) * B_BYTES))[lane];
+                    b[i] = few.operand(from * slabs + slab);
                 }
                 F::multiply(sum, a + (u64)slab * F::A_BYTES, 0, b, lane);
             };
@@ -82,6 +110,7 @@ DEVICE void tile(const Layer& layer, const u8* weights, const u8* x, int slabs) 
     constexpr int A_UNITS = F::A_BYTES / 16, B_UNITS = B_BYTES / 16;
     constexpr int STAGE = A_TILES * F::A_BYTES + B_TILES * B_BYTES;
     extern __shared__ __align__(16) u8 stages[];
+    begin_behind_previous();
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     int channel_tiles = (layer.channels + CHANNELS - 1) / CHANNELS, row_tiles = (layer.rows + TILE - 1) / TILE;
     int first_channel = blockIdx.y * A_TILES, first_row = blockIdx.x * B_TILES;
@@ -145,11 +174,16 @@ DEVICE void tile(const Layer& layer, const u8* weights, const u8* x, int slabs) 
                     THREADS);
 }
 
-// The kernels of a format: few rows; 64 channels by 32 rows in 4 warps; and ROWS rows by 128 channels, in WN by WM warps of 4
-// and M tiles each.
+// The kernels of a format: up to 8 rows of f32; up to 16 that are laid out; 64 channels by 32 rows in 4 warps; and ROWS rows by
+// 128 channels, in WN by WM warps of 4 and M tiles each. Four blocks of up to 16 rows are on a multiprocessor: left to itself,
+// the assembler for sm_90 takes 48 registers for five of them, and spills.
 #define LINEAR_KERNELS(NAME, F, ROWS, M, WM, WN)                                                              \
-    KERNEL __launch_bounds__(256) NAME##_stream_8(LAYER_PARAMETERS) { stream<F, 1>(LAYER, weights, x, depth); }  \
-    KERNEL __launch_bounds__(256) NAME##_stream_16(LAYER_PARAMETERS) { stream<F, 2>(LAYER, weights, x, depth); } \
+    KERNEL __launch_bounds__(256) NAME##_stream_8(LAYER_PARAMETERS, int width) {                              \
+        stream<F, 1, true>(LAYER, weights, x, depth, width);                                                  \
+    }                                                                                                         \
+    KERNEL __launch_bounds__(256, 4) NAME##_stream_16(LAYER_PARAMETERS) {                                     \
+        stream<F, 2, false>(LAYER, weights, x, depth, 0);                                                     \
+    }                                                                                                         \
     KERNEL __launch_bounds__(128) NAME##_tile_32(LAYER_PARAMETERS) {                                          \
         tile<F, 2, 2, 2, 2, 4>(LAYER, weights, x, depth);                                                     \
     }                                                                                                         \

@@ -8,7 +8,7 @@
 //
 // Order of a sum: thread t adds elements t, t + T, ... in rising order, a warp adds its lanes as a butterfly, warps are
 // added in their order. T depends on the width alone, so a row's bits do not depend on the others.
-#include "common.cuh"
+#include "overlap.cuh"
 
 constexpr int HELD = 8;
 
@@ -19,9 +19,20 @@ DEVICE float sum_of(const float (&v)[HELD], float* part) {
     return block_sum(sum, part);
 }
 
+// Weights and biases are far away when all of a model has been read since: one thread of all asks for them first.
+DEVICE void begin(const float* weight, const float* bias, int width) {
+    launch_dependents();
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        prefetch(weight, width * sizeof(float));
+        if (bias) prefetch(bias, width * sizeof(float));
+    }
+    wait_for_previous();
+}
+
 // `width` <= HELD * blockDim.x.
 KERNEL norm_held(const float* x, const float* weight, const float* bias, int width, float eps, int layer, float* y) {
     __shared__ float part[WARP];
+    begin(weight, bias, width);
     const float* row = x + (u64)blockIdx.x * width;
     float v[HELD], square[HELD];
 #pragma unroll
@@ -50,6 +61,7 @@ KERNEL norm_held(const float* x, const float* weight, const float* bias, int wid
 
 KERNEL norm_wide(const float* x, const float* weight, const float* bias, int width, float eps, int layer, float* y) {
     __shared__ float part[WARP];
+    begin(weight, bias, width);
     const float* row = x + (u64)blockIdx.x * width;
     float mean = 0.0f;
     if (layer) {

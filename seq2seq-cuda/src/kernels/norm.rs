@@ -7,7 +7,7 @@ use crate::module::{Artifact, Kernel, artifact};
 use crate::{Cuda, Norm};
 use seq2seq_core::{NormKind, Rows};
 
-static ARTIFACT: Artifact = artifact!("norm");
+static ARTIFACT: Artifact = artifact!("norm", step);
 static HELD: Kernel = Kernel::new(&ARTIFACT, "norm_held");
 static WIDE: Kernel = Kernel::new(&ARTIFACT, "norm_wide");
 

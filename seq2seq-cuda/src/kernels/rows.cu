@@ -13,7 +13,8 @@
 //            each of two steps of 32; and a scale and a zero point a row, as `seq2seq_core::quant::row` defines them.
 //
 // Floor: width * (4 + element) bytes a row over the memory bandwidth. Loads and stores fill whole sectors.
-#include "common.cuh"
+#include "overlap.cuh"
+#include "quantise.cuh"
 
 constexpr int TILE = 8;
 
@@ -35,6 +36,7 @@ DEVICE u32 rounded_pair(const Source& x, int row, int column) {
 }
 
 KERNEL rows_f32(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, float* out) {
+    begin_behind_previous();
     const Source x = {values, rows, width, row_stride, column_stride};
     int tile = blockIdx.x, k = blockIdx.y * blockDim.x + threadIdx.x;
     if (k >= depth) return;
@@ -48,6 +50,7 @@ KERNEL rows_f32(const float* values, int rows, int width, int depth, s64 row_str
 
 // A warp makes the operands of 8 rows and 32 columns.
 KERNEL rows_bf16(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, u8* out) {
+    begin_behind_previous();
     const Source x = {values, rows, width, row_stride, column_stride};
     int lane = threadIdx.x % WARP, slab = blockIdx.y * (blockDim.x / WARP) + threadIdx.x / WARP, slabs = depth / 32;
     if (slab >= slabs) return;
@@ -60,6 +63,7 @@ KERNEL rows_bf16(const float* values, int rows, int width, int depth, s64 row_st
 
 // A warp makes 8 rows of 64 columns.
 KERNEL rows_bf16_swizzled(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, u8* out) {
+    begin_behind_previous();
     const Source x = {values, rows, width, row_stride, column_stride};
     int lane = threadIdx.x % WARP, slab = blockIdx.y * (blockDim.x / WARP) + threadIdx.x / WARP, slabs = depth / 64;
     if (slab >= slabs) return;
@@ -74,51 +78,24 @@ KERNEL rows_bf16_swizzled(const float* values, int rows, int width, int depth, s
     }
 }
 
-// Largest magnitudes below this count as zero: 2^-118.
-constexpr u32 TINY = (127 - 118) << 23;
-// 1.5 * 2^23: adding it rounds to an integer, ties to even, which then stands in the low bits.
-constexpr float SHIFT = 12582912.0f;
-
 // A block makes a row; rows past the last are zeros.
 KERNEL rows_u8(const float* x, int rows, int width, int depth, u8* out, float* scales, int* zeros) {
-    __shared__ u32 low_part[WARP], high_part[WARP];
+    __shared__ Extremes part[WARP];
+    begin_behind_previous();
     int row = blockIdx.x, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
-    // As signed integers, bit patterns of positive values are ordered as the values are, NaN last, negative ones below; as
-    // unsigned ones, those of negative values are ordered by magnitude, NaN last, above all positive ones.
-    u32 low = 1u << 31, high = 0;
+    Extremes all;
+    all.clear();
     if (row < rows) {
-        for (int k = threadIdx.x; k < width; k += blockDim.x) {
-            u32 bits = __float_as_uint(x[(u64)row * width + k]);
-            low = max(low, bits);
-            high = (u32)max((int)high, (int)bits);
-        }
+        for (int k = threadIdx.x; k < width; k += blockDim.x) all.add(x[(u64)row * width + k]);
     }
-    for (int step = WARP / 2; step > 0; step /= 2) {
-        low = max(low, __shfl_xor_sync(ALL, low, step));
-        high = max(high, __shfl_xor_sync(ALL, high, step));
-    }
-    if (lane == 0) {
-        low_part[threadIdx.x / WARP] = low;
-        high_part[threadIdx.x / WARP] = high;
-    }
+    all.add_lanes();
+    if (lane == 0) part[threadIdx.x / WARP] = all;
     __syncthreads();
-    for (int i = 0; i < warps; i++) {
-        low = max(low, low_part[i]);
-        high = max(high, high_part[i]);
-    }
-    float scale = 0.0f, inverse = 0.0f, zero = 0.0f;
-    bool finite = (low & 0x7fffffffu) < 0x7f800000u && high < 0x7f800000u;
-    if (!finite) {
-        scale = quiet_nan();
-    } else if ((low & 0x7fffffffu) >= TINY || high >= TINY) {
-        float lo = __uint_as_float(low), hi = __uint_as_float(high);
-        scale = __fsub_rn(__fdiv_rn(hi, 254.0f), __fdiv_rn(lo, 254.0f));
-        inverse = __fdiv_rn(1.0f, scale);
-        zero = rintf(__fmul_rn(-lo, inverse));
-    }
+    for (int i = 0; i < warps; i++) all.add(part[i]);
+    const RowScale of(all);
     if (threadIdx.x == 0 && row < rows) {
-        scales[row] = scale;
-        zeros[row] = (int)zero;
+        scales[row] = of.scale;
+        zeros[row] = (int)of.zero;
     }
     int slabs = depth / 64;
     for (int unit = threadIdx.x; unit < slabs * 4; unit += blockDim.x) {
@@ -130,12 +107,8 @@ KERNEL rows_u8(const float* x, int rows, int width, int depth, u8* out, float* s
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 int k = slab * 64 + i * 16 + t * 4 + j;
-                // What is not finite becomes zeros, as do columns past the last.
-                u32 q = 0;
-                if (finite && row < rows && k < width) {
-                    float v = x[(u64)row * width + k];
-                    q = __float_as_uint(__fadd_rn(__fmul_rn(v, inverse), SHIFT + zero)) & 0xff;
-                }
+                // Columns past the last are zeros.
+                u32 q = row < rows && k < width ? of.level(x[(u64)row * width + k]) : 0;
                 word |= q << 8 * j;
             }
             r[i] = word;

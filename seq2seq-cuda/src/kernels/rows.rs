@@ -8,7 +8,7 @@ use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Rows;
 
-static ARTIFACT: Artifact = artifact!("rows");
+static ARTIFACT: Artifact = artifact!("rows", step);
 static ROWS_F32: Kernel = Kernel::new(&ARTIFACT, "rows_f32");
 static ROWS_BF16: Kernel = Kernel::new(&ARTIFACT, "rows_bf16");
 static ROWS_BF16_SWIZZLED: Kernel = Kernel::new(&ARTIFACT, "rows_bf16_swizzled");

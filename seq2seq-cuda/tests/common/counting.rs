@@ -40,6 +40,11 @@ impl<D: Driver> Counting<D> {
         Self { inner, counts: Mutex::default() }
     }
 
+    /// What the calls are handed on to.
+    pub(crate) fn inner(&self) -> &D {
+        &self.inner
+    }
+
     fn count(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap()
     }

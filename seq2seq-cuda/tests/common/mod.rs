@@ -6,6 +6,7 @@
 pub(crate) mod attend;
 pub(crate) mod counting;
 mod hardware;
+pub(crate) mod library;
 pub(crate) mod played;
 pub(crate) mod recurrent;
 pub(crate) mod tiles;

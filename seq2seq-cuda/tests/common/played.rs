@@ -5,14 +5,18 @@
 //! nothing until somebody waits, and then no more than is waited for: page-locked memory that is written again too early,
 //! or read too early, gives wrong values.
 
+mod replay;
+
 use super::hardware::Hardware;
+use replay::Kernel;
 use seq2seq_cuda::driver::{
-    Arg, Driver, DriverError, EventId, FunctionId, GraphId, Image, MemoryInfo, ModuleId, Piece,
-    Result, Shape, Work as Listed,
+    Arg, Driver, DriverError, EventId, FunctionId, GraphId, Image, MemoryInfo, ModuleId, Result,
+    Shape, Work as Listed,
 };
-use seq2seq_ptx::{Device, Fault, FaultKind, Launch, Module};
+use seq2seq_ptx::{Device, Fault, FaultKind, Module};
 use std::collections::{BTreeMap, VecDeque};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A device, with what was loaded on it.
@@ -23,6 +27,8 @@ pub(crate) struct Played {
     /// What is replaced in the text of kernels, by what.
     spoilt: Option<[&'static str; 2]>,
     graphs: Graphs,
+    /// Kernels in graphs that were run which may have begun while the one before them ran.
+    edges: AtomicUsize,
     queue: Mutex<VecDeque<Work>>,
     /// Held by the thread that carries out what is in the queue.
     turn: Mutex<()>,
@@ -89,6 +95,7 @@ impl Played {
             late: false,
             spoilt: None,
             graphs: Graphs::Run,
+            edges: AtomicUsize::default(),
             queue: Mutex::default(),
             turn: Mutex::default(),
             loaded: Mutex::default(),
@@ -99,6 +106,12 @@ impl Played {
     /// The same, as a GPU of Hopper with so many multiprocessors.
     pub(crate) fn hopper(mut self, multiprocessors: u32) -> Self {
         self.hardware = Hardware { capability: (9, 0), multiprocessors, ..self.hardware };
+        self
+    }
+
+    /// The same, as a GPU of Blackwell, which has no wgmma.
+    pub(crate) fn blackwell(mut self) -> Self {
+        self.hardware.capability = (10, 0);
         self
     }
 
@@ -130,6 +143,11 @@ impl Played {
     pub(crate) fn graphs(mut self, graphs: Graphs) -> Self {
         self.graphs = graphs;
         self
+    }
+
+    /// Kernels in graphs that were run which may have begun while the one before them ran.
+    pub(crate) fn overlapped(&self) -> usize {
+        self.edges.load(Ordering::Relaxed)
     }
 
     /// Graphs that were made and not given back.
@@ -178,11 +196,7 @@ impl Played {
         let device = &self.device;
         match work {
             Work::Launch { function, shape, args } => self.play(function, shape, &args),
-            Work::Graph(list) => list.pieces().try_for_each(|piece| match piece {
-                Piece::Launch { function, shape, args } => self.play(function, shape, args),
-                Piece::Copy { from, to, bytes } => self.carry_out(Work::Copy { from, to, bytes }),
-                Piece::Fill { to, value, bytes } => self.carry_out(Work::Fill { to, value, bytes }),
-            }),
+            Work::Graph(list) => self.replay(&list),
             Work::Write { to, bytes } => device.write(to, &bytes).map_err(|f| failed("write", f)),
             Work::WriteLater { to, from: Place { start, bytes } } => {
                 // SAFETY: the memory is allocated, as was checked, and nobody writes it meanwhile, as was promised.
@@ -206,15 +220,9 @@ impl Played {
     }
 
     fn play(&self, function: FunctionId, shape: Shape, args: &[Arg]) -> Result<()> {
-        let (module, name) = {
-            let loaded = self.loaded.lock().unwrap();
-            let (module, name) = loaded.functions[function.0 as usize].clone();
-            (loaded.modules[module].clone(), name)
-        };
-        let Shape { grid, block, shared: dynamic_shared, cooperative } = shape;
-        let args: Vec<_> = args.iter().map(|a| seq2seq_ptx::Arg::bytes(a.bytes())).collect();
+        let Kernel { module, name, shape, args } = self.kernel(function, shape, args);
         self.device
-            .launch(&module, &name, Launch { grid, block, dynamic_shared, cooperative }, &args)
+            .launch(&module, &name, shape, &args)
             .map_err(|f| failed(&format!("launch of {name}"), f))
     }
 

@@ -39,6 +39,11 @@ pub(crate) enum AsyncCopy {
         bytes: Source,
         barrier: Address,
     },
+    /// Only a hint, but of bytes that are there.
+    Prefetch {
+        from: Address,
+        bytes: Source,
+    },
 }
 
 /// A copy that was begun.
@@ -109,6 +114,12 @@ impl AsyncCopy {
     }
 
     fn bulk(line: &mut Line<'_, '_, '_>) -> Read<Self> {
+        if line.flag("prefetch") {
+            line.any(&["L2"]).ok_or_else(|| line.unknown())?;
+            line.any(&["global"]).ok_or_else(|| line.unknown())?;
+            line.finish(2)?;
+            return Ok(Self::Prefetch { from: line.address(0)?, bytes: line.source(1)? });
+        }
         line.any(&["shared::cluster", "shared::cta"]).ok_or_else(|| line.unknown())?;
         line.any(&["global"]).ok_or_else(|| line.unknown())?;
         line.any(&["mbarrier::complete_tx::bytes"]).ok_or_else(|| line.unknown())?;
@@ -150,6 +161,18 @@ impl AsyncCopy {
                 Ok(())
             }
             Self::Bulk { to, from, bytes, barrier } => bulk(step, [to, from, barrier], *bytes),
+            Self::Prefetch { from, bytes } => {
+                let (from, bytes) = (step.addresses(from), step.get(*bytes));
+                for lane in lanes(step.mask) {
+                    let length = bytes[lane] as u32 as usize;
+                    whole_pieces(from[lane], 0, length)
+                        .and_then(|()| {
+                            step.world.global.region(from[lane], length, Access::Read).map(drop)
+                        })
+                        .map_err(|kind| trip(lane, kind))?;
+                }
+                Ok(())
+            }
             Self::Commit => {
                 for lane in lanes(step.mask) {
                     commit(&mut step.warp.copies[lane]);
@@ -226,6 +249,17 @@ fn bulk(step: &mut Step<'_>, operands: [&Address; 3], bytes: Source) -> Stepped<
     Ok(())
 }
 
+/// Fails where not everything about a copy of many bytes is a multiple of 16.
+fn whole_pieces(source: u64, target: u64, length: usize) -> Result<(), FaultKind> {
+    if (target | source | length as u64).is_multiple_of(16) && length > 0 {
+        return Ok(());
+    }
+    let what = format!(
+        "cp.async.bulk of {length} bytes from {source:#x} to {target:#x}, which must be multiples of 16"
+    );
+    Err(FaultKind::Invalid(what))
+}
+
 /// Begins a copy of many bytes; gives where they go, and what they are.
 fn begin_bulk(
     step: &mut Step<'_>,
@@ -234,12 +268,7 @@ fn begin_bulk(
     source: u64,
     length: usize,
 ) -> Result<(usize, Vec<u8>), FaultKind> {
-    if !(target | source | length as u64).is_multiple_of(16) || length == 0 {
-        let what = format!(
-            "cp.async.bulk of {length} bytes from {source:#x} to {target:#x}, which must be multiples of 16"
-        );
-        return Err(FaultKind::Invalid(what));
-    }
+    whole_pieces(source, target, length)?;
     let way = Way { space: Some(Space::Global), bytes: length, strong: None };
     let (region, who) = step.region(lane, Space::Global, source, way, Access::Read)?;
     let at = (source - region.base()) as usize;

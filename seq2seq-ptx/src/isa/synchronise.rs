@@ -35,7 +35,9 @@ pub(crate) enum Synchronise {
     },
     /// Orders ordinary accesses before those of asynchronous units.
     ProxyFence,
-    /// Numbers of registers, which are no matter here, and hints to the next grid, which begins when this one has ended.
+    /// Waits for the kernels before.
+    Grids,
+    /// Numbers of registers, which are no matter here; that the next kernel may begin, which a chain takes for granted.
     Nothing,
 }
 
@@ -53,9 +55,10 @@ impl Synchronise {
                 Ok(Self::Nothing)
             }
             "griddepcontrol" => {
-                line.any(&["launch_dependents", "wait"]);
+                let form = line.any(&["launch_dependents", "wait"]);
+                let form = form.ok_or_else(|| line.unknown())?;
                 line.finish(0)?;
-                Ok(Self::Nothing)
+                Ok(if form == "wait" { Self::Grids } else { Self::Nothing })
             }
             _ => Self::barrier(line),
         }
@@ -173,6 +176,10 @@ impl Synchronise {
                     let clock = &env.clocks.threads[thread as usize];
                     env.proxy.fence(env.clocks.block, thread, clock);
                 }
+                Ok(Flow::Next)
+            }
+            Self::Grids => {
+                step.warp.waited |= step.mask;
                 Ok(Flow::Next)
             }
             Self::Nothing => Ok(Flow::Next),

@@ -114,7 +114,11 @@ impl Block {
                 self.release();
             }
             if self.env.live == 0 {
-                return Ok(Progress::Done);
+                let waited = self.warps.iter().any(|w| w.waited != 0);
+                return match world.chain {
+                    Some(_) if !waited => Err(self.ends_without_wait(code)),
+                    _ => Ok(Progress::Done),
+                };
             }
             if steps == 0 {
                 return Err(self.stuck(code));
@@ -198,6 +202,12 @@ impl Block {
             source: code.module.file(file).map(|f| (f.to_owned(), source)),
         };
         Fault { kind: trip.kind, site: Some(Box::new(site)) }
+    }
+
+    /// Its first thread has to answer for it.
+    fn ends_without_wait(&self, code: &Code<'_>) -> Fault {
+        let trip = Trip { lane: 0, kind: FaultKind::EndsWithoutWait };
+        Self::fault(trip, 0, (code.kernel, u32::MAX), code, &self.env)
     }
 
     /// No block can go on, of `count` that are running and some that have not begun: says what this one waits for.

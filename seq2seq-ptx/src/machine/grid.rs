@@ -4,8 +4,9 @@ use super::block::{Block, Code, Progress};
 use super::{Global, WARP};
 use crate::module::Module;
 use crate::program::{Constant, Function};
+use crate::shadow::Chain;
 use crate::shadow::release::Releases;
-use crate::{Arg, Fault, FaultKind, Launch, Space};
+use crate::{Arg, Call, Fault, FaultKind, Launch, Space};
 use std::collections::VecDeque;
 
 /// Shared memory that a block of an H100 or H200 can have.
@@ -20,6 +21,8 @@ const PATIENCE: usize = 1000;
 pub(crate) struct World {
     pub(crate) global: Global,
     pub(crate) releases: Releases,
+    /// Of a kernel that may begin while those before it run.
+    pub(crate) chain: Option<Chain>,
     parameters: Vec<u8>,
     pub(crate) shape: Launch,
     pub(crate) total_shared: u32,
@@ -64,16 +67,15 @@ pub(crate) struct Settings {
     pub(crate) budget: u64,
 }
 
-/// Runs a kernel on all blocks. `variables` are the addresses of the module's variables.
+/// Runs a kernel on all blocks, which may be the next of a chain. `variables` are the addresses of the module's variables.
 pub(crate) fn launch(
     (global, instructions): (&mut Global, &mut u64),
-    module: &Module,
-    kernel: &str,
-    shape: Launch,
-    arguments: &[Arg],
+    mut chain: Option<&mut Chain>,
+    call: Call<'_>,
     variables: &[u64],
     settings: Settings,
 ) -> Result<(), Fault> {
+    let Call { module, kernel, shape, arguments } = call;
     let refuse = |reason: String| Fault::host(FaultKind::Launch(format!("{kernel}: {reason}")));
     let index = module
         .functions()
@@ -89,6 +91,10 @@ pub(crate) fn launch(
     let mut world = World {
         global: std::mem::replace(global, Global::new(0)),
         releases: Releases::default(),
+        chain: chain.as_deref_mut().map(|chain| {
+            chain.begin(kernel);
+            std::mem::take(chain)
+        }),
         parameters,
         shape,
         total_shared,
@@ -101,6 +107,9 @@ pub(crate) fn launch(
     world.global.settle();
     *instructions += world.spent;
     *global = world.global;
+    if let (Some(chain), Some(after)) = (chain, world.chain) {
+        *chain = after;
+    }
     result
 }
 

@@ -174,7 +174,15 @@ impl Step<'_> {
         };
         let region = match space {
             Space::Shared => &mut self.env.shared,
-            Space::Global | Space::Const => self.world.global.region(at, way.bytes, access)?,
+            Space::Global | Space::Const => {
+                let region = self.world.global.region(at, way.bytes, access)?;
+                if let Some(chain) = &mut self.world.chain
+                    && space == Space::Global
+                {
+                    chain.access(self.warp.waited >> lane & 1 == 1, access, at, way.bytes)?;
+                }
+                region
+            }
             other => return Err(FaultKind::Invalid(format!("{access} of {other} memory"))),
         };
         Ok((region, who))

@@ -73,6 +73,8 @@ pub(crate) struct Warp {
     /// Lanes that there are: all, but in the last warp of an odd block.
     pub(crate) lanes: u32,
     pub(crate) exited: u32,
+    /// Lanes that have waited for the kernels before (`griddepcontrol.wait`).
+    pub(crate) waited: u32,
     pub(crate) registers: Vec<Lanes>,
     pub(crate) predicates: Vec<u32>,
     pub(crate) local: Local,
@@ -100,6 +102,7 @@ impl Warp {
             index,
             lanes,
             exited: 0,
+            waited: 0,
             registers: Vec::new(),
             predicates: Vec::new(),
             local: Local::default(),

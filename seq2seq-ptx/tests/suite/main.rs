@@ -4,4 +4,5 @@ mod faults;
 mod hopper;
 mod host;
 mod instructions;
+mod overlap;
 mod whole;

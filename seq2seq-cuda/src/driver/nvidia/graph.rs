@@ -1,4 +1,5 @@
-//! Graphs: a chain of nodes, each behind the one before.
+//! Graphs: a chain of nodes, each behind the one before. Between two kernels that overlap the edge is a programmatic one: the second
+//! begins when all blocks of the first have said that it may, and waits by itself for the first's end (`kernels/overlap.cuh`).
 //!
 //! Nodes are described one by one rather than captured from a stream: nothing that another thread asks for meanwhile can get
 //! between them, and no failure leaves a stream in capture.
@@ -24,22 +25,52 @@ fn check(call: &str, status: sys::CUresult) -> Result<()> {
     status.result().map_err(|error| failed(call, error))
 }
 
-/// Makes `work` ready to be launched as a whole; none where the device has no room for it. The context is current.
+/// The edge from a kernel to one that waits for it by itself.
+static PROGRAMMATIC: sys::CUgraphEdgeData = sys::CUgraphEdgeData {
+    from_port: sys::CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC as u8,
+    to_port: 0,
+    type_: sys::CUgraphDependencyType::CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC as u8,
+    reserved: [0; 5],
+};
+
+/// Whether a piece is a kernel that may be joined with another by such an edge.
+fn may_overlap(piece: &Piece<'_>) -> bool {
+    matches!(piece, Piece::Launch { shape, .. } if shape.overlaps)
+}
+
+/// Whether a graph of `work` has such an edge.
+pub(super) fn overlaps(work: &Work) -> bool {
+    work.pieces().zip(work.pieces().skip(1)).any(|(a, b)| may_overlap(&a) && may_overlap(&b))
+}
+
+/// Makes `work` ready to be launched as a whole, with kernels that `overlap` or without; none where the device has no room for it.
+/// The context is current.
 ///
 /// # Safety
 /// That of [`Driver::graph`](crate::driver::Driver::graph).
 pub(super) unsafe fn instantiate(
     work: &Work,
     context: sys::CUcontext,
+    overlap: bool,
 ) -> Result<Option<sys::CUgraphExec>> {
     let mut graph = null_mut();
     // SAFETY: it writes a handle.
     check("cuGraphCreate", unsafe { sys::cuGraphCreate(&raw mut graph, 0) })?;
     let graph = Graph(graph);
-    let mut last = None;
+    let mut last: Option<(sys::CUgraphNode, bool)> = None;
     for piece in work.pieces() {
-        // SAFETY: the caller's promise.
-        last = Some(unsafe { add(&graph, last, piece, context) }?);
+        let overlaps = overlap && may_overlap(&piece);
+        let node = match last {
+            Some((before, true)) if overlaps => {
+                // SAFETY: the caller's promise.
+                let node = unsafe { add(&graph, None, piece, context) }?;
+                join(&graph, before, node)?;
+                node
+            }
+            // SAFETY: as above.
+            last => unsafe { add(&graph, last.map(|(before, _)| before), piece, context) }?,
+        };
+        last = Some((node, overlaps));
     }
     let mut ready = null_mut();
     // SAFETY: the graph is whole; it writes a handle.
@@ -47,6 +78,20 @@ pub(super) unsafe fn instantiate(
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Ok(None),
         status => check("cuGraphInstantiate", status).map(|()| Some(ready)),
     }
+}
+
+/// Puts kernel `node` behind kernel `before`, which it waits for by itself.
+fn join(graph: &Graph, before: sys::CUgraphNode, node: sys::CUgraphNode) -> Result<()> {
+    // SAFETY: both are nodes of the graph; what is pointed at is read before it returns.
+    check("cuGraphAddDependencies", unsafe {
+        sys::cuGraphAddDependencies_v2(
+            graph.0,
+            &raw const before,
+            &raw const node,
+            &raw const PROGRAMMATIC,
+            1,
+        )
+    })
 }
 
 /// A node for `piece` behind `last`.

@@ -5,6 +5,7 @@ use super::{DeviceInfo, DriverError, Nvidia, Result, failed};
 use cudarc::driver::{result, sys};
 use std::error::Error as _;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 /// The kernels are PTX of CUDA 13.0.
 const VERSION: u32 = 13_000;
@@ -15,7 +16,7 @@ const RELEASE: u32 = 580;
 const OLDEST: u32 = 8;
 
 /// Every function of the driver's library that is called.
-const FUNCTIONS: [&str; 46] = [
+const FUNCTIONS: [&str; 47] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -55,6 +56,7 @@ const FUNCTIONS: [&str; 46] = [
     "cuLaunchKernel",
     "cuLaunchCooperativeKernel",
     "cuGraphCreate",
+    "cuGraphAddDependencies_v2",
     "cuGraphAddKernelNode_v2",
     "cuGraphAddMemcpyNode",
     "cuGraphAddMemsetNode",
@@ -96,6 +98,7 @@ pub(super) fn open(index: usize) -> Result<Nvidia> {
         multiprocessors,
         shared,
         cooperates,
+        apart: AtomicBool::new(false),
         modules: Mutex::new(Vec::new()),
     })
 }
