@@ -53,6 +53,10 @@ macro_rules! micro_kernel {
 #[cfg(target_arch = "x86_64")]
 mod bf16bf16_avx512_12x32;
 #[cfg(target_arch = "x86_64")]
+mod f32_avx2;
+#[cfg(target_arch = "x86_64")]
+mod f32_avx512;
+#[cfg(target_arch = "x86_64")]
 mod f32bf16_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
 mod f32bf16_avx512_12x32;
@@ -78,6 +82,8 @@ mod u8i8_avx2_6x16;
 mod u8i8_avx512_12x32;
 
 #[cfg(target_arch = "aarch64")]
+mod f32_neon;
+#[cfg(target_arch = "aarch64")]
 mod f32bf16_neon_6x16;
 #[cfg(target_arch = "aarch64")]
 mod f32f16_neon_6x16;
@@ -92,6 +98,7 @@ mod i8i8_neon_6x16;
 #[cfg(target_arch = "aarch64")]
 mod i8i8_neondot_6x16;
 
+mod f32_scalar;
 mod f32bf16_scalar_4x8;
 mod f32f16_scalar_4x8;
 mod f32f32_scalar_4x8;

@@ -35,6 +35,18 @@ pub(super) trait Dot<const NV: usize> {
     unsafe fn store(sum: Self::Sum, to: *mut f32);
 }
 
+/// How weights become vectors of f32, for rows and sums of f32.
+///
+/// # Safety
+/// As for [`Dot`].
+pub(super) trait Widen<V, const NV: usize> {
+    /// Bytes of a unit of all columns.
+    const PANEL_BYTES: usize;
+
+    /// A unit of every column, from that many bytes.
+    unsafe fn widen(w: *const u8) -> [V; NV];
+}
+
 /// Units that pass between two moves of the pointers. Where another guest of the host shares the core, what limits a tile is
 /// how many instructions are decoded: finding each row anew for each unit costs a tenth (see the kernel notes).
 const BLOCK: usize = 4;

@@ -1,7 +1,6 @@
 //! f16 weights in plain Rust: converted, which is exact, then a product and a sum as in f32, so that the bits are those of f32.
 
-use super::{Dot, Element, Layout, Weight};
-use std::array::from_fn;
+use super::{Element, Layout, Weight, chain::Widen, f32_scalar::F32Rows};
 
 struct Half;
 
@@ -13,45 +12,18 @@ fn widen(bits: u16) -> f32 {
     f32::from_bits(magnitude.to_bits() | u32::from(bits & 0x8000) << 16)
 }
 
-impl Dot<1> for Half {
-    type Sum = [f32; 8];
-    type Weights = [f32; 8];
-    type Lhs = f32;
-    const LANES: usize = 8;
-    const LHS_BYTES: usize = 4;
+impl Widen<[f32; 8], 1> for Half {
     const PANEL_BYTES: usize = 16;
 
     #[inline(always)]
-    unsafe fn start(_: *const u8, _: *const u8) -> [[f32; 8]; 1] {
-        [[0.0; 8]]
-    }
-
-    #[inline(always)]
-    unsafe fn weights(w: *const u8) -> [[f32; 8]; 1] {
+    unsafe fn widen(w: *const u8) -> [[f32; 8]; 1] {
         // SAFETY: the caller has 16 bytes.
         [unsafe { w.cast::<[u16; 8]>().read_unaligned() }.map(widen)]
-    }
-
-    #[inline(always)]
-    unsafe fn lhs(x: *const u8) -> f32 {
-        // SAFETY: the caller has 4 bytes.
-        unsafe { x.cast::<f32>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    unsafe fn dot(sum: [f32; 8], x: f32, w: [f32; 8]) -> [f32; 8] {
-        from_fn(|i| sum[i] + x * w[i])
-    }
-
-    #[inline(always)]
-    unsafe fn store(sum: [f32; 8], to: *mut f32) {
-        // SAFETY: the caller has room for 8 values.
-        unsafe { to.cast::<[f32; 8]>().write_unaligned(sum) }
     }
 }
 
 micro_kernel! {
-    "f32f16_scalar_4x8": Half, Element::F32, Layout::plain(8, 1, Weight::F16), rows [1 2 3 4]
+    "f32f16_scalar_4x8": F32Rows<Half>, Element::F32, Layout::plain(8, 1, Weight::F16), rows [1 2 3 4]
 }
 
 #[cfg(test)]
