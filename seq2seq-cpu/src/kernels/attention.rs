@@ -48,6 +48,7 @@ use crate::memory::{Buffer, Tensor, Tile};
 use crate::simd::Simd;
 use crate::simd::words::{Words, WordsKernel};
 use layout::KeyBlocks;
+use scores::Scores;
 use seq2seq_core::{AttentionSpec, train::Dropout};
 use std::ops::Range;
 
@@ -141,17 +142,21 @@ impl WordsKernel for Work<'_> {
         let limit = vectors.limit(vectors.count - 1);
         let span = limit.next_multiple_of(BLOCK);
 
-        let (row, gathered) = (layout.row(), KeyBlocks::gathered(&unit.held, limit, layout));
-        let words = vectors.count * (span + width + row + 1) + row + gathered;
+        let row = layout.row();
+        let apart = match unit.held {
+            Held::Whole { .. } => 0,
+            Held::Paged(_) => vectors.count * scores::MOST,
+        };
+        let words = vectors.count * (span + width + row + 1) + row + apart;
         let (scores, rest) = scratch.at_least(words).split_at_mut(vectors.count * span);
         let (sums, rest) = rest.split_at_mut(vectors.count * row);
         let (mixed, rest) = rest.split_at_mut(row);
-        let (gathered, rest) = rest.split_at_mut(gathered);
+        let (apart, rest) = rest.split_at_mut(apart);
         let (queries, inverse) = rest.split_at_mut(vectors.count * width);
 
         let queries = unit.load_queries((s, w), queries);
-        let blocks = KeyBlocks::new(s, &unit.held, limit, layout, gathered);
-        scores::all((s, w), queries, &blocks, vectors, (scores, span));
+        let keys = KeyBlocks::new(&unit.held, layout);
+        Scores { queries, keys, vectors, scores: &mut *scores, span, apart }.all(s, w);
         for r in 0..vectors.count {
             let row = &mut scores[r * span..(r + 1) * span];
             inverse[r] = unit.weigh(s, row, r, vectors);

@@ -1,9 +1,8 @@
 //! Where keys and values lie: whole sequences, and pages of a cache that hypotheses share.
 
 use crate::isa::Isa;
-use crate::simd::{Simd, words};
+use crate::simd::words;
 use seq2seq_core::{Error, Precision, Result};
-use std::ops::Range;
 
 /// Positions of a block of keys: some of these make any word of positions whole.
 pub(crate) const BLOCK: usize = 16;
@@ -150,123 +149,92 @@ pub(crate) fn join(low: f32, high: f32) -> f32 {
     f32::from_bits((low.to_bits() & 0xffff) | (high.to_bits() & 0xffff_0000))
 }
 
-/// The blocks of keys of one unit, each in one piece.
+/// The keys of one unit, block by block.
+#[derive(Clone, Copy)]
 pub(super) struct KeyBlocks<'a> {
-    keys: &'a [f32],
-    /// Where the values of these positions lie, which come next.
-    values: &'a [f32],
-    /// Where blocks lie; none where they lie in order.
-    slots: Option<Slots<'a>>,
-    /// `[block from the first mixed one on][key word][16]`: the mixed ones, put together for this unit.
-    gathered: &'a [f32],
+    held: &'a Held<'a>,
     layout: Layout,
 }
 
-/// In which slot each block lies.
-struct Slots<'a> {
-    of: &'a [u32],
-    /// Blocks of a slot.
-    capacity: usize,
-    first_mixed: usize,
-}
-
-impl<'a> Slots<'a> {
-    fn new(paged: &Paged<'a>, limit: usize) -> Self {
-        let of = &paged.blocks[..limit.div_ceil(BLOCK)];
-        // Blocks are mixed where beams have parted of late: at the end, or nowhere.
-        let first_mixed = of.iter().position(|&slot| slot == MIXED).unwrap_or(of.len());
-        Self { of, capacity: paged.capacity, first_mixed }
-    }
-}
-
 impl<'a> KeyBlocks<'a> {
-    /// Words of the blocks that are to be put together for `limit` positions.
-    pub(super) fn gathered(held: &Held<'_>, limit: usize, layout: Layout) -> usize {
-        match held {
-            Held::Whole { .. } => 0,
-            Held::Paged(paged) => {
-                let slots = Slots::new(paged, limit);
-                (slots.of.len() - slots.first_mixed) * layout.block()
-            }
+    pub(super) fn new(held: &'a Held<'a>, layout: Layout) -> Self {
+        Self { held, layout }
+    }
+
+    /// Words of a key.
+    pub(super) fn words(&self) -> usize {
+        self.layout.key()
+    }
+
+    /// Block `i`, if all its positions lie in one slot.
+    #[inline(always)]
+    pub(super) fn whole(&self, i: usize) -> Option<KeyBlock<'a>> {
+        match self.held {
+            Held::Whole { .. } => Some(self.block(i)),
+            Held::Paged(paged) => match paged.blocks[i] {
+                MIXED => None,
+                slot => Some(self.in_slot(paged, slot, i)),
+            },
         }
     }
 
-    /// The blocks of `limit` positions. [`gathered`](Self::gathered) says how many words `gathered` has.
+    /// Block `i`, whose positions lie in several slots.
     #[inline(always)]
-    pub(super) fn new<S: Simd>(
-        s: S,
-        held: &Held<'a>,
-        limit: usize,
-        layout: Layout,
-        gathered: &'a mut [f32],
-    ) -> Self {
-        let paged = match held {
-            Held::Whole { keys, values } => {
-                return Self { keys, values, slots: None, gathered, layout };
-            }
-            Held::Paged(paged) => paged,
-        };
-        let slots = Slots::new(paged, limit);
-        let rooms = gathered.chunks_exact_mut(layout.block());
-        for (block, out) in (slots.first_mixed..slots.of.len()).zip(rooms) {
-            if slots.of[block] == MIXED {
-                gather(s, paged, block * BLOCK..limit.min((block + 1) * BLOCK), out);
+    pub(super) fn mixed(&self, i: usize) -> Mixed<'a> {
+        let mut mixed = Mixed { count: 0, blocks: [KeyBlock::NONE; BLOCK], owner: [-1.0; BLOCK] };
+        let Held::Paged(paged) = self.held else { return mixed };
+        let positions = i * BLOCK..paged.slots.len().min((i + 1) * BLOCK);
+        let slots = &paged.slots[positions];
+        for (t, slot) in slots.iter().enumerate() {
+            match slots[..t].iter().position(|earlier| earlier == slot) {
+                Some(earlier) => mixed.owner[t] = mixed.owner[earlier],
+                None => {
+                    mixed.blocks[mixed.count] = self.in_slot(paged, *slot, i);
+                    mixed.owner[t] = mixed.count as f32;
+                    mixed.count += 1;
+                }
             }
         }
-        let Paged { keys, values, .. } = *paged;
-        Self { keys, values, slots: Some(slots), gathered, layout }
+        mixed
     }
 
-    pub(super) fn layout(&self) -> Layout {
-        self.layout
-    }
-
-    /// Block `i`: `[key word][16]`.
     #[inline(always)]
-    pub(super) fn block(&self, i: usize) -> &[f32] {
+    fn in_slot(&self, paged: &Paged<'_>, slot: u32, i: usize) -> KeyBlock<'a> {
+        self.block(slot as usize * paged.capacity + i)
+    }
+
+    /// Block `place` of all that are held.
+    #[inline(always)]
+    fn block(&self, place: usize) -> KeyBlock<'a> {
+        let (Held::Whole { keys, values } | Held::Paged(Paged { keys, values, .. })) = self.held;
         let size = self.layout.block();
-        let (blocks, at) = match &self.slots {
-            Some(slots) if slots.of[i] == MIXED => (self.gathered, i - slots.first_mixed),
-            _ => (self.keys, self.place(i)),
-        };
-        &blocks[at * size..][..size]
-    }
-
-    /// Where the values of block `i` lie, if in one piece: a hint of what to fetch, nothing to read from.
-    #[inline(always)]
-    pub(super) fn values_of(&self, i: usize) -> *const f32 {
-        self.values.as_ptr().wrapping_add(self.place(i) * self.layout.values(BLOCK))
-    }
-
-    /// Which of all blocks that are held block `i` is; that of the first slot where it is mixed.
-    #[inline(always)]
-    fn place(&self, i: usize) -> usize {
-        match &self.slots {
-            Some(slots) if slots.of[i] != MIXED => slots.of[i] as usize * slots.capacity + i,
-            _ => i,
+        KeyBlock {
+            keys: &keys[place * size..][..size],
+            values: values.as_ptr().wrapping_add(place * self.layout.values(BLOCK)),
         }
     }
 }
 
-/// Puts together the block of `positions`, which lie in several slots: for each slot, the lanes that are its own.
-#[inline(always)]
-fn gather<S: Simd>(s: S, paged: &Paged<'_>, positions: Range<usize>, out: &mut [f32]) {
-    let (block, size) = (positions.start / BLOCK, out.len());
-    let slots = &paged.slots[positions];
-    // Slots as f32, to be compared lane by lane; there are far fewer than 2²⁴. Lanes behind the last position match none.
-    let mut owner = [-1.0f32; BLOCK];
-    owner.iter_mut().zip(slots).for_each(|(o, &slot)| *o = slot as f32);
-    for (i, slot) in slots.iter().enumerate() {
-        if slots[..i].contains(slot) {
-            continue;
-        }
-        let from = &paged.keys[(*slot as usize * paged.capacity + block) * size..][..size];
-        for part in (0..BLOCK).step_by(S::LANES) {
-            let mine = s.eq(s.load(&owner[part..]), s.splat(*slot as f32));
-            for at in (part..size).step_by(BLOCK) {
-                let merged = s.select(mine, s.load(&from[at..]), s.load(&out[at..]));
-                s.store(merged, &mut out[at..]);
-            }
-        }
-    }
+/// A block of keys in one piece.
+#[derive(Clone, Copy)]
+pub(super) struct KeyBlock<'a> {
+    /// `[key word][16]`
+    pub(super) keys: &'a [f32],
+    /// Where the values of these positions lie, which come next: a hint of what to fetch, nothing to read from.
+    pub(super) values: *const f32,
+}
+
+impl KeyBlock<'_> {
+    /// Nothing, in the place of one that is not used.
+    pub(super) const NONE: Self = Self { keys: &[], values: std::ptr::null() };
+}
+
+/// A block whose positions lie in several slots.
+pub(super) struct Mixed<'a> {
+    /// How many.
+    pub(super) count: usize,
+    /// What each of them has in its place.
+    pub(super) blocks: [KeyBlock<'a>; BLOCK],
+    /// For each position which of them, as a number that is compared lane by lane; of those that are not held none.
+    pub(super) owner: [f32; BLOCK],
 }

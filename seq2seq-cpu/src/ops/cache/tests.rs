@@ -32,57 +32,102 @@ fn rows(cpu: &Cpu, ids: impl IntoIterator<Item = usize>) -> Tensor {
     crate::ops::embed::upload(cpu, &host).unwrap()
 }
 
-/// Unequal hypotheses until no slot is safe: each must still see its own history, and only that.
-#[test]
-fn separated_hypotheses_keep_their_histories() {
-    for precision in [Precision::F32, Precision::Bf16] {
-        separated(precision);
-    }
+/// Hypotheses whose histories are known, so that each can be computed alone.
+struct Decoding {
+    cpu: Cpu,
+    attention: AttentionSpec,
+    cache: KvCache,
+    histories: Vec<Vec<usize>>,
+    next: usize,
 }
 
-fn separated(precision: Precision) {
-    let cpu = Cpu::new(CpuOptions { threads: Some(2), isa: None }).unwrap();
-    let spec = CacheSpec { head_dim: 5, beams: 3, capacity: 60, precision, ..CACHE };
-    let attention = AttentionSpec { precision, ..SPEC };
-    let mut cache = kv_cache(&cpu, &spec).unwrap();
-    let mut histories: Vec<Vec<usize>> = vec![Vec::new()];
-    let mut next = 0;
-    let mut step = |cache: &mut KvCache, histories: &mut [Vec<usize>], lengths: &[usize]| {
+impl Decoding {
+    fn new(cpu: Cpu, beams: usize, precision: Precision) -> Self {
+        let spec = CacheSpec { head_dim: 5, beams, capacity: 60, precision, ..CACHE };
+        let attention = AttentionSpec { precision, ..SPEC };
+        let cache = kv_cache(&cpu, &spec).unwrap();
+        Self { cpu, attention, cache, histories: vec![Vec::new()], next: 0 }
+    }
+
+    /// Each hypothesis grows by so many positions, and must see its own history and only that.
+    fn step(&mut self, lengths: &[usize]) {
+        let Self { cpu, attention, cache, histories, next } = self;
         let ragged = Ragged::from_lengths(lengths.iter().copied());
         let mut ids = Vec::new();
         for (history, &n) in histories.iter_mut().zip(lengths) {
-            let new = next..next + n;
-            next += n;
+            let new = *next..*next + n;
+            *next += n;
             ids.extend(new.clone());
             history.extend(new);
         }
         extend(cache, &ragged).unwrap();
-        let x = rows(&cpu, ids);
-        let got = attend_step(&cpu, (&x, &ragged), (cache, 0), &attention, None).unwrap();
+        let x = rows(cpu, ids);
+        let got = attend_step(cpu, (&x, &ragged), (cache, 0), attention, None).unwrap();
         for (history, range) in histories.iter().zip(ragged.ranges()) {
             let alone = Ragged::from_lengths([history.len()]);
-            let x = rows(&cpu, history.iter().copied());
-            let want = crate::ops::attention::attend(&cpu, &x, &alone, &attention, None).unwrap();
+            let x = rows(cpu, history.iter().copied());
+            let want = crate::ops::attention::attend(cpu, &x, &alone, attention, None).unwrap();
             for (back, n) in range.rev().enumerate() {
                 assert_eq!(got.row(n), want.row(history.len() - 1 - back));
             }
         }
-    };
-    let turns: [(&[usize], &[usize]); 6] = [
-        (&[0, 0], &[0, 30]),
-        (&[0, 1, 1], &[1, 1, 1]),
-        // The owner of the slot in which hypothesis 2 reads is gone, and the short one has two children.
-        (&[0, 0, 2], &[20, 19, 1]),
-        (&[2, 2, 1], &[1, 2, 3]),
-        (&[2, 0, 1], &[1, 1, 1]),
-        (&[1, 1, 1], &[1, 1, 1]),
-    ];
-    step(&mut cache, &mut histories, &[3]);
-    for (parents, lengths) in turns {
-        reorder(&mut cache, parents).unwrap();
-        histories = parents.iter().map(|&p| histories[p].clone()).collect();
-        step(&mut cache, &mut histories, lengths);
     }
+
+    fn reorder(&mut self, parents: &[usize]) {
+        reorder(&mut self.cache, parents).unwrap();
+        self.histories = parents.iter().map(|&p| self.histories[p].clone()).collect();
+    }
+}
+
+fn each_cpu_and_precision(test: impl Fn(Cpu, Precision)) {
+    for isa in crate::isa::Isa::available() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            test(Cpu::new(CpuOptions { threads: Some(2), isa: Some(isa) }).unwrap(), precision);
+        }
+    }
+}
+
+/// Unequal hypotheses until no slot is safe.
+#[test]
+fn separated_hypotheses_keep_their_histories() {
+    each_cpu_and_precision(|cpu, precision| {
+        let mut decoding = Decoding::new(cpu, 3, precision);
+        let turns: [(&[usize], &[usize]); 6] = [
+            (&[0, 0], &[0, 30]),
+            (&[0, 1, 1], &[1, 1, 1]),
+            // The owner of the slot in which hypothesis 2 reads is gone, and the short one has two children.
+            (&[0, 0, 2], &[20, 19, 1]),
+            (&[2, 2, 1], &[1, 2, 3]),
+            (&[2, 0, 1], &[1, 1, 1]),
+            (&[1, 1, 1], &[1, 1, 1]),
+        ];
+        decoding.step(&[3]);
+        for (parents, lengths) in turns {
+            decoding.reorder(parents);
+            decoding.step(lengths);
+        }
+    });
+}
+
+/// The first is continued by itself and by the second, the second by itself and by the third, and so on.
+#[test]
+fn a_block_may_lie_in_more_slots_than_a_tile_has_blocks() {
+    each_cpu_and_precision(|cpu, precision| {
+        let mut decoding = Decoding::new(cpu, 7, precision);
+        decoding.step(&[2]);
+        decoding.reorder(&[0; 7]);
+        decoding.step(&[1; 7]);
+        for parent in 0..6 {
+            let mut parents = [0, 1, 2, 3, 4, 5, 6];
+            parents[parent + 1] = parent;
+            decoding.reorder(&parents);
+            decoding.step(&[1; 7]);
+        }
+        assert_eq!(decoding.cache.now.slots(6), [0, 0, 0, 1, 2, 3, 4, 5, 6]);
+        // So far one row of two query vectors; now four of them, then many.
+        decoding.step(&[1, 1, 1, 1, 1, 1, 2]);
+        decoding.step(&[0, 0, 0, 0, 0, 1, 9]);
+    });
 }
 
 #[test]
