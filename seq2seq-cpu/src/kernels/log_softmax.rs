@@ -12,7 +12,7 @@ const CHUNK: usize = 1024;
 /// What turns the scores of a row into log-probabilities.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Norm {
-    /// The largest score. Minus infinity where all are, and then nothing is subtracted.
+    /// The largest score; NaN where one is, perhaps. Minus infinity where all are, and then nothing is subtracted.
     pub(crate) largest: f32,
     /// Σ e^(x - largest); NaN where a score is NaN or plus infinity.
     pub(crate) total: f64,
@@ -22,14 +22,14 @@ impl Norm {
     /// The log-probability of a score of the row.
     pub(crate) fn log_probability(&self, score: f32) -> f32 {
         match self.largest {
-            f32::NEG_INFINITY if !self.total.is_nan() => score,
+            f32::NEG_INFINITY => score,
             largest => (score - largest) - self.total.ln() as f32,
         }
     }
 
     /// Turns all scores of the row into log-probabilities.
     pub(crate) fn apply(&self, scores: &mut [f32]) {
-        if self.largest > f32::NEG_INFINITY || self.total.is_nan() {
+        if self.largest != f32::NEG_INFINITY {
             let log = self.total.ln() as f32;
             scores.iter_mut().for_each(|score| *score = (*score - self.largest) - log);
         }
@@ -44,14 +44,33 @@ impl Kernel for Measure<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Norm {
-        let largest = largest(s, self.0);
-        if largest == f32::NEG_INFINITY {
+        let Self(scores) = self;
+        let largest = match largest(s, scores) {
             // Finding the largest may have passed over a NaN.
-            let total = if self.0.iter().any(|x| x.is_nan()) { f64::NAN } else { 0.0 };
-            return Norm { largest, total };
+            f32::NEG_INFINITY if scores.iter().any(|x| x.is_nan()) => f32::NAN,
+            largest => largest,
+        };
+        MeasureFrom { scores, largest }.run(s)
+    }
+}
+
+/// The same where the largest score is known; NaN where any score is.
+pub(crate) struct MeasureFrom<'a> {
+    pub(crate) scores: &'a [f32],
+    pub(crate) largest: f32,
+}
+
+impl Kernel for MeasureFrom<'_> {
+    type Output = Norm;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Norm {
+        let Self { scores, largest } = self;
+        if largest == f32::NEG_INFINITY {
+            return Norm { largest, total: 0.0 };
         }
         let mut total = 0.0;
-        for chunk in self.0.chunks(CHUNK) {
+        for chunk in scores.chunks(CHUNK) {
             let mut sum = s.zero();
             let mut parts = chunk.chunks_exact(S::LANES);
             for part in &mut parts {

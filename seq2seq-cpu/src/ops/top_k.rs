@@ -1,7 +1,7 @@
 //! The k best ids of each row.
 
 use crate::kernels::choose::{Best, id, rank, score};
-use crate::kernels::log_softmax::Measure;
+use crate::kernels::log_softmax::{Measure, MeasureFrom, Norm};
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::backend::check;
@@ -46,22 +46,22 @@ fn row(cpu: &Cpu, logits: &[f32], order: ScoreOrder, rules: &[LogitRule], chosen
 /// Without rules the log-softmax orders nothing anew: the logits decide, and only the chosen are normalised.
 fn unruled(cpu: &Cpu, logits: &[f32], chosen: Chosen<'_>) {
     let best = dispatch(cpu.isa(), Best { scores: logits, k: chosen.0.len() });
-    let norm = dispatch(cpu.isa(), Measure(logits));
+    let norm = measure(cpu, logits, &best);
     put(&best, |rank| norm.log_probability(logits[id(rank) as usize]), chosen);
 }
 
 /// Rules on the log-probabilities of `changed` ids alone: those, beside the best of all others, of which the logits decide. So
 /// neither the log-softmax nor the rules pass over the row.
 fn beside(cpu: &Cpu, logits: &[f32], rules: &[LogitRule], changed: &[u32], chosen: Chosen<'_>) {
-    let norm = dispatch(cpu.isa(), Measure(logits));
+    let k = (chosen.0.len() + changed.len()).min(logits.len());
+    let best = dispatch(cpu.isa(), Best { scores: logits, k });
+    let norm = measure(cpu, logits, &best);
     let log_probability = |id: u32| norm.log_probability(logits[id as usize]);
     // A row of which nothing but these scores is written or read.
     let mut ruled = Buffer::scratch(logits.len());
     changed.iter().for_each(|&id| ruled[id as usize] = log_probability(id));
     rules::apply(rules, &mut ruled);
 
-    let k = (chosen.0.len() + changed.len()).min(logits.len());
-    let best = dispatch(cpu.isa(), Best { scores: logits, k });
     let others = best.iter().map(|&best| id(best)).filter(|id| changed.binary_search(id).is_err());
     let others = others.map(|id| rank(log_probability(id), id as usize));
     let changed = changed.iter().map(|&id| rank(ruled[id as usize], id as usize));
@@ -82,8 +82,13 @@ fn ruled(cpu: &Cpu, logits: &[f32], order: ScoreOrder, rules: &[LogitRule], chos
     if order == ScoreOrder::NormaliseThenRules {
         return put(&best, score, chosen);
     }
-    let norm = dispatch(cpu.isa(), Measure(&ruled));
+    let norm = measure(cpu, &ruled, &best);
     put(&best, |rank| norm.log_probability(ruled[id(rank) as usize]), chosen);
+}
+
+/// The norm of a row of which the best are known: the first of them is the largest score.
+fn measure(cpu: &Cpu, scores: &[f32], best: &[u64]) -> Norm {
+    dispatch(cpu.isa(), MeasureFrom { scores, largest: score(best[0]) })
 }
 
 /// The ids of the first ranks, and the scores that `score` makes of them.
