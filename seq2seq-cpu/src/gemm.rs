@@ -27,7 +27,7 @@ mod tests;
 pub(crate) use micro::tests::levels as test_levels;
 
 pub(crate) use epilogue::{Epilogue, Residual};
-pub(crate) use lhs::{Converted, Element};
+pub(crate) use lhs::{Converted, Element, convert};
 pub(crate) use micro::LhsRows;
 pub use recurrent::Recurrent;
 pub(crate) use recurrent::{Back, BackCells, BackStep, Before, MAX_GATES, MAX_KEPT, Step};

@@ -6,6 +6,7 @@
 
 mod block;
 mod prefetch;
+mod readers;
 mod recycle;
 mod region;
 mod split;
@@ -22,6 +23,7 @@ use std::ops::{Deref, DerefMut};
 use std::{fmt, slice};
 
 pub(crate) use prefetch::{For, prefetch, prefetch_run};
+pub(crate) use readers::Readers;
 pub(crate) use recycle::keep_steps;
 pub(crate) use split::{Chunks, Columns, Runs, Split, Tile, Tiles, VectorTile, Vectors};
 pub use tensor::Tensor;

@@ -73,7 +73,7 @@ impl Element {
     }
 
     /// Whether each row has a tail.
-    fn is_integer(self) -> bool {
+    pub(crate) fn is_integer(self) -> bool {
         matches!(self, Self::U8 | Self::I8 | Self::I16)
     }
 }
@@ -96,12 +96,22 @@ impl Converted {
         (x, x_stride): (&[f32], usize),
         (rows, width): (usize, usize),
     ) -> Self {
-        let stride = stride(element, width);
-        let mut data = Buffer::<u8>::scratch(rows * stride);
-        threads.each_part(Chunks::new(&mut data, stride), width, |row, out| {
+        let mut converted = Self::scratch(element, (rows, width));
+        threads.each_part(converted.rows_mut(), width, |row, out| {
             convert(isa, element, &x[row * x_stride..][..width], out);
         });
-        Self { element, data, stride }
+        converted
+    }
+
+    /// Rows that the caller [`convert`]s.
+    pub(crate) fn scratch(element: Element, (rows, width): (usize, usize)) -> Self {
+        let stride = stride(element, width);
+        Self { element, data: Buffer::scratch(rows * stride), stride }
+    }
+
+    /// The rows, each for [`convert`].
+    pub(crate) fn rows_mut(&mut self) -> Chunks<'_, u8> {
+        Chunks::new(&mut self.data, self.stride)
     }
 
     /// Converts columns of a tensor, each to a row.
@@ -160,7 +170,7 @@ fn stride(element: Element, width: usize) -> usize {
 }
 
 /// Converts one row; `out` is a row of [`Converted`].
-fn convert(isa: Isa, element: Element, x: &[f32], out: &mut [u8]) {
+pub(crate) fn convert(isa: Isa, element: Element, x: &[f32], out: &mut [u8]) {
     let (values, padding) = out.split_at_mut(x.len() * element.size());
     padding.fill(0);
     let (zero, scale) = match element {

@@ -10,8 +10,10 @@
 //! (Chan, Golub and LeVeque 1983), so that a large mean costs no digits. A row's sums run over its vectors in order, lane
 //! by lane, and end in a fixed tree: its bits depend on nothing but the row and the level.
 
+use crate::memory::Readers;
 use crate::simd::{Kernel, Simd};
 use seq2seq_core::NormKind;
+use std::sync::Arc;
 
 /// The weights of a normalisation, `[M]` each.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Norm {
     pub(crate) weight: Vec<f32>,
     /// Zeros where LayerNorm has none; RMSNorm does not look at it.
     pub(crate) bias: Vec<f32>,
+    /// Of the results.
+    pub(crate) readers: Arc<Readers>,
 }
 
 /// One row; `y` is as long as `x`.
@@ -144,7 +148,7 @@ mod tests {
     fn norm(kind: NormKind, width: usize) -> Norm {
         let weight = (0..width).map(|i| 1.0 + (i % 5) as f32 / 8.0).collect();
         let bias = (0..width).map(|i| (i % 3) as f32 - 1.0).collect();
-        Norm { kind, eps: 1e-6, weight, bias }
+        Norm { kind, eps: 1e-6, weight, bias, readers: Arc::default() }
     }
 
     /// A mean 10,000 times the deviation: squares minus square would have no correct digit.

@@ -1,9 +1,9 @@
 //! Activations.
 
-use super::Buffer;
+use super::{Buffer, Readers};
 use crate::gemm::{Converted, Element};
 use seq2seq_core::Rows;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Values between the end of a row and the next: whole vectors may be written past the width, and rows of a width that is a
 /// power of two do not all fall on the same lines of the first cache.
@@ -22,6 +22,8 @@ pub struct Tensor {
     /// The rows as a linear layer in bf16 reads them, made by the first one; likewise in int8 or int4.
     rounded: OnceLock<Converted>,
     quantised: OnceLock<Converted>,
+    /// Who is told when rows have to be converted.
+    readers: Option<Arc<Readers>>,
 }
 
 impl Tensor {
@@ -29,7 +31,17 @@ impl Tensor {
     pub(crate) fn scratch(rows: usize, width: usize) -> Self {
         let stride = width.next_multiple_of(16) + GAP;
         let values = Buffer::scratch(rows * stride);
-        Self { rows, width, stride, values, rounded: OnceLock::new(), quantised: OnceLock::new() }
+        let (rounded, quantised) = (OnceLock::new(), OnceLock::new());
+        Self { rows, width, stride, values, rounded, quantised, readers: None }
+    }
+
+    /// As a result of what has these readers, with its rows as the last of them wanted them.
+    pub(crate) fn for_readers(mut self, readers: &Arc<Readers>, rows: Option<Converted>) -> Self {
+        if let Some(rows) = rows {
+            self.converted(rows.element(), || rows);
+        }
+        self.readers = Some(readers.clone());
+        self
     }
 
     /// The distance from one row to the next.
@@ -54,12 +66,23 @@ impl Tensor {
         &mut self.values
     }
 
-    /// Where the rows are kept once they have been converted to `element`, which is not f32.
-    pub(crate) fn converted(&self, element: Element) -> &OnceLock<Converted> {
-        match element {
-            Element::F32 | Element::Rounded | Element::Bf16 => &self.rounded,
-            Element::U8 | Element::I8 | Element::I16 => &self.quantised,
-        }
+    /// The rows in `element`, which is not f32: as kept, or as `convert` makes them, and then they are kept. They are in
+    /// another type of the same kind where another level has been at the tensor before.
+    pub(crate) fn converted(
+        &self,
+        element: Element,
+        convert: impl FnOnce() -> Converted,
+    ) -> &Converted {
+        let kept = match element.is_integer() {
+            true => &self.quantised,
+            false => &self.rounded,
+        };
+        kept.get_or_init(|| {
+            if let Some(readers) = &self.readers {
+                readers.want(element);
+            }
+            convert()
+        })
     }
 }
 
