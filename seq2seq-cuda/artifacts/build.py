@@ -61,7 +61,7 @@ MATRIX = {
     ],
     "linear_int8": ["mma.sync.aligned.m16n8k32.row.col.s32"],
     "linear_int4": ["mma.sync.aligned.m16n8k32.row.col.s32"],
-    "recurrent_chip": ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"],
+    "recurrent_chip_bf16": ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"],
     "recurrent_back_chip": ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"],
 }
 

@@ -11,16 +11,17 @@ use crate::{Cuda, Linear};
 use seq2seq_core::backend::check::RecurrentShape;
 use seq2seq_core::{Cell, Format};
 
-static ARTIFACT: Artifact = artifact!("recurrent_chip");
+static F32: Artifact = artifact!("recurrent_chip_f32");
+static BF16: Artifact = artifact!("recurrent_chip_bf16");
 
 /// Shared memory of a block of an H100 or H200, the largest there is: what a layer needs is its shape's.
 pub(super) const MOST_SHARED: u32 = 227 << 10;
 
 /// Kernels of a cell and a format: a block owns 8 units, or 16.
 macro_rules! kernels {
-    ($eight:literal, $sixteen:literal) => {{
-        static EIGHT: Kernel = Kernel::new(&ARTIFACT, $eight).with_shared(MOST_SHARED);
-        static SIXTEEN: Kernel = Kernel::new(&ARTIFACT, $sixteen).with_shared(MOST_SHARED);
+    ($artifact:ident, $eight:literal, $sixteen:literal) => {{
+        static EIGHT: Kernel = Kernel::new(&$artifact, $eight).with_shared(MOST_SHARED);
+        static SIXTEEN: Kernel = Kernel::new(&$artifact, $sixteen).with_shared(MOST_SHARED);
         [&EIGHT, &SIXTEEN]
     }};
 }
@@ -98,14 +99,16 @@ impl Chip {
     pub(crate) fn of(cuda: &Cuda, shape: RecurrentShape, format: Format) -> Result<Option<Self>> {
         let kernels = match (format, shape.cell) {
             (Format::F32, Cell::Lstm) => {
-                kernels!("recur_lstm_f32_8_units", "recur_lstm_f32_16_units")
+                kernels!(F32, "recur_lstm_f32_8_units", "recur_lstm_f32_16_units")
             }
-            (Format::F32, Cell::Gru) => kernels!("recur_gru_f32_8_units", "recur_gru_f32_16_units"),
+            (Format::F32, Cell::Gru) => {
+                kernels!(F32, "recur_gru_f32_8_units", "recur_gru_f32_16_units")
+            }
             (Format::Bf16, Cell::Lstm) => {
-                kernels!("recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")
+                kernels!(BF16, "recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")
             }
             (Format::Bf16, Cell::Gru) => {
-                kernels!("recur_gru_bf16_8_units", "recur_gru_bf16_16_units")
+                kernels!(BF16, "recur_gru_bf16_8_units", "recur_gru_bf16_16_units")
             }
             _ => return Ok(None),
         };
@@ -197,7 +200,7 @@ mod tests {
     fn sequences_are_divided_where_there_is_room() {
         let division = |octets: usize, blocks, groups| {
             let kernel =
-                kernels!("recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")[octets - 1];
+                kernels!(BF16, "recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")[octets - 1];
             Some(Division { kernel, threads: octets * OCTET_THREADS, shared: 0, blocks, groups })
         };
         let chip = |divisions| Chip { format: Format::Bf16, divisions };

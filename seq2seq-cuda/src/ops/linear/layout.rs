@@ -1,5 +1,4 @@
-//! Where a weight lies in the memory of the device. `linear_f32.cu`, `linear_mma.cuh` and
-//! `linear_bf16_wgmma.cu` say why.
+//! Where a weight lies in the memory of the device. `words.cuh`, `linear_mma.cuh` and `linear_bf16_wgmma.cu` say why.
 
 use crate::kernels::operands::Operands;
 
