@@ -1,4 +1,5 @@
-// Linear layers that FMA multiplies in f32: what formats have in common that round no row.
+// Linear layers that FMA multiplies in f32: what formats have in common that hold weights of f32 or f16 and round no row. f16 becomes
+// f32 in registers, which is exact, so weights that are f16 numbers give the bits of f32.
 //
 // weights: words of four bytes, as words.cuh says; x as rows_f32 of rows.cu makes it, or as it is. Gate and up channels of a gated
 // layer alternate.

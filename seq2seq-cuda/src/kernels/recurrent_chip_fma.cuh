@@ -1,4 +1,5 @@
-// Recurrent layers on the chip that FMA multiplies: weights stay words of words.cuh there, and h is f32. The rest: recurrent_chip.cuh.
+// Recurrent layers on the chip in f32 and f16, which FMA multiplies: weights stay words of words.cuh there, those of f16 become f32 in
+// registers, and h is f32. The rest: recurrent_chip.cuh.
 #pragma once
 #include "recurrent_chip.cuh"
 #include "words.cuh"

@@ -1,5 +1,5 @@
-// Weights that FMA multiplies in f32, as they lie in device memory: words of four bytes, each of COLUMNS columns of
-// a channel that follow each other.
+// Weights that FMA multiplies in f32, as they lie in device memory: words of four bytes, of one column of a channel in f32 or of two
+// that follow each other in f16.
 //
 // weights: [channels / 32][depth / COLUMNS][32] words, zero where there is no channel or column; `depth` is a multiple of 32.
 #pragma once
@@ -13,4 +13,14 @@ struct F32Words {
     static constexpr int COLUMNS = 1;
 
     static __device__ __forceinline__ void widen(float* w, u32 word) { w[0] = __uint_as_float(word); }
+};
+
+struct F16Words {
+    static constexpr int COLUMNS = 2;
+
+    // Exact, of denormal numbers too.
+    static __device__ __forceinline__ void widen(float* w, u32 word) {
+        w[0] = f16_to_f32((u16)word);
+        w[1] = f16_to_f32((u16)(word >> 16));
+    }
 };
