@@ -81,10 +81,10 @@ def sanitizer(out: pathlib.Path, number: str, clock: Clock) -> str:
 
 
 def texts(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """The same texts as on the processor, without overlap and without graphs, greedy and with 4 beams, in f32 and bf16."""
+    """The same texts as on the processor, without overlap and without graphs, greedy and with 4 beams, in f32, bf16 and f16."""
     places = {way: (device, variables) for way, variables in WAYS.items()} | {"cpu": ("cpu", {})}
     found, equal, ends = {}, {}, set()
-    for format in ("f32", "bf16"):
+    for format in ("f32", "bf16", "f16"):
         for beams in ("1", "4"):
             written = {}
             for place, (d, variables) in places.items():
@@ -106,7 +106,7 @@ def steps(out: pathlib.Path, device: str, models: pathlib.Path | None, clock: Cl
         return "no models were given"
     found, missing = {}, 0
     for model in sorted(path for path in models.iterdir() if (path / "config.json").exists()):
-        for format in ("bf16", "f32", "int8", "int4"):
+        for format in ("bf16", "f16", "f32", "int8", "int4"):
             for way, variables in WAYS.items():
                 seconds = []
                 for new in ("16", "80"):
@@ -126,7 +126,7 @@ def operations(out: pathlib.Path, device: str, clock: Clock) -> str:
     """Every operation of the report."""
     record = out / "ops.jsonl"
     record.unlink(missing_ok=True)
-    text, end = call([HERE / "report", "--device", device, "--record", record], clock.left(120))
+    text, end = call([HERE / "report", "--device", device, "--record", record], clock.left(150))
     rows = sum(1 for line in text.splitlines() if line.endswith(" us"))
     return f"{rows} cases timed ({end})"
 
@@ -143,11 +143,14 @@ def torch_work(torch, place):
         "bert-base qkv": (768, 2304), "bert-base output": (768, 768), "bert-base up": (768, 3072),
         "bert-base down": (3072, 768), "t5-small vocabulary": (512, 32128),
     }  # fmt: skip
-    for name, (wide, out) in linears.items():
-        w, b = tensor(out, wide), tensor(out)
-        for rows in (1, 4, 16, 128):
-            x = tensor(rows, wide)
-            yield "linear", f"{name}, {rows} rows", lambda x=x, w=w, b=b: F.linear(x, w, b)
+    # Ours in f16 keeps rows and sums in f32; PyTorch's rounds rows, too, and has the matrix units.
+    dtypes = {"": torch.float32, ", bf16": torch.bfloat16, ", f16": torch.float16}
+    for suffix, dtype in dtypes.items():
+        for name, (wide, out) in linears.items():
+            w, b = tensor(out, wide).to(dtype), tensor(out).to(dtype)
+            for rows in (1, 4, 16, 128):
+                x = tensor(rows, wide).to(dtype)
+                yield "linear", f"{name}, {rows} rows{suffix}", lambda x=x, w=w, b=b: F.linear(x, w, b)
     for length, heads in ((128, 12), (512, 12)):
         q, k, v = (tensor(1, heads, length, 64) for _ in range(3))
         yield "attend", f"bert-base, {length}", lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v)
@@ -164,7 +167,7 @@ def torch_work(torch, place):
         yield "norm", f"bert-base, {rows} rows", lambda x=x, w=w, b=b: F.layer_norm(x, (768,), w, b)
     # cuDNN's, products of the input included, as in the report's.
     x = tensor(64, 128, 1024)
-    for format, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
+    for format, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16), ("f16", torch.float16)):
         lstm, own = torch.nn.LSTM(1024, 1024, num_layers=2, batch_first=True).to(place, dtype), x.to(dtype)
         lstm.flatten_parameters()
         yield "lstm", f"2 x 1024, 64 of 128, {format}", lambda lstm=lstm, own=own: lstm(own)
@@ -173,7 +176,7 @@ def torch_work(torch, place):
 
 
 def torch_times(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """PyTorch at the same work: in f32 without TF32, and attention in bf16 too, as ours computes; an LSTM is cuDNN's."""
+    """PyTorch at the same work: in f32 without TF32, in bf16 and float16, and attention in bf16 too; an LSTM is cuDNN's."""
     try:
         import torch
     except ImportError:

@@ -1,7 +1,7 @@
 //! The backends that are built in.
 
 use crate::runner::{Runner, Wait, runner};
-use seq2seq_core::{Backend, Error, Format, Result, conformance::Timed};
+use seq2seq_core::{Backend, Error, Result, conformance::Timed};
 use seq2seq_cpu::{Cpu, CpuOptions, Isa};
 
 /// One device of each backend that is built in, the processor first.
@@ -115,17 +115,6 @@ impl Opened {
     /// Whether it is the processor, whose [`limits`](crate::limits) are known.
     pub fn is_processor(&self) -> bool {
         self.name.split(':').any(|part| part == "cpu")
-    }
-
-    /// The formats that it has kernels for.
-    pub fn formats(&self) -> &'static [Format] {
-        match &self.device {
-            Device::Cpu(backend) => backend.formats(),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(backend) => backend.formats(),
-            #[cfg(feature = "tch")]
-            Device::Tch(backend) => backend.formats(),
-        }
     }
 
     /// The name, and what it runs on.

@@ -64,7 +64,7 @@ impl Timed for Lstm {
             let case = Case { layers: 2, width: 1024, sequences: 64, length: 128, format };
             (format!("2 x 1024, 64 of 128, {format}"), case)
         };
-        [Format::F32, Format::Bf16].map(of).into()
+        [Format::F32, Format::Bf16, Format::F16].map(of).into()
     }
 
     fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Prepared<B>> {

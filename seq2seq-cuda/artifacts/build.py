@@ -5,8 +5,9 @@
 
 Without --check the artifacts are written. With it they are made again in memory and compared byte by byte. Either way
 machine code for each architecture of the target is made of them, and what the assembler says is looked at: no spills,
-registers within bounds, no products that it had to put one after the other; and matrix instructions in the kernels that
-are built on them, the instructions of overlap.cuh in those that begin while others run. NAME is the stem of a .cu file; all of them where none is given.
+registers within bounds, no products that it had to put one after the other; and in the kernels that are built on them
+matrix instructions, or those that make f32 of f16; the instructions of overlap.cuh in those that begin while others run.
+NAME is the stem of a .cu file; all of them where none is given.
 
 The compilers come from the wheels below, installed into DIR (a virtual environment, made where there is none). nvcc
 needs a host gcc to run its preprocessor. The compilers' output does not change from run to run.
@@ -37,7 +38,7 @@ ANY = [("compute_80", ["sm_80", "sm_90"])]
 # What a step of a decoding launches is compiled for Hopper and later, too: its kernels begin while others run (overlap.cuh).
 STEP = [
     "additive", "attention_bf16_split", "attention_merge", "attention_split", "columns", "embed", "kv_store", "linear_bf16",
-    "linear_f32", "linear_int4", "linear_int8", "norm", "rows",
+    "linear_f16", "linear_f32", "linear_int4", "linear_int8", "norm", "rows",
 ]  # fmt: skip
 TARGETS |= {name: [("compute_80", ["sm_80"]), ("compute_90", ["sm_90"])] for name in STEP}
 OVERLAP = ["griddepcontrol.launch_dependents;", "griddepcontrol.wait;"]
@@ -47,8 +48,10 @@ ATTENTION_TILE = [
     "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16",
     "cp.async.cg.shared.global",
 ]
+# Products of f16 weights and f32 rows: each weight becomes f32, and what is multiplied is f32.
+WIDENED = ["cvt.f32.f16", "fma.rn.f32"]
 # What each artifact's PTX must contain, by stem.
-MATRIX = {
+NEEDED = {
     "attention_bf16": ATTENTION_TILE,
     "attention_bf16_wide": ATTENTION_TILE,
     "attention_bf16_split": [
@@ -59,9 +62,13 @@ MATRIX = {
     "linear_bf16_wgmma": [
         f"wgmma.mma_async.sync.aligned.m64n{n}k16.f32.bf16.bf16" for n in [16, 32, 64, 128, 256]
     ],
+    "linear_f16": [*WIDENED, "cp.async.cg.shared.global"],
+    "linear_f32": ["fma.rn.f32", "cp.async.cg.shared.global"],
     "linear_int8": ["mma.sync.aligned.m16n8k32.row.col.s32"],
     "linear_int4": ["mma.sync.aligned.m16n8k32.row.col.s32"],
-    "recurrent_chip": ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"],
+    "recurrent_chip_f16": WIDENED,
+    "recurrent_chip_f32": ["fma.rn.f32"],
+    "recurrent_chip_bf16": ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"],
     "recurrent_back_chip": ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"],
 }
 
@@ -125,7 +132,7 @@ def report(name, arch, said):
 
 def lacks(name, ptx, target):
     """Faults in what the PTX of an artifact should contain."""
-    faults = [f"{name}: no {needed}" for needed in MATRIX.get(name, []) if needed not in ptx]
+    faults = [f"{name}: no {needed}" for needed in NEEDED.get(name, []) if needed not in ptx]
     if name in TARGETS and target != "compute_80":
         for entry in ptx.split(".entry ")[1:]:
             faults += [f"{name} {target} {entry.split('(')[0]}: no {needed}" for needed in OVERLAP if needed not in entry]

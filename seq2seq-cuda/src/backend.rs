@@ -23,10 +23,6 @@ impl Backend for Cuda {
         format!("cuda ({}, compute capability {major}.{minor})", self.driver().name())
     }
 
-    fn formats(&self) -> &'static [Format] {
-        Self::FORMATS
-    }
-
     fn device_memory(&self) -> Result<Option<DeviceMemory>> {
         let MemoryInfo { free, total } = self.driver().memory()?;
         Ok(Some(DeviceMemory { free, total }))

@@ -100,6 +100,10 @@ fn weights_take_no_more_than_they_need() {
     let table = HostTensor::from_f32(vec![bytes / 64, 16], &vec![1.0; bytes / 4]).unwrap();
     let _table = cuda.embedding(&table).unwrap();
     assert_eq!(used(), bytes as u64);
+    // Two bytes a weight, four a bias.
+    let weights = HostTensor::from_f32(vec![1024, 256], &vec![0.5; 1024 * 256]).unwrap();
+    let _layer = cuda.pack(&LinearSpec::single(weights, None), Format::F16).unwrap();
+    assert_eq!(used(), bytes as u64 + 2 * 1024 * 256 + 4 * 1024);
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn rows_have_the_same_bits_in_any_number() {
     let parts = [0..1, 1..9, 9..25, 25..89, 100..228, 300..600, 1000..2300, 4000..4109];
     for (format, gated) in [
         (Format::F32, false),
+        (Format::F16, true),
         (Format::Bf16, false),
         (Format::Bf16, true),
         (Format::Int8, false),
@@ -81,7 +82,9 @@ fn recurrent_sequences_have_the_same_bits_in_any_number() {
     let Some(gpu) = gpu() else { return };
     let lengths: Vec<usize> = (0..100).map(|i| 1 + i * 7 % 24).collect();
     for cell in Cell::ALL {
-        for (format, width) in [(Format::F32, 500), (Format::Bf16, 500), (Format::Bf16, 1024)] {
+        let sizes = [(Format::F32, 500), (Format::Bf16, 500)];
+        let large = [(Format::F16, 1024), (Format::Bf16, 1024)];
+        for (format, width) in sizes.into_iter().chain(large) {
             let case = Case { cell, format, width, directions: 1, lengths: lengths.clone() };
             case.sequences_have_the_same_bits(&gpu, &[0, 3, 99]);
         }
@@ -98,7 +101,7 @@ fn graphs_give_the_bits_of_single_launches() {
     };
     let mut steps = vec![Step::prefill([40, 3]), Step::next([0, 0, 1, 1])];
     steps.extend((0..60).map(|i| Step::next([[0, 1, 2, 3], [1, 0, 2, 2]][i % 11 / 10])));
-    for &format in Cuda::FORMATS {
+    for format in Format::ALL {
         let decode = |cuda| {
             let mut decoder = Decoder::new(cuda, format, 2, 2);
             steps.iter().map(|step| decoder.step(step, 4)).collect::<Vec<_>>()

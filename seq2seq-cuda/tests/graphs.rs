@@ -88,6 +88,7 @@ fn the_bits_are_those_of_single_launches() {
     for (format, steps, spread) in [
         (Format::F32, beams(), (2, 3)),
         (Format::Bf16, greedy(), (3, 1)),
+        (Format::F16, greedy(), (3, 1)),
         (Format::Int8, beams(), (2, 3)),
         (Format::Int4, greedy(), (3, 1)),
     ] {

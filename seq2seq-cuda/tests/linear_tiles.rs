@@ -5,15 +5,17 @@
 mod common;
 
 use common::tiles::{Product, Sizes};
-use seq2seq_core::{Backend, Format};
+use seq2seq_core::{Backend, Format, HostTensor};
+use std::ops::Range;
 
 /// Enough for the largest tiles, with a rest in each direction.
 const SIZES: Sizes = Sizes { rows: 141, input: 300, output: 530 };
 
+/// Rows for the kernels of 1, 4, 8 and 16 rows, and for small tiles.
+const PARTS: [Range<usize>; 6] = [0..1, 1..4, 4..11, 11..27, 27..60, 120..SIZES.rows];
+
 fn rows_have_the_same_bits(format: Format, gated: bool) {
-    // The kernels for 1, 4, 8, 16 rows, and small tiles.
-    let parts = [0..1, 1..4, 4..11, 11..27, 27..60, 120..SIZES.rows];
-    Product::new(SIZES).rows_have_the_same_bits(&common::cuda(), (format, gated), &parts);
+    Product::new(SIZES).rows_have_the_same_bits(&common::cuda(), (format, gated), &PARTS);
 }
 
 /// The size of the tiles is chosen so that blocks fill every multiprocessor: each number of multiprocessors has others.
@@ -40,6 +42,23 @@ fn every_tile_of_hopper_gives_the_same_bits(gated: bool, multiprocessors: &[u32]
 #[test]
 fn f32_rows() {
     rows_have_the_same_bits(Format::F32, false);
+}
+
+/// Weights of f16 become f32: whichever kernel takes a row, it gives what format f32 gives where weights are f16 numbers.
+#[test]
+fn f16_rows_are_those_of_f32() {
+    let (cuda, product) = (common::cuda(), Product::new(SIZES));
+    let mut spec = product.layer(false);
+    for part in &mut spec.parts {
+        let values = part.weight.to_f32().into_iter().map(|w| half::f16::from_f32(w).to_f32());
+        let shape = part.weight.shape().to_vec();
+        part.weight = HostTensor::from_f32(shape, &values.collect::<Vec<_>>()).unwrap();
+    }
+    let [f32, f16] = [Format::F32, Format::F16].map(|format| cuda.pack(&spec, format).unwrap());
+    let expected = product.run(&cuda, &f32, 0..SIZES.rows);
+    for rows in PARTS.into_iter().chain(std::iter::once(0..SIZES.rows)) {
+        product.part_has_the_bits(&cuda, &f16, &expected, rows);
+    }
 }
 
 #[test]

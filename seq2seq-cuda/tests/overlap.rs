@@ -51,7 +51,7 @@ fn the_bits_are_those_of_kernels_apart(format: Format, device: fn() -> Played) {
 
 #[test]
 fn steps_on_hopper_have_the_bits_of_kernels_apart() {
-    for &format in Cuda::FORMATS {
+    for format in Format::ALL {
         the_bits_are_those_of_kernels_apart(format, || Played::new(BYTES).late().hopper(4));
     }
 }
@@ -66,7 +66,7 @@ fn steps_on_blackwell_have_the_bits_of_kernels_apart() {
 /// Of a step nothing stands apart: no copy, no fill, no kernel that does not wait.
 #[test]
 fn a_step_is_one_chain() {
-    for &format in Cuda::FORMATS {
+    for format in Format::ALL {
         let (cuda, driver) = on(Played::new(BYTES).hopper(4), options());
         let mut decoder = Decoder::new(&cuda, format, 3, 1);
         let mut step = |step: Step| {
@@ -103,7 +103,7 @@ fn failure(format: Format, [right, text]: [&'static str; 2]) -> String {
 
 #[test]
 fn a_kernel_that_does_not_wait_is_found() {
-    for &format in Cuda::FORMATS {
+    for format in Format::ALL {
         // The very first kernel of all.
         let reason = failure(format, ["griddepcontrol.wait;", ""]);
         let expected = ["ends without griddepcontrol.wait", "| embed block (0,0,0)"];

@@ -20,7 +20,7 @@ fn ragged(count: usize, lengths: &[usize]) -> Vec<usize> {
 #[test]
 fn on_the_chip_the_bits_are_the_same() {
     for cell in Cell::ALL {
-        for format in [Format::F32, Format::Bf16] {
+        for format in [Format::F32, Format::F16, Format::Bf16] {
             let case =
                 |width, directions, lengths| Case { cell, format, width, directions, lengths };
             let many = case(37, 2, ragged(60, &[3, 1, 4, 0, 5, 2]));
@@ -75,7 +75,9 @@ fn a_sequence_has_one_set_of_bits() {
         let played = Played::new(BYTES).multiprocessors(132).scheduled(1);
         let played = if hopper { played.hopper(132) } else { played };
         let cuda = Cuda::with_driver(Arc::new(played), CudaOptions::default());
-        for (cell, format) in [(Cell::Lstm, Format::F32), (Cell::Gru, Format::Bf16)] {
+        for (cell, format) in
+            [(Cell::Lstm, Format::F32), (Cell::Lstm, Format::F16), (Cell::Gru, Format::Bf16)]
+        {
             let case =
                 Case { cell, format, width: 70, directions: 1, lengths: ragged(40, &[2, 5, 1]) };
             case.sequences_have_the_same_bits(&cuda, &[0, 1, 38]);
@@ -97,6 +99,9 @@ fn what_fits_is_on_the_chip() {
     }
     // 160 KB of weights in each block.
     assert!(!case(Format::F32, 1280, vec![1]).is_on_the_chip(few(132)));
+    // 16 blocks of 48 KB each, three to a multiprocessor; in f32 of 56 KB, two to one.
+    assert!(case(Format::F16, 128, vec![1]).is_on_the_chip(few(6)));
+    assert!(!case(Format::F32, 128, vec![1]).is_on_the_chip(few(6)));
 }
 
 /// One position needs no barrier, so that a step of a decoding is replayed; blocks that wait for each other never are.

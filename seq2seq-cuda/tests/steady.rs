@@ -39,7 +39,7 @@ const AGAIN: [usize; 3] = [3, 5, 8];
 
 #[test]
 fn a_steady_step_waits_only_for_its_ids() {
-    for &format in Cuda::FORMATS {
+    for format in Format::ALL {
         let (cuda, driver) = late();
         let mut decoder = Decoder::new(&cuda, format, 3, 1);
         for (i, step) in greedy().iter().enumerate() {

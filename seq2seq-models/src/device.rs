@@ -48,17 +48,6 @@ pub struct Torch {
     pub exact: bool,
 }
 
-impl Device {
-    /// The formats that layers can be packed in there.
-    pub fn formats(self) -> &'static [Format] {
-        match self {
-            #[cfg(feature = "cuda")]
-            Self::Cuda(_) => seq2seq_cuda::Cuda::FORMATS,
-            _ => &Format::ALL,
-        }
-    }
-}
-
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

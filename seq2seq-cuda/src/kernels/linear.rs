@@ -12,6 +12,7 @@ use crate::{Cuda, Linear};
 use seq2seq_core::Activation;
 
 static F32: Artifact = artifact!("linear_f32", step);
+static F16: Artifact = artifact!("linear_f16", step);
 static BF16: Artifact = artifact!("linear_bf16", step);
 static INT8: Artifact = artifact!("linear_int8", step);
 static INT4: Artifact = artifact!("linear_int4", step);
@@ -59,16 +60,39 @@ fn as_they_are(x: &View<'_>) -> bool {
     whole && x.rows <= FEW_ROWS && x.strides == [x.width, 1]
 }
 
-static F32_KERNELS: Kernels = Kernels {
-    few: &[
-        (1, choice!(F32 "linear_f32_stream_1", 256, None, 32, 0)),
-        (4, choice!(F32 "linear_f32_stream_4", 256, None, 32, 0)),
-        (FEW_ROWS, choice!(F32 "linear_f32_stream_8", 256, None, 32, 0)),
-    ],
-    stream: choice!(F32 "linear_f32_stream_16", 256, None, 32, 0),
-    small: choice!(F32 "linear_f32_tile_32", 64, Some(32), 64, 0),
-    large: choice!(F32 "linear_f32_tile_64", 128, Some(64), 64, 0),
-};
+macro_rules! fma_kernels {
+    ($artifact:ident, $s1:literal, $s4:literal, $s8:literal, $s16:literal, $t32:literal, $t64:literal) => {
+        Kernels {
+            few: &[
+                (1, choice!($artifact $s1, 256, None, 32, 0)),
+                (4, choice!($artifact $s4, 256, None, 32, 0)),
+                (FEW_ROWS, choice!($artifact $s8, 256, None, 32, 0)),
+            ],
+            stream: choice!($artifact $s16, 256, None, 32, 0),
+            small: choice!($artifact $t32, 64, Some(32), 64, 0),
+            large: choice!($artifact $t64, 128, Some(64), 64, 0),
+        }
+    };
+}
+
+static F32_KERNELS: Kernels = fma_kernels!(
+    F32,
+    "linear_f32_stream_1",
+    "linear_f32_stream_4",
+    "linear_f32_stream_8",
+    "linear_f32_stream_16",
+    "linear_f32_tile_32",
+    "linear_f32_tile_64"
+);
+static F16_KERNELS: Kernels = fma_kernels!(
+    F16,
+    "linear_f16_stream_1",
+    "linear_f16_stream_4",
+    "linear_f16_stream_8",
+    "linear_f16_stream_16",
+    "linear_f16_tile_32",
+    "linear_f16_tile_64"
+);
 
 /// Shared memory of a tile kernel: four stages of tiles of 16 channels, `channel_bytes` each, and of tiles of 8 rows, a slab
 /// of each; or in the end its sums, rows apart by 4 more than their length.
@@ -125,6 +149,7 @@ fn choose(
 ) -> Choice {
     let kernels = match operands {
         Operands::F32 => &F32_KERNELS,
+        Operands::F16 => &F16_KERNELS,
         Operands::Bf16 => &BF16_KERNELS,
         Operands::Bf16Swizzled => {
             return linear_bf16_wgmma::choose(rows, channels, multiprocessors, as_they_are);
@@ -215,8 +240,8 @@ pub(crate) fn linear(
         .size(rows)
         .size(shape.product)
         .size(output)
-        // In columns for f32, in slabs otherwise.
-        .size(if operands == Operands::F32 { depth } else { depth / operands.slab() });
+        // In columns for FMA, in slabs for the matrix units.
+        .size(if operands.rows_are_f32() { depth } else { depth / operands.slab() });
     if as_they_are {
         launch = launch.size(x.width);
     }
@@ -235,8 +260,10 @@ mod tests {
 
     #[test]
     fn few_rows_stream_the_weights() {
-        let f32 = [1, 2, 5, 16].map(|rows| name(Operands::F32, rows, 768));
-        assert_eq!(f32, [1, 4, 8, 16].map(|n| format!("linear_f32_stream_{n}")));
+        for (operands, format) in [(Operands::F32, "f32"), (Operands::F16, "f16")] {
+            let names = [1, 2, 5, 16].map(|rows| name(operands, rows, 768));
+            assert_eq!(names, [1, 4, 8, 16].map(|n| format!("linear_{format}_stream_{n}")));
+        }
         let int4 = [1, 8, 9, 16].map(|rows| name(Operands::Int4, rows, 768));
         assert_eq!(int4, [8, 8, 16, 16].map(|n| format!("linear_int4_stream_{n}")));
         let laid_out = |operands| choose(operands, (1, false), 768, 132).kernel.name;
@@ -252,6 +279,7 @@ mod tests {
         assert_eq!(name(Operands::Bf16, 4096, 768), "linear_bf16_tile_128");
         assert_eq!(name(Operands::Bf16, 65, 132 * 128), "linear_bf16_tile_128");
         assert_eq!(name(Operands::F32, 4096, 768), "linear_f32_tile_64");
+        assert_eq!(name(Operands::F16, 4096, 768), "linear_f16_tile_64");
         assert_eq!(name(Operands::Int4, 4096, 768), "linear_int4_tile_96");
     }
 

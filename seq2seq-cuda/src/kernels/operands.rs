@@ -1,16 +1,18 @@
-//! How the operands of a linear layer lie in memory, which is for the matrix units that multiply them.
+//! How the operands of a linear layer lie in memory, which is for what multiplies them.
 
 use crate::Cuda;
-use seq2seq_core::{Error, Format, Result};
+use seq2seq_core::Format;
 
 /// Compute capability of Hopper, the only one that has wgmma: code for it (sm_90a) runs on no other, later or earlier.
 const HOPPER: (u32, u32) = (9, 0);
 
-/// Operands of a product on a device. A device has one kind for a format, whatever the number of rows: matrix units of two
-/// kinds may add in different orders, and a row would not have the bits alone that it has in a batch.
+/// Operands of a product on a device: weights and rows. A device has one kind for a format, whatever the number of rows: matrix
+/// units of two kinds may add in different orders, and a row would not have the bits alone that it has in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operands {
     F32,
+    /// Weights of f16 and rows of f32, which are multiplied in f32.
+    F16,
     /// For mma.sync.
     Bf16,
     /// For wgmma.
@@ -19,35 +21,19 @@ pub(crate) enum Operands {
     Int4,
 }
 
-impl Cuda {
-    /// The formats that there are kernels for.
-    pub const FORMATS: &[Format] = &[Format::F32, Format::Bf16, Format::Int8, Format::Int4];
-}
-
-/// Fails for a format without kernels.
-pub(crate) fn check_format(format: Format) -> Result<()> {
-    match Cuda::FORMATS.contains(&format) {
-        true => Ok(()),
-        false => Err(Error::Unsupported {
-            what: format!("format {format} on CUDA"),
-            hint: Cuda::FORMATS.iter().map(|f| f.name()).collect::<Vec<_>>().join(", "),
-        }),
-    }
-}
-
 impl Operands {
     /// Those of a format on this device.
     pub(crate) fn on(cuda: &Cuda, format: Format) -> Self {
         Self::of(format, cuda.driver().capability())
     }
 
-    /// Those of a format at a compute capability; one of [`Cuda::FORMATS`].
+    /// Those of a format at a compute capability.
     pub(crate) fn of(format: Format, capability: (u32, u32)) -> Self {
         match format {
             Format::F32 => Self::F32,
             Format::Bf16 if capability == HOPPER => Self::Bf16Swizzled,
             Format::Bf16 => Self::Bf16,
-            Format::F16 => unreachable!("no layer is packed in {format}"),
+            Format::F16 => Self::F16,
             Format::Int8 => Self::Int8,
             Format::Int4 => Self::Int4,
         }
@@ -56,23 +42,28 @@ impl Operands {
     /// Columns that a row of activations, and a channel, is padded to a multiple of: a slab of the matrix units' operands.
     pub(crate) fn slab(self) -> usize {
         match self {
-            Self::F32 | Self::Bf16 => 32,
+            Self::F32 | Self::F16 | Self::Bf16 => 32,
             Self::Bf16Swizzled | Self::Int8 | Self::Int4 => 64,
         }
     }
 
     /// Channels that lie together, to a multiple of which they are padded.
     pub(crate) fn panel(self) -> usize {
-        if self == Self::F32 { 32 } else { 16 }
+        if self.rows_are_f32() { 32 } else { 16 }
     }
 
     /// Bytes of a value of a row.
     pub(crate) fn element(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::F16 => 4,
             Self::Bf16 | Self::Bf16Swizzled => 2,
             Self::Int8 | Self::Int4 => 1,
         }
+    }
+
+    /// Whether values stay as they are, and FMA multiplies them.
+    pub(crate) fn rows_are_f32(self) -> bool {
+        matches!(self, Self::F32 | Self::F16)
     }
 
     /// Whether values are rounded to few levels, a scale and a zero point a row.
@@ -92,7 +83,7 @@ mod tests {
         for (major, minor) in [(8, 0), (8, 6), (8, 9), (10, 0), (10, 3), (12, 0)] {
             assert_eq!(bf16(major, minor), Operands::Bf16, "{major}.{minor}");
         }
-        for format in [Format::F32, Format::Int8, Format::Int4] {
+        for format in [Format::F32, Format::F16, Format::Int8, Format::Int4] {
             assert_eq!(Operands::of(format, (9, 0)), Operands::of(format, (8, 0)));
         }
     }

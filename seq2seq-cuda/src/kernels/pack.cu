@@ -4,7 +4,7 @@
 // value(i, j) = source[i * outer_stride + j * inner_stride], i < outer, j < inner, becomes the weight of channel
 // channel + i * channel_step in column `column` + j. The rest of `out` is zeroed beforehand.
 //
-// pack_f32:  [channels / 32][depth][32] f32, as linear_f32.cu reads it.
+// pack_f32:  [channels / 32][depth][32] f32, as words.cuh has it.
 // pack_bf16: the operand slabs of linear_mma.cuh.
 // pack_bf16_swizzled: [depth / 64][channels / 8][1024 bytes], as linear_bf16_wgmma.cu reads it.
 //

@@ -25,7 +25,7 @@ pub(crate) struct Place {
     pub(crate) column: usize,
 }
 
-/// A layout to be filled, of f32 or bf16. Others are filled by the host.
+/// A layout to be filled, of f32 or bf16, which are trained. Others are filled by the host.
 pub(crate) struct Target<'a> {
     pub(crate) operands: Operands,
     /// Channels, padded to whole panels; and columns, padded to whole slabs.
@@ -49,7 +49,7 @@ pub(crate) fn pack(
         Operands::F32 => (&PACK_F32, depth),
         Operands::Bf16 => (&PACK_BF16, depth),
         Operands::Bf16Swizzled => (&PACK_BF16_SWIZZLED, channels),
-        Operands::Int8 | Operands::Int4 => panic!("weights are quantised on the host"),
+        Operands::F16 | Operands::Int8 | Operands::Int4 => panic!("packed on the host alone"),
     };
     assert!(source.rows == 0 || place.channel + (source.rows - 1) * place.step < channels);
     assert!(place.column + source.width <= depth);

@@ -1,5 +1,5 @@
 // One position of LSTM and GRU for all sequences that have it; what stands before is U h + b, a linear layer over their h. Layers
-// whose weights fit on the chip take recurrent_chip.cu instead.
+// whose weights fit on the chip take recurrent_chip.cuh instead.
 //
 //   LSTM: i, f, g, o = x + u;  c' = s(f) c + s(i) tanh(g);  h' = s(o) tanh(c')
 //   GRU:  r = s(x_r + u_r);  z = s(x_z + u_z);  n = tanh(x_n + r u_n);  h' = (1 - z) n + z h       (s the logistic function)

@@ -5,7 +5,7 @@
 // of the sum, so where mma.sync is what multiplies bf16, the bits are those of recurrent_back.cu.
 //
 // A block owns 16 units: their rows of U', 16 * gates * width weights, stay in its shared memory, beside partial sums of 32
-// sequences; groups of sequences, the barrier and what has to be on the device together are those of recurrent_chip.cu. du of all
+// sequences; groups of sequences, the barrier and what has to be on the device together are those of recurrent_chip.cuh. du of all
 // gates goes from block to block by way of the second cache, in two buffers in turn: d0 for even positions, d1 for odd ones, as
 // rows_bf16 of rows.cu makes them, gate after gate, zeros before. A position begins with the product of the one behind it.
 //
@@ -26,7 +26,7 @@ constexpr int SLAB = 32, STEPS = 4, CHUNK = STEPS * SLAB;
 // Partial sums of a chunk: of a tile of sequences, a register of the result, a lane.
 typedef float Sums[TILES][4][WARP];
 
-// [eight units][slab][lane][8], as recurrent_chip.cu lays a gate out.
+// [eight units][slab][lane][8], as recurrent_chip_bf16.cu lays a gate out.
 DEVICE void load(u8* to, const Packed& from, int width, int slabs) {
 #pragma unroll 2
     for (int i = threadIdx.x; i < UNITS / 8 * slabs * WARP; i += THREADS) {

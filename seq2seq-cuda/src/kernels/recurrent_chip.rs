@@ -11,16 +11,18 @@ use crate::{Cuda, Linear};
 use seq2seq_core::backend::check::RecurrentShape;
 use seq2seq_core::{Cell, Format};
 
-static ARTIFACT: Artifact = artifact!("recurrent_chip");
+static F32: Artifact = artifact!("recurrent_chip_f32");
+static F16: Artifact = artifact!("recurrent_chip_f16");
+static BF16: Artifact = artifact!("recurrent_chip_bf16");
 
 /// Shared memory of a block of an H100 or H200, the largest there is: what a layer needs is its shape's.
 pub(super) const MOST_SHARED: u32 = 227 << 10;
 
 /// Kernels of a cell and a format: a block owns 8 units, or 16.
 macro_rules! kernels {
-    ($eight:literal, $sixteen:literal) => {{
-        static EIGHT: Kernel = Kernel::new(&ARTIFACT, $eight).with_shared(MOST_SHARED);
-        static SIXTEEN: Kernel = Kernel::new(&ARTIFACT, $sixteen).with_shared(MOST_SHARED);
+    ($artifact:ident, $eight:literal, $sixteen:literal) => {{
+        static EIGHT: Kernel = Kernel::new(&$artifact, $eight).with_shared(MOST_SHARED);
+        static SIXTEEN: Kernel = Kernel::new(&$artifact, $sixteen).with_shared(MOST_SHARED);
         [&EIGHT, &SIXTEEN]
     }};
 }
@@ -86,26 +88,34 @@ pub(crate) struct Chip {
 /// Shared memory of a block: the weights of its units, and partial sums of eight chunks.
 fn shared(shape: RecurrentShape, format: Format, octets: usize) -> usize {
     let depth = shape.width.next_multiple_of(Operands::Bf16.slab());
-    let (element, sums) = match format {
-        Format::F32 => (4, AT_ONCE * (octets * 4 * OCTET + 8) * 4),
-        _ => (2, octets * 4 * OCTET * AT_ONCE * 4),
-    };
+    let element = if format == Format::F32 { 4 } else { 2 };
+    // Of FMA, rows apart by 8 more than their length.
+    let apart = if format == Format::Bf16 { 0 } else { 8 };
+    let sums = AT_ONCE * (octets * 4 * OCTET + apart) * 4;
     octets * shape.cell.gates() * OCTET * depth * element + 8 * sums
 }
 
 impl Chip {
-    /// For a layer, by its shape and the device alone: where all of its weights fit, in f32 or bf16.
+    /// For a layer, by its shape and the device alone: where all of its weights fit, in f32, f16 or bf16.
     pub(crate) fn of(cuda: &Cuda, shape: RecurrentShape, format: Format) -> Result<Option<Self>> {
         let kernels = match (format, shape.cell) {
             (Format::F32, Cell::Lstm) => {
-                kernels!("recur_lstm_f32_8_units", "recur_lstm_f32_16_units")
+                kernels!(F32, "recur_lstm_f32_8_units", "recur_lstm_f32_16_units")
             }
-            (Format::F32, Cell::Gru) => kernels!("recur_gru_f32_8_units", "recur_gru_f32_16_units"),
+            (Format::F32, Cell::Gru) => {
+                kernels!(F32, "recur_gru_f32_8_units", "recur_gru_f32_16_units")
+            }
+            (Format::F16, Cell::Lstm) => {
+                kernels!(F16, "recur_lstm_f16_8_units", "recur_lstm_f16_16_units")
+            }
+            (Format::F16, Cell::Gru) => {
+                kernels!(F16, "recur_gru_f16_8_units", "recur_gru_f16_16_units")
+            }
             (Format::Bf16, Cell::Lstm) => {
-                kernels!("recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")
+                kernels!(BF16, "recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")
             }
             (Format::Bf16, Cell::Gru) => {
-                kernels!("recur_gru_bf16_8_units", "recur_gru_bf16_16_units")
+                kernels!(BF16, "recur_gru_bf16_8_units", "recur_gru_bf16_16_units")
             }
             _ => return Ok(None),
         };
@@ -143,9 +153,9 @@ impl Chip {
         if positions == 0 || sequences == 0 {
             return Ok(());
         }
-        // As mma.sync multiplies it, whatever linear layers take; the weights are read as they lie.
-        let operands = if self.format == Format::F32 { Operands::F32 } else { Operands::Bf16 };
+        // The weights are read as they lie; bf16 is multiplied by mma.sync, whatever linear layers take.
         let packed = Operands::on(cuda, self.format);
+        let operands = if packed == Operands::Bf16Swizzled { Operands::Bf16 } else { packed };
         let depth = width.next_multiple_of(operands.slab());
         let mut h =
             Operand::new(cuda, View::rows(&direction.h, sequences, width), operands)?.values;
@@ -190,6 +200,7 @@ mod tests {
         assert_eq!([1, 2].map(|o| of(Cell::Lstm, 1024, Format::Bf16, o)), [64 + 32, 128 + 64]);
         assert_eq!([1, 2].map(|o| of(Cell::Gru, 1000, Format::Bf16, o)), [48 + 32, 96 + 64]);
         assert_eq!([1, 2].map(|o| of(Cell::Lstm, 512, Format::F32, o)), [64 + 40, 128 + 72]);
+        assert_eq!([1, 2].map(|o| of(Cell::Lstm, 1024, Format::F16, o)), [64 + 40, 128 + 72]);
     }
 
     /// LSTM of 1024 in bf16 on 132 multiprocessors, a block to each; others.
@@ -197,7 +208,7 @@ mod tests {
     fn sequences_are_divided_where_there_is_room() {
         let division = |octets: usize, blocks, groups| {
             let kernel =
-                kernels!("recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")[octets - 1];
+                kernels!(BF16, "recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")[octets - 1];
             Some(Division { kernel, threads: octets * OCTET_THREADS, shared: 0, blocks, groups })
         };
         let chip = |divisions| Chip { format: Format::Bf16, divisions };

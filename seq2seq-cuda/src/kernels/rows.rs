@@ -81,7 +81,7 @@ impl Operand {
         let mut values = cuda.buffer(tiles * TILE * depth * operands.element())?;
         let mut quantised = None;
         let launch = match operands {
-            Operands::F32 => {
+            Operands::F32 | Operands::F16 => {
                 Launch::new(cuda, &ROWS_F32).grid(tiles, depth.div_ceil(128), 1).block(128)
             }
             Operands::Bf16 => {

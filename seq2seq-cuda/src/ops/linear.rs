@@ -4,7 +4,7 @@ mod layout;
 mod pack;
 
 use crate::kernels::linear::Fused;
-use crate::kernels::operands::{Operands, check_format};
+use crate::kernels::operands::Operands;
 use crate::kernels::pack::{Place, Target};
 use crate::kernels::rows::View;
 use crate::memory::{Buffer, Tensor};
@@ -33,7 +33,6 @@ pub struct Linear {
 /// Packs a layer on the host and uploads it.
 pub(crate) fn pack(cuda: &Cuda, spec: &LinearSpec, format: Format) -> Result<Linear> {
     let shape = check::pack(spec, format)?;
-    check_format(format)?;
     let packed = pack::pack(spec, Operands::on(cuda, format), shape)?;
     let optional = |values: &[f32]| match values.is_empty() {
         true => Ok(None),

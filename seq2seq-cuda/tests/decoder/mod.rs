@@ -64,7 +64,7 @@ impl<'c> Decoder<'c> {
     pub(crate) fn new(cuda: &'c Cuda, format: Format, sources: usize, beams: usize) -> Self {
         // As a model asks for it.
         let precision = match format {
-            Format::F32 => Precision::F32,
+            Format::F32 | Format::F16 => Precision::F32,
             _ => Precision::Bf16,
         };
         let rotary = Rotary { inv_freq: vec![1.0, 0.3, 0.1, 0.03].into(), scale: 1.0 };

@@ -10,6 +10,8 @@ mod generate;
 mod levels;
 mod loading;
 mod lora;
+#[cfg(feature = "cuda")]
+mod played;
 mod steps;
 mod support;
 mod tasks;

@@ -15,6 +15,7 @@ use seq2seq_benches::{
     limits::Limits,
     lstm::Lstm,
     runner::{Runner, rounds},
+    shapes,
     work::Counted,
 };
 use seq2seq_core::conformance::{
@@ -51,11 +52,21 @@ struct Arguments {
     record: PathBuf,
 }
 
-/// All cases of one operation.
+/// The conformance suite's cases of one operation.
 fn measure<O: Counted + 'static>(
     arguments: &Arguments,
     devices: &[Opened],
     record: &mut Record,
+) -> Result<(), Box<dyn Error>> {
+    measure_cases::<O>(arguments, devices, record, O::real())
+}
+
+/// Some cases of one operation, with their names.
+fn measure_cases<O: Counted + 'static>(
+    arguments: &Arguments,
+    devices: &[Opened],
+    record: &mut Record,
+    cases: Vec<(String, O::Case)>,
 ) -> Result<(), Box<dyn Error>> {
     if !O::NAME.contains(&arguments.only) {
         return Ok(());
@@ -65,7 +76,7 @@ fn measure<O: Counted + 'static>(
         true => Some(Limits::measure(arguments.threads)?),
         false => None,
     };
-    for (name, case) in O::real() {
+    for (name, case) in cases {
         let work = O::work(&case);
         let mut runners: Vec<Box<dyn Runner>> =
             devices.iter().map(|device| device.prepare::<O>(&case)).collect::<Result<_, _>>()?;
@@ -97,6 +108,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut record = Record::new(&devices, arguments.rounds, arguments.note.as_deref());
     measure::<Embed>(&arguments, &devices, &mut record)?;
     measure::<Linear>(&arguments, &devices, &mut record)?;
+    // What a processor takes a while for, the benches time there.
+    if !devices.iter().any(Opened::is_processor) {
+        let cases = shapes::linears_in_halves();
+        measure_cases::<Linear>(&arguments, &devices, &mut record, cases)?;
+    }
     measure::<Norm>(&arguments, &devices, &mut record)?;
     measure::<Attend>(&arguments, &devices, &mut record)?;
     measure::<Step>(&arguments, &devices, &mut record)?;

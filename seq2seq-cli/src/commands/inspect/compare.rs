@@ -25,9 +25,9 @@ const BATCH_TOKENS: usize = 512;
 pub(super) fn run(global: &Global, input: &Path, args: &CompareArgs, json: bool) -> Result<()> {
     let files = load::files(global)?;
     let options = load::options(global, Format::F32);
-    // All that the device has, or the one that is asked for.
+    // All, or the one that is asked for.
     let formats: Vec<Format> = match global.format {
-        None => options.device.formats().iter().copied().filter(|&f| f != Format::F32).collect(),
+        None => Format::ALL.into_iter().filter(|&f| f != Format::F32).collect(),
         Some(format) => vec![format],
     };
     let records = Records::<Line>::open(Vec::new(), Some(input))?;

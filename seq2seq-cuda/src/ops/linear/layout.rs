@@ -1,5 +1,4 @@
-//! Where a weight lies in the memory of the device. `linear_f32.cu`, `linear_mma.cuh` and
-//! `linear_bf16_wgmma.cu` say why.
+//! Where a weight lies in the memory of the device. `words.cuh`, `linear_mma.cuh` and `linear_bf16_wgmma.cu` say why.
 
 use crate::kernels::operands::Operands;
 
@@ -28,22 +27,30 @@ impl Layout {
         let slabs = self.depth / self.operands.slab();
         match self.operands {
             Operands::F32 => self.channels * self.depth * 4,
-            Operands::Bf16 | Operands::Bf16Swizzled => self.channels * self.depth * 2,
+            Operands::F16 | Operands::Bf16 | Operands::Bf16Swizzled => {
+                self.channels * self.depth * 2
+            }
             Operands::Int8 => self.channels * self.depth,
             Operands::Int4 => self.channels / 16 * slabs * INT4_SLAB,
         }
     }
 
-    /// The first byte of weight `k` of channel `c`: f32, bf16 and int8.
+    /// The first byte of weight `k` of channel `c`: all but int4.
     pub(super) fn at(&self, c: usize, k: usize) -> usize {
         match self.operands {
-            Operands::F32 => ((c / 32 * self.depth + k) * 32 + c % 32) * 4,
+            Operands::F32 => self.word(c, k, 1),
+            Operands::F16 => self.word(c, k, 2) + k % 2 * 2,
             // Two columns a register, a step of 16.
             Operands::Bf16 => self.lane(c, k, 2) + k % 2 * 2,
             Operands::Bf16Swizzled => self.swizzled(c, k),
             // Four, of 32.
             _ => self.lane(c, k, 4) + k % 4,
         }
+    }
+
+    /// The first byte of the word that holds column `k` of channel `c`, `each` to a word: 32 channels side by side.
+    fn word(&self, c: usize, k: usize, each: usize) -> usize {
+        ((c / 32 * (self.depth / each) + k / each) * 32 + c % 32) * 4
     }
 
     /// The first byte of a weight as wgmma reads it from shared memory: eight channels of 64 columns in 1024 bytes, the pieces
@@ -103,8 +110,8 @@ mod tests {
 
     #[test]
     fn every_weight_has_a_place_of_its_own() {
-        use Operands::{Bf16, Bf16Swizzled, F32, Int8};
-        for (operands, size) in [(F32, 4), (Bf16, 2), (Bf16Swizzled, 2), (Int8, 1)] {
+        use Operands::{Bf16, Bf16Swizzled, F16, F32, Int8};
+        for (operands, size) in [(F32, 4), (F16, 2), (Bf16, 2), (Bf16Swizzled, 2), (Int8, 1)] {
             let layout = Layout::new(operands, 33, 65);
             let places = (0..layout.channels)
                 .flat_map(|c| (0..layout.depth).map(move |k| (c, k)))
@@ -131,6 +138,17 @@ mod tests {
         }
         assert_eq!(halves.len(), layout.bytes() * 2);
         assert!(halves.into_iter().all(|half| half < layout.bytes() * 2));
+    }
+
+    /// Words of 32 channels, a column in each or two.
+    #[test]
+    fn a_word_holds_columns_that_follow_each_other() {
+        let of = |operands| {
+            let layout = Layout::new(operands, 64, 64);
+            [(0, 1), (3, 0), (31, 2), (31, 3), (32, 0)].map(|(c, k)| layout.at(c, k))
+        };
+        assert_eq!(of(Operands::F32), [128, 12, 256 + 124, 384 + 124, 64 * 128]);
+        assert_eq!(of(Operands::F16), [2, 12, 128 + 124, 128 + 126, 32 * 128]);
     }
 
     /// The operand of mma.m16n8k16 in the PTX manual, for one lane.

@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use crate::kernels::operands::Operands;
-use half::bf16;
+use half::{bf16, f16};
 use seq2seq_core::backend::check::{self, LinearShape};
 use seq2seq_core::quant::{self, group};
 use seq2seq_core::{LinearPart, LinearSpec, Quantisation, Result};
@@ -75,13 +75,15 @@ fn order(sources: &[Source<'_>], gated: bool) -> Vec<(usize, usize)> {
 pub(super) fn pack(spec: &LinearSpec, operands: Operands, shape: LinearShape) -> Result<Packed> {
     let layout = Layout::new(operands, shape.product, shape.input);
     let sources: Vec<_> = spec.parts.iter().map(Source::new).collect();
-    // Vectors are read in whole panels, of f32 in 32 channels.
+    // Vectors are read in whole panels, of f32 and f16 in 32 channels.
     let channels = layout.channels;
     let (mut weights, mut bias) = (layout.empty(), vec![0.0; channels]);
     let (mut channel_scale, mut channel_sum) = match operands {
         Operands::Int8 => (vec![0.0; channels], vec![0; channels]),
         Operands::Int4 => (Vec::new(), vec![0; channels]),
-        Operands::F32 | Operands::Bf16 | Operands::Bf16Swizzled => (Vec::new(), Vec::new()),
+        Operands::F32 | Operands::F16 | Operands::Bf16 | Operands::Bf16Swizzled => {
+            (Vec::new(), Vec::new())
+        }
     };
     let mut row = vec![0.0; shape.input];
     let mut quantised = vec![0i8; shape.input];
@@ -96,12 +98,12 @@ pub(super) fn pack(spec: &LinearSpec, operands: Operands, shape: LinearShape) ->
                     weights[layout.at(c, k)..][..4].copy_from_slice(&w.to_ne_bytes());
                 }
             }
-            Operands::Bf16 | Operands::Bf16Swizzled => {
+            Operands::F16 | Operands::Bf16 | Operands::Bf16Swizzled => {
                 source.read(o, &mut row);
                 for (k, &w) in row.iter().enumerate() {
-                    let w = bf16::from_f32(w);
-                    check::finite("pack", "weight", &[w.to_f32()])?;
-                    weights[layout.at(c, k)..][..2].copy_from_slice(&w.to_bits().to_ne_bytes());
+                    let (bits, rounded) = round(operands, w);
+                    check::finite("pack", "weight", &[rounded])?;
+                    weights[layout.at(c, k)..][..2].copy_from_slice(&bits.to_ne_bytes());
                 }
             }
             Operands::Int8 => {
@@ -122,6 +124,16 @@ pub(super) fn pack(spec: &LinearSpec, operands: Operands, shape: LinearShape) ->
         }
     }
     Ok(Packed { weights, bias, channel_scale, channel_sum })
+}
+
+/// The bits of a weight that is rounded to two bytes, f16 or bf16, and what it is then.
+fn round(operands: Operands, w: f32) -> (u16, f32) {
+    if operands == Operands::F16 {
+        let w = f16::from_f32(w);
+        return (w.to_bits(), w.to_f32());
+    }
+    let w = bf16::from_f32(w);
+    (w.to_bits(), w.to_f32())
 }
 
 /// Writes a channel of int4 and gives Σ group scale · level.
