@@ -26,6 +26,8 @@ pub(super) struct Config {
     pub(super) layer_norm_eps: f32,
     pub(super) pad_token_id: Option<u32>,
     pub(super) tie_word_embeddings: bool,
+    is_decoder: bool,
+    add_cross_attention: bool,
     hidden_dropout_prob: f32,
     attention_probs_dropout_prob: f32,
     classifier_dropout: Option<f32>,
@@ -45,6 +47,8 @@ impl Default for Config {
             layer_norm_eps: 1e-12, // PARITY trap 31
             pad_token_id: Some(0),
             tie_word_embeddings: true,
+            is_decoder: false,
+            add_cross_attention: false,
             hidden_dropout_prob: 0.1,
             attention_probs_dropout_prob: 0.1,
             classifier_dropout: None,
@@ -58,12 +62,13 @@ impl Config {
         self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
     }
 
-    /// The encoder of BERT and of RoBERTa, which differ in their positions.
-    pub(super) fn encoder(
-        &self,
-        position: Position,
-        head: HeadKind,
-    ) -> Result<StackPlan, Unplanned> {
+    /// The stack of BERT and of RoBERTa, which differ in their positions. A decoder has the encoder's weights and names, and
+    /// sees only what came before (PARITY trap 78).
+    pub(super) fn stack(&self, position: Position, head: HeadKind) -> Result<StackPlan, Unplanned> {
+        if self.add_cross_attention {
+            let reason = "add_cross_attention: an encoder as the decoder of another model";
+            return Err(Unplanned::Invalid(reason.into()));
+        }
         let head_dim = head_dim(self.hidden_size, self.num_attention_heads)?;
         Ok(StackPlan {
             width: self.hidden_size,
@@ -81,7 +86,7 @@ impl Config {
                 head_dim,
                 scale: inverse_sqrt(head_dim),
                 scale_by_layer: false,
-                causal: false,
+                causal: self.is_decoder,
                 bias: true,
             },
             cross: None,
@@ -125,7 +130,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     let position = Position::Learned { rows, offset: 0, padding: None };
     Ok(ModelPlan {
         family: Family::Bert,
-        encoder: Some(c.encoder(position, head.kind)?),
+        encoder: Some(c.stack(position, head.kind)?),
         decoder: None,
         recurrent: None,
         head,

@@ -34,7 +34,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     };
     Ok(ModelPlan {
         family: Family::Roberta,
-        encoder: Some(c.encoder(position, head.kind)?),
+        encoder: Some(c.stack(position, head.kind)?),
         decoder: None,
         recurrent: None,
         head,

@@ -115,6 +115,10 @@ fn configurations_that_cannot_be() {
         refused(with_config(T5, changes).path(), words);
     }
     refused(with_config("bart_base", json!({"encoder_attention_heads": 7})).path(), &["7 heads"]);
+    for name in ["bert_causal", "roberta", "gpt2"] {
+        let crossed = with_config(name, json!({"add_cross_attention": true}));
+        refused(crossed.path(), &["config.json", "add_cross_attention"]);
+    }
 }
 
 #[test]
