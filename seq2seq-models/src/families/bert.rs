@@ -165,7 +165,8 @@ pub(super) const NAMES: NameTable = NameTable {
         ("head.hidden.dense", &["pooler.dense"]),
         ("head.masked.dense", &["cls.predictions.transform.dense"]),
         ("head.masked.norm", &["cls.predictions.transform.LayerNorm"]),
-        ("head.masked.out.bias", &["cls.predictions.bias"]),
+        // Where both are stored, the second is tied to the first or without effect (PARITY trap 79).
+        ("head.masked.out.bias", &["cls.predictions.decoder.bias", "cls.predictions.bias"]),
         ("head.masked.out", &["cls.predictions.decoder"]),
         ("head.classify.dense", &["pooler.dense"]),
         ("head.classify.out", &["classifier"]),

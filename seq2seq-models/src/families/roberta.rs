@@ -78,7 +78,8 @@ pub(super) const NAMES: NameTable = NameTable {
         ("head.hidden.dense", &["pooler.dense"]),
         ("head.masked.dense", &["lm_head.dense"]),
         ("head.masked.norm", &["lm_head.layer_norm"]),
-        ("head.masked.out.bias", &["lm_head.bias"]),
+        // Where both are stored, the second is tied to the first or without effect (PARITY trap 79).
+        ("head.masked.out.bias", &["lm_head.decoder.bias", "lm_head.bias"]),
         ("head.masked.out", &["lm_head.decoder"]),
         ("head.classify.dense", &["classifier.dense"]),
         ("head.classify.out", &["classifier.out_proj"]),
