@@ -10,7 +10,7 @@ use crate::{
     families::{self, Family},
     generate::{self, ConfigLayers, Context, GenerationConfig, Sink},
     plan::ModelPlan,
-    stacks::{self, RecurrentModel, Stacks, Transformer, check_ids, no_latent},
+    stacks::{self, RecurrentModel, Stacks, Transformer, no_latent},
     trace::watch::{Watch, Watcher},
 };
 use seq2seq_core::{Error as Op, Format, SeqBackend};
@@ -60,7 +60,6 @@ pub(crate) trait Compute: Send + Sync {
     fn generate(
         &self,
         plan: &generate::Plan<'_>,
-        sources: &[Vec<u32>],
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>>;
 
@@ -96,10 +95,9 @@ impl<B: SeqBackend> Compute for Transformer<B> {
     fn generate(
         &self,
         plan: &generate::Plan<'_>,
-        sources: &[Vec<u32>],
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>> {
-        let mut session = self.session(sources, plan.hypotheses(), plan.capacity())?;
+        let mut session = self.session(&plan.sources(), plan.hypotheses(), plan.capacity())?;
         generate::run(plan, &mut session, sink)
     }
 }
@@ -120,10 +118,9 @@ impl<B: SeqBackend> Compute for RecurrentModel<B> {
     fn generate(
         &self,
         plan: &generate::Plan<'_>,
-        sources: &[Vec<u32>],
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>> {
-        generate::run(plan, &mut self.session(sources)?, sink)
+        generate::run(plan, &mut self.session(&plan.sources())?, sink)
     }
 
     fn posteriors(&self, sources: &[Vec<u32>]) -> Result<Vec<Posterior>> {
@@ -310,31 +307,21 @@ impl Model {
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>> {
         let plan = generate::Plan::new(&self.decoding().with(config)?, &self.context()?, prompts)?;
-        self.run(&plan, prompts, sink)
+        self.run(&plan, sink)
     }
 
-    /// Carries out a plan that was made for these prompts in the [`context`](Self::context) of this model.
+    /// Carries out a plan that was made in the [`context`](Self::context) of this model, on the prompts that it was made for.
     ///
     /// # Errors
-    /// Prompts that cannot be used, and models that do not write.
+    /// Prompts that cannot be used, plans for another kind of model (with or without an encoder) or another vocabulary, and
+    /// models that do not write.
     pub fn run(
         &self,
         plan: &generate::Plan<'_>,
-        prompts: &[Prompt],
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>> {
-        let context = self.context()?;
-        if plan.histories().len() != prompts.len() {
-            let planned = plan.histories().len();
-            let reason = format!("a plan for {planned} prompts, and {} prompts", prompts.len());
-            return Err(Error::Input(reason));
-        }
-        let name = if context.encoder_decoder { "decoder_input_ids" } else { "input_ids" };
-        for (i, history) in plan.histories().enumerate() {
-            check_ids(name, i, history, context.vocab, "the vocabulary")?;
-        }
-        let sources: Vec<Vec<u32>> = prompts.iter().map(|p| p.input_ids.clone()).collect();
-        self.shared.engine.compute.generate(plan, &sources, sink)
+        plan.check_model(&self.context()?)?;
+        self.shared.engine.compute.generate(plan, sink)
     }
 
     /// What planning a generation must know of this model.

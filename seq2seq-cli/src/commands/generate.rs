@@ -178,11 +178,11 @@ impl Generator<'_> {
         let run = |sink: &mut dyn Sink| {
             let plan = self.plan(&prompts)?.numbered(&rows)?;
             let Some(attention) = &self.attention else {
-                return Ok(self.model.run(&plan, &prompts, sink)?);
+                return Ok(self.model.run(&plan, sink)?);
             };
             let plan = attention.asked_of(plan);
             let mut losses = Losses::default();
-            let generated = self.model.run(&plan, &prompts, &mut losses)?;
+            let generated = self.model.run(&plan, &mut losses)?;
             let histories: Vec<Vec<u32>> = plan.histories().map(<[u32]>::to_vec).collect();
             attention.add(pieces, &histories, &generated, &losses)?;
             Ok(generated)

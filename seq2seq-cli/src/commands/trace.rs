@@ -156,7 +156,7 @@ impl Tracer<'_> {
         let plan = plan.with_choices(self.args.likeliest.get());
         let mut losses = Losses::default();
         let start = Instant::now();
-        let (rows, stages) = self.traced.watch(|| model.run(&plan, &prompts, &mut losses));
+        let (rows, stages) = self.traced.watch(|| model.run(&plan, &mut losses));
         let seconds = start.elapsed().as_secs_f64();
         let sequences = rows?.into_iter().flatten();
         let begun = plan.histories().next().unwrap_or_default();

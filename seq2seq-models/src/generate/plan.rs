@@ -9,7 +9,7 @@ use super::{
     stop::{Stop, StopStrings, TokenBytes},
     unsupported, validate,
 };
-use crate::{Error, Generated, Prompt, Result};
+use crate::{Error, Generated, Prompt, Result, stacks::check_ids};
 use seq2seq_core::{ScoreOrder, Warp};
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub struct Context<'a> {
 /// let config = GenerationConfig { num_beams: Some(2), ..GenerationConfig::default() };
 /// let (layers, prompts) = (model.decoding().with(&config)?, [Prompt::new([14, 15, 9, 1])]);
 /// let plan = Plan::new(&layers, &model.context()?, &prompts)?.with_weights().with_choices(3);
-/// let best = &model.run(&plan, &prompts, &mut ())?[0][0];
+/// let best = &model.run(&plan, &mut ())?[0][0];
 /// let (weights, choices) = (best.weights.as_ref().unwrap(), best.choices.as_ref().unwrap());
 /// println!("the first id attended to {:?} in layer 0", weights[0][0]);
 /// println!("its runners-up were {:?}", choices[0].likeliest);
@@ -54,7 +54,8 @@ pub struct Plan<'a> {
     pub(super) rules: RuleBook,
     pub(super) max_time: Option<Duration>,
     pub(super) vocab: usize,
-    pub(super) prompt_is_returned: bool,
+    /// Whether the model has an encoder; its decoder's prompt is returned then.
+    pub(super) encoder_decoder: bool,
     pub(super) weights: bool,
     /// How many of the likeliest ids are kept of each step.
     pub(super) choices: Option<usize>,
@@ -104,7 +105,7 @@ impl<'a> Plan<'a> {
             stop: Stop::new(eos, stop_strings(&config, context)?),
             max_time: config.max_time.map(Duration::from_secs_f64),
             vocab: context.vocab,
-            prompt_is_returned: context.encoder_decoder,
+            encoder_decoder: context.encoder_decoder,
             weights: false,
             choices: None,
         })
@@ -147,6 +148,33 @@ impl<'a> Plan<'a> {
     /// What the decoder is given for each row: the first step of the session.
     pub fn histories(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.rows.iter().map(|row| &row.history[..])
+    }
+
+    /// What the encoder is given for each row; the prompt where there is none.
+    pub(crate) fn sources(&self) -> Vec<Vec<u32>> {
+        self.rows.iter().map(|row| row.source.clone()).collect()
+    }
+
+    /// Fails where this plan cannot be carried out by a model of `context`: it was made for another kind of model, or holds ids
+    /// that this one has not.
+    pub(crate) fn check_model(&self, context: &Context<'_>) -> Result<()> {
+        let kind = |encoder_decoder, vocab| {
+            let kind =
+                if encoder_decoder { "an encoder-decoder" } else { "a decoder without encoder" };
+            format!("{kind} with a vocabulary of {vocab}")
+        };
+        if (self.encoder_decoder, self.vocab) != (context.encoder_decoder, context.vocab) {
+            let planned = kind(self.encoder_decoder, self.vocab);
+            let found = kind(context.encoder_decoder, context.vocab);
+            return Err(Error::Input(format!(
+                "the plan was made for {planned}, this model is {found}; make it in this model's context"
+            )));
+        }
+        let name = if context.encoder_decoder { "decoder_input_ids" } else { "input_ids" };
+        for (i, history) in self.histories().enumerate() {
+            check_ids(name, i, history, context.vocab, "the vocabulary")?;
+        }
+        Ok(())
     }
 
     /// Hypotheses that each row may be spread over.
@@ -196,7 +224,7 @@ impl<'a> Plan<'a> {
 
     /// What is returned of `ids` of row `row`, prompt included.
     pub(super) fn returned_ids<'i>(&self, row: usize, ids: &'i [u32]) -> &'i [u32] {
-        match self.prompt_is_returned {
+        match self.encoder_decoder {
             true => ids,
             false => &ids[self.rows[row].history.len()..],
         }

@@ -79,7 +79,7 @@ impl Model {
     /// Carries out a plan of [`plan_at`](Self::plan_at).
     ///
     /// # Errors
-    /// Those of [`generate_at`](Self::generate_at), and where the plan is for another number of points.
+    /// Those of [`generate_at`](Self::generate_at), and where the plan is for another number of points or another kind of model.
     pub fn run_at(
         &self,
         plan: &generate::Plan<'_>,
@@ -90,6 +90,7 @@ impl Model {
         if planned != found {
             return Err(Error::Input(format!("a plan for {planned} points, and {found} points")));
         }
+        plan.check_model(&self.context()?)?;
         self.shared.engine.compute.generate_at(plan, points, sink)
     }
 }

@@ -188,11 +188,9 @@ impl Evaluator {
         let mut scorer = Scorer::new(&self.settings.metrics);
         let mut samples = Vec::new();
         for texts in self.texts.chunks(TOGETHER) {
-            let sources: Vec<Vec<u32>> = texts.iter().map(|text| text.ids.clone()).collect();
-            let prompt = |ids: &Vec<u32>| Prompt::new(ids.clone());
-            let prompts: Vec<Prompt> = sources.iter().map(prompt).collect();
+            let prompts: Vec<Prompt> = texts.iter().map(|t| Prompt::new(t.ids.clone())).collect();
             let plan = generate::Plan::new(&self.decoding, &context, &prompts)?;
-            let written = learner.run(&plan, &sources, &mut ())?;
+            let written = learner.run(&plan, &mut ())?;
             for (text, sequences) in texts.iter().zip(written) {
                 let ids = sequences.first().map_or(&[][..], |best| &best.ids);
                 let written = self.tokenizer.decode(ids, true)?;

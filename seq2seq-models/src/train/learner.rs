@@ -227,17 +227,17 @@ impl Learner {
         self.learn.forward(request)
     }
 
-    /// Carries out a plan for `sources`, with the weights as they are now.
+    /// As [`Model::run`](crate::Model::run), with the weights as they are now.
     ///
     /// # Errors
-    /// Sources that cannot be used, and models that do not write.
+    /// Those of [`Model::run`](crate::Model::run).
     pub fn run(
         &self,
         plan: &generate::Plan<'_>,
-        sources: &[Vec<u32>],
         sink: &mut dyn Sink,
     ) -> Result<Vec<Vec<Generated>>> {
-        self.learn.generate(plan, sources, sink)
+        plan.check_model(&self.context()?)?;
+        self.learn.generate(plan, sink)
     }
 
     /// The parameters, in the order in which the model has them.

@@ -3,7 +3,8 @@
 use crate::support::fixture;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use seq2seq_models::{
-    Device, Error, Forward, LoadOptions, Model, Prompt, generate::GenerationConfig,
+    Device, Error, Forward, LoadOptions, Model, Prompt,
+    generate::{Context, GenerationConfig, Plan},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -263,6 +264,22 @@ fn requests_that_cannot_be_met() {
     bad_input(write(prompt(vec![], None)), &["sequence 0", "empty"]);
     bad_input(write(prompt(vec![vocab], None)), &["position 0"]);
     bad_input(write(prompt(vec![3], Some(vec![0, vocab]))), &["decoder_input_ids", "position 1"]);
+}
+
+#[test]
+fn plans_for_another_model() {
+    let (t5, gpt2) = (load(&fixture(T5).folder).unwrap(), load(&fixture("gpt2").folder).unwrap());
+    let prompts = [Prompt::new(vec![5, 4]), Prompt::new(vec![7])];
+    let plan = |context| Plan::new(t5.decoding(), &context, &prompts).unwrap();
+    let own = t5.context().unwrap();
+    let written = t5.run(&plan(own), &mut ()).unwrap();
+    let alone = |p: &Prompt| {
+        t5.generate(std::slice::from_ref(p), &GenerationConfig::default(), &mut ()).unwrap()
+    };
+    assert_eq!(written, prompts.iter().flat_map(alone).collect::<Vec<_>>());
+    bad_input(gpt2.run(&plan(own), &mut ()), &["an encoder-decoder", "a decoder without encoder"]);
+    let wider = Context { vocab: own.vocab + 1, ..own };
+    bad_input(t5.run(&plan(wider), &mut ()), &["vocabulary of", &wider.vocab.to_string()]);
 }
 
 #[test]

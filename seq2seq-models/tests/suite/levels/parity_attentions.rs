@@ -23,9 +23,8 @@ fn last_row(model: &Model, source: &[u32], target: &[u32]) -> Vec<Vec<f32>> {
         ..GenerationConfig::default()
     };
     let layers = model.decoding().with(&config).unwrap();
-    let prompts = [prompt];
-    let plan = Plan::new(&layers, &model.context().unwrap(), &prompts).unwrap().with_weights();
-    let mut rows = model.run(&plan, &prompts, &mut ()).unwrap();
+    let plan = Plan::new(&layers, &model.context().unwrap(), &[prompt]).unwrap().with_weights();
+    let mut rows = model.run(&plan, &mut ()).unwrap();
     rows[0].swap_remove(0).weights.unwrap().swap_remove(0)
 }
 
