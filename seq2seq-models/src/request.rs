@@ -7,7 +7,7 @@ pub struct Forward {
     pub input_ids: Vec<Vec<u32>>,
     /// Segment ids, as long as `input_ids`; zeros where absent.
     pub token_type_ids: Option<Vec<Vec<u32>>>,
-    /// Ids given to the decoder of an encoder-decoder.
+    /// Ids given to the decoder of an encoder-decoder; an error for other models.
     pub decoder_input_ids: Option<Vec<Vec<u32>>>,
 }
 

@@ -102,24 +102,26 @@ impl<B: SeqBackend> Transformer<B> {
 
     /// The rows of the last stack, and of the encoder beneath a decoder.
     fn stacks(&self, request: &Forward) -> Result<(Hidden<B>, Option<Hidden<B>>)> {
-        let encoded = match &self.encoder {
-            Some(encoder) => Some(self.run(encoder, request)?),
-            None => None,
+        let refuse_given = |name: &str, given: bool, lacks: &str| match given {
+            true => Err(Error::Input(format!("{name}: this model has no {lacks}; leave them out"))),
+            false => Ok(()),
         };
-        let Some(decoder) = &self.decoder else {
-            let encoded = encoded.ok_or_else(|| Error::Input("this model has no stacks".into()))?;
-            return Ok((encoded, None));
-        };
-        let for_encoders = [
-            ("decoder_input_ids", request.decoder_input_ids.is_some()),
-            ("token_type_ids", request.token_type_ids.is_some()),
-        ];
-        if let (None, Some((name, _))) = (&encoded, for_encoders.iter().find(|(_, given)| *given)) {
-            return Err(Error::Input(format!("{name}: this model has no encoder; leave them out")));
-        }
-        match encoded {
-            None => Ok((self.run(decoder, request)?, None)),
-            Some(encoded) => Ok((self.decode(decoder, &encoded, request)?, Some(encoded))),
+        let for_decoder = request.decoder_input_ids.is_some();
+        match (&self.encoder, &self.decoder) {
+            (Some(encoder), Some(decoder)) => {
+                let encoded = self.run(encoder, request)?;
+                Ok((self.decode(decoder, &encoded, request)?, Some(encoded)))
+            }
+            (Some(encoder), None) => {
+                refuse_given("decoder_input_ids", for_decoder, "decoder")?;
+                Ok((self.run(encoder, request)?, None))
+            }
+            (None, Some(decoder)) => {
+                refuse_given("decoder_input_ids", for_decoder, "encoder")?;
+                refuse_given("token_type_ids", request.token_type_ids.is_some(), "encoder")?;
+                Ok((self.run(decoder, request)?, None))
+            }
+            (None, None) => Err(Error::Input("this model has no stacks".into())),
         }
     }
 

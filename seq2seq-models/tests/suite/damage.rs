@@ -258,6 +258,12 @@ fn requests_that_cannot_be_met() {
     let gpt2 = load(&fixture("gpt2").folder).unwrap();
     let with_types = Forward { token_type_ids: Some(vec![vec![0]]), ..types };
     bad_input(gpt2.forward(&with_types), &["token_type_ids", "no encoder"]);
+    let bert = load(&fixture("bert").folder).unwrap();
+    for (model, lacks) in [(&gpt2, "no encoder"), (&bert, "no decoder")] {
+        let decoder_input_ids = Some(vec![vec![3]]);
+        let ask = Forward { input_ids: vec![vec![3]], decoder_input_ids, token_type_ids: None };
+        bad_input(model.forward(&ask), &["decoder_input_ids", lacks]);
+    }
 
     let prompt = |ids: Vec<u32>, decoder| Prompt { input_ids: ids, decoder_input_ids: decoder };
     let write = |prompt: Prompt| t5.generate(&[prompt], &GenerationConfig::default(), &mut ());
