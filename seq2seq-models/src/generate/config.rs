@@ -59,9 +59,9 @@ pub struct GenerationConfig {
     pub no_repeat_ngram_size: Option<usize>,
     /// No run of so many ids of the encoder's input occurs; 0 for no such rule.
     pub encoder_no_repeat_ngram_size: Option<usize>,
-    /// Sequences of ids that must not come about.
+    /// Sequences of ids that must not come about; an empty list lifts those of the model's files, which is an error in transformers.
     pub bad_words_ids: Option<Vec<Vec<u32>>>,
-    /// `[[ids, bias], …]`: added to the score of the id that would complete `ids`.
+    /// `[[ids, bias], …]`: added to the score of the id that would complete `ids`. An empty list lifts those of the model's files.
     pub sequence_bias: Option<Vec<(Vec<u32>, f64)>>,
     /// Beam search normalises the scores again once the rules have changed them.
     pub renormalize_logits: Option<bool>,

@@ -27,16 +27,17 @@ impl Checker<'_> {
         Err(Error::Input(format!("{field} = {value} ({origin}): {why}")))
     }
 
-    /// `value` unless absent must lie in `allowed`.
+    /// `value` unless absent must lie in `allowed`, once it is the f32 that scores are computed with: 1e-300 is 0 there, and
+    /// 1e300 infinite.
     fn within(
         &self,
         field: &str,
         value: Option<f64>,
-        allowed: impl Fn(f64) -> bool,
+        allowed: impl Fn(f32) -> bool,
         why: &str,
     ) -> Result<()> {
         match value {
-            Some(v) if !allowed(v) => self.refuse(field, v, why),
+            Some(v) if !allowed(v as f32) => self.refuse(field, short(v), why),
             _ => Ok(()),
         }
     }
@@ -45,7 +46,11 @@ impl Checker<'_> {
         if c.max_new_tokens == Some(0) {
             return self.refuse("max_new_tokens", 0, "must be at least 1");
         }
-        self.within("max_time", c.max_time, |t| t > 0.0 && t < 1e9, "must be seconds above 0")?;
+        if let Some(seconds) = c.max_time
+            && !(seconds > 0.0 && seconds < 1e9)
+        {
+            return self.refuse("max_time", seconds, "must be seconds above 0");
+        }
         // Limits from different places may well cross: transformers then obeys the maximum, and so do we.
         for (min_field, min, max_field, max) in [
             ("min_new_tokens", c.min_new_tokens, "max_new_tokens", c.max_new_tokens),
@@ -86,37 +91,40 @@ impl Checker<'_> {
                 format!("a vocabulary of {vocab} is too small for beam search with {eos} EOS ids");
             return self.refuse("num_beams", beams, &why);
         }
-        let finite = "must be a finite number";
-        self.within("length_penalty", c.length_penalty, f64::is_finite, finite)
+        // Lengths to this power divide the scores; that of two ids is the first that it changes.
+        let divides = |v: f32| (2f32.powf(v)).is_normal();
+        let why = "f32 does not hold a length of 2 to this power";
+        self.within("length_penalty", c.length_penalty, divides, why)
     }
 
     fn penalties(&self, c: &GenerationConfig) -> Result<()> {
-        let above_0 = |v: f64| v > 0.0 && v.is_finite();
-        let why = "must be above 0 (1 changes nothing)";
+        let why = "must be above 0 (1 changes nothing) and finite in f32";
         self.within("repetition_penalty", c.repetition_penalty, above_0, why)?;
-        self.within("encoder_repetition_penalty", c.encoder_repetition_penalty, above_0, why)?;
+        // Its inverse is what scores are multiplied by.
+        let both = |v: f32| above_0(v) && above_0(v.recip());
+        self.within("encoder_repetition_penalty", c.encoder_repetition_penalty, both, why)?;
         if let Some((start, factor)) = c.exponential_decay_length_penalty {
             let field = "exponential_decay_length_penalty";
-            if !above_0(factor) {
-                return self.refuse(field, factor, "the factor must be above 0");
-            }
+            let why = "the factor must be above 0 and finite in f32";
+            self.within(field, Some(factor), above_0, why)?;
             if c.eos_token_id.as_ref().is_none_or(|ids| ids.0.is_empty()) {
                 return self.refuse(field, start, "needs an eos_token_id to favour");
             }
         }
-        Ok(())
+        c.sequence_bias.iter().flatten().try_for_each(|(_, bias)| {
+            self.within("sequence_bias", Some(*bias), f32::is_finite, "must be finite in f32")
+        })
     }
 
     fn sampling(&self, c: &GenerationConfig) -> Result<()> {
-        let above_0 = |v: f64| v > 0.0 && v.is_finite();
-        let why = "must be above 0; for the most likely text leave do_sample out";
+        let why = "must be above 0 and finite in f32; for the most likely text leave do_sample out";
         self.within("temperature", c.temperature, above_0, why)?;
-        let share = |v: f64| (0.0..=1.0).contains(&v);
+        let share = |v: f32| (0.0..=1.0).contains(&v);
         self.within("top_p", c.top_p, share, "must lie between 0 and 1 (1 keeps all)")?;
         self.within("min_p", c.min_p, share, "must lie between 0 and 1 (0 keeps all)")?;
-        let typical = |v: f64| v > 0.0 && v <= 1.0;
+        let typical = |v: f32| v > 0.0 && v <= 1.0;
         self.within("typical_p", c.typical_p, typical, "must lie above 0 and up to 1")?;
-        let cutoff = |v: f64| (0.0..1.0).contains(&v);
+        let cutoff = |v: f32| (0.0..1.0).contains(&v);
         let why = "must be at least 0 (which keeps all) and below 1";
         self.within("epsilon_cutoff", c.epsilon_cutoff, cutoff, why)?;
         self.within("eta_cutoff", c.eta_cutoff, cutoff, why)
@@ -155,6 +163,18 @@ impl Checker<'_> {
             true => self.refuse("stop_strings", "\"\"", "an empty string would end every text"),
             false => Ok(()),
         }
+    }
+}
+
+fn above_0(v: f32) -> bool {
+    v > 0.0 && v.is_finite()
+}
+
+/// A number without hundreds of zeros.
+fn short(v: f64) -> String {
+    match v.abs() {
+        0.0 | 1e-6..1e9 => v.to_string(),
+        _ => format!("{v:e}"),
     }
 }
 
@@ -214,6 +234,22 @@ mod tests {
             (json!({"exponential_decay_length_penalty": [2, 1.1]}), "needs an eos_token_id"),
             (json!({"stop_strings": ["a", ""]}), "empty"),
             (json!({"max_time": -1.0}), "max_time"),
+            // What f64 holds and f32 does not.
+            (json!({"do_sample": true, "temperature": 1e-300}), "temperature = 1e-300 (options)"),
+            (json!({"do_sample": true, "temperature": 1e300}), "temperature = 1e300"),
+            (json!({"do_sample": true, "typical_p": 1e-60}), "typical_p = 1e-60"),
+            (json!({"do_sample": true, "epsilon_cutoff": 0.999_999_999_9}), "epsilon_cutoff"),
+            (json!({"repetition_penalty": 1e300}), "repetition_penalty = 1e300"),
+            (json!({"repetition_penalty": 1e-300}), "repetition_penalty = 1e-300"),
+            (json!({"encoder_repetition_penalty": 1e39}), "encoder_repetition_penalty = 1e39"),
+            (json!({"encoder_repetition_penalty": 1e-40}), "encoder_repetition_penalty = 1e-40"),
+            (json!({"length_penalty": -1e300}), "length_penalty = -1e300"),
+            (json!({"length_penalty": 1000.0}), "length_penalty = 1000 (options)"),
+            (json!({"sequence_bias": [[[5], 1.0], [[6], -1e300]]}), "sequence_bias = -1e300"),
+            (
+                json!({"exponential_decay_length_penalty": [2, 1e300], "eos_token_id": 1}),
+                "exponential_decay_length_penalty = 1e300",
+            ),
         ] {
             let e = error(value.clone());
             assert!(e.contains(says), "{value}: {e}");
@@ -241,6 +277,9 @@ mod tests {
             json!({"do_sample": true, "num_return_sequences": 7, "top_p": 0.0}),
             json!({"suppress_tokens": [50], "eos_token_id": [2, 60]}),
             json!({"min_length": 50}),
+            json!({"num_beams": 2, "length_penalty": -5.0, "sequence_bias": [[[5], -1e30]]}),
+            json!({"do_sample": true, "min_p": 1e-60, "top_p": 0.999_999_999_9}),
+            json!({"bad_words_ids": [], "sequence_bias": []}),
             json!({"forced_eos_token_id": [1, 2], "suppress_tokens": [2]}),
         ] {
             assert_eq!(error(value.clone()), "", "{value}");
