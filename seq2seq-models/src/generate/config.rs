@@ -9,13 +9,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GenerationConfig {
-    /// The most ids of a sequence, prompt included. Unset, 20 new ids are generated.
+    /// The most ids of a sequence, prompt included. Unset, 20 new ids are generated. The caller's goes before a file's
+    /// `max_new_tokens`.
     pub max_length: Option<usize>,
-    /// The most new ids; takes precedence over `max_length`.
+    /// The most new ids; takes precedence over a `max_length` from the same place.
     pub max_new_tokens: Option<usize>,
-    /// EOS is banned while a sequence, prompt included, is shorter.
+    /// EOS is banned while a sequence, prompt included, is shorter. The caller's goes before a file's `min_new_tokens`.
     pub min_length: Option<usize>,
-    /// EOS is banned while fewer new ids have come; takes precedence over `min_length`.
+    /// EOS is banned while fewer new ids have come; takes precedence over a `min_length` from the same place.
     pub min_new_tokens: Option<usize>,
     /// When beam search stops looking for better hypotheses.
     pub early_stopping: Option<EarlyStopping>,

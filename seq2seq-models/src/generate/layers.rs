@@ -118,7 +118,7 @@ impl ConfigLayers {
         let mut this = self.clone();
         check(&fields, Origin::Caller)?;
         this.report_unknown(&fields, Origin::Caller);
-        this.set(&fields, Origin::Caller);
+        this.set_by_caller(&fields);
         Ok(this)
     }
 
@@ -129,7 +129,7 @@ impl ConfigLayers {
     pub fn with(&self, config: &GenerationConfig) -> Result<Self> {
         config.check_finite().map_err(|e| Error::Input(format!("{}: {e}", Origin::Caller)))?;
         let mut this = self.clone();
-        this.set(&fields_of(config), Origin::Caller);
+        this.set_by_caller(&fields_of(config));
         Ok(this)
     }
 
@@ -150,7 +150,8 @@ impl ConfigLayers {
         self.merged.iter().map(|(k, (v, origin))| (k.as_str(), v, *origin))
     }
 
-    /// What is odd about the layers, for people: unknown fields, fields that transformers would not read.
+    /// What is odd about the layers, for people: unknown fields, fields that transformers would not read, fields of the caller
+    /// that others of theirs put out of force.
     pub fn notices(&self) -> &[String] {
         &self.notices
     }
@@ -165,6 +166,19 @@ impl ConfigLayers {
         for (name, value) in json.iter().filter(|(_, v)| !v.is_null()) {
             if read.contains(name) {
                 self.merged.insert(name.clone(), (value.clone(), origin));
+            }
+        }
+    }
+
+    /// Sets fields of the caller, and notes which length of theirs goes before another (PARITY trap 80).
+    fn set_by_caller(&mut self, json: &Map<String, Value>) {
+        self.set(json, Origin::Caller);
+        for (unused, used) in [("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")] {
+            let both = [unused, used].iter().all(|field| self.origin(field) == Origin::Caller);
+            let notice =
+                format!("{}: '{unused}' is not used, since {used} is given, too", Origin::Caller);
+            if both && !self.notices.contains(&notice) {
+                self.notices.push(notice);
             }
         }
     }

@@ -266,17 +266,23 @@ struct Limits {
 impl Limits {
     fn new(layers: &ConfigLayers, context: &Context<'_>) -> Self {
         let config = layers.config();
+        // Of two bounds on one side that of the caller counts; of two from one place, that on the new ids (PARITY trap 80).
+        let unless_overruled = |new: Option<usize>, field, by| {
+            new.filter(|_| {
+                layers.origin(by) != Origin::Caller || layers.origin(field) == Origin::Caller
+            })
+        };
         Self {
             max_length: config.max_length.unwrap_or(20),
             default_max_length: layers.origin("max_length") == Origin::Default,
-            max_new_tokens: config.max_new_tokens,
+            max_new_tokens: unless_overruled(config.max_new_tokens, "max_new_tokens", "max_length"),
             min_length: config.min_length.unwrap_or(0),
-            min_new_tokens: config.min_new_tokens,
+            min_new_tokens: unless_overruled(config.min_new_tokens, "min_new_tokens", "min_length"),
             positions: context.max_position_embeddings,
         }
     }
 
-    /// `(max_length, min_length)` of a row (PARITY traps 45 and 56).
+    /// `(max_length, min_length)` of a row (PARITY traps 45, 56 and 80).
     fn of(&self, prompt: usize) -> (usize, usize) {
         let max = match self.max_new_tokens {
             Some(new) => prompt.saturating_add(new),
@@ -405,6 +411,52 @@ fn stop_strings<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
+
+    /// The lengths that a row of two ids is held to, and what is said of the settings.
+    fn lengths(file: Value, caller: Value) -> ((usize, usize), Vec<String>) {
+        let layers = ConfigLayers::from_json(&Default::default(), file.as_object()).unwrap();
+        let layers = layers.with_fields(&caller).unwrap();
+        let context = Context {
+            encoder_decoder: false,
+            vocab: 9,
+            max_position_embeddings: Some(100),
+            token_bytes: None,
+        };
+        let limits = Limits::new(&layers, &context);
+        (limits.of(2), layers.notices().to_vec())
+    }
+
+    /// PARITY trap 80
+    #[test]
+    fn a_length_of_the_caller_beats_that_of_a_file() {
+        let file = json!({"max_new_tokens": 50, "min_new_tokens": 7});
+        assert_eq!(lengths(file.clone(), json!({})), ((52, 9), vec![]));
+        assert_eq!(lengths(file.clone(), json!({"max_length": 8})), ((8, 9), vec![]));
+        assert_eq!(lengths(file.clone(), json!({"min_length": 4})), ((52, 4), vec![]));
+        assert_eq!(
+            lengths(file, json!({"max_new_tokens": 5, "min_new_tokens": 1})),
+            ((7, 3), vec![])
+        );
+        let file = json!({"max_length": 30, "min_length": 20});
+        assert_eq!(
+            lengths(file, json!({"max_new_tokens": 5, "min_new_tokens": 1})),
+            ((7, 3), vec![])
+        );
+        // From one place, as in transformers.
+        let both =
+            json!({"max_length": 8, "max_new_tokens": 5, "min_length": 6, "min_new_tokens": 1});
+        assert_eq!(lengths(both.clone(), json!({})), ((7, 3), vec![]));
+        let (found, notices) = lengths(json!({}), both);
+        assert_eq!(found, (7, 3));
+        assert_eq!(
+            notices,
+            [
+                "options: 'max_length' is not used, since max_new_tokens is given, too",
+                "options: 'min_length' is not used, since min_new_tokens is given, too"
+            ]
+        );
+    }
 
     /// A plan may be made on one thread and carried out on another.
     #[test]
