@@ -72,6 +72,15 @@ impl Family {
         }
     }
 
+    /// What loads the encoder of its encoder-decoders alone.
+    pub(crate) fn encoder_architecture(self) -> Option<&'static str> {
+        match self {
+            Self::Mt5 => Some("MT5EncoderModel"),
+            Self::T5 => Some("T5EncoderModel"),
+            _ => None,
+        }
+    }
+
     /// How its checkpoints name our tensors.
     pub(crate) fn names(self) -> &'static NameTable {
         match self {

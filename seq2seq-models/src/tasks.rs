@@ -32,7 +32,7 @@ pub use labels::{Labels, ProblemType};
 pub use pooling::{Pooling, PoolingMode};
 pub use tag::{Aggregation, Entity, Tagger};
 
-use crate::{Encoding, Error, Forward, ForwardOutput, Model, Result};
+use crate::{Encoding, Error, Forward, ForwardOutput, Model, Result, plan::DecoderInput};
 
 /// What a task does around the model.
 pub trait Task {
@@ -140,7 +140,7 @@ impl Passes {
             };
             let count = rest.iter().take_while(fits).count().max(1);
             let (now, later) = rest.split_at(count);
-            passes.push((model.forward(&request(model, now))?, count));
+            passes.push((model.forward(&request(model, now)?)?, count));
             rest = later;
         }
         Ok(Self(passes))
@@ -153,15 +153,27 @@ impl Passes {
     }
 }
 
-/// Sequences as the model takes them. Tokenizers tell the texts of a pair apart even for models that do not.
-fn request(model: &Model, sequences: &[&Encoding]) -> Forward {
+/// Sequences as the model takes them. Tokenizers tell the texts of a pair apart even for models that do not. Fails where a decoder
+/// would have to be given something else.
+fn request(model: &Model, sequences: &[&Encoding]) -> Result<Forward> {
+    if model.plan().is_encoder_decoder() && model.plan().decoder_input == DecoderInput::Given {
+        let family = model.family();
+        let advice = match family.encoder_architecture() {
+            Some(name) => format!(
+                "load its encoder alone (`LoadOptions::architecture`, --architecture {name})"
+            ),
+            None => "take a model that is an encoder".into(),
+        };
+        let reason = "has a decoder, for which a text to embed or classify gives no input";
+        return Err(Error::Input(format!("this {family} model {reason}; {advice}")));
+    }
     let kinds = model.plan().encoder.as_ref().map_or(0, |e| e.embedding.types);
     let types = || sequences.iter().map(|e| e.type_ids().to_vec()).collect();
-    Forward {
+    Ok(Forward {
         input_ids: sequences.iter().map(|e| e.ids().to_vec()).collect(),
         token_type_ids: (kinds > 1).then(types),
         decoder_input_ids: None,
-    }
+    })
 }
 
 /// e^x / Σ e^x. Not finite where a logit is not.

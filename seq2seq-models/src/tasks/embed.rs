@@ -8,7 +8,8 @@ const MODULES: &str = "modules.json";
 
 /// Sentence embeddings as sentence-transformers makes them: a transformer, pooling, perhaps normalisation.
 ///
-/// Texts longer than [`limit`](Self::limit) tokens are cut there, as sentence-transformers does.
+/// Texts longer than [`limit`](Self::limit) tokens are cut there, as sentence-transformers does. Of T5 it reads the encoder alone,
+/// for which a model is loaded as `T5EncoderModel` ([`LoadOptions::architecture`](crate::LoadOptions)).
 #[derive(Debug)]
 pub struct Embedder<'a> {
     tokenizer: &'a Tokenizer,

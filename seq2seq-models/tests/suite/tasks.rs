@@ -2,10 +2,10 @@
 
 use crate::support::{self, Fixture, backends, fixtures_with, label};
 use seq2seq_models::{
-    LoadOptions, Model, Tokenizer,
+    Forward, LoadOptions, Model, Tokenizer,
     tasks::{
         self, Aggregation, AnswerOptions, Answering, Classifier, Embedder, Labels, MaskFiller,
-        Question, Tagger, Task, TextPair,
+        Question, Tagger, Task, TextPair, View,
     },
 };
 use serde_json::{Value, json};
@@ -197,4 +197,32 @@ fn a_model_without_the_head_is_refused() {
     let task = Embedder::new(model.files(), &tokenizer, None).unwrap();
     let error = tasks::run(&model, &task, &["cat".into()]).unwrap_err().to_string();
     assert!(error.contains("logits, not last_hidden_state"), "{error}");
+}
+
+/// As sentence-transformers reads T5; a decoder has nothing to read here.
+#[test]
+fn an_encoder_decoder_embeds_by_its_encoder() {
+    let options =
+        LoadOptions { device: seq2seq_models::Device::Reference, ..LoadOptions::default() };
+    let embed = |name: &str, architecture: Option<&str>| {
+        let architecture = architecture.map(String::from);
+        let model = support::fixture(name).load(&LoadOptions { architecture, ..options.clone() });
+        let tokenizer = Tokenizer::from_folder(support::fixture("t5_v1_0").folder).unwrap();
+        let task = Embedder::new(model.files(), &tokenizer, None).unwrap();
+        tasks::run(&model, &task, &["cat".into()])
+    };
+    let error = |name| embed(name, None).unwrap_err().to_string();
+    assert!(error("t5_v1_0").contains("--architecture T5EncoderModel"));
+    assert!(error("marian_shared").contains("this marian model has a decoder"));
+
+    let model = support::fixture("t5_v1_0").load(&options);
+    let ids = Tokenizer::from_folder(support::fixture("t5_v1_0").folder).unwrap();
+    let input_ids = vec![ids.encode("cat").unwrap().ids().to_vec()];
+    let request =
+        Forward { decoder_input_ids: Some(vec![vec![0]]), input_ids, token_type_ids: None };
+    let outputs = model.forward(&request).unwrap();
+    let rows = outputs.iter().find(|o| o.name == "encoder_last_hidden_state").unwrap();
+    let mean = tasks::Pooling(vec![tasks::PoolingMode::Mean]);
+    let mean = mean.apply(View { values: &rows.values, width: rows.width }).unwrap();
+    assert_eq!(embed("t5_v1_0", Some("T5EncoderModel")).unwrap(), [mean]);
 }
