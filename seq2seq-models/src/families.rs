@@ -28,6 +28,7 @@ use std::fmt;
 pub enum Family {
     Bart,
     Bert,
+    Camembert,
     DistilBert,
     Gpt2,
     Llama,
@@ -37,6 +38,7 @@ pub enum Family {
     RnnSeq2Seq,
     Roberta,
     T5,
+    XlmRoberta,
 }
 
 impl Family {
@@ -44,6 +46,7 @@ impl Family {
     pub const ALL: &'static [Self] = &[
         Self::Bart,
         Self::Bert,
+        Self::Camembert,
         Self::DistilBert,
         Self::Gpt2,
         Self::Llama,
@@ -53,6 +56,7 @@ impl Family {
         Self::RnnSeq2Seq,
         Self::Roberta,
         Self::T5,
+        Self::XlmRoberta,
     ];
 
     /// Its `model_type`.
@@ -60,6 +64,7 @@ impl Family {
         match self {
             Self::Bart => "bart",
             Self::Bert => "bert",
+            Self::Camembert => "camembert",
             Self::DistilBert => "distilbert",
             Self::Gpt2 => "gpt2",
             Self::Llama => "llama",
@@ -69,6 +74,7 @@ impl Family {
             Self::RnnSeq2Seq => "rnn_seq2seq",
             Self::Roberta => "roberta",
             Self::T5 => "t5",
+            Self::XlmRoberta => "xlm-roberta",
         }
     }
 
@@ -92,7 +98,7 @@ impl Family {
             Self::Marian => &marian::NAMES,
             Self::Mt5 | Self::T5 => &t5::NAMES,
             Self::RnnSeq2Seq => &rnn::NAMES,
-            Self::Roberta => &roberta::NAMES,
+            Self::Roberta | Self::XlmRoberta | Self::Camembert => &roberta::NAMES,
         }
     }
 
@@ -106,7 +112,7 @@ impl Family {
             Self::Marian => marian::plan(config),
             Self::Mt5 | Self::T5 => t5::plan(self, config),
             Self::RnnSeq2Seq => rnn::plan(config),
-            Self::Roberta => roberta::plan(config),
+            Self::Roberta | Self::XlmRoberta | Self::Camembert => roberta::plan(self, config),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! RoBERTa (Liu et al. 2019): BERT's encoder with other positions and heads.
+//! RoBERTa (Liu et al. 2019): BERT's encoder with other positions and heads. XLM-RoBERTa (Conneau et al. 2020) and CamemBERT
+//! (Martin et al. 2020) are the same model under other names.
 
 use super::{
     Family, Unplanned,
@@ -10,21 +11,28 @@ use crate::{checkpoint::NameTable, plan::*};
 use seq2seq_core::Activation;
 use serde_json::{Value, json};
 
-pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
-    let c: Config = read(&with_defaults(config))?;
-    let head = match architecture(config, "RobertaModel") {
-        "RobertaModel" => heads::hidden(true),
+pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanned> {
+    let c: Config = read(&with_defaults(family, config))?;
+    let architectures = match family {
+        Family::Camembert => &CAMEMBERT,
+        Family::XlmRoberta => &XLM_ROBERTA,
+        _ => &ROBERTA,
+    };
+    let name = architecture(config, architectures[0]);
+    let at = architectures.iter().position(|known| *known == name);
+    let head = match at.map(|at| ROBERTA[at]) {
+        Some("RobertaModel") => heads::hidden(true),
         // Whatever activation the blocks have, this head's is gelu (PARITY trap 32).
-        "RobertaForMaskedLM" => {
+        Some("RobertaForMaskedLM") => {
             heads::masked_language(c.vocab_size, Activation::Gelu, c.tie_word_embeddings)
         }
-        "RobertaForSequenceClassification" => {
+        Some("RobertaForSequenceClassification") => {
             let dropout = [c.head_dropout(); 2];
             heads::classify(PoolRow::First, Activation::Tanh, classes(config, 2)?, dropout)
         }
-        "RobertaForTokenClassification" => heads::tag(classes(config, 2)?),
-        "RobertaForQuestionAnswering" => heads::answer(),
-        other => return unknown_architecture(other, &ARCHITECTURES),
+        Some("RobertaForTokenClassification") => heads::tag(classes(config, 2)?),
+        Some("RobertaForQuestionAnswering") => heads::answer(),
+        _ => return unknown_architecture(name, architectures),
     };
     let padding = c.pad_token_id.unwrap_or(1);
     let position = Position::Learned {
@@ -33,7 +41,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         padding: Some(padding),
     };
     Ok(ModelPlan {
-        family: Family::Roberta,
+        family,
         encoder: Some(c.stack(position, head.kind)?),
         decoder: None,
         recurrent: None,
@@ -43,21 +51,41 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
 }
 
 /// The keys whose defaults differ from BERT's.
-fn with_defaults(config: &Value) -> Value {
+fn with_defaults(family: Family, config: &Value) -> Value {
     let mut config = config.clone();
     if let Some(keys) = config.as_object_mut() {
-        keys.entry("vocab_size").or_insert(json!(50265));
+        if family == Family::Roberta {
+            keys.entry("vocab_size").or_insert(json!(50265));
+        }
         keys.entry("pad_token_id").or_insert(json!(1));
     }
     config
 }
 
-const ARCHITECTURES: [&str; 5] = [
+const ROBERTA: [&str; 5] = [
     "RobertaModel",
     "RobertaForMaskedLM",
     "RobertaForSequenceClassification",
     "RobertaForTokenClassification",
     "RobertaForQuestionAnswering",
+];
+
+/// In the order of RoBERTa's.
+const XLM_ROBERTA: [&str; 5] = [
+    "XLMRobertaModel",
+    "XLMRobertaForMaskedLM",
+    "XLMRobertaForSequenceClassification",
+    "XLMRobertaForTokenClassification",
+    "XLMRobertaForQuestionAnswering",
+];
+
+/// In the order of RoBERTa's.
+const CAMEMBERT: [&str; 5] = [
+    "CamembertModel",
+    "CamembertForMaskedLM",
+    "CamembertForSequenceClassification",
+    "CamembertForTokenClassification",
+    "CamembertForQuestionAnswering",
 ];
 
 pub(super) const NAMES: NameTable = NameTable {

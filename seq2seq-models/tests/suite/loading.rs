@@ -142,6 +142,7 @@ fn nothing_is_left_over_or_lacking_in_the_fixtures() {
         assert_eq!(found.unused, unused, "{}", fixture.name);
         let model = fixture.load(&options());
         assert_eq!(found.plan, *model.plan());
+        assert_eq!(model.family().name(), fixture.json("config.json")["model_type"]);
         assert_eq!(found.parameters(), model.parameters());
         for format in Format::ALL {
             let loaded = fixture.load(&LoadOptions { format, ..options() });
