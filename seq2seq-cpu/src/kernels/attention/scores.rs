@@ -39,9 +39,10 @@ impl Scores<'_> {
         let count = self.span / BLOCK;
         let mut block = 0;
         while block < count {
+            let most = if block + at_once <= count { at_once } else { 1 };
             let mut keys = [KeyBlock::NONE; MOST_BLOCKS];
             let mut whole = 0;
-            while whole < at_once.min(count - block)
+            while whole < most
                 && let Some(next) = self.keys.whole(block + whole)
             {
                 keys[whole] = next;
@@ -52,7 +53,7 @@ impl Scores<'_> {
                 block += 1;
                 continue;
             }
-            let blocks = if whole == at_once { whole } else { 1 };
+            let blocks = if whole == most { most } else { 1 };
             let mut tiles = Tiles {
                 queries: self.queries,
                 keys,
@@ -78,8 +79,9 @@ impl Scores<'_> {
         while first < mixed.count {
             let slots = at_once.min(mixed.count - first);
             let mut keys = [KeyBlock::NONE; MOST_BLOCKS];
-            for i in 0..at_once {
-                keys[i] = mixed.blocks[first + i.min(slots - 1)];
+            // The last again where there are fewer.
+            for (i, key) in keys.iter_mut().enumerate() {
+                *key = mixed.blocks[first + i.min(slots - 1)];
             }
             let mut tiles = Tiles {
                 queries: self.queries,
