@@ -53,9 +53,10 @@ pub(crate) struct Global {
     /// A folder, or an id on the hub such as google/flan-t5-small (@REVISION may follow).
     #[arg(long, short, global = true, value_name = "DIR|HUB_ID")]
     pub(crate) model: Option<String>,
-    /// What computes: cpu, an NVIDIA GPU cuda:N, or libtorch tch:cpu, tch:cuda:N; `seq2seq devices` lists what there is.
-    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
-    pub(crate) device: Device,
+    /// What computes: cpu, an NVIDIA GPU cuda:N, or libtorch tch:cpu, tch:cuda:N; `seq2seq devices` lists what there is
+    /// [default: cpu].
+    #[arg(long, global = true, value_name = "DEVICE")]
+    pub(crate) device: Option<Device>,
     /// How weights are held and multiplied: f32 as in the file, bf16 and f16 in half the memory (bf16 rounds rows too; a
     /// file of f16 gives in f16 what it gives in f32), int8 in a quarter, int4 in an eighth where a decoder reads them for a
     /// few rows at a time, and else as int8 [default: f32, or that of a folder that `convert` wrote].

@@ -62,6 +62,9 @@ fn settings(global: &Global, args: &TrainArgs) -> Result<Settings> {
     if let Some(seed) = args.seed {
         settings.seed = seed;
     }
+    if let Some(device) = global.device {
+        settings.device = device;
+    }
     if let Some(format) = global.format {
         settings.format = format;
     }

@@ -21,11 +21,24 @@ fn devices_say_what_they_lack() {
     let listed = run(["devices", "--json"]).lines();
     assert_eq!(listed[0]["device"], "cpu");
     assert!(listed[0]["is"].as_str().is_some_and(|is| is.contains("threads")), "{}", listed[0]);
+    let folder = tempfile::tempdir().unwrap();
     for device in listed.iter().filter(|device| device.get("lacks").is_some()) {
         let (name, lacks) = (device["device"].as_str().unwrap(), device["lacks"].as_str().unwrap());
         let asked = run(["generate", "a", "--device", name]);
         assert!(asked.code != Some(0) && asked.stdout.is_empty(), "{name}: {asked:?}");
         says(&asked.stderr, &[lacks]);
+        // A training, too, is not done elsewhere.
+        let (rows, output) = (folder.path().join("rows.tsv"), folder.path().join("out"));
+        fs::write(&rows, "a\tone\nb\ttwo\n").unwrap();
+        let (rows, output) = (rows.to_str().unwrap(), output.to_str().unwrap());
+        let train = ["train", "--train", rows, "--family=t5", "--steps=1", "--output", output];
+        let by_option = run(train.into_iter().chain(["--device", name]));
+        let by_setting = run(train.into_iter().chain(["--set", &format!("device={name}")]));
+        for trained in [by_option, by_setting] {
+            assert!(trained.code != Some(0) && trained.stdout.is_empty(), "{name}: {trained:?}");
+            says(&trained.stderr, &[lacks]);
+        }
+        assert!(!Path::new(output).exists());
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     data::Overlong, lora::LoraOptions, metrics::Metric, sampling::SamplingSettings,
     schedule::Decay, tokenizers::Kind,
 };
-use crate::{Error, Result, families::Family};
+use crate::{Device, Error, Result, families::Family};
 use seq2seq_core::{Format, train::Smoothing};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -55,6 +55,9 @@ pub struct Settings {
     /// Whether only the input of each layer is kept and the layer computed again on the way back: less memory and one more
     /// forward, the same bits. Not for recurrent models.
     pub checkpointing: bool,
+    /// What computes: `cpu`, `cuda:N`, `tch:cpu`, `tch:cuda:N`.
+    #[serde(with = "file::text")]
+    pub device: Device,
     /// Threads; one for each core where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
@@ -199,6 +202,7 @@ impl Default for Settings {
             log_every: 10,
             format: Format::F32,
             checkpointing: false,
+            device: Device::Cpu,
             threads: None,
             architecture: Architecture::default(),
             tokenizer: TokenizerSettings::default(),

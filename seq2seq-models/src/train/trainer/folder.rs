@@ -22,12 +22,13 @@ const TRAINING: &str = "training";
 const CHECKPOINT: &str = "training/checkpoint.safetensors";
 
 /// Settings that may be others when a training goes on.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
     "output",
     "steps",
     "minutes",
     "save_every",
     "log_every",
+    "device",
     "threads",
     "checkpointing",
     "evaluation",

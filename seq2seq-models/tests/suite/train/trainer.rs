@@ -1,7 +1,7 @@
 //! Whole trainings: they learn, they serve, and they go on where they were stopped.
 
 use seq2seq_models::{
-    Forward, Learner, LoadOptions, Model, Prompt, Tokenizer,
+    Device, Forward, Learner, LoadOptions, Model, Prompt, Tokenizer,
     generate::GenerationConfig,
     train::{
         Observer, Settings, StepReport, Trainer,
@@ -238,6 +238,9 @@ fn what_cannot_be_gone_on_with_is_an_error() {
     // More of it may be asked for.
     let more = Settings { steps: 14, ..settings.clone() };
     assert!(Trainer::new(more, true).is_ok());
+    // And elsewhere.
+    let elsewhere = Settings { device: Device::Reference, ..settings.clone() };
+    assert!(Trainer::new(elsewhere, true).is_ok());
     fs::write(work.path("train.tsv"), rows(41)).unwrap();
     assert!(error(&settings, true).contains("have changed since"));
     fs::write(work.path("train.tsv"), rows(40)).unwrap();
