@@ -8,10 +8,10 @@ pub(crate) use decoding::DecodingArgs;
 pub(crate) use latent::{InterpolateArgs, PointsArgs, SampleArgs};
 pub(crate) use training::{ScoreArgs, TokenizerCommand, TokenizerTrainArgs, TrainArgs};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use seq2seq_core::Format;
 use seq2seq_models::{Device, ModuleFormat, tasks::Aggregation};
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,6 +44,15 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What the arguments ask for, the name of the program first.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(reason) = decoding::misplaced_value(&arguments) {
+        return Err(Cli::command().error(ErrorKind::InvalidValue, reason));
+    }
+    Cli::try_parse_from(arguments)
 }
 
 /// What every command understands.
@@ -396,7 +405,6 @@ fn positive(text: &str) -> Result<NonZeroUsize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn arguments_are_consistent() {

@@ -12,11 +12,10 @@ mod output;
 mod records;
 mod schedule;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error),
     };

@@ -54,6 +54,7 @@ fn bad_usage() {
         (&["generate", "a", "--bad-words-ids=[5]"], &["bad_words_ids"]),
         (&["generate", "a", "--early-stopping=maybe"], &["true, false, never"]),
         (&["generate", "a", "--temperature=0", "--do-sample"], &["temperature"]),
+        (&["generate", "--do-sample", "false", "a"], &["--do-sample=false", "see --help"]),
         (&["generate", "a", "--nom-beams=2"], &["--nom-beams", "--num-beams"]),
         (&["generate", "a", "--format=int3"], &["f32, bf16, f16, int8, int4"]),
         (&["generate", "a", "--module-format=int8"], &["PATTERN=FORMAT"]),
