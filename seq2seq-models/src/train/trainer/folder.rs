@@ -1,5 +1,6 @@
 //! The output folder.
 
+use super::lock::Lock;
 use crate::{
     Error, Files, Result, new_file,
     train::{
@@ -40,13 +41,16 @@ const FREE: [&str; 11] = [
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
+    /// From when the folder is there.
+    lock: Option<Lock>,
 }
 
 impl Folder {
-    /// Looks at the folder: whether it may be written, and where the training in it stands. Writes nothing.
+    /// Looks at the folder: whether it may be written, and where the training in it stands, of which no other process is then to
+    /// be at work. Writes nothing else.
     pub(super) fn open(settings: &Settings, resume: bool) -> Result<(Self, Option<Saved>)> {
-        let this = Self { root: settings.output.clone() };
-        let fail = |reason: &str| Err(Error::file(&this.root, reason));
+        let mut this = Self { root: settings.output.clone(), lock: None };
+        let fail = |reason: &str| Err(Error::file(&settings.output, reason));
         let empty = match fs::read_dir(&this.root) {
             Ok(mut entries) => entries.next().is_none(),
             Err(e) if e.kind() == ErrorKind::NotFound => true,
@@ -58,12 +62,15 @@ impl Folder {
         if empty {
             return Ok((this, None));
         }
-        if !this.root.join(TRAINING).is_dir() {
+        let training = this.root.join(TRAINING);
+        if !training.is_dir() {
             return fail("is a folder that holds something else than a training; name a new one");
         }
         if !resume {
+            Lock::check(&training)?;
             return fail("holds a training; go on with it by --resume, or name a new folder");
         }
+        this.lock = Some(Lock::take(&training)?);
         let saved = Saved::open(&Files::folder(&this.root)?, CHECKPOINT)?;
         if let Some(saved) = &saved {
             this.check_settings(settings, &saved.state.settings)?;
@@ -98,9 +105,16 @@ impl Folder {
     }
 
     /// Makes the folder, with everything but weights.
-    pub(super) fn begin(&self, settings: &Settings, learner: &Learner) -> Result<()> {
+    pub(super) fn begin(&mut self, settings: &Settings, learner: &Learner) -> Result<()> {
         let training = self.root.join(TRAINING);
         fs::create_dir_all(&training).map_err(|e| Error::io(&training, e))?;
+        if self.lock.is_none() {
+            self.lock = Some(Lock::take(&training)?);
+            if self.checkpoint().exists() {
+                let reason = "another training has been done in this folder since this one looked at it; name a new folder";
+                return Err(Error::file(&self.root, reason));
+            }
+        }
         self.resume(settings)?;
         for (name, bytes) in carried(learner.files(), settings.save_as)? {
             let path = self.root.join(name);
@@ -124,7 +138,8 @@ impl Folder {
             for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
                 let path = entry.map_err(|e| Error::io(folder, e))?.path();
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                if name.starts_with(new_file::UNFINISHED) {
+                // Whoever makes a folder of that name writes no training.
+                if name.starts_with(new_file::UNFINISHED) && path.is_file() {
                     fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
                 }
             }

@@ -154,6 +154,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
         let mut trainer = Trainer::new(resumed, true).unwrap();
         assert_eq!(trainer.progress().step, 8);
         assert_eq!(trainer.run(&mut ()).unwrap(), End::Done);
+        drop(trainer);
         assert!(weights(&stopped) == weights(&settings.output), "{family}");
         let values = |folder: &Path| {
             let log = fs::read_to_string(folder.join("training/metrics.jsonl")).unwrap();
@@ -268,6 +269,27 @@ fn what_cannot_be_gone_on_with_is_an_error() {
         assert!(error(&elsewhere, resume).contains("something else"));
     }
     assert_eq!(fs::read_dir(&elsewhere.output).unwrap().count(), 1);
+}
+
+#[test]
+fn one_training_at_a_time_runs_in_a_folder() {
+    let work = Work::new();
+    let settings = Settings { steps: 2, ..work.settings("t5") };
+    let refused = |resume| match Trainer::new(settings.clone(), resume) {
+        Ok(_) => panic!("two of them"),
+        Err(error) => error.to_string(),
+    };
+    let mut first = Trainer::new(settings.clone(), false).unwrap();
+    for resume in [false, true] {
+        let error = refused(resume);
+        assert!(error.contains("another training is running in this folder"), "{error}");
+    }
+    assert_eq!(first.run(&mut ()).unwrap(), End::Done);
+    assert!(refused(true).contains("another training is running"));
+    drop(first);
+    assert!(refused(false).contains("--resume"));
+    // What it leaves behind stops nobody.
+    assert!(Trainer::new(settings, true).is_ok());
 }
 
 #[test]
