@@ -76,7 +76,8 @@ pub(crate) struct TokenizerTrainArgs {
     /// What tokens are.
     #[arg(long, value_name = "bpe|unigram|bytes")]
     pub(crate) kind: Kind,
-    /// The most tokens, special ones included [default: 8000; bytes have 259 and those of --extra-ids and --mask].
+    /// The most tokens, special ones included, up to 16777216 [default: 8000; bytes have 259 and those of --extra-ids and
+    /// --mask].
     #[arg(long, value_name = "N")]
     pub(crate) vocab_size: Option<usize>,
     /// Sentinels for span corruption: `<extra_id_0>` to `<extra_id_N-1>`.

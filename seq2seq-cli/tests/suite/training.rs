@@ -47,6 +47,15 @@ fn tokenizers_that_cannot_be_made_are_refused() {
     assert!(error(&["--kind=bpe"]).contains("give rows"));
     assert!(error(&["--kind=words"]).contains("unigram"));
     assert!(error(&["--kind=bytes", "--vocab-size=9"]).contains("259"));
+    // More than there is memory for.
+    let good = path(&fixture("tokenizers/rows.tsv"));
+    for kind in ["bpe", "unigram"] {
+        let kind = format!("--kind={kind}");
+        let error = error(&[&kind, "--input", &good, "--vocab-size=1000000000"]);
+        assert!(error.contains("the vocabulary would be 1000000000 tokens"), "{error}");
+    }
+    let error = error(&["--kind=bytes", "--extra-ids=1000000000000"]);
+    assert!(error.contains("the sentinels would be 1000000000000 tokens"), "{error}");
     assert!(!Path::new(&output).exists());
 }
 
