@@ -8,15 +8,16 @@ use std::{num::NonZeroU64, path::PathBuf};
 ///
 /// Rows are `source<TAB>target`, or JSON lines with "source" and "target" or with "text"; to tag words, with "tokens" and
 /// "tags"; to answer questions, with "question", "context", "answer" and "start". The output folder is a model as any
-/// other: `seq2seq generate --model DIR` runs it. It holds the best model by the rows of --valid; without them, the last
-/// one. Its folder `training` holds config.toml (all settings), metrics.jsonl, curves.svg and the checkpoint from which
-/// --resume goes on, to the bits of a training that was never stopped.
+/// other: `seq2seq generate --model DIR` runs it, or fill-mask, classify, tag or answer, by what it learned. It holds the
+/// best model by the rows of --valid; without them, the last one. Its folder `training` holds config.toml (all settings),
+/// metrics.jsonl, curves.svg and the checkpoint from which --resume goes on, to the bits of a training that was never
+/// stopped. One training at a time runs in a folder.
 ///
 /// Everything else is in a config.toml, whose keys `--set` sets too: checkpointing (layers are computed again on the way
 /// back rather than kept, for less memory), architecture (keys of config.json), tokenizer (kind, vocab_size, folder), data
 /// (objective, such as { kind = "vae" }, batch_tokens, max_source, max_target), optimiser (kind, rate, decay, clip, accumulate, smoothing),
 /// parameters (names, rate, frozen), lora (rank, alpha, targets, dropout), sampling (probability, decay), schedule (decay,
-/// warmup), average, evaluation (every, generate, metrics, best, patience), save_as. docs/training.md has them all.
+/// warmup), average, evaluation (every, generate, metrics, best, patience), save_as, device, threads. docs/training.md has them all.
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// Settings; the options of this command and --set lie over them.

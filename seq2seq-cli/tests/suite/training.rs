@@ -158,6 +158,8 @@ fn a_model_is_trained_and_generates() {
     let trained = Path::new(&output).join("training");
     let svg = fs::read_to_string(trained.join("curves.svg")).unwrap();
     assert!(svg.contains("loss, evaluated") && svg.contains("exact_match"));
+    let last = said.lines().last().unwrap();
+    assert_eq!(last, format!("seq2seq generate --model {output} TEXT"));
     run(["generate", "--model", &output, "a1"]).ok();
     let again = run(["train", &config, "--output", &output]).error(2);
     assert!(again.contains("--resume"), "{again}");
@@ -203,6 +205,45 @@ fn a_training_that_is_killed_goes_on_to_the_same_bits() {
 
 fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+#[test]
+fn the_last_line_says_how_the_model_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, objective, rows, input) in [
+        ("bert_masked_lm", "masked_lm", r#"{"text": "the cat sat"}"#, &["the [MASK] sat"][..]),
+        (
+            "bert_sequence_classification",
+            "classify",
+            r#"{"source": "a cat", "target": "fine"}"#,
+            &["a cat"],
+        ),
+        (
+            "bert_token_classification",
+            "tag",
+            r#"{"tokens": ["Anna"], "tags": ["B-PER"]}"#,
+            &["Anna"],
+        ),
+        (
+            "bert_question_answering",
+            "answer",
+            r#"{"question": "who ran", "context": "the dog ran", "answer": "the dog", "start": 0}"#,
+            &["--question", "who ran", "--context", "the dog ran"],
+        ),
+    ] {
+        let (file, output) = (folder.path().join("rows.jsonl"), path(&folder.path().join(name)));
+        fs::write(&file, rows).unwrap();
+        let set = format!("data.objective.kind={objective}");
+        let model = path(&fixture(name));
+        let args = ["train", "--steps=1", "--set", &set, "--model", &model, "--output", &output];
+        let said = run(args.into_iter().chain(["--train", &path(&file)])).ok();
+        let last = said.lines().last().unwrap();
+        let words: Vec<&str> = last.split(' ').collect();
+        assert_eq!((words[0], &words[2..4]), ("seq2seq", &["--model", &output[..]][..]), "{last}");
+        assert_eq!(words.iter().filter(|&&word| word == "TEXT").count(), input.len().div_ceil(2));
+        let lines = run(words[1..4].iter().chain(input)).lines();
+        assert_eq!(lines.len(), 1, "{last}");
+    }
 }
 
 #[test]
