@@ -98,15 +98,15 @@ pub(crate) struct TokenizerTrainArgs {
 /// rouge-score package without a stemmer; exact_match is the share of texts that equal a reference to the byte.
 ///
 /// Files hold a text on each line; those called *.tsv have it behind the first tab, and those called *.jsonl (*.ndjson)
-/// in "text" or "target": so what `generate --output` wrote is compared with the rows of a data set. Of rows with several
-/// sequences the first counts.
+/// in "text" or "target", as does standard input, `-`: so what `generate --output` wrote is compared with the rows of a data
+/// set. Of rows with several sequences the first counts.
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
     /// What a model wrote.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|-")]
     pub(crate) hypotheses: PathBuf,
     /// What it should have written; several files for several references of each line.
-    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    #[arg(long, value_name = "FILE|-", num_args = 1.., required = true)]
     pub(crate) references: Vec<PathBuf>,
     /// Which scores to give.
     #[arg(

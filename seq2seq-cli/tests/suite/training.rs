@@ -1,6 +1,6 @@
 //! `seq2seq train`, `seq2seq tokenizer train` and `seq2seq score`.
 
-use crate::support::{self, command, fixture, fixture_json, run};
+use crate::support::{self, command, fixture, fixture_json, run, run_with};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -127,6 +127,17 @@ fn several_references_and_what_is_wrong_with_them() {
     assert!(error.contains("no.jsonl: line 2: there is neither"), "{error}");
     let error = score(&["--references", &a, "--metrics=meteor"]).error(2);
     assert!(error.contains("meteor") && error.contains("rougeL"), "{error}");
+    let mark = write("mark", "\u{FEFF}z\r\ny\n");
+    let marked = run(["score", "--hypotheses", &mark, "--references", &b].iter().chain(&exact));
+    assert_eq!(marked.lines()[0]["exact_match"], 100.0);
+    let args = ["score", "--hypotheses", "-", "--references", &b];
+    let generated = b"{\"text\": \"z\"}\n\n{\"text\": \"y\"}\n";
+    let piped = run_with(args.iter().chain(&exact), generated);
+    assert_eq!(piped.lines()[0], json!({"rows": 2, "exact_match": 100.0}));
+    let error = run_with(args, b"z\ny\n").error(2);
+    assert!(error.contains("standard input: line 1: column 1"), "{error}");
+    let error = run(["score", "--hypotheses", "-", "--references", "-"]).error(2);
+    assert!(error.contains("standard input (-)"), "{error}");
     let empty = write("empty", "");
     let error = run(["score", "--hypotheses", &empty, "--references", &empty]).error(2);
     assert!(error.contains("no hypotheses"), "{error}");
