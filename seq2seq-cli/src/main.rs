@@ -35,5 +35,7 @@ fn start_logging(verbose: u8) {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_target(false)
+        // What cannot be written to standard error cannot be told there either.
+        .log_internal_errors(false)
         .init();
 }

@@ -24,7 +24,7 @@ pub(crate) fn unfinished(mode: u32) -> tempfile::Builder<'static, 'static> {
 /// Has `write` fill a file beside `path`, which then takes its place: whoever looks there, now or after the machine has
 /// stopped, finds the old file or the new one. Where anything fails the old one stays and nothing is left behind.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let failed = |e| Error::io(path, e);
+    let failed = |e| Error::write(path, e);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = unfinished(0o666);
     let temporary = named.tempfile_in(folder).map_err(failed)?.into_temp_path();
@@ -46,7 +46,7 @@ pub(crate) fn replace_with(path: &Path, bytes: &[u8]) -> Result<()> {
             file.write_all(bytes)?;
             file.sync_all()
         };
-        write().map_err(|e| Error::io(path, e))
+        write().map_err(|e| Error::write(path, e))
     })
 }
 

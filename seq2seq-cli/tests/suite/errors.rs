@@ -268,7 +268,19 @@ fn output_that_cannot_be_written() {
         let error = run(["generate", "speak: 7", "--output", path]).error(1);
         says(&error, &[path]);
     }
+    let tokenizer = ["tokenizer", "train", "--kind=bytes", "--output", "/no/such/folder/out"];
+    says(&run(tokenizer).error(1), &["/no/such/folder/out"]);
     if Path::new("/dev/full").exists() {
+        // Where nobody can be told, the exit code says it.
+        for (args, code) in [
+            (&["generate"][..], 2),
+            (&["generate", "a", "--output=/"], 1),
+            (&["generate", "-v", "speak: 7"], 0),
+        ] {
+            let full = fs::File::options().write(true).open("/dev/full").unwrap();
+            let done = support::command().args(args).stderr(full).output().unwrap();
+            assert_eq!(done.status.code(), Some(code), "{args:?}");
+        }
         says(
             &run(["generate", "speak: 7", "--output", "/dev/full"]).error(1),
             &["/dev/full", "space"],

@@ -107,7 +107,7 @@ impl Folder {
     /// Makes the folder, with everything but weights.
     pub(super) fn begin(&mut self, settings: &Settings, learner: &Learner) -> Result<()> {
         let training = self.root.join(TRAINING);
-        fs::create_dir_all(&training).map_err(|e| Error::io(&training, e))?;
+        fs::create_dir_all(&training).map_err(|e| Error::write(&training, e))?;
         if self.lock.is_none() {
             self.lock = Some(Lock::take(&training)?);
             if self.checkpoint().exists() {
@@ -119,12 +119,14 @@ impl Folder {
         for (name, bytes) in carried(learner.files(), settings.save_as)? {
             let path = self.root.join(name);
             let parent = path.parent().unwrap_or(&self.root);
-            fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+            fs::create_dir_all(parent).map_err(|e| Error::write(parent, e))?;
             new_file::replace_with(&path, &bytes)?;
         }
         // From an earlier try that came to no checkpoint.
         match fs::remove_file(self.root.join(WEIGHTS)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(self.root.join(WEIGHTS), e)),
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Error::write(self.root.join(WEIGHTS), e))
+            }
             _ => Ok(()),
         }
     }
@@ -140,7 +142,7 @@ impl Folder {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 // Whoever makes a folder of that name writes no training.
                 if name.starts_with(new_file::UNFINISHED) && path.is_file() {
-                    fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+                    fs::remove_file(&path).map_err(|e| Error::write(&path, e))?;
                 }
             }
         }
@@ -153,7 +155,7 @@ impl Folder {
     pub(super) fn write_model(&self, learner: &Learner, settings: &Settings) -> Result<()> {
         if let (Some(_), Some(base)) = (&settings.lora, &settings.model) {
             let folder = self.root.join(lora::FOLDER);
-            fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+            fs::create_dir_all(&folder).map_err(|e| Error::write(&folder, e))?;
             for (name, bytes) in learner.lora_files(&base.display().to_string())? {
                 new_file::replace_with(&folder.join(name), &bytes)?;
             }

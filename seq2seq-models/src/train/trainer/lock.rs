@@ -34,7 +34,7 @@ impl Lock {
     }
 
     fn hold(path: &Path, file: io::Result<File>) -> Result<Self> {
-        let file = file.map_err(|e| Error::io(path, e))?;
+        let file = file.map_err(|e| Error::write(path, e))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -49,7 +49,7 @@ impl Lock {
                     "{folder}: the file system has no locks; see that no other training writes here"
                 );
             }
-            Err(TryLockError::Error(e)) => return Err(Error::io(path, e)),
+            Err(TryLockError::Error(e)) => return Err(Error::write(path, e)),
         }
         Ok(Self { _file: file })
     }
