@@ -268,6 +268,7 @@ fn trainings_that_cannot_be_are_refused() {
     assert!(error(&["--family", "bert"]).contains("t5, bart, gpt2, rnn"));
     assert!(error(&["--format", "int8"]).contains("f32 or bf16"));
     assert!(error(&["--train", "/nonexistent.tsv"]).contains("/nonexistent.tsv"));
+    assert!(error(&["--set", "architecture.d_modle=32"]).contains("'d_model' may be meant"));
     assert!(error(&["--set", "architecture.d_model='wide'"]).contains("'d_model'"));
     assert!(!Path::new(&output).exists());
 }

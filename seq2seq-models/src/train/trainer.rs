@@ -176,8 +176,11 @@ impl Trainer {
     pub fn new(settings: Settings, resume: bool) -> Result<Self> {
         settings.check()?;
         let mut settings = settings;
-        if let (Some(family), true) = (settings.new_family()?, settings.groups.is_empty()) {
-            settings.groups = new_model::groups(family);
+        if let Some(family) = settings.new_family()? {
+            settings.architecture.check(family)?;
+            if settings.groups.is_empty() {
+                settings.groups = new_model::groups(family);
+            }
         }
         if settings.data.objective.vae().is_some() && settings.family.is_some() {
             new_model::with_latent(&mut settings.architecture)?;

@@ -58,11 +58,15 @@ fn insert(table: &mut Table, key: &str, value: &str) -> Result<()> {
 /// Says where, and of a name that does not exist which one is meant.
 fn explain(path: &str, message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = ["unknown field", "unknown variant"].iter().any(|m| message.starts_with(m));
-    let (true, Some(found)) = (unknown, quoted.next()) else {
+    let is_unknown = ["unknown field", "unknown variant"].iter().any(|m| message.starts_with(m));
+    let (true, Some(found)) = (is_unknown, quoted.next()) else {
         return format!("'{path}': {}", message.trim_end());
     };
-    let known: Vec<&str> = quoted.collect();
+    unknown(path, found, &quoted.collect::<Vec<_>>())
+}
+
+/// Says of a name that does not exist which one is meant.
+pub(super) fn unknown(path: &str, found: &str, known: &[&str]) -> String {
     let distance = |name: &&&str| strsim::damerau_levenshtein(found, name);
     let near = known.iter().min_by_key(distance).filter(|n| distance(n) <= 1 + found.len() / 3);
     let known = known.join(", ");
