@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::{
     fmt,
     fs::File,
@@ -157,8 +158,21 @@ impl Lines {
     }
 }
 
-/// What a line of JSON holds; otherwise what is wrong with it.
+/// What the object on a line of JSON holds; otherwise what is wrong with it.
 pub(crate) fn object<T: DeserializeOwned>(line: &str) -> Result<T, String> {
+    if line.trim_start().starts_with('{') {
+        return json(line);
+    }
+    // Structs would be read from arrays too, field by field.
+    let found = match json::<Value>(line)? {
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        _ => "a single value",
+    };
+    Err(format!("holds {found}; it must hold an object, {{…}}, with the fields that --help names"))
+}
+
+fn json<T: DeserializeOwned>(line: &str) -> Result<T, String> {
     serde_json::from_str(line).map_err(|e| {
         // There is only one line, which the caller names.
         let position = format!(" at line {} column {}", e.line(), e.column());
@@ -203,6 +217,9 @@ mod tests {
             (&b"{\"text\": \"a\"}\n{\"text\": 5}"[..], "line 2: column 10: invalid type"),
             (b"{\"text\": \"\xFF\"}", "line 1: byte 11 is not UTF-8"),
             (b"\nhello", "line 2: column 1: expected value"),
+            (b"\"speak: 1\"", "line 1: holds a text; it must hold an object"),
+            (b"[\"a\"]", "line 1: holds an array; it must hold an object"),
+            (b" 5", "line 1: holds a single value"),
             (b"{\"other\": 1}", "line 1: column 12: missing field `text`"),
         ] {
             let Some(Err(Failure::Input(message))) = read(content).pop() else {

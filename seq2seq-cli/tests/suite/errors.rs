@@ -184,7 +184,9 @@ fn input_that_cannot_be_used() {
         (b"{\"input_ids\": [5], \"text\": \"a\"}", &["both"]),
         (b"{}", &["neither"]),
         (b"{\"input_ids\": [5], \"decoder_input_ids\": [99999]}", &["line 1", "99999"]),
-        (b"[1, 2]", &["line 1", "invalid type"]),
+        (b"[1, 2]", &["line 1", "an array", "must hold an object"]),
+        (b"[\"speak: 7\", null, null]", &["line 1", "an array"]),
+        (b"\"speak: 7\"", &["line 1", "a text", "must hold an object"]),
         (b"{\"text\": \"\xE9\"}", &["line 1", "not UTF-8"]),
     ] {
         says(&generate(line), parts);
