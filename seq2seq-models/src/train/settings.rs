@@ -4,6 +4,7 @@ mod architecture;
 mod file;
 mod objective;
 mod optimiser;
+pub(super) mod word;
 
 pub use architecture::Architecture;
 pub use objective::ObjectiveSettings;
@@ -114,6 +115,7 @@ pub struct TokenizerSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct DataSettings {
     /// What the model is to learn from a row.
+    #[serde(deserialize_with = "word::or_table")]
     pub objective: ObjectiveSettings,
     /// The most tokens of a batch, sources and targets together.
     pub batch_tokens: usize,
@@ -134,6 +136,7 @@ pub struct DataSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleSettings {
     /// What follows the warm-up.
+    #[serde(deserialize_with = "word::or_table")]
     pub decay: Decay,
     /// Steps of the warm-up; `warmup_ratio` of all where absent.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -199,6 +199,36 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_alone_stands_for_its_table() {
+        let word = [
+            "schedule.decay=cosine",
+            "sampling.decay=linear",
+            "data.objective={kind='denoise', noise=['text_infilling', {kind='token_masking', ratio=0.5}]}",
+        ];
+        let table = [
+            "schedule.decay={kind='cosine'}",
+            "sampling.decay={kind='linear'}",
+            "data.objective={kind='denoise', noise=[{kind='text_infilling'}, {kind='token_masking', ratio=0.5}]}",
+        ];
+        assert_eq!(read("", &word).unwrap(), read("", &table).unwrap());
+        let vae = |annealing: &str| {
+            read("", &["data.objective.kind=vae", &format!("data.objective.annealing={annealing}")])
+        };
+        assert_eq!(vae("constant").unwrap(), vae("{kind='constant'}").unwrap());
+        let objective = |text: &str| read("", &[&format!("data.objective={text}")]).unwrap().data;
+        assert_eq!(objective("spans"), objective("{kind='spans'}"));
+        for (set, says) in [
+            ("schedule.decay=cosin", &["'schedule.decay'", "'cosine' may be meant"][..]),
+            ("data.objective=tags", &["'data.objective'", "'tag' may be meant"]),
+            ("schedule.decay=5", &["'schedule.decay'", "a kind, or a table"]),
+            ("sampling.decay=exponential", &["'sampling.decay'", "missing field `k`"]),
+        ] {
+            let error = read("", &[set]).unwrap_err().to_string();
+            assert!(says.iter().all(|part| error.contains(part)), "{set}: {error}");
+        }
+    }
+
+    #[test]
     fn settings_that_make_no_sense_are_named() {
         let base = ["train=a.tsv", "output=o", "family=t5"];
         for (set, says) in [
