@@ -68,7 +68,9 @@ impl Folder {
         }
         if !resume {
             Lock::check(&training)?;
-            return fail("holds a training; go on with it by --resume, or name a new folder");
+            return fail(
+                "holds a training; go on with it by --resume, or begin another one in a new folder or after removing this one",
+            );
         }
         this.lock = Some(Lock::take(&training)?);
         let saved = Saved::open(&Files::folder(&this.root)?, CHECKPOINT)?;
@@ -96,8 +98,8 @@ impl Folder {
         Err(Error::file(
             &self.root,
             format!(
-                "the training in this folder has another '{key}': {} then, {} now; give it as it was, or begin \
-                 in a new folder",
+                "the training in this folder has another '{key}': {} then, {} now; give it as it was to \
+                 go on, or begin another one in a new folder or after removing this one",
                 shown(&then),
                 shown(&now)
             ),

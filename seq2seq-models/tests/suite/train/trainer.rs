@@ -232,10 +232,12 @@ fn what_cannot_be_gone_on_with_is_an_error() {
         Ok(_) => panic!("it goes on"),
         Err(error) => error.to_string(),
     };
-    assert!(error(&settings, false).contains("--resume"));
+    let message = error(&settings, false);
+    assert!(message.contains("--resume") && message.contains("removing this one"), "{message}");
     let other = Settings { seed: 2, ..settings.clone() };
     let message = error(&other, true);
     assert!(message.contains("another 'seed': 1 then, 2 now"), "{message}");
+    assert!(message.contains("a new folder or after removing this one"), "{message}");
     // More of it may be asked for.
     let more = Settings { steps: 14, ..settings.clone() };
     assert!(Trainer::new(more, true).is_ok());
@@ -312,6 +314,7 @@ fn a_loss_that_is_no_number_ends_the_training_and_spoils_nothing() {
     broken.optimiser.clip = 0.0;
     let mut trainer = Trainer::new(broken.clone(), false).unwrap();
     let error = trainer.run(&mut ()).unwrap_err().to_string();
+    assert!(error.contains("in a new folder or after removing this one"), "{error}");
     assert!(error.contains("step ") && error.contains("train.tsv: line "), "{error}");
     assert!(weights(&settings.output) == model);
     assert!(fs::read(settings.output.join(path)).unwrap() == checkpoint);
