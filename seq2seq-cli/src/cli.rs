@@ -34,7 +34,7 @@ id of one on the hub, which is downloaded once. Without --model, `generate` uses
 writes numbers, dates and amounts as words (prefix `speak:`) and back (`write:`).
 
 Exit codes: 0 done, 2 bad usage or bad input, 1 any other failure, such as output that cannot be written or a device \
-without memory. SEQ2SEQ_CPU_ISA=scalar|avx2|avx512|neon forces an \
+without memory; ended by ctrl-C or SIGTERM (130, 143) it leaves no unfinished files. SEQ2SEQ_CPU_ISA=scalar|avx2|avx512|neon forces an \
 instruction set; SEQ2SEQ_LOG=debug (or -vv) logs to standard error.";
 
 /// Runs encoder, decoder and encoder-decoder models with the results of Hugging Face's transformers, faster.

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod default_model;
 mod failure;
+mod interrupt;
 mod load;
 mod output;
 mod records;
@@ -20,6 +21,12 @@ fn main() -> ExitCode {
         Err(error) => return failure::report_usage(&error),
     };
     start_logging(cli.global.verbose);
+    // What a training has not finished is removed when it goes on, so that it may be ended in any way.
+    if !matches!(cli.command, cli::Command::Train(_))
+        && let Err(error) = interrupt::remove_unfinished()
+    {
+        tracing::warn!("unfinished files stay when the program is ended by a signal: {error}");
+    }
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

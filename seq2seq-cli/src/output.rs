@@ -1,6 +1,7 @@
 //! Where results go: standard output, or a file that appears only when it is whole.
 
 use crate::failure::{Failure, Result};
+use seq2seq_models::unfinished::{self, Unfinished};
 use serde::Serialize;
 use std::{
     fs::{self, File},
@@ -25,6 +26,8 @@ enum Writer {
     /// Beside the target, whose name it takes at the end.
     Replacing {
         temporary: BufWriter<NamedTempFile>,
+        /// Behind it, so as to be dropped after it.
+        listed: Unfinished,
         target: PathBuf,
     },
 }
@@ -70,13 +73,15 @@ impl Output {
         self.flush()?;
         match self.writer {
             Writer::Stdout(_) | Writer::Direct(_) => Ok(()),
-            Writer::Replacing { temporary, target } => {
+            Writer::Replacing { temporary, listed, target } => {
                 let put = || {
                     let file = temporary.into_inner().map_err(io::IntoInnerError::into_error)?;
                     file.as_file().sync_all()?;
                     file.persist(&target).map_err(|e| e.error)
                 };
-                put().map(drop).map_err(|e| Failure::output(&self.name, &e))
+                let done = put().map(drop);
+                drop(listed);
+                done.map_err(|e| Failure::output(&self.name, &e))
             }
         }
     }
@@ -112,8 +117,9 @@ impl Writer {
         if let Some(permissions) = permissions {
             builder.permissions(permissions);
         }
-        let temporary = builder.prefix(".seq2seq-").tempfile_in(folder)?;
-        Ok(Self::Replacing { temporary: BufWriter::new(temporary), target })
+        builder.prefix(unfinished::PREFIX);
+        let (listed, temporary) = Unfinished::list(|| builder.tempfile_in(folder))?;
+        Ok(Self::Replacing { temporary: BufWriter::new(temporary), listed, target })
     }
 
     fn get(&mut self) -> &mut dyn Write {

@@ -1,6 +1,6 @@
 //! Folders that appear when all is written, or not at all.
 
-use crate::{Error, Result, new_file};
+use crate::{Error, Result, new_file, unfinished::Unfinished};
 use std::{
     fs,
     io::{self, ErrorKind},
@@ -11,6 +11,8 @@ use tempfile::TempDir;
 /// A folder that is being written beside the place that it will take. It is removed again unless it takes it.
 pub(crate) struct NewFolder {
     temporary: TempDir,
+    /// Behind it, so as to be dropped after it.
+    _listed: Unfinished,
     output: PathBuf,
     /// `output`, links followed.
     target: PathBuf,
@@ -20,8 +22,9 @@ impl NewFolder {
     /// Fails where `output` is something else than an empty folder.
     pub(crate) fn at(output: &Path) -> Result<Self> {
         let target = target(output)?;
-        let temporary = temporary(&target).map_err(|e| Error::write(output, e))?;
-        Ok(Self { temporary, output: output.into(), target })
+        let made = Unfinished::list(|| temporary(&target));
+        let (listed, temporary) = made.map_err(|e| Error::write(output, e))?;
+        Ok(Self { temporary, _listed: listed, output: output.into(), target })
     }
 
     /// Where to write.

@@ -10,6 +10,7 @@ use crate::{
         save::{WEIGHTS, carried, write_weights},
         settings::Settings,
     },
+    unfinished,
 };
 use serde_json::Value;
 use std::{
@@ -143,7 +144,7 @@ impl Folder {
                 let path = entry.map_err(|e| Error::io(folder, e))?.path();
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 // Whoever makes a folder of that name writes no training.
-                if name.starts_with(new_file::UNFINISHED) && path.is_file() {
+                if name.starts_with(unfinished::PREFIX) && path.is_file() {
                     fs::remove_file(&path).map_err(|e| Error::write(&path, e))?;
                 }
             }
