@@ -66,6 +66,8 @@ fn what_makes_no_model_is_an_error() {
             "{error}"
         );
     }
+    let error = files(Family::T5, "num_heads = 0").err().unwrap().to_string();
+    assert!(error.ends_with("the number of attention heads is 0"), "{error}");
     let error = files(Family::Bart, "d_model = 7").err().unwrap().to_string();
     assert!(error.contains("config.json") && error.contains('7'), "{error}");
 }
