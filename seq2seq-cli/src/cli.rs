@@ -124,8 +124,8 @@ pub(crate) struct Streams {
     /// Reads JSON lines from FILE, or from standard input for `-`.
     #[arg(long, short, value_name = "FILE|-")]
     pub(crate) input: Option<PathBuf>,
-    /// Writes JSON lines to FILE, which appears only when all is done.
-    #[arg(long, short, value_name = "FILE")]
+    /// Writes JSON lines to FILE, which appears only when all is done, or to standard output for `-`.
+    #[arg(long, short, value_name = "FILE|-")]
     pub(crate) output: Option<PathBuf>,
 }
 
@@ -204,8 +204,8 @@ pub(crate) struct ForwardArgs {
     /// The ids, as a safetensors file.
     #[arg(long, short, value_name = "IN.safetensors")]
     pub(crate) input: PathBuf,
-    /// The results, as a safetensors file.
-    #[arg(long, short, value_name = "OUT.safetensors")]
+    /// The results, as a safetensors file, or on standard output for `-`.
+    #[arg(long, short, value_name = "OUT.safetensors|-")]
     pub(crate) output: PathBuf,
 }
 

@@ -33,9 +33,9 @@ enum Writer {
 }
 
 impl Output {
-    /// Opens the file, or standard output where none is named. Fails at once where it could not be written later.
+    /// Opens the file, or standard output where none is named or `-`. Fails at once where it could not be written later.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else {
+        let Some(path) = path.filter(|path| !is_stdout(Some(path))) else {
             let writer = Writer::Stdout(BufWriter::new(io::stdout().lock()));
             return Ok(Self { writer, name: "standard output".into() });
         };
@@ -89,6 +89,29 @@ impl Output {
     fn failed(&self, error: &io::Error) -> Failure {
         Failure::output(&self.name, error)
     }
+}
+
+/// Whether this is standard output.
+pub(crate) fn is_stdout(path: Option<&Path>) -> bool {
+    path.is_none_or(|path| path == Path::new("-"))
+}
+
+/// Whether two outputs are one, of which the later would replace the earlier. Devices and pipes take both.
+pub(crate) fn is_same(a: Option<&Path>, b: Option<&Path>) -> bool {
+    match (is_stdout(a), is_stdout(b), a, b) {
+        (false, false, Some(a), Some(b)) => {
+            let replaced = fs::metadata(a).map_or(true, |found| found.is_file());
+            replaced && resolved(a) == resolved(b)
+        }
+        (a, b, ..) => a && b,
+    }
+}
+
+/// Where a file is or will be, links followed.
+fn resolved(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let new = || Some(fs::canonicalize(folder).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(new).unwrap_or_else(|| path.into())
 }
 
 impl Writer {
@@ -167,6 +190,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().to_owned(), folder.path().join("no/such/folder")] {
             assert!(matches!(Output::open(Some(&path)), Err(Failure::Other(_))), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn outputs_that_are_one_are_recognised() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let dotted = folder.path().join(".").join("a");
+        assert!(is_same(Some(&a), Some(&dotted)) && !is_same(Some(&a), Some(&b)));
+        fs::write(&a, "").unwrap();
+        assert!(is_same(Some(&a), Some(&dotted)) && !is_same(Some(&a), Some(&b)));
+        let stdout = Some(Path::new("-"));
+        assert!(is_same(None, stdout) && !is_same(stdout, Some(&a)) && !is_same(Some(&a), None));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&a, &b).unwrap();
+            assert!(is_same(Some(&a), Some(&b)));
+            let device = Some(Path::new("/dev/null"));
+            assert!(!is_same(device, device));
         }
     }
 

@@ -65,6 +65,15 @@ fn bad_usage() {
         (&["generate", "a", "--device=tpu"], &["cpu", "cuda:0", "tch:cpu"]),
         (&["generate", "a", "--threads=0"], &["at least 1"]),
         (&["embed", "a"], &["--model"]),
+        (
+            &["generate", "speak: 7", "--max-new-tokens=18446744073709551615"],
+            &["text 1", "more than any memory holds", "fewer new tokens"],
+        ),
+        (
+            &["generate", "a", "--attention=no.html", "--output=./no.html"],
+            &["--attention", "one place"],
+        ),
+        (&["generate", "a", "--attention=-"], &["--attention", "one place"]),
         (&["answer", "--question=a"], &["--context"]),
         (&["tag", "a", "--aggregation=best"], &["none, simple, first, average, max"]),
         (&["translate"], &["translate"]),
@@ -269,6 +278,7 @@ fn output_that_cannot_be_written() {
     for path in ["/no/such/folder/out.jsonl", "/"] {
         let error = run(["generate", "speak: 7", "--output", path]).error(1);
         says(&error, &[path]);
+        assert!(!error.contains(".seq2seq-"), "{error}");
     }
     let tokenizer = ["tokenizer", "train", "--kind=bytes", "--output", "/no/such/folder/out"];
     says(&run(tokenizer).error(1), &["/no/such/folder/out"]);
