@@ -8,10 +8,10 @@ pub(crate) use decoding::DecodingArgs;
 pub(crate) use latent::{InterpolateArgs, PointsArgs, SampleArgs};
 pub(crate) use training::{ScoreArgs, TokenizerCommand, TokenizerTrainArgs, TrainArgs};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use seq2seq_core::Format;
 use seq2seq_models::{Device, ModuleFormat, tasks::Aggregation};
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,8 @@ A model is a folder as Hugging Face's transformers writes it (config.json, model
 id of one on the hub, which is downloaded once. Without --model, `generate` uses a small one inside the program that \
 writes numbers, dates and amounts as words (prefix `speak:`) and back (`write:`).
 
-Exit codes: 0 done, 2 bad usage or bad input, 1 any other failure. SEQ2SEQ_CPU_ISA=scalar|avx2|avx512|neon forces an \
+Exit codes: 0 done, 2 bad usage or bad input, 1 any other failure, such as output that cannot be written or a device \
+without memory; ended by ctrl-C or SIGTERM (130, 143) it leaves no unfinished files. SEQ2SEQ_CPU_ISA=scalar|avx2|avx512|neon forces an \
 instruction set; SEQ2SEQ_LOG=debug (or -vv) logs to standard error.";
 
 /// Runs encoder, decoder and encoder-decoder models with the results of Hugging Face's transformers, faster.
@@ -46,6 +47,15 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// What the arguments ask for, the name of the program first.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(reason) = decoding::misplaced_value(&arguments) {
+        return Err(Cli::command().error(ErrorKind::InvalidValue, reason));
+    }
+    Cli::try_parse_from(arguments)
+}
+
 /// What every command understands.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model and machine")]
@@ -53,9 +63,10 @@ pub(crate) struct Global {
     /// A folder, or an id on the hub such as google/flan-t5-small (@REVISION may follow).
     #[arg(long, short, global = true, value_name = "DIR|HUB_ID")]
     pub(crate) model: Option<String>,
-    /// What computes: cpu, an NVIDIA GPU cuda:N, or libtorch tch:cpu, tch:cuda:N; `seq2seq devices` lists what there is.
-    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
-    pub(crate) device: Device,
+    /// What computes: cpu, an NVIDIA GPU cuda:N, or libtorch tch:cpu, tch:cuda:N; `seq2seq devices` lists what there is
+    /// [default: cpu].
+    #[arg(long, global = true, value_name = "DEVICE")]
+    pub(crate) device: Option<Device>,
     /// How weights are held and multiplied: f32 as in the file, bf16 and f16 in half the memory (bf16 rounds rows too; a
     /// file of f16 gives in f16 what it gives in f32), int8 in a quarter, int4 in an eighth where a decoder reads them for a
     /// few rows at a time, and else as int8 [default: f32, or that of a folder that `convert` wrote].
@@ -113,8 +124,8 @@ pub(crate) struct Streams {
     /// Reads JSON lines from FILE, or from standard input for `-`.
     #[arg(long, short, value_name = "FILE|-")]
     pub(crate) input: Option<PathBuf>,
-    /// Writes JSON lines to FILE, which appears only when all is done.
-    #[arg(long, short, value_name = "FILE")]
+    /// Writes JSON lines to FILE, which appears only when all is done, or to standard output for `-`.
+    #[arg(long, short, value_name = "FILE|-")]
     pub(crate) output: Option<PathBuf>,
 }
 
@@ -193,8 +204,8 @@ pub(crate) struct ForwardArgs {
     /// The ids, as a safetensors file.
     #[arg(long, short, value_name = "IN.safetensors")]
     pub(crate) input: PathBuf,
-    /// The results, as a safetensors file.
-    #[arg(long, short, value_name = "OUT.safetensors")]
+    /// The results, as a safetensors file, or on standard output for `-`.
+    #[arg(long, short, value_name = "OUT.safetensors|-")]
     pub(crate) output: PathBuf,
 }
 
@@ -395,7 +406,6 @@ fn positive(text: &str) -> Result<NonZeroUsize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn arguments_are_consistent() {

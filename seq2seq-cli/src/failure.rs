@@ -1,7 +1,12 @@
 //! How the program ends when it cannot do what it was asked to: one line on stderr and an exit code.
 
 use seq2seq_models::Error;
-use std::{fmt::Display, io, path::Path, process::ExitCode};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
 
 /// The result of anything the program does.
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -60,7 +65,8 @@ impl Failure {
             Self::Closed => return ExitCode::SUCCESS,
         };
         let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
-        eprintln!("error: {line}");
+        // Where nobody can be told, the exit code still says it.
+        let _ = writeln!(io::stderr(), "error: {line}");
         ExitCode::from(code)
     }
 }
@@ -69,10 +75,13 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         use seq2seq_core::Error as Op;
         match error {
-            // The network, and sizes that only a mistake of ours can get wrong.
-            Error::Hub { .. } | Error::Op(Op::Shape { .. } | Op::Capacity { .. }) => {
-                Self::Other(error.to_string())
-            }
+            // The network, disks and devices, and sizes that only a mistake of ours can get wrong.
+            Error::Hub { .. }
+            | Error::Write { .. }
+            | Error::NoRoom { .. }
+            | Error::Op(
+                Op::OutOfMemory { .. } | Op::Device { .. } | Op::Shape { .. } | Op::Capacity { .. },
+            ) => Self::Other(error.to_string()),
             _ => Self::Input(error.to_string()),
         }
     }
@@ -120,7 +129,13 @@ mod tests {
     #[test]
     fn kinds_of_errors_have_their_codes() {
         let hub = Error::Hub { id: "a/b".into(), reason: "gone".into() };
-        assert!(matches!(Failure::from(hub), Failure::Other(_)));
+        let full = Error::write("x", io::ErrorKind::StorageFull.into());
+        let memory = seq2seq_core::Error::OutOfMemory { needed: 9, free: 1, total: 2 }.into();
+        for other in [hub, full, memory] {
+            assert!(matches!(Failure::from(other), Failure::Other(_)));
+        }
+        let gone = Error::io("x", io::ErrorKind::NotFound.into());
+        assert!(matches!(Failure::from(gone), Failure::Input(_)));
         assert!(matches!(Failure::from(Error::input("empty")), Failure::Input(_)));
         let closed = io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(matches!(Failure::output(Path::new("x"), &closed).at("line 1"), Failure::Closed));

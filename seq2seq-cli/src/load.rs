@@ -36,7 +36,7 @@ pub(crate) fn named(name: &str) -> Result<Files> {
 /// How the options want models to be loaded, once it is settled in which format.
 pub(crate) fn options(global: &Global, format: Format) -> LoadOptions {
     LoadOptions {
-        device: global.device,
+        device: global.device.unwrap_or_default(),
         format,
         module_formats: global.module_formats.clone(),
         threads: global.threads.map(|n| n.get()),

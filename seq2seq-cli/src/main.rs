@@ -7,20 +7,26 @@ mod cli;
 mod commands;
 mod default_model;
 mod failure;
+mod interrupt;
 mod load;
 mod output;
 mod records;
 mod schedule;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error),
     };
     start_logging(cli.global.verbose);
+    // What a training has not finished is removed when it goes on, so that it may be ended in any way.
+    if !matches!(cli.command, cli::Command::Train(_))
+        && let Err(error) = interrupt::remove_unfinished()
+    {
+        tracing::warn!("unfinished files stay when the program is ended by a signal: {error}");
+    }
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
@@ -36,5 +42,7 @@ fn start_logging(verbose: u8) {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_target(false)
+        // What cannot be written to standard error cannot be told there either.
+        .log_internal_errors(false)
         .init();
 }

@@ -1,6 +1,7 @@
 //! Where results go: standard output, or a file that appears only when it is whole.
 
 use crate::failure::{Failure, Result};
+use seq2seq_models::unfinished::{self, Unfinished};
 use serde::Serialize;
 use std::{
     fs::{self, File},
@@ -25,14 +26,16 @@ enum Writer {
     /// Beside the target, whose name it takes at the end.
     Replacing {
         temporary: BufWriter<NamedTempFile>,
+        /// Behind it, so as to be dropped after it.
+        listed: Unfinished,
         target: PathBuf,
     },
 }
 
 impl Output {
-    /// Opens the file, or standard output where none is named. Fails at once where it could not be written later.
+    /// Opens the file, or standard output where none is named or `-`. Fails at once where it could not be written later.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else {
+        let Some(path) = path.filter(|path| !is_stdout(Some(path))) else {
             let writer = Writer::Stdout(BufWriter::new(io::stdout().lock()));
             return Ok(Self { writer, name: "standard output".into() });
         };
@@ -70,13 +73,15 @@ impl Output {
         self.flush()?;
         match self.writer {
             Writer::Stdout(_) | Writer::Direct(_) => Ok(()),
-            Writer::Replacing { temporary, target } => {
+            Writer::Replacing { temporary, listed, target } => {
                 let put = || {
                     let file = temporary.into_inner().map_err(io::IntoInnerError::into_error)?;
                     file.as_file().sync_all()?;
                     file.persist(&target).map_err(|e| e.error)
                 };
-                put().map(drop).map_err(|e| Failure::output(&self.name, &e))
+                let done = put().map(drop);
+                drop(listed);
+                done.map_err(|e| Failure::output(&self.name, &e))
             }
         }
     }
@@ -84,6 +89,29 @@ impl Output {
     fn failed(&self, error: &io::Error) -> Failure {
         Failure::output(&self.name, error)
     }
+}
+
+/// Whether this is standard output.
+pub(crate) fn is_stdout(path: Option<&Path>) -> bool {
+    path.is_none_or(|path| path == Path::new("-"))
+}
+
+/// Whether two outputs are one, of which the later would replace the earlier. Devices and pipes take both.
+pub(crate) fn is_same(a: Option<&Path>, b: Option<&Path>) -> bool {
+    match (is_stdout(a), is_stdout(b), a, b) {
+        (false, false, Some(a), Some(b)) => {
+            let replaced = fs::metadata(a).map_or(true, |found| found.is_file());
+            replaced && resolved(a) == resolved(b)
+        }
+        (a, b, ..) => a && b,
+    }
+}
+
+/// Where a file is or will be, links followed.
+fn resolved(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let new = || Some(fs::canonicalize(folder).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(new).unwrap_or_else(|| path.into())
 }
 
 impl Writer {
@@ -112,8 +140,9 @@ impl Writer {
         if let Some(permissions) = permissions {
             builder.permissions(permissions);
         }
-        let temporary = builder.prefix(".seq2seq-").tempfile_in(folder)?;
-        Ok(Self::Replacing { temporary: BufWriter::new(temporary), target })
+        builder.prefix(unfinished::PREFIX);
+        let (listed, temporary) = Unfinished::list(|| builder.tempfile_in(folder))?;
+        Ok(Self::Replacing { temporary: BufWriter::new(temporary), listed, target })
     }
 
     fn get(&mut self) -> &mut dyn Write {
@@ -161,6 +190,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().to_owned(), folder.path().join("no/such/folder")] {
             assert!(matches!(Output::open(Some(&path)), Err(Failure::Other(_))), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn outputs_that_are_one_are_recognised() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let dotted = folder.path().join(".").join("a");
+        assert!(is_same(Some(&a), Some(&dotted)) && !is_same(Some(&a), Some(&b)));
+        fs::write(&a, "").unwrap();
+        assert!(is_same(Some(&a), Some(&dotted)) && !is_same(Some(&a), Some(&b)));
+        let stdout = Some(Path::new("-"));
+        assert!(is_same(None, stdout) && !is_same(stdout, Some(&a)) && !is_same(Some(&a), None));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&a, &b).unwrap();
+            assert!(is_same(Some(&a), Some(&b)));
+            let device = Some(Path::new("/dev/null"));
+            assert!(!is_same(device, device));
         }
     }
 

@@ -1,12 +1,14 @@
-//! The work of a command: texts from the command line, or lines of JSON.
+//! The work of a command: texts from the command line, or lines of JSON. And the lines of any file of text.
 
 use crate::failure::{Failure, Result};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::{
     fmt,
     fs::File,
     io::{self, BufRead, BufReader},
     path::Path,
+    str::Utf8Error,
     sync::Arc,
 };
 
@@ -43,16 +45,15 @@ impl fmt::Display for Place {
 pub(crate) enum Records<T> {
     /// From the command line.
     Given(std::iter::Enumerate<std::vec::IntoIter<T>>),
-    /// From a file.
-    Lines(Lines),
+    /// From a file, with the number of those that have been read.
+    Lines(Lines, usize),
 }
 
-/// A file of JSON lines.
+/// The lines of a file in UTF-8.
 pub(crate) struct Lines {
     reader: Box<dyn BufRead>,
     name: Arc<str>,
     line: usize,
-    rows: usize,
     /// Bytes read, and how many there are where that is known.
     position: (u64, Option<u64>),
 }
@@ -62,7 +63,7 @@ impl<T> Records<T> {
     pub(crate) fn open(given: Vec<T>, input: Option<&Path>) -> Result<Self> {
         match (given.is_empty(), input) {
             (false, None) => Ok(Self::Given(given.into_iter().enumerate())),
-            (true, Some(path)) => Lines::open(path).map(Self::Lines),
+            (true, Some(path)) => Ok(Self::Lines(Lines::open(path)?, 0)),
             (true, None) => Err(Failure::input(
                 "there is nothing to do: give TEXT, or --input FILE (- for standard input)",
             )),
@@ -74,7 +75,7 @@ impl<T> Records<T> {
     pub(crate) fn progress(&self) -> Option<(u64, u64)> {
         match self {
             Self::Given(_) => None,
-            Self::Lines(lines) => lines.position.1.map(|all| (lines.position.0, all)),
+            Self::Lines(lines, _) => lines.position.1.map(|all| (lines.position.0, all)),
         }
     }
 }
@@ -87,18 +88,18 @@ impl<T: DeserializeOwned> Iterator for Records<T> {
             Self::Given(texts) => texts
                 .next()
                 .map(|(row, value)| Ok(Record { row, place: Place::Argument(row + 1), value })),
-            Self::Lines(lines) => lines.next_record(),
+            Self::Lines(lines, rows) => lines.next_record(rows),
         }
     }
 }
 
 impl Lines {
-    fn open(path: &Path) -> Result<Self> {
+    /// A file, or standard input for `-`.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let lines = |reader, name: &str, size| Self {
             reader,
             name: name.into(),
             line: 0,
-            rows: 0,
             position: (0, size),
         };
         if path == Path::new("-") {
@@ -115,36 +116,64 @@ impl Lines {
         Ok(lines(Box::new(BufReader::new(file)), &name, size))
     }
 
-    fn next_record<T: DeserializeOwned>(&mut self) -> Option<Result<Record<T>>> {
+    /// Where the last line stands.
+    pub(crate) fn place(&self) -> Place {
+        Place::Line(self.name.clone(), self.line)
+    }
+
+    /// The next line without what ends it, and without a byte order mark; `None` behind the last.
+    pub(crate) fn next_line(&mut self) -> Result<Option<String>> {
         let mut bytes = Vec::new();
+        self.line += 1;
+        match self.reader.read_until(b'\n', &mut bytes) {
+            Ok(0) => return Ok(None),
+            Ok(n) => self.position.0 += n as u64,
+            Err(e) => return Err(Failure::input(format!("{}: {e}", self.name))),
+        }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = line.strip_prefix(b"\xEF\xBB\xBF").filter(|_| self.line == 1).unwrap_or(line);
+        let text = std::str::from_utf8(line);
+        let not_utf8 = |e: Utf8Error| format!("byte {} is not UTF-8", e.valid_up_to() + 1);
+        text.map(|text| Some(text.to_owned()))
+            .map_err(|e| Failure::input(not_utf8(e)).at(self.place()))
+    }
+
+    fn next_record<T: DeserializeOwned>(&mut self, rows: &mut usize) -> Option<Result<Record<T>>> {
         loop {
-            bytes.clear();
-            self.line += 1;
-            match self.reader.read_until(b'\n', &mut bytes) {
-                Ok(0) => return None,
-                Ok(n) => self.position.0 += n as u64,
-                Err(e) => return Some(Err(Failure::input(format!("{}: {e}", self.name)))),
-            }
-            let line =
-                bytes.strip_prefix(b"\xEF\xBB\xBF").filter(|_| self.line == 1).unwrap_or(&bytes);
+            let line = match self.next_line() {
+                Ok(line) => line?,
+                Err(failure) => return Some(Err(failure)),
+            };
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let place = Place::Line(self.name.clone(), self.line);
-            let row = self.rows;
-            self.rows += 1;
-            return Some(match parse(line) {
+            let (place, row) = (self.place(), *rows);
+            *rows += 1;
+            return Some(match object(&line) {
                 Ok(value) => Ok(Record { row, place, value }),
-                Err(reason) => Err(Failure::input(format!("{place}: {reason}"))),
+                Err(reason) => Err(Failure::input(reason).at(place)),
             });
         }
     }
 }
 
-fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
-    let text = std::str::from_utf8(line)
-        .map_err(|e| format!("byte {} is not UTF-8", e.valid_up_to() + 1))?;
-    serde_json::from_str(text).map_err(|e| {
+/// What the object on a line of JSON holds; otherwise what is wrong with it.
+pub(crate) fn object<T: DeserializeOwned>(line: &str) -> Result<T, String> {
+    if line.trim_start().starts_with('{') {
+        return json(line);
+    }
+    // Structs would be read from arrays too, field by field.
+    let found = match json::<Value>(line)? {
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        _ => "a single value",
+    };
+    Err(format!("holds {found}; it must hold an object, {{…}}, with the fields that --help names"))
+}
+
+fn json<T: DeserializeOwned>(line: &str) -> Result<T, String> {
+    serde_json::from_str(line).map_err(|e| {
         // There is only one line, which the caller names.
         let position = format!(" at line {} column {}", e.line(), e.column());
         let message = e.to_string();
@@ -188,6 +217,9 @@ mod tests {
             (&b"{\"text\": \"a\"}\n{\"text\": 5}"[..], "line 2: column 10: invalid type"),
             (b"{\"text\": \"\xFF\"}", "line 1: byte 11 is not UTF-8"),
             (b"\nhello", "line 2: column 1: expected value"),
+            (b"\"speak: 1\"", "line 1: holds a text; it must hold an object"),
+            (b"[\"a\"]", "line 1: holds an array; it must hold an object"),
+            (b" 5", "line 1: holds a single value"),
             (b"{\"other\": 1}", "line 1: column 12: missing field `text`"),
         ] {
             let Some(Err(Failure::Input(message))) = read(content).pop() else {

@@ -51,11 +51,11 @@ fn window<W>(
     cost: impl Fn(&W) -> usize,
 ) -> Result<Vec<W>> {
     let mut window = Vec::new();
-    let mut tokens = 0;
+    let mut tokens = 0usize;
     while window.len() < PIECES && tokens < limits.tokens.saturating_mul(BATCHES) {
         let Some(piece) = work.next() else { break };
         let piece = piece?;
-        tokens += cost(&piece);
+        tokens = tokens.saturating_add(cost(&piece));
         window.push(piece);
     }
     Ok(window)

@@ -123,7 +123,7 @@ fn write(
 ) -> Result<u64> {
     let header = writer::header(&stored::metadata(formats), entries.iter().map(|e| &e.tensor));
     let data: usize = entries.iter().map(Entry::bytes).sum();
-    let failed = |e| Error::io(output.join(WEIGHTS), e);
+    let failed = |e| Error::write(output.join(WEIGHTS), e);
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
     file.write_all(&header).map_err(failed)?;
     let begin = header.len();

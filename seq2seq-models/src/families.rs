@@ -102,6 +102,18 @@ impl Family {
         }
     }
 
+    /// The keys of config.json that are read of it, where it is one that new models are made of.
+    pub(crate) fn keys(self) -> impl Iterator<Item = &'static str> {
+        let own = match self {
+            Self::Bart => bart::keys(),
+            Self::Gpt2 => gpt2::keys(),
+            Self::RnnSeq2Seq => rnn::keys(),
+            Self::T5 => t5::keys(),
+            _ => &[],
+        };
+        own.iter().copied().chain(config::OF_ALL)
+    }
+
     fn plan(self, config: &Value) -> Result<ModelPlan, Unplanned> {
         match self {
             Self::Bart | Self::Mbart => bart::plan(self, config),

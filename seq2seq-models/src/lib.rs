@@ -45,6 +45,7 @@
 //! | [`mod@convert`] | folders whose weights are in a format already |
 //! | [`train`] | a loaded model under training; data, tokenizers, corruptions, schedules, metrics |
 //! | `hub` | models by their id on the Hugging Face hub (feature `hub`) |
+//! | [`unfinished`] | what a program that is ended early removes |
 //! | [`device`] | the choice of a backend; the only file that names one |
 //!
 //! "PARITY trap n" in comments names an entry of `docs/parity.md`: where implementations silently depart from the
@@ -76,6 +77,7 @@ pub mod tasks;
 pub mod tokenizer;
 pub mod trace;
 pub mod train;
+pub mod unfinished;
 
 pub use checkpoint::{Files, ModuleFormat};
 pub use convert::convert;

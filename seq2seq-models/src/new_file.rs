@@ -1,16 +1,17 @@
 //! Files that take their place when all is written, or not at all.
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    unfinished::{PREFIX, Unfinished},
+};
 use std::{fs, path::Path};
-
-/// What the names of files begin with while they are written.
-pub(crate) const UNFINISHED: &str = ".seq2seq-";
+use tempfile::NamedTempFile;
 
 /// What makes files and folders to be written; they are as open as the process' mask lets them be, where temporary ones are
 /// private otherwise.
 pub(crate) fn unfinished(mode: u32) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED);
+    builder.prefix(PREFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -24,10 +25,11 @@ pub(crate) fn unfinished(mode: u32) -> tempfile::Builder<'static, 'static> {
 /// Has `write` fill a file beside `path`, which then takes its place: whoever looks there, now or after the machine has
 /// stopped, finds the old file or the new one. Where anything fails the old one stays and nothing is left behind.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let failed = |e| Error::io(path, e);
+    let failed = |e| Error::write(path, e);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = unfinished(0o666);
-    let temporary = named.tempfile_in(folder).map_err(failed)?.into_temp_path();
+    let made = Unfinished::list(|| named.tempfile_in(folder).map(NamedTempFile::into_temp_path));
+    let (_listed, temporary) = made.map_err(failed)?;
     write(&temporary)?;
     temporary.persist(path).map_err(|e| failed(e.error))?;
     // The new name, too, is to be on the disk. Not every system can sync a folder.
@@ -46,7 +48,7 @@ pub(crate) fn replace_with(path: &Path, bytes: &[u8]) -> Result<()> {
             file.write_all(bytes)?;
             file.sync_all()
         };
-        write().map_err(|e| Error::io(path, e))
+        write().map_err(|e| Error::write(path, e))
     })
 }
 

@@ -1,9 +1,9 @@
 //! Folders that appear when all is written, or not at all.
 
-use crate::{Error, Result, new_file};
+use crate::{Error, Result, new_file, unfinished::Unfinished};
 use std::{
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
@@ -11,6 +11,8 @@ use tempfile::TempDir;
 /// A folder that is being written beside the place that it will take. It is removed again unless it takes it.
 pub(crate) struct NewFolder {
     temporary: TempDir,
+    /// Behind it, so as to be dropped after it.
+    _listed: Unfinished,
     output: PathBuf,
     /// `output`, links followed.
     target: PathBuf,
@@ -20,7 +22,9 @@ impl NewFolder {
     /// Fails where `output` is something else than an empty folder.
     pub(crate) fn at(output: &Path) -> Result<Self> {
         let target = target(output)?;
-        Ok(Self { temporary: temporary(&target)?, output: output.into(), target })
+        let made = Unfinished::list(|| temporary(&target));
+        let (listed, temporary) = made.map_err(|e| Error::write(output, e))?;
+        Ok(Self { temporary, _listed: listed, output: output.into(), target })
     }
 
     /// Where to write.
@@ -33,12 +37,12 @@ impl NewFolder {
         let path = self.path().join(name);
         let parent = path.parent().unwrap_or(self.path());
         let write = || fs::create_dir_all(parent).and_then(|()| fs::write(&path, bytes));
-        write().map_err(|e| Error::io(self.output.join(name), e))
+        write().map_err(|e| Error::write(self.output.join(name), e))
     }
 
     /// Takes the place.
     pub(crate) fn finish(self) -> Result<()> {
-        fs::rename(self.path(), &self.target).map_err(|e| Error::io(&self.output, e))?;
+        fs::rename(self.path(), &self.target).map_err(|e| Error::write(&self.output, e))?;
         // It has another name now: there is nothing to be removed.
         let _ = self.temporary.keep();
         Ok(())
@@ -46,7 +50,7 @@ impl NewFolder {
 }
 
 fn target(output: &Path) -> Result<PathBuf> {
-    let failed = |e| Error::io(output, e);
+    let failed = |e| Error::write(output, e);
     match fs::read_dir(output) {
         Ok(mut entries) => match entries.next() {
             None => fs::canonicalize(output).map_err(failed),
@@ -63,7 +67,7 @@ fn target(output: &Path) -> Result<PathBuf> {
     }
 }
 
-fn temporary(target: &Path) -> Result<TempDir> {
+fn temporary(target: &Path) -> io::Result<TempDir> {
     let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    new_file::unfinished(0o777).tempdir_in(parent).map_err(|e| Error::io(parent, e))
+    new_file::unfinished(0o777).tempdir_in(parent)
 }

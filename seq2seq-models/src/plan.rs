@@ -338,8 +338,8 @@ impl StackPlan {
         let sizes = [
             ("width", self.width),
             ("vocabulary", self.embedding.vocab),
-            ("attention heads", a.heads),
-            ("key-value heads", a.kv_heads),
+            ("number of attention heads", a.heads),
+            ("number of key-value heads", a.kv_heads),
             ("head width", a.head_dim),
             ("feed-forward width", self.feed_forward.width),
         ];

@@ -1,6 +1,7 @@
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
+use std::ffi::OsString;
 
 /// The settings of a generation, by their names in GenerationConfig. What is absent is left to the model's files.
 #[derive(Debug, Default, Args, Serialize)]
@@ -39,12 +40,13 @@ pub(crate) struct DecodingArgs {
     /// true as soon as num_beams are finished, never only when none can become better.
     #[arg(long, value_name = "true|false|never", value_parser = early_stopping, help_heading = SEARCH)]
     early_stopping: Option<Value>,
-    /// Beam search makes scores probabilities again after the rules below have changed them.
+    /// Beam search makes scores probabilities again after the rules below have changed them. `=false` for a model whose files
+    /// ask for it.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = SEARCH)]
     renormalize_logits: Option<bool>,
 
     /// Draws tokens at random by their probability. With --num-beams above 1, beam sampling: the continuations of all beams
-    /// are drawn together.
+    /// are drawn together. `=false` for a model whose files ask for it.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = SAMPLING)]
     do_sample: Option<bool>,
     /// Makes sampling repeatable: a row draws the same whatever stands beside it.
@@ -133,6 +135,22 @@ impl DecodingArgs {
     }
 }
 
+/// Options that mean true by themselves and take a value behind `=` alone, so that a text may follow them.
+const SWITCHES: [&str; 2] = ["--renormalize-logits", "--do-sample"];
+
+/// What is wrong with `--do-sample false`, if that was given: it would turn sampling on and write on from the text "false".
+pub(super) fn misplaced_value(arguments: &[OsString]) -> Option<String> {
+    let options = arguments.split(|a| a == "--").next().unwrap_or_default();
+    let pair = options.windows(2).find(|pair| {
+        SWITCHES.iter().any(|&switch| pair[0] == switch)
+            && (pair[1] == "true" || pair[1] == "false")
+    })?;
+    let (switch, value) = (pair[0].display(), pair[1].display());
+    Some(format!(
+        "{switch} takes its value behind '=': {switch}={value}; where '{value}' is a text, put it behind '--'"
+    ))
+}
+
 fn number(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),
@@ -160,7 +178,7 @@ fn early_stopping(text: &str) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
     use seq2seq_models::generate::GenerationConfig;
     use serde_json::json;
 
@@ -184,6 +202,31 @@ mod tests {
         let fields = names(serde_json::to_value(GenerationConfig::default()).unwrap());
         let options = names(serde_json::to_value(DecodingArgs::default()).unwrap());
         assert_eq!(fields, options);
+    }
+
+    #[test]
+    fn switches_take_their_value_behind_the_equals_sign() {
+        let command = Alone::command();
+        let behind_equals = command.get_arguments().filter(|a| a.is_require_equals_set());
+        let names: Vec<String> =
+            behind_equals.map(|a| format!("--{}", a.get_long().unwrap())).collect();
+        assert_eq!(names, SWITCHES);
+        let wrong =
+            |args: &[&str]| misplaced_value(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        for switch in SWITCHES {
+            let error = wrong(&["generate", switch, "false", "text"]).unwrap();
+            assert!(error.contains(&format!("{switch}=false")), "{error}");
+            assert!(wrong(&["generate", "text", switch, "true"]).is_some());
+            for fine in [
+                &[switch, "falsehood"][..],
+                &["--do-sample=false", "true"],
+                &[switch, "--", "false"],
+                &["--", switch, "false"],
+                &["false", switch],
+            ] {
+                assert_eq!(wrong(fine), None, "{fine:?}");
+            }
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ pub(crate) struct PointsArgs {
     /// the point.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Writes JSON lines to FILE, which appears only when all is done.
-    #[arg(long, short, value_name = "FILE")]
+    /// Writes JSON lines to FILE, which appears only when all is done, or to standard output for `-`.
+    #[arg(long, short, value_name = "FILE|-")]
     pub(crate) output: Option<PathBuf>,
     /// Points that are decoded together.
     #[arg(long, value_name = "N", value_parser = positive, default_value = "64")]

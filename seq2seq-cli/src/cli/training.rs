@@ -8,15 +8,16 @@ use std::{num::NonZeroU64, path::PathBuf};
 ///
 /// Rows are `source<TAB>target`, or JSON lines with "source" and "target" or with "text"; to tag words, with "tokens" and
 /// "tags"; to answer questions, with "question", "context", "answer" and "start". The output folder is a model as any
-/// other: `seq2seq generate --model DIR` runs it. It holds the best model by the rows of --valid; without them, the last
-/// one. Its folder `training` holds config.toml (all settings), metrics.jsonl, curves.svg and the checkpoint from which
-/// --resume goes on, to the bits of a training that was never stopped.
+/// other: `seq2seq generate --model DIR` runs it, or fill-mask, classify, tag or answer, by what it learned. It holds the
+/// best model by the rows of --valid; without them, the last one. Its folder `training` holds config.toml (all settings),
+/// metrics.jsonl, curves.svg and the checkpoint from which --resume goes on, to the bits of a training that was never
+/// stopped. One training at a time runs in a folder.
 ///
 /// Everything else is in a config.toml, whose keys `--set` sets too: checkpointing (layers are computed again on the way
 /// back rather than kept, for less memory), architecture (keys of config.json), tokenizer (kind, vocab_size, folder), data
 /// (objective, such as { kind = "vae" }, batch_tokens, max_source, max_target), optimiser (kind, rate, decay, clip, accumulate, smoothing),
 /// parameters (names, rate, frozen), lora (rank, alpha, targets, dropout), sampling (probability, decay), schedule (decay,
-/// warmup), average, evaluation (every, generate, metrics, best, patience), save_as. docs/training.md has them all.
+/// warmup), average, evaluation (every, generate, metrics, best, patience), save_as, device, threads. docs/training.md has them all.
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// Settings; the options of this command and --set lie over them.
@@ -76,7 +77,8 @@ pub(crate) struct TokenizerTrainArgs {
     /// What tokens are.
     #[arg(long, value_name = "bpe|unigram|bytes")]
     pub(crate) kind: Kind,
-    /// The most tokens, special ones included [default: 8000; bytes have 259 and those of --extra-ids and --mask].
+    /// The most tokens, special ones included, up to 16777216 [default: 8000; bytes have 259 and those of --extra-ids and
+    /// --mask].
     #[arg(long, value_name = "N")]
     pub(crate) vocab_size: Option<usize>,
     /// Sentinels for span corruption: `<extra_id_0>` to `<extra_id_N-1>`.
@@ -96,15 +98,15 @@ pub(crate) struct TokenizerTrainArgs {
 /// rouge-score package without a stemmer; exact_match is the share of texts that equal a reference to the byte.
 ///
 /// Files hold a text on each line; those called *.tsv have it behind the first tab, and those called *.jsonl (*.ndjson)
-/// in "text" or "target": so what `generate --output` wrote is compared with the rows of a data set. Of rows with several
-/// sequences the first counts.
+/// in "text" or "target", as does standard input, `-`: so what `generate --output` wrote is compared with the rows of a data
+/// set. Of rows with several sequences the first counts.
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
     /// What a model wrote.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|-")]
     pub(crate) hypotheses: PathBuf,
     /// What it should have written; several files for several references of each line.
-    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    #[arg(long, value_name = "FILE|-", num_args = 1.., required = true)]
     pub(crate) references: Vec<PathBuf>,
     /// Which scores to give.
     #[arg(

@@ -36,7 +36,7 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<()> {
     let load_seconds = start.elapsed().as_secs_f64();
     let ids = random_ids(&model, args)?;
     let writes = model.plan().generates() && args.new > 0;
-    let mut runs = Vec::with_capacity(args.runs.get());
+    let mut runs = Vec::new();
     for i in 0..=args.runs.get() {
         let seconds = match writes {
             true => generate(&model, &ids, args)?,

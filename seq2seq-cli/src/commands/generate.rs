@@ -10,7 +10,7 @@ use crate::{
     cli::{GenerateArgs, Global},
     failure::{Failure, Result},
     load,
-    output::Output,
+    output::{self, Output},
     records::{Place, Records},
     schedule::{self, Limits},
 };
@@ -38,6 +38,11 @@ pub(super) struct Row<'a> {
 
 pub(super) fn run(global: &Global, args: GenerateArgs) -> Result<()> {
     let attention = args.attention.as_deref();
+    if attention.is_some() && output::is_same(attention, args.streams.output.as_deref()) {
+        return Err(Failure::input(
+            "--attention and the results go to one place; give each its own",
+        ));
+    }
     let traced = attention.is_some().then(|| load::traced(global)).transpose()?;
     let model = match &traced {
         Some(traced) => traced.model().clone(),

@@ -1,4 +1,4 @@
-use crate::cli::Streams;
+use crate::{cli::Streams, output::is_stdout};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr, stdout};
 
@@ -9,7 +9,7 @@ impl Progress {
     /// `bytes` read and to be read, where that is known.
     pub(super) fn new(bytes: Option<(u64, u64)>, streams: &Streams) -> Self {
         // Results on the terminal show how far it is, and a bar would run through them.
-        let results_shown = streams.output.is_none() && stdout().is_terminal();
+        let results_shown = is_stdout(streams.output.as_deref()) && stdout().is_terminal();
         if streams.input.is_none() || results_shown || !stderr().is_terminal() {
             return Self(ProgressBar::hidden());
         }

@@ -4,17 +4,20 @@ use crate::{
     cli::ScoreArgs,
     failure::{Failure, Result},
     output::Output,
+    records::{Lines, object},
 };
 use seq2seq_models::train::metrics::Scorer;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::{
-    fs::File,
-    io::{BufRead, BufReader},
-    path::Path,
-};
+use std::path::Path;
 
 pub(super) fn run(args: &ScoreArgs) -> Result<()> {
+    let files = std::iter::once(&args.hypotheses).chain(&args.references);
+    if files.filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Failure::input(
+            "standard input (-) holds the texts of one file; give the others by name",
+        ));
+    }
     let mut hypotheses = Texts::open(&args.hypotheses)?;
     let mut references =
         args.references.iter().map(|path| Texts::open(path)).collect::<Result<Vec<_>>>()?;
@@ -63,10 +66,8 @@ fn uneven(args: &ScoreArgs, rows: usize, hypothesis: bool, texts: &[Option<Strin
 
 /// The texts of a file, one after the other.
 struct Texts {
-    reader: BufReader<File>,
-    name: String,
+    lines: Lines,
     format: Format,
-    line: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -88,53 +89,46 @@ struct Fields {
 
 impl Texts {
     fn open(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|e| Failure::input(format!("{name}: {e}")))?;
         let format = match path.extension().and_then(|e| e.to_str()) {
             Some("tsv") => Format::Tsv,
             Some("jsonl" | "ndjson") => Format::Json,
+            // As everywhere.
+            _ if path == Path::new("-") => Format::Json,
             _ => Format::Lines,
         };
-        Ok(Self { reader: BufReader::new(file), name, format, line: 0 })
+        Ok(Self { lines: Lines::open(path)?, format })
     }
 
     /// The next text; `None` at the end.
     fn next(&mut self) -> Result<Option<String>> {
-        let mut bytes = Vec::new();
-        loop {
-            bytes.clear();
-            self.line += 1;
-            let read = self.reader.read_until(b'\n', &mut bytes);
-            if read.map_err(|e| Failure::input(format!("{}: {e}", self.name)))? == 0 {
-                return Ok(None);
+        while let Some(line) = self.lines.next_line()? {
+            // As where data is read: blank lines are no rows.
+            if self.format != Format::Lines && line.trim().is_empty() {
+                continue;
             }
-            let at = |reason: String| {
-                Failure::input(format!("{}: line {}: {reason}", self.name, self.line))
-            };
-            let text = std::str::from_utf8(&bytes)
-                .map_err(|e| at(format!("byte {} is not UTF-8", e.valid_up_to() + 1)))?;
-            let text = text.strip_suffix('\n').unwrap_or(text);
-            let text = text.strip_suffix('\r').unwrap_or(text);
-            match self.format {
-                Format::Lines => return Ok(Some(text.into())),
-                // As where data is read: blank lines are no rows.
-                _ if text.trim().is_empty() => {}
-                Format::Tsv => {
-                    return match text.split_once('\t') {
-                        Some((_, target)) => Ok(Some(target.into())),
-                        None => Err(at("there is no tab before the text".into())),
-                    };
-                }
-                Format::Json => {
-                    let fields: Fields =
-                        serde_json::from_str(text).map_err(|e| at(e.to_string()))?;
-                    let text = fields.text.or(fields.target);
-                    if fields.sequence == 0 {
-                        return match text {
-                            Some(text) => Ok(Some(text)),
-                            None => Err(at("there is neither \"text\" nor \"target\"".into())),
-                        };
-                    }
+            if let Some(text) =
+                self.text(line).map_err(|e| Failure::input(e).at(self.lines.place()))?
+            {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The text of a line; `None` where it is another one of the same row.
+    fn text(&self, line: String) -> Result<Option<String>, String> {
+        match self.format {
+            Format::Lines => Ok(Some(line)),
+            Format::Tsv => match line.split_once('\t') {
+                Some((_, target)) => Ok(Some(target.into())),
+                None => Err("there is no tab before the text".into()),
+            },
+            Format::Json => {
+                let fields: Fields = object(&line)?;
+                match fields.text.or(fields.target) {
+                    _ if fields.sequence > 0 => Ok(None),
+                    None => Err("there is neither \"text\" nor \"target\"".into()),
+                    text => Ok(text),
                 }
             }
         }

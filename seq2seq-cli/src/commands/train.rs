@@ -10,9 +10,12 @@ use crate::{
     output::Output,
 };
 use curves::Curves;
-use seq2seq_models::train::{
-    Settings,
-    trainer::{End, Trainer},
+use seq2seq_models::{
+    plan::{HeadKind, ModelPlan},
+    train::{
+        Settings,
+        trainer::{End, Trainer},
+    },
 };
 use std::{fmt::Write, path::Path};
 use watch::Watch;
@@ -62,6 +65,9 @@ fn settings(global: &Global, args: &TrainArgs) -> Result<Settings> {
     if let Some(seed) = args.seed {
         settings.seed = seed;
     }
+    if let Some(device) = global.device {
+        settings.device = device;
+    }
     if let Some(format) = global.format {
         settings.format = format;
     }
@@ -69,6 +75,18 @@ fn settings(global: &Global, args: &TrainArgs) -> Result<Settings> {
         settings.threads = Some(threads.get());
     }
     Ok(settings)
+}
+
+/// The command that runs such a model, and what it takes.
+fn used_by(plan: &ModelPlan) -> (&'static str, &'static str) {
+    match plan.head.kind {
+        HeadKind::Language => ("generate", "TEXT"),
+        HeadKind::MaskedLanguage => ("fill-mask", "TEXT"),
+        HeadKind::Classify => ("classify", "TEXT"),
+        HeadKind::Tag => ("tag", "TEXT"),
+        HeadKind::Answer => ("answer", "--question TEXT --context TEXT"),
+        HeadKind::Hidden => ("embed", "TEXT"),
+    }
 }
 
 /// Says how it ended, and draws the curves.
@@ -92,7 +110,8 @@ fn report(trainer: &Trainer, end: End, folder: &Path) -> Result<()> {
     if let Some(best) = progress.best {
         let _ = writeln!(text, "best after step {}", best.step);
     }
-    let _ = writeln!(text, "seq2seq generate --model {} TEXT", folder.display());
+    let (command, input) = used_by(trainer.learner().plan());
+    let _ = writeln!(text, "seq2seq {command} --model {} {input}", folder.display());
     let mut output = Output::open(None)?;
     output.text(&text)?;
     output.finish()

@@ -21,11 +21,24 @@ fn devices_say_what_they_lack() {
     let listed = run(["devices", "--json"]).lines();
     assert_eq!(listed[0]["device"], "cpu");
     assert!(listed[0]["is"].as_str().is_some_and(|is| is.contains("threads")), "{}", listed[0]);
+    let folder = tempfile::tempdir().unwrap();
     for device in listed.iter().filter(|device| device.get("lacks").is_some()) {
         let (name, lacks) = (device["device"].as_str().unwrap(), device["lacks"].as_str().unwrap());
         let asked = run(["generate", "a", "--device", name]);
         assert!(asked.code != Some(0) && asked.stdout.is_empty(), "{name}: {asked:?}");
         says(&asked.stderr, &[lacks]);
+        // A training, too, is not done elsewhere.
+        let (rows, output) = (folder.path().join("rows.tsv"), folder.path().join("out"));
+        fs::write(&rows, "a\tone\nb\ttwo\n").unwrap();
+        let (rows, output) = (rows.to_str().unwrap(), output.to_str().unwrap());
+        let train = ["train", "--train", rows, "--family=t5", "--steps=1", "--output", output];
+        let by_option = run(train.into_iter().chain(["--device", name]));
+        let by_setting = run(train.into_iter().chain(["--set", &format!("device={name}")]));
+        for trained in [by_option, by_setting] {
+            assert!(trained.code != Some(0) && trained.stdout.is_empty(), "{name}: {trained:?}");
+            says(&trained.stderr, &[lacks]);
+        }
+        assert!(!Path::new(output).exists());
     }
 }
 
@@ -41,6 +54,7 @@ fn bad_usage() {
         (&["generate", "a", "--bad-words-ids=[5]"], &["bad_words_ids"]),
         (&["generate", "a", "--early-stopping=maybe"], &["true, false, never"]),
         (&["generate", "a", "--temperature=0", "--do-sample"], &["temperature"]),
+        (&["generate", "--do-sample", "false", "a"], &["--do-sample=false", "see --help"]),
         (&["generate", "a", "--nom-beams=2"], &["--nom-beams", "--num-beams"]),
         (&["generate", "a", "--format=int3"], &["f32, bf16, f16, int8, int4"]),
         (&["generate", "a", "--module-format=int8"], &["PATTERN=FORMAT"]),
@@ -51,6 +65,15 @@ fn bad_usage() {
         (&["generate", "a", "--device=tpu"], &["cpu", "cuda:0", "tch:cpu"]),
         (&["generate", "a", "--threads=0"], &["at least 1"]),
         (&["embed", "a"], &["--model"]),
+        (
+            &["generate", "speak: 7", "--max-new-tokens=18446744073709551615"],
+            &["text 1", "more than any memory holds", "fewer new tokens"],
+        ),
+        (
+            &["generate", "a", "--attention=no.html", "--output=./no.html"],
+            &["--attention", "one place"],
+        ),
+        (&["generate", "a", "--attention=-"], &["--attention", "one place"]),
         (&["answer", "--question=a"], &["--context"]),
         (&["tag", "a", "--aggregation=best"], &["none, simple, first, average, max"]),
         (&["translate"], &["translate"]),
@@ -170,7 +193,9 @@ fn input_that_cannot_be_used() {
         (b"{\"input_ids\": [5], \"text\": \"a\"}", &["both"]),
         (b"{}", &["neither"]),
         (b"{\"input_ids\": [5], \"decoder_input_ids\": [99999]}", &["line 1", "99999"]),
-        (b"[1, 2]", &["line 1", "invalid type"]),
+        (b"[1, 2]", &["line 1", "an array", "must hold an object"]),
+        (b"[\"speak: 7\", null, null]", &["line 1", "an array"]),
+        (b"\"speak: 7\"", &["line 1", "a text", "must hold an object"]),
         (b"{\"text\": \"\xE9\"}", &["line 1", "not UTF-8"]),
     ] {
         says(&generate(line), parts);
@@ -253,8 +278,21 @@ fn output_that_cannot_be_written() {
     for path in ["/no/such/folder/out.jsonl", "/"] {
         let error = run(["generate", "speak: 7", "--output", path]).error(1);
         says(&error, &[path]);
+        assert!(!error.contains(".seq2seq-"), "{error}");
     }
+    let tokenizer = ["tokenizer", "train", "--kind=bytes", "--output", "/no/such/folder/out"];
+    says(&run(tokenizer).error(1), &["/no/such/folder/out"]);
     if Path::new("/dev/full").exists() {
+        // Where nobody can be told, the exit code says it.
+        for (args, code) in [
+            (&["generate"][..], 2),
+            (&["generate", "a", "--output=/"], 1),
+            (&["generate", "-v", "speak: 7"], 0),
+        ] {
+            let full = fs::File::options().write(true).open("/dev/full").unwrap();
+            let done = support::command().args(args).stderr(full).output().unwrap();
+            assert_eq!(done.status.code(), Some(code), "{args:?}");
+        }
         says(
             &run(["generate", "speak: 7", "--output", "/dev/full"]).error(1),
             &["/dev/full", "space"],

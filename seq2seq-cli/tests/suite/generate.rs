@@ -44,6 +44,22 @@ fn every_setting_is_that_of_transformers() {
 }
 
 #[test]
+fn a_dash_is_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |args: &[&str]| {
+        let done = support::command().args(args).current_dir(folder.path()).output().unwrap();
+        assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+        json_lines(&String::from_utf8(done.stdout).unwrap())
+    };
+    let lines = at(&["generate", "speak: 7", "--output", "-"]);
+    assert_eq!((lines.len(), &lines[0]["text"]), (1, &json!("seven")));
+    let model = support::fixture("sentence_mean");
+    let vectors = at(&["embed", "a cat", "--output=-", "--model", model.to_str().unwrap()]);
+    assert_eq!(vectors[0]["row"], 0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn texts_are_those_of_transformers() {
     for name in ["t5_v1_0", "gpt2_text", "llama"] {
         for case in fixture_json(name, "generate_text.json")["cases"].as_array().unwrap() {

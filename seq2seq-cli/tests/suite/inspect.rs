@@ -2,6 +2,7 @@
 
 use crate::support::{self, fixture, model, run, run_with};
 use serde_json::{Value, json};
+use std::{process::Stdio, time::Duration};
 
 fn arguments(first: &[&str], name: &str) -> Vec<String> {
     first.iter().map(ToString::to_string).chain(model(name)).collect()
@@ -151,6 +152,19 @@ fn bench_ends_with_its_numbers() {
             .ok()
             .contains("tokens/s")
     );
+}
+
+/// It goes on until somebody ends it, and takes no memory for runs to come.
+#[test]
+fn bench_runs_as_long_as_it_is_let() {
+    let args = ["bench", "--runs=1000000000000", "--new=1", "--threads=1"];
+    let child = support::command().args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let ended = child.try_wait().unwrap();
+    child.kill().unwrap();
+    let said = child.wait_with_output().unwrap().stderr;
+    assert_eq!(ended, None, "{}", String::from_utf8_lossy(&said));
 }
 
 #[test]

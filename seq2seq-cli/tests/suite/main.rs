@@ -6,6 +6,8 @@ mod errors;
 mod forward;
 mod generate;
 mod inspect;
+#[cfg(unix)]
+mod interrupt;
 mod latent;
 mod support;
 mod tasks;

@@ -1,6 +1,6 @@
 //! `seq2seq train`, `seq2seq tokenizer train` and `seq2seq score`.
 
-use crate::support::{self, command, fixture, fixture_json, run};
+use crate::support::{self, command, fixture, fixture_json, run, run_with};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -47,6 +47,15 @@ fn tokenizers_that_cannot_be_made_are_refused() {
     assert!(error(&["--kind=bpe"]).contains("give rows"));
     assert!(error(&["--kind=words"]).contains("unigram"));
     assert!(error(&["--kind=bytes", "--vocab-size=9"]).contains("259"));
+    // More than there is memory for.
+    let good = path(&fixture("tokenizers/rows.tsv"));
+    for kind in ["bpe", "unigram"] {
+        let kind = format!("--kind={kind}");
+        let error = error(&[&kind, "--input", &good, "--vocab-size=1000000000"]);
+        assert!(error.contains("the vocabulary would be 1000000000 tokens"), "{error}");
+    }
+    let error = error(&["--kind=bytes", "--extra-ids=1000000000000"]);
+    assert!(error.contains("the sentinels would be 1000000000000 tokens"), "{error}");
     assert!(!Path::new(&output).exists());
 }
 
@@ -118,6 +127,17 @@ fn several_references_and_what_is_wrong_with_them() {
     assert!(error.contains("no.jsonl: line 2: there is neither"), "{error}");
     let error = score(&["--references", &a, "--metrics=meteor"]).error(2);
     assert!(error.contains("meteor") && error.contains("rougeL"), "{error}");
+    let mark = write("mark", "\u{FEFF}z\r\ny\n");
+    let marked = run(["score", "--hypotheses", &mark, "--references", &b].iter().chain(&exact));
+    assert_eq!(marked.lines()[0]["exact_match"], 100.0);
+    let args = ["score", "--hypotheses", "-", "--references", &b];
+    let generated = b"{\"text\": \"z\"}\n\n{\"text\": \"y\"}\n";
+    let piped = run_with(args.iter().chain(&exact), generated);
+    assert_eq!(piped.lines()[0], json!({"rows": 2, "exact_match": 100.0}));
+    let error = run_with(args, b"z\ny\n").error(2);
+    assert!(error.contains("standard input: line 1: column 1"), "{error}");
+    let error = run(["score", "--hypotheses", "-", "--references", "-"]).error(2);
+    assert!(error.contains("standard input (-)"), "{error}");
     let empty = write("empty", "");
     let error = run(["score", "--hypotheses", &empty, "--references", &empty]).error(2);
     assert!(error.contains("no hypotheses"), "{error}");
@@ -149,6 +169,8 @@ fn a_model_is_trained_and_generates() {
     let trained = Path::new(&output).join("training");
     let svg = fs::read_to_string(trained.join("curves.svg")).unwrap();
     assert!(svg.contains("loss, evaluated") && svg.contains("exact_match"));
+    let last = said.lines().last().unwrap();
+    assert_eq!(last, format!("seq2seq generate --model {output} TEXT"));
     run(["generate", "--model", &output, "a1"]).ok();
     let again = run(["train", &config, "--output", &output]).error(2);
     assert!(again.contains("--resume"), "{again}");
@@ -197,6 +219,45 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
 }
 
 #[test]
+fn the_last_line_says_how_the_model_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, objective, rows, input) in [
+        ("bert_masked_lm", "masked_lm", r#"{"text": "the cat sat"}"#, &["the [MASK] sat"][..]),
+        (
+            "bert_sequence_classification",
+            "classify",
+            r#"{"source": "a cat", "target": "fine"}"#,
+            &["a cat"],
+        ),
+        (
+            "bert_token_classification",
+            "tag",
+            r#"{"tokens": ["Anna"], "tags": ["B-PER"]}"#,
+            &["Anna"],
+        ),
+        (
+            "bert_question_answering",
+            "answer",
+            r#"{"question": "who ran", "context": "the dog ran", "answer": "the dog", "start": 0}"#,
+            &["--question", "who ran", "--context", "the dog ran"],
+        ),
+    ] {
+        let (file, output) = (folder.path().join("rows.jsonl"), path(&folder.path().join(name)));
+        fs::write(&file, rows).unwrap();
+        let set = format!("data.objective.kind={objective}");
+        let model = path(&fixture(name));
+        let args = ["train", "--steps=1", "--set", &set, "--model", &model, "--output", &output];
+        let said = run(args.into_iter().chain(["--train", &path(&file)])).ok();
+        let last = said.lines().last().unwrap();
+        let words: Vec<&str> = last.split(' ').collect();
+        assert_eq!((words[0], &words[2..4]), ("seq2seq", &["--model", &output[..]][..]), "{last}");
+        assert_eq!(words.iter().filter(|&&word| word == "TEXT").count(), input.len().div_ceil(2));
+        let lines = run(words[1..4].iter().chain(input)).lines();
+        assert_eq!(lines.len(), 1, "{last}");
+    }
+}
+
+#[test]
 fn trainings_that_cannot_be_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = training(folder.path(), 10);
@@ -207,6 +268,7 @@ fn trainings_that_cannot_be_are_refused() {
     assert!(error(&["--family", "bert"]).contains("t5, bart, gpt2, rnn"));
     assert!(error(&["--format", "int8"]).contains("f32 or bf16"));
     assert!(error(&["--train", "/nonexistent.tsv"]).contains("/nonexistent.tsv"));
+    assert!(error(&["--set", "architecture.d_modle=32"]).contains("'d_model' may be meant"));
     assert!(error(&["--set", "architecture.d_model='wide'"]).contains("'d_model'"));
     assert!(!Path::new(&output).exists());
 }

@@ -57,13 +57,25 @@ struct Store {
     layout: Layout,
 }
 
+/// What is said of a cache whose elements cannot even be counted.
+fn too_large(spec: &CacheSpec) -> Error {
+    let CacheSpec { sequences, beams, capacity, .. } = spec;
+    Error::invalid(
+        "kv_cache",
+        format!(
+            "{capacity} positions for {beams} hypotheses of {sequences} sequences are more than any memory holds; ask \
+             for fewer new tokens"
+        ),
+    )
+}
+
 impl Store {
     fn new(cpu: &Cpu, spec: &CacheSpec) -> Result<Self> {
         let layout = Layout::new(cpu.isa(), spec.precision, spec.head_dim);
         let blocks = spec.capacity.div_ceil(BLOCK);
         let product = |sizes: &[usize]| {
             let all = sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
-            all.ok_or_else(|| Error::invalid("kv_cache", format!("the sizes overflow: {spec:?}")))
+            all.ok_or_else(|| too_large(spec))
         };
         let parts = product(&[spec.sequences, spec.kv_heads])?;
         let blocks_of_all = product(&[spec.layers, parts, spec.beams, blocks])?;

@@ -62,7 +62,7 @@ pub(crate) fn write(
     tensors: &[TensorInfo],
     mut data: impl FnMut(&TensorInfo) -> Result<Vec<u8>>,
 ) -> Result<()> {
-    let failed = |e| Error::io(shown, e);
+    let failed = |e| Error::write(shown, e);
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
     file.write_all(&header(metadata, tensors)).map_err(failed)?;
     for tensor in tensors {

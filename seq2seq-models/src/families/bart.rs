@@ -3,7 +3,7 @@
 use super::{
     Family, Unplanned,
     config::{
-        activation, architecture, classes, head_dim, inverse_sqrt, read, unknown_architecture,
+        self, activation, architecture, classes, head_dim, inverse_sqrt, read, unknown_architecture,
     },
     heads,
 };
@@ -110,6 +110,10 @@ impl Config {
     pub(super) fn embedding_scale(&self) -> f32 {
         if self.scale_embedding { (self.d_model as f64).sqrt() as f32 } else { 1.0 }
     }
+}
+
+pub(super) fn keys() -> &'static [&'static str] {
+    config::keys::<Config>()
 }
 
 pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanned> {

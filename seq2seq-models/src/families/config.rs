@@ -2,7 +2,11 @@
 
 use super::Unplanned;
 use seq2seq_core::Activation;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, Visitor, value},
+    forward_to_deserialize_any,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -11,6 +15,56 @@ pub(super) fn read<T: DeserializeOwned>(config: &Value) -> Result<T, Unplanned> 
     serde_path_to_error::deserialize(config)
         .map_err(|e| Unplanned::Invalid(format!("'{}': {}", e.path(), e.inner())))
 }
+
+/// The keys that a family's struct has, whether they must be there or not.
+pub(super) fn keys<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut fields = Fields(&[]);
+    // It always fails, once it has been told the fields.
+    let _ = T::deserialize(&mut fields);
+    fields.0
+}
+
+/// What a struct of these fields is read from.
+struct Fields(&'static [&'static str]);
+
+impl<'de> Deserializer<'de> for &mut Fields {
+    type Error = value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(value::Error::custom("there are no values"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// The keys of `config.json` that are read of every family.
+pub(super) const OF_ALL: [&str; 12] = [
+    "architectures",
+    "model_type",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "problem_type",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "decoder_start_token_id",
+    "max_position_embeddings",
+    "n_positions",
+];
 
 /// An activation by its name in transformers; those of one formula share one name of ours.
 pub(super) fn activation(name: &str) -> Result<Activation, Unplanned> {
@@ -88,6 +142,18 @@ mod tests {
             Some(3)
         );
         assert_eq!(count(json!({"num_labels": "many"})), None);
+    }
+
+    #[test]
+    fn keys_are_those_of_the_struct() {
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "read by their names only")]
+        struct Config {
+            width: usize,
+            #[serde(rename = "n_layer", default)]
+            layers: Option<usize>,
+        }
+        assert_eq!(keys::<Config>(), ["width", "n_layer"]);
     }
 
     #[test]

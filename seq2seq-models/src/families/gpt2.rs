@@ -2,7 +2,7 @@
 
 use super::{
     Family, Unplanned,
-    config::{activation, architecture, head_dim, inverse_sqrt, read, unknown_architecture},
+    config::{self, activation, architecture, head_dim, inverse_sqrt, read, unknown_architecture},
     heads,
 };
 use crate::{checkpoint::NameTable, plan::*};
@@ -50,6 +50,10 @@ impl Default for Config {
             resid_pdrop: 0.1,
         }
     }
+}
+
+pub(super) fn keys() -> &'static [&'static str] {
+    config::keys::<Config>()
 }
 
 pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {

@@ -15,7 +15,7 @@
 
 use super::{
     Family, Unplanned,
-    config::{architecture, read, unknown_architecture},
+    config::{self, architecture, read, unknown_architecture},
     heads,
 };
 use crate::{checkpoint::NameTable, plan::*};
@@ -83,6 +83,10 @@ fn one() -> usize {
 }
 
 const ARCHITECTURE: &str = "RnnSeq2Seq";
+
+pub(super) fn keys() -> &'static [&'static str] {
+    config::keys::<Config>()
+}
 
 pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     let c: Config = read(config)?;

@@ -2,7 +2,7 @@
 
 use super::{
     Family, Unplanned,
-    config::{activation, architecture, read, unknown_architecture},
+    config::{self, activation, architecture, read, unknown_architecture},
     heads,
 };
 use crate::{checkpoint::NameTable, plan::*};
@@ -48,6 +48,10 @@ impl Default for Config {
             dropout_rate: 0.1,
         }
     }
+}
+
+pub(super) fn keys() -> &'static [&'static str] {
+    config::keys::<Config>()
 }
 
 pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanned> {

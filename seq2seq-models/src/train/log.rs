@@ -58,14 +58,14 @@ impl Log {
     /// Opens the log of a training that has taken `step` steps: lines of later steps, which a training that was stopped had
     /// come to, are dropped, and so is what is no line.
     pub(super) fn open(path: &Path, step: u64) -> Result<Self> {
-        let failed = |e| Error::io(path, e);
+        let failed = |e| Error::write(path, e);
         let kept = match std::fs::read_to_string(path) {
             Ok(text) => text
                 .lines()
                 .filter(|line| is_up_to(line, step))
                 .fold(String::new(), |text, line| text + line + "\n"),
             Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(failed(e)),
+            Err(e) => return Err(Error::io(path, e)),
         };
         new_file::replace_with(path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path).map_err(failed)?;
@@ -96,7 +96,7 @@ impl Log {
     }
 
     fn write(&mut self, line: &Value) -> Result<()> {
-        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| Error::io(&self.path, e))
+        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| Error::write(&self.path, e))
     }
 }
 

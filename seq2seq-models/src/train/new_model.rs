@@ -6,7 +6,7 @@
 mod draw;
 mod families;
 
-pub(super) use families::{groups, with_latent};
+pub(super) use families::{groups, keys, latent, with_latent};
 
 use super::random::{Draws, Purpose};
 use crate::{
@@ -71,6 +71,7 @@ impl NewModel<'_> {
 
     /// config.json and generation_config.json.
     fn configs(&self, tokenizer: &Tokenizer) -> Result<(Value, Value)> {
+        self.architecture.check(self.family)?;
         let mut config = families::small(self.family)?;
         let eos = tokenizer.eos_id().ok_or_else(|| {
             Error::input(

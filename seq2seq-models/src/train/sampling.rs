@@ -5,7 +5,10 @@
 //! Which tokens it reads of its own is decided for each before the pass, and what it would have written is drawn from its
 //! scores; both by numbers that are functions of the seed, the pass and the place. No gradient flows through the draw.
 
-use super::random::{Draws, Purpose};
+use super::{
+    random::{Draws, Purpose},
+    settings::word,
+};
 use crate::{Error, Forward, Result};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +20,7 @@ pub struct SamplingSettings {
     /// What it comes to when ε has gone to 0.
     pub probability: f64,
     /// How ε goes to 0.
+    #[serde(deserialize_with = "word::or_table")]
     pub decay: TruthDecay,
 }
 

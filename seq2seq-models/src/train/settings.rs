@@ -4,6 +4,7 @@ mod architecture;
 mod file;
 mod objective;
 mod optimiser;
+pub(super) mod word;
 
 pub use architecture::Architecture;
 pub use objective::ObjectiveSettings;
@@ -13,7 +14,7 @@ use super::{
     data::Overlong, lora::LoraOptions, metrics::Metric, sampling::SamplingSettings,
     schedule::Decay, tokenizers::Kind,
 };
-use crate::{Error, Result, families::Family};
+use crate::{Device, Error, Result, families::Family};
 use seq2seq_core::{Format, train::Smoothing};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -55,6 +56,9 @@ pub struct Settings {
     /// Whether only the input of each layer is kept and the layer computed again on the way back: less memory and one more
     /// forward, the same bits. Not for recurrent models.
     pub checkpointing: bool,
+    /// What computes: `cpu`, `cuda:N`, `tch:cpu`, `tch:cuda:N`.
+    #[serde(with = "file::text")]
+    pub device: Device,
     /// Threads; one for each core where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
@@ -111,6 +115,7 @@ pub struct TokenizerSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct DataSettings {
     /// What the model is to learn from a row.
+    #[serde(deserialize_with = "word::or_table")]
     pub objective: ObjectiveSettings,
     /// The most tokens of a batch, sources and targets together.
     pub batch_tokens: usize,
@@ -131,6 +136,7 @@ pub struct DataSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleSettings {
     /// What follows the warm-up.
+    #[serde(deserialize_with = "word::or_table")]
     pub decay: Decay,
     /// Steps of the warm-up; `warmup_ratio` of all where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,6 +205,7 @@ impl Default for Settings {
             log_every: 10,
             format: Format::F32,
             checkpointing: false,
+            device: Device::Cpu,
             threads: None,
             architecture: Architecture::default(),
             tokenizer: TokenizerSettings::default(),

@@ -27,6 +27,8 @@ const PAD: &str = "<pad>";
 const EOS: &str = "</s>";
 const UNK: &str = "<unk>";
 const MASK: &str = "<mask>";
+/// The most tokens that are made. Known vocabularies are a tenth of it; what trains takes memory for all that are asked for.
+const MOST: usize = 1 << 24;
 /// In the order of their ids.
 const SPECIAL: [&str; 3] = [PAD, EOS, UNK];
 
@@ -92,6 +94,20 @@ impl TokenizerOptions {
         Self { kind, vocab_size: None, extra_ids: 0, mask: false }
     }
 
+    /// Fails where there would be more tokens than can be made.
+    fn check(&self) -> Result<()> {
+        for (what, tokens) in
+            [("the vocabulary", self.vocab_size.unwrap_or(0)), ("the sentinels", self.extra_ids)]
+        {
+            if tokens > MOST {
+                return Err(Error::Input(format!(
+                    "{what} would be {tokens} tokens; at most {MOST} can be made"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The tokens behind those that are trained.
     fn appended(&self) -> Vec<String> {
         let sentinels = (0..self.extra_ids).map(|i| format!("<extra_id_{i}>"));
@@ -142,8 +158,10 @@ impl NewTokenizer {
     /// Trains a tokenizer on all texts of `corpus`, sources as well as targets; bytes need none.
     ///
     /// # Errors
-    /// Where a corpus is missing or cannot be read, or the vocabulary is too small for what must be in it.
+    /// Where a corpus is missing or cannot be read, or the vocabulary is too small for what must be in it or
+    /// larger than 2²⁴ tokens.
     pub fn train(options: &TokenizerOptions, corpus: Option<&mut Corpus>) -> Result<Self> {
+        options.check()?;
         let needed = || {
             Error::Input(format!(
                 "a tokenizer of kind {} is trained: give rows of text",

@@ -7,6 +7,7 @@
 //! | `config.toml` | the settings, all of them |
 //! | `checkpoint.safetensors` | where the training stands: weights, what optimisers keep, the place in the data |
 //! | `metrics.jsonl` | what happened |
+//! | `lock` | held while the training runs, so that there is one at a time |
 //!
 //! Each file is replaced whole, so that a training that is killed at any moment goes on from its last checkpoint, to
 //! the bits of one that was not. The model's own file is that of the best evaluation; of the last checkpoint, where
@@ -14,6 +15,7 @@
 
 mod folder;
 mod groups;
+mod lock;
 mod source;
 mod step;
 
@@ -170,17 +172,20 @@ impl Trainer {
     ///
     /// # Errors
     /// Settings that make no sense, files that cannot be read, an output folder that holds something (without
-    /// `resume`), and a checkpoint that is damaged or of a training with other settings.
+    /// `resume`) or in which another training is running, and a checkpoint that is damaged or of a training with other settings.
     pub fn new(settings: Settings, resume: bool) -> Result<Self> {
         settings.check()?;
         let mut settings = settings;
-        if let (Some(family), true) = (settings.new_family()?, settings.groups.is_empty()) {
-            settings.groups = new_model::groups(family);
+        if let Some(family) = settings.new_family()? {
+            settings.architecture.check(family)?;
+            if settings.groups.is_empty() {
+                settings.groups = new_model::groups(family);
+            }
         }
         if settings.data.objective.vae().is_some() && settings.family.is_some() {
             new_model::with_latent(&mut settings.architecture)?;
         }
-        let (folder, saved) = Folder::open(&settings, resume)?;
+        let (mut folder, saved) = Folder::open(&settings, resume)?;
         let corpus = Corpus::open(&settings.train)?;
         let source = match &saved {
             None => Source::new(&settings, corpus)?,

@@ -9,7 +9,10 @@
 //! Every random number is a function of the seed, the pass and the place; in evaluations of the seed and the row, so that
 //! all of them measure with the same draws.
 
-use super::random::{self, Draws, Purpose};
+use super::{
+    random::{self, Draws, Purpose},
+    settings::word,
+};
 use crate::{Error, Forward, Result};
 use seq2seq_core::{
     noise::normal_row,
@@ -25,6 +28,7 @@ pub struct VaeSettings {
     /// et al. 2017.
     pub weight: f64,
     /// How the weight gets there.
+    #[serde(deserialize_with = "word::or_table")]
     pub annealing: Annealing,
     /// λ, in nats: up to this the mean divergence of a dimension over the rows of a batch costs nothing more (Kingma et al.
     /// 2016, equation 15).

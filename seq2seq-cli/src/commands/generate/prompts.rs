@@ -48,8 +48,8 @@ impl Reader<'_> {
         let prompt = self.prompt(value).map_err(|e| e.at(&place))?;
         let length = prompt.input_ids.len();
         let cost = match self.model.plan().is_encoder_decoder() {
-            true => length + self.hypotheses * self.positions,
-            false => self.hypotheses * (self.positions + length),
+            true => length.saturating_add(self.hypotheses.saturating_mul(self.positions)),
+            false => self.hypotheses.saturating_mul(self.positions.saturating_add(length)),
         };
         Ok(Piece { row, place, prompt, cost })
     }

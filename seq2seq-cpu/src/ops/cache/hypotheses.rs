@@ -2,7 +2,7 @@
 
 use crate::kernels::attention::{BLOCK, MIXED};
 use crate::memory::Buffer;
-use seq2seq_core::{CacheSpec, Error, Ragged, Result};
+use seq2seq_core::{CacheSpec, Ragged, Result};
 use std::ops::Range;
 
 /// The hypotheses of a cache.
@@ -32,7 +32,7 @@ impl Hypotheses {
         let most = spec.sequences.checked_mul(spec.beams);
         let size = |each: usize| {
             let all = most.and_then(|most| most.checked_mul(each));
-            all.ok_or_else(|| Error::invalid("kv_cache", format!("the sizes overflow: {spec:?}")))
+            all.ok_or_else(|| super::too_large(spec))
         };
         let (slots, blocks) = (size(spec.capacity)?, size(spec.capacity.div_ceil(BLOCK))?);
         Ok(Self {

@@ -61,7 +61,15 @@ struct Fields {
     start: Option<usize>,
 }
 
+/// What a row may hold.
+const ROWS: &str = "a row holds \"source\" and \"target\", or \"text\", or \"tokens\" and \"tags\", or \"question\", \"context\", \
+                    \"answer\" and \"start\"";
+
 fn json(line: &str) -> Result<Row, String> {
+    // The fields would be read from an array too, one after the other.
+    if line.trim_start().starts_with(['[', '"']) {
+        return Err(format!("is no object of JSON; {ROWS}"));
+    }
     let fields: Fields = serde_json::from_str(line).map_err(|e| {
         // There is only one line, which the caller names.
         let message = e.to_string();
@@ -88,9 +96,7 @@ fn json(line: &str) -> Result<Row, String> {
                 )),
             }
         }
-        _ => Err("a row holds \"source\" and \"target\", or \"text\", or \"tokens\" and \"tags\", or \"question\", \
-                  \"context\", \"answer\" and \"start\""
-            .into()),
+        _ => Err(ROWS.into()),
     }
 }
 
@@ -169,6 +175,8 @@ mod tests {
             ),
             (Format::JsonLines, b"{\"text\": 5}", "column 10: invalid type"),
             (Format::JsonLines, b"hello", "column 1: expected value"),
+            (Format::JsonLines, b"[\"a\", \"b\"]", "is no object of JSON; a row holds"),
+            (Format::JsonLines, b" \"a\"", "is no object of JSON; a row holds"),
         ] {
             let error = format.parse(line).unwrap_err();
             assert!(error.contains(reason), "{error}");

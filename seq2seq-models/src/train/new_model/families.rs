@@ -9,7 +9,7 @@ use crate::{
     train::settings::{Architecture, GroupSettings, OptimiserKind},
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The configuration of a small model: some three million weights, that a processor trains in minutes. Nothing is dropped: so
 /// short a training ends before a small model has learned its rows by heart.
@@ -49,13 +49,21 @@ pub(super) fn small(family: Family) -> Result<Value> {
 }
 
 /// What a small model is where it has a latent: attention would lead past it, and z is read at every step.
-pub(super) fn latent(family: Family) -> Result<Value> {
+pub(in crate::train) fn latent(family: Family) -> Result<Value> {
     match family {
         Family::RnnSeq2Seq => Ok(json!({"attention": "none", "input_feeding": true})),
         other => Err(Error::Input(format!(
             "'architecture.latent' is for a new model of the family rnn; {other} has none"
         ))),
     }
+}
+
+/// The keys of config.json that a new model may have: those that are read of its family, and those that others read in what a
+/// small model is.
+pub(in crate::train) fn keys(family: Family) -> Result<BTreeSet<String>> {
+    let small = small(family)?;
+    let written = small.as_object().into_iter().flat_map(|object| object.keys().cloned());
+    Ok(family.keys().map(String::from).chain(written).collect())
 }
 
 /// Gives a new variational autoencoder a latent, where its settings do not.

@@ -53,6 +53,21 @@ fn weights_hang_on_the_seed() {
 fn what_makes_no_model_is_an_error() {
     let error = files(Family::Bert, "").err().unwrap().to_string();
     assert!(error.contains("t5, bart, gpt2, rnn"), "{error}");
+    for (family, key, near) in [
+        (Family::T5, "d_modle", "'d_model' may be meant"),
+        (Family::T5, "n_embd", "there is no 'n_embd'"),
+        (Family::Bart, "encoder_layer", "'encoder_layers' may be meant"),
+        (Family::Gpt2, "n_heads", "'n_head' may be meant"),
+        (Family::RnnSeq2Seq, "hiden_size", "'hidden_size' may be meant"),
+    ] {
+        let error = files(family, &format!("{key} = 32")).err().unwrap().to_string();
+        assert!(
+            error.contains(&format!("'architecture.{key}'")) && error.contains(near),
+            "{error}"
+        );
+    }
+    let error = files(Family::T5, "num_heads = 0").err().unwrap().to_string();
+    assert!(error.ends_with("the number of attention heads is 0"), "{error}");
     let error = files(Family::Bart, "d_model = 7").err().unwrap().to_string();
     assert!(error.contains("config.json") && error.contains('7'), "{error}");
 }

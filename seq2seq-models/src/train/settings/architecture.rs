@@ -1,4 +1,5 @@
-use crate::{Error, Result};
+use super::file;
+use crate::{Error, Family, Result, train::new_model};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use toml::{Table, Value};
@@ -32,6 +33,21 @@ impl Architecture {
             .map_err(|e| Error::Input(format!("'architecture.{key}': {e}")))?;
         self.0.insert(key.to_owned(), value);
         Ok(())
+    }
+
+    /// Fails for keys that a new model of the family has not, naming the nearest that it has.
+    pub(crate) fn check(&self, family: Family) -> Result<()> {
+        if self.contains("latent") {
+            // That says which family has it.
+            new_model::latent(family)?;
+        }
+        let known = new_model::keys(family)?;
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let unknown = self.0.keys().find(|key| !known.contains(&key.as_str()));
+        unknown.map_or(Ok(()), |key| {
+            let path = format!("architecture.{key}");
+            Err(Error::Input(file::unknown(&path, key, &known)))
+        })
     }
 
     /// Whether a key is set.

@@ -58,11 +58,15 @@ fn insert(table: &mut Table, key: &str, value: &str) -> Result<()> {
 /// Says where, and of a name that does not exist which one is meant.
 fn explain(path: &str, message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = ["unknown field", "unknown variant"].iter().any(|m| message.starts_with(m));
-    let (true, Some(found)) = (unknown, quoted.next()) else {
+    let is_unknown = ["unknown field", "unknown variant"].iter().any(|m| message.starts_with(m));
+    let (true, Some(found)) = (is_unknown, quoted.next()) else {
         return format!("'{path}': {}", message.trim_end());
     };
-    let known: Vec<&str> = quoted.collect();
+    unknown(path, found, &quoted.collect::<Vec<_>>())
+}
+
+/// Says of a name that does not exist which one is meant.
+pub(super) fn unknown(path: &str, found: &str, known: &[&str]) -> String {
     let distance = |name: &&&str| strsim::damerau_levenshtein(found, name);
     let near = known.iter().min_by_key(distance).filter(|n| distance(n) <= 1 + found.len() / 3);
     let known = known.join(", ");
@@ -192,6 +196,36 @@ mod tests {
         assert!(message("", &["steps"]).contains("key=value"));
         assert!(message("steps = 1", &["steps.x=1"]).contains("no table"));
         assert!(message("a = ", &[]).contains("config.toml"));
+    }
+
+    #[test]
+    fn a_kind_alone_stands_for_its_table() {
+        let word = [
+            "schedule.decay=cosine",
+            "sampling.decay=linear",
+            "data.objective={kind='denoise', noise=['text_infilling', {kind='token_masking', ratio=0.5}]}",
+        ];
+        let table = [
+            "schedule.decay={kind='cosine'}",
+            "sampling.decay={kind='linear'}",
+            "data.objective={kind='denoise', noise=[{kind='text_infilling'}, {kind='token_masking', ratio=0.5}]}",
+        ];
+        assert_eq!(read("", &word).unwrap(), read("", &table).unwrap());
+        let vae = |annealing: &str| {
+            read("", &["data.objective.kind=vae", &format!("data.objective.annealing={annealing}")])
+        };
+        assert_eq!(vae("constant").unwrap(), vae("{kind='constant'}").unwrap());
+        let objective = |text: &str| read("", &[&format!("data.objective={text}")]).unwrap().data;
+        assert_eq!(objective("spans"), objective("{kind='spans'}"));
+        for (set, says) in [
+            ("schedule.decay=cosin", &["'schedule.decay'", "'cosine' may be meant"][..]),
+            ("data.objective=tags", &["'data.objective'", "'tag' may be meant"]),
+            ("schedule.decay=5", &["'schedule.decay'", "a kind, or a table"]),
+            ("sampling.decay=exponential", &["'sampling.decay'", "missing field `k`"]),
+        ] {
+            let error = read("", &[set]).unwrap_err().to_string();
+            assert!(says.iter().all(|part| error.contains(part)), "{set}: {error}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a model learns from a row.
 
+use super::word;
 use crate::{
     Result,
     train::{
@@ -19,7 +20,7 @@ pub enum ObjectiveSettings {
     /// To restore corrupted texts (BART).
     Denoise {
         /// One after the other.
-        #[serde(default = "bart")]
+        #[serde(default = "bart", deserialize_with = "word::or_tables")]
         noise: Vec<Noise>,
     },
     /// To write the spans behind their sentinels (T5).

@@ -1,5 +1,6 @@
 //! The output folder.
 
+use super::lock::Lock;
 use crate::{
     Error, Files, Result, new_file,
     train::{
@@ -9,6 +10,7 @@ use crate::{
         save::{WEIGHTS, carried, write_weights},
         settings::Settings,
     },
+    unfinished,
 };
 use serde_json::Value;
 use std::{
@@ -22,12 +24,13 @@ const TRAINING: &str = "training";
 const CHECKPOINT: &str = "training/checkpoint.safetensors";
 
 /// Settings that may be others when a training goes on.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
     "output",
     "steps",
     "minutes",
     "save_every",
     "log_every",
+    "device",
     "threads",
     "checkpointing",
     "evaluation",
@@ -39,13 +42,16 @@ const FREE: [&str; 10] = [
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
+    /// From when the folder is there.
+    lock: Option<Lock>,
 }
 
 impl Folder {
-    /// Looks at the folder: whether it may be written, and where the training in it stands. Writes nothing.
+    /// Looks at the folder: whether it may be written, and where the training in it stands, of which no other process is then to
+    /// be at work. Writes nothing else.
     pub(super) fn open(settings: &Settings, resume: bool) -> Result<(Self, Option<Saved>)> {
-        let this = Self { root: settings.output.clone() };
-        let fail = |reason: &str| Err(Error::file(&this.root, reason));
+        let mut this = Self { root: settings.output.clone(), lock: None };
+        let fail = |reason: &str| Err(Error::file(&settings.output, reason));
         let empty = match fs::read_dir(&this.root) {
             Ok(mut entries) => entries.next().is_none(),
             Err(e) if e.kind() == ErrorKind::NotFound => true,
@@ -57,12 +63,17 @@ impl Folder {
         if empty {
             return Ok((this, None));
         }
-        if !this.root.join(TRAINING).is_dir() {
+        let training = this.root.join(TRAINING);
+        if !training.is_dir() {
             return fail("is a folder that holds something else than a training; name a new one");
         }
         if !resume {
-            return fail("holds a training; go on with it by --resume, or name a new folder");
+            Lock::check(&training)?;
+            return fail(
+                "holds a training; go on with it by --resume, or begin another one in a new folder or after removing this one",
+            );
         }
+        this.lock = Some(Lock::take(&training)?);
         let saved = Saved::open(&Files::folder(&this.root)?, CHECKPOINT)?;
         if let Some(saved) = &saved {
             this.check_settings(settings, &saved.state.settings)?;
@@ -88,8 +99,8 @@ impl Folder {
         Err(Error::file(
             &self.root,
             format!(
-                "the training in this folder has another '{key}': {} then, {} now; give it as it was, or begin \
-                 in a new folder",
+                "the training in this folder has another '{key}': {} then, {} now; give it as it was to \
+                 go on, or begin another one in a new folder or after removing this one",
                 shown(&then),
                 shown(&now)
             ),
@@ -97,19 +108,28 @@ impl Folder {
     }
 
     /// Makes the folder, with everything but weights.
-    pub(super) fn begin(&self, settings: &Settings, learner: &Learner) -> Result<()> {
+    pub(super) fn begin(&mut self, settings: &Settings, learner: &Learner) -> Result<()> {
         let training = self.root.join(TRAINING);
-        fs::create_dir_all(&training).map_err(|e| Error::io(&training, e))?;
+        fs::create_dir_all(&training).map_err(|e| Error::write(&training, e))?;
+        if self.lock.is_none() {
+            self.lock = Some(Lock::take(&training)?);
+            if self.checkpoint().exists() {
+                let reason = "another training has been done in this folder since this one looked at it; name a new folder";
+                return Err(Error::file(&self.root, reason));
+            }
+        }
         self.resume(settings)?;
         for (name, bytes) in carried(learner.files(), settings.save_as)? {
             let path = self.root.join(name);
             let parent = path.parent().unwrap_or(&self.root);
-            fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+            fs::create_dir_all(parent).map_err(|e| Error::write(parent, e))?;
             new_file::replace_with(&path, &bytes)?;
         }
         // From an earlier try that came to no checkpoint.
         match fs::remove_file(self.root.join(WEIGHTS)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(self.root.join(WEIGHTS), e)),
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Error::write(self.root.join(WEIGHTS), e))
+            }
             _ => Ok(()),
         }
     }
@@ -123,8 +143,9 @@ impl Folder {
             for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
                 let path = entry.map_err(|e| Error::io(folder, e))?.path();
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                if name.starts_with(new_file::UNFINISHED) {
-                    fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+                // Whoever makes a folder of that name writes no training.
+                if name.starts_with(unfinished::PREFIX) && path.is_file() {
+                    fs::remove_file(&path).map_err(|e| Error::write(&path, e))?;
                 }
             }
         }
@@ -137,7 +158,7 @@ impl Folder {
     pub(super) fn write_model(&self, learner: &Learner, settings: &Settings) -> Result<()> {
         if let (Some(_), Some(base)) = (&settings.lora, &settings.model) {
             let folder = self.root.join(lora::FOLDER);
-            fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+            fs::create_dir_all(&folder).map_err(|e| Error::write(&folder, e))?;
             for (name, bytes) in learner.lora_files(&base.display().to_string())? {
                 new_file::replace_with(&folder.join(name), &bytes)?;
             }

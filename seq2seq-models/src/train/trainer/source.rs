@@ -57,6 +57,7 @@ impl Source {
 
     fn of(settings: &Settings, files: Files, corpus: Corpus) -> Result<Self> {
         let options = LoadOptions {
+            device: settings.device,
             format: settings.format,
             threads: settings.threads,
             ..LoadOptions::default()

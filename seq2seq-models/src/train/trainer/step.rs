@@ -119,7 +119,8 @@ impl Trainer {
             batch.rows[0],
             format!(
                 "step {step}: the {what} is {value} in a batch of {} rows, of which this is one; {parameter}. \
-                 A smaller 'optimiser.rate' or a longer warm-up may help; the last checkpoint is as it was",
+                 A smaller 'optimiser.rate' or a longer warm-up may help, in a new folder or after removing this one; the \
+                 last checkpoint is as it was",
                 batch.rows.len()
             ),
         )

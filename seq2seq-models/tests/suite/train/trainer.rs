@@ -1,7 +1,7 @@
 //! Whole trainings: they learn, they serve, and they go on where they were stopped.
 
 use seq2seq_models::{
-    Forward, Learner, LoadOptions, Model, Prompt, Tokenizer,
+    Device, Forward, Learner, LoadOptions, Model, Prompt, Tokenizer,
     generate::GenerationConfig,
     train::{
         Observer, Settings, StepReport, Trainer,
@@ -154,6 +154,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
         let mut trainer = Trainer::new(resumed, true).unwrap();
         assert_eq!(trainer.progress().step, 8);
         assert_eq!(trainer.run(&mut ()).unwrap(), End::Done);
+        drop(trainer);
         assert!(weights(&stopped) == weights(&settings.output), "{family}");
         let values = |folder: &Path| {
             let log = fs::read_to_string(folder.join("training/metrics.jsonl")).unwrap();
@@ -231,13 +232,18 @@ fn what_cannot_be_gone_on_with_is_an_error() {
         Ok(_) => panic!("it goes on"),
         Err(error) => error.to_string(),
     };
-    assert!(error(&settings, false).contains("--resume"));
+    let message = error(&settings, false);
+    assert!(message.contains("--resume") && message.contains("removing this one"), "{message}");
     let other = Settings { seed: 2, ..settings.clone() };
     let message = error(&other, true);
     assert!(message.contains("another 'seed': 1 then, 2 now"), "{message}");
+    assert!(message.contains("a new folder or after removing this one"), "{message}");
     // More of it may be asked for.
     let more = Settings { steps: 14, ..settings.clone() };
     assert!(Trainer::new(more, true).is_ok());
+    // And elsewhere.
+    let elsewhere = Settings { device: Device::Reference, ..settings.clone() };
+    assert!(Trainer::new(elsewhere, true).is_ok());
     fs::write(work.path("train.tsv"), rows(41)).unwrap();
     assert!(error(&settings, true).contains("have changed since"));
     fs::write(work.path("train.tsv"), rows(40)).unwrap();
@@ -268,6 +274,27 @@ fn what_cannot_be_gone_on_with_is_an_error() {
 }
 
 #[test]
+fn one_training_at_a_time_runs_in_a_folder() {
+    let work = Work::new();
+    let settings = Settings { steps: 2, ..work.settings("t5") };
+    let refused = |resume| match Trainer::new(settings.clone(), resume) {
+        Ok(_) => panic!("two of them"),
+        Err(error) => error.to_string(),
+    };
+    let mut first = Trainer::new(settings.clone(), false).unwrap();
+    for resume in [false, true] {
+        let error = refused(resume);
+        assert!(error.contains("another training is running in this folder"), "{error}");
+    }
+    assert_eq!(first.run(&mut ()).unwrap(), End::Done);
+    assert!(refused(true).contains("another training is running"));
+    drop(first);
+    assert!(refused(false).contains("--resume"));
+    // What it leaves behind stops nobody.
+    assert!(Trainer::new(settings, true).is_ok());
+}
+
+#[test]
 fn a_loss_that_is_no_number_ends_the_training_and_spoils_nothing() {
     let work = Work::new();
     let mut settings = work.settings("t5");
@@ -287,6 +314,7 @@ fn a_loss_that_is_no_number_ends_the_training_and_spoils_nothing() {
     broken.optimiser.clip = 0.0;
     let mut trainer = Trainer::new(broken.clone(), false).unwrap();
     let error = trainer.run(&mut ()).unwrap_err().to_string();
+    assert!(error.contains("in a new folder or after removing this one"), "{error}");
     assert!(error.contains("step ") && error.contains("train.tsv: line "), "{error}");
     assert!(weights(&settings.output) == model);
     assert!(fs::read(settings.output.join(path)).unwrap() == checkpoint);
