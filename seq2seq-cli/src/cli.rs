@@ -35,7 +35,7 @@ writes numbers, dates and amounts as words (prefix `speak:`) and back (`write:`)
 
 Exit codes: 0 done, 2 bad usage or bad input, 1 any other failure, such as output that cannot be written or a device \
 without memory; ended by ctrl-C or SIGTERM (130, 143) it leaves no unfinished files. SEQ2SEQ_CPU_ISA=scalar|avx2|avx512|neon forces an \
-instruction set; SEQ2SEQ_LOG=debug (or -vv) logs to standard error.";
+instruction set. Warnings go to standard error, and with -v, -vv or SEQ2SEQ_LOG=debug more; SEQ2SEQ_LOG=off silences them.";
 
 /// Runs encoder, decoder and encoder-decoder models with the results of Hugging Face's transformers, faster.
 #[derive(Debug, Parser)]
@@ -82,7 +82,7 @@ pub(crate) struct Global {
     /// Reads the checkpoint as this class in place of the one that config.json names, such as BertForMaskedLM.
     #[arg(long, global = true, value_name = "CLASS")]
     pub(crate) architecture: Option<String>,
-    /// Logs to standard error; twice for more.
+    /// Logs more than warnings to standard error; twice for more.
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }

@@ -33,10 +33,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs go to stderr, and only where `-v` or `SEQ2SEQ_LOG` asks for them.
+/// Warnings go to stderr, and more where `-v` or `SEQ2SEQ_LOG` asks for it.
 fn start_logging(verbose: u8) {
     use tracing_subscriber::{EnvFilter, fmt};
-    let level = ["off", "info", "debug", "trace"][usize::from(verbose).min(3)];
+    let level = ["warn", "info", "debug", "trace"][usize::from(verbose).min(3)];
     let filter = std::env::var("SEQ2SEQ_LOG").unwrap_or_else(|_| level.into());
     fmt()
         .with_env_filter(EnvFilter::new(filter))

@@ -159,7 +159,12 @@ fn number(text: &str) -> Result<f64, String> {
 }
 
 fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))
+    match serde_json::from_str(text) {
+        // An option that is absent is null, and left to the model's files.
+        Ok(Value::Null) => Err("null leaves it to the model's files; [] stands for none".into()),
+        Ok(value) => Ok(value),
+        Err(e) => Err(format!("not JSON: {e}")),
+    }
 }
 
 fn text_or_json(text: &str) -> Result<Value, String> {
@@ -254,5 +259,6 @@ mod tests {
         assert!(Alone::try_parse_from(["x", "--early-stopping", "always"]).is_err());
         assert!(Alone::try_parse_from(["x", "--temperature", "nan"]).is_err());
         assert!(Alone::try_parse_from(["x", "--bad-words-ids", "[[5]"]).is_err());
+        assert!(Alone::try_parse_from(["x", "--eos-token-id", "null"]).is_err());
     }
 }

@@ -111,6 +111,15 @@ fn the_model_in_the_program_writes_words() {
     assert!(keys[0].starts_with("\"row\"") && keys[1].starts_with("\"sequence\""), "{keys:?}");
 }
 
+#[test]
+fn warnings_are_told_unasked() {
+    let both = run(["generate", "--max-length", "3", "--max-new-tokens", "9", "speak: 7"]);
+    assert_eq!(both.stdout, "seven\n");
+    assert!(both.stderr.contains("WARN options: 'max_length' is not used"), "{}", both.stderr);
+    let cut = run(["generate", "--max-length", "3", "speak: $1,250.75"]);
+    assert_eq!(cut.ok(), "one thousand\n");
+}
+
 /// Rows of many lengths.
 fn rows(count: usize) -> Vec<u8> {
     let row = |i: usize| {

@@ -65,7 +65,7 @@ impl Task for Embedder<'_> {
         let whole = self.tokenizer.encode(&text)?;
         let encoding = match self.limit {
             Some(limit) if whole.len() > limit => {
-                tracing::warn!("a text of {} tokens is cut to {limit}", whole.len());
+                tracing::info!("a text of {} tokens is cut to {limit}", whole.len());
                 self.tokenizer.encode_truncated(&text, limit)?
             }
             _ => whole,
