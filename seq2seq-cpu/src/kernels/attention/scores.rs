@@ -187,7 +187,7 @@ impl Tiles<'_> {
     ) {
         let parts = BLOCK / S::LANES;
         let mut sums = [[s.zero(); VECTORS]; ROWS];
-        let keys = self.keys.map(|block| block.keys.as_ptr());
+        let keys = &self.keys;
         // SAFETY: d is below `words`, a vector lies in the BLOCK keys of one d, and the caller vouches for the sizes.
         unsafe {
             let queries = self.queries.as_ptr().add(r * self.words);
@@ -202,7 +202,9 @@ impl Tiles<'_> {
                 }
                 let mut k = [s.zero(); VECTORS];
                 for (v, k) in k.iter_mut().enumerate() {
-                    *k = s.load_at(keys[v / parts].add(d * BLOCK + v % parts * S::LANES));
+                    *k = s.load_at(
+                        keys[v / parts].keys.as_ptr().add(d * BLOCK + v % parts * S::LANES),
+                    );
                 }
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let q = s.splat(*queries.add(row * self.words + d));
