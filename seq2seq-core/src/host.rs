@@ -297,6 +297,21 @@ impl Quantisation {
 mod tests {
     use super::*;
     use crate::quant;
+    use half::{bf16, f16};
+
+    /// What README says of checkpoints of bf16 in f16.
+    #[test]
+    fn f16_holds_what_bf16_holds_but_for_the_smallest() {
+        for x in (0..=u16::MAX).map(|bits| bf16::from_bits(bits).to_f32()) {
+            let error = f64::from(f16::from_f32(x).to_f32()) - f64::from(x);
+            match x.abs() {
+                7.6294e-6..=65504.0 => assert_eq!(error, 0.0, "{x}"),
+                0.0..7.6294e-6 => assert!(error.abs() < 3e-8, "{x}"),
+                // Refused, and no numbers.
+                _ => {}
+            }
+        }
+    }
 
     fn bytes(shape: Vec<usize>, values: &[i8]) -> HostTensor {
         let bytes: Vec<u8> = values.iter().map(|&v| v as u8).collect();
