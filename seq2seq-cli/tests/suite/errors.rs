@@ -171,8 +171,8 @@ fn damaged_models() {
 fn rows_are_named_by_their_lines() {
     // No room for a new token after the second prompt.
     let input = b"{\"input_ids\": [5]}\n\n{\"input_ids\": [5, 6, 7]}\n";
-    let error =
-        run_with(arguments(&["generate", "--input=-", "--max-length=3"], "gpt2"), input).error(2);
+    let error = run_with(arguments(&["generate", "--input=-", "--max-length=3"], "gpt2"), input)
+        .error_behind(1, 2);
     says(&error, &["standard input: line 3: the prompt has 3 ids", "max_new_tokens"]);
     let error =
         run_with(arguments(&["generate", "--input=-", "--max-length=1"], "gpt2"), input).error(2);
@@ -181,14 +181,11 @@ fn rows_are_named_by_their_lines() {
 
 #[test]
 fn input_that_cannot_be_used() {
-    let generate =
-        |line: &[u8]| run_with(arguments(&["generate", "--input=-"], "t5_v1_0"), line).error(2);
+    let generate = |line: &[u8]| run_with(arguments(&["generate", "--input=-"], "t5_v1_0"), line);
+    let second = b"{\"input_ids\": [5]}\n{\"input_ids\": [5, 99999]}";
+    says(&generate(second).error_behind(1, 2), &["line 2", "99999", "position 1", "vocabulary"]);
     for (line, parts) in [
         (&b"{\"input_ids\": []}"[..], &["standard input: line 1", "no tokens"][..]),
-        (
-            b"{\"input_ids\": [5]}\n{\"input_ids\": [5, 99999]}",
-            &["line 2", "99999", "position 1", "vocabulary"],
-        ),
         (b"{\"input_ids\": [-1]}", &["line 1", "-1"]),
         (b"{\"input_ids\": [5], \"text\": \"a\"}", &["both"]),
         (b"{}", &["neither"]),
@@ -198,7 +195,7 @@ fn input_that_cannot_be_used() {
         (b"\"speak: 7\"", &["line 1", "a text", "must hold an object"]),
         (b"{\"text\": \"\xE9\"}", &["line 1", "not UTF-8"]),
     ] {
-        says(&generate(line), parts);
+        says(&generate(line).error(2), parts);
     }
     let no_tokenizer =
         run_with(arguments(&["generate", "--input=-"], "t5_v1_1"), b"{\"text\": \"a\"}").error(2);
@@ -225,7 +222,8 @@ fn texts_that_a_task_cannot_use() {
     says(&run(arguments(&["fill-mask", "cat"], "gpt2_text")).error(2), &["mask token"]);
     let long = "cat ".repeat(500);
     says(
-        &run(arguments(&["classify", "cat", &long], "bert_sequence_classification")).error(2),
+        &run(arguments(&["classify", "cat", &long], "bert_sequence_classification"))
+            .error_behind(1, 2),
         &["text 2", "502 tokens", "80"],
     );
     assert_eq!(

@@ -112,6 +112,21 @@ fn the_model_in_the_program_writes_words() {
 }
 
 #[test]
+fn what_comes_before_a_bad_row_is_written() {
+    let long = vec![5; 300];
+    for bad in [json!({"input_ids": long}), json!({"input_ids": "no ids"}), json!(["no row"])] {
+        let input = jsonl([json!({"input_ids": [5, 6]}), json!({"input_ids": [7]}), bad]);
+        let done = run_with(
+            [&["generate".into(), "--input=-".into()], &model("bart_base")[..]].concat(),
+            &input,
+        );
+        let rows: Vec<_> = json_lines(&done.stdout).iter().map(|l| l["row"].clone()).collect();
+        assert_eq!(json!(rows), json!([0, 1]), "{done:?}");
+        assert!(done.error_behind(2, 2).contains("standard input: line 3"));
+    }
+}
+
+#[test]
 fn warnings_are_told_unasked() {
     let both = run(["generate", "--max-length", "3", "--max-new-tokens", "9", "speak: 7"]);
     assert_eq!(both.stdout, "seven\n");

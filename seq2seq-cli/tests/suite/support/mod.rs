@@ -72,10 +72,16 @@ impl Done {
     /// The one line on stderr of a run that failed with this code and wrote nothing.
     #[track_caller]
     pub(crate) fn error(self, code: i32) -> String {
+        self.error_behind(0, code)
+    }
+
+    /// The same of a run that had written so many lines before.
+    #[track_caller]
+    pub(crate) fn error_behind(self, lines: usize, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert!(self.stderr.starts_with("error: ") && self.stderr.ends_with('\n'), "{self:?}");
         assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
-        assert_eq!(self.stdout, "", "{}", self.stderr);
+        assert_eq!(self.stdout.lines().count(), lines, "{self:?}");
         self.stderr["error: ".len()..].trim_end().to_owned()
     }
 }
