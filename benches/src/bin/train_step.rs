@@ -1,6 +1,6 @@
 //! The time of a training step: forward, backward, the norm of all gradients for clipping, AdamW, packing anew.
 //!
-//! `train_step FOLDER BATCHxSOURCE[->TARGET] [--format f32|bf16] [--threads N] [--runs N] [--json]`; the folder is a
+//! `train_step FOLDER BATCHxSOURCE[->TARGET] [--format f32|bf16] [--checkpointing] [--threads N] [--runs N] [--json]`; the folder is a
 //! checkpoint of T5, GPT-2 or an LSTM with attention, such as `benches/peers/make_checkpoints.py` writes. Ids are seeded,
 //! and nothing is dropped. The last line tells what share of the floor is reached: that is (2 operations a weight and token forward and 4 back) /
 //! peak + 28 bytes of AdamW a parameter / bandwidth.
@@ -84,7 +84,7 @@ fn peak_memory() -> Option<f64> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut positional, mut json) = (Vec::new(), false);
+    let (mut positional, mut json, mut checkpointing) = (Vec::new(), false, false);
     let (mut format, mut threads, mut runs) = (Format::F32, None, 5usize);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -94,6 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--threads" => threads = Some(value()?.parse()?),
             "--runs" => runs = value()?.parse::<usize>()?.max(1),
             "--json" => json = true,
+            "--checkpointing" => checkpointing = true,
             _ => positional.push(argument),
         }
     }
@@ -112,11 +113,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(|p| 6.0 * (p.shape.iter().product::<usize>() * shape.tokens(p, tied)) as f64)
         .sum();
     let batch = shape.batch(vocabulary);
+    let pass = PassOptions { checkpointing, ..PassOptions::default() };
     let mut phases = [const { Vec::new() }; 4];
     // Two steps come first: the state of the optimiser is made, and memory that later ones use again.
     for step in 0..runs + 2 {
         let start = Instant::now();
-        let loss = learner.learn(&batch, &PassOptions::default())?;
+        let loss = learner.learn(&batch, &pass)?;
         let passed = start.elapsed().as_secs_f64();
         let scale = 1.0 / loss.tokens as f64;
         let norm = learner.gradient_norm()? * scale;
