@@ -39,7 +39,7 @@ struct Kernels {
 }
 
 macro_rules! choice {
-    ($artifact:ident $name:literal, $threads:literal, $rows:expr, $channels:literal, $shared:expr) => {{
+    ($artifact:ident $name:expr, $threads:literal, $rows:expr, $channels:literal, $shared:expr) => {{
         static KERNEL: $crate::module::Kernel =
             $crate::module::Kernel::new(&$artifact, $name).with_shared($shared);
         Choice { kernel: &KERNEL, threads: $threads, rows: $rows, channels: $channels }
@@ -60,39 +60,24 @@ fn as_they_are(x: &View<'_>) -> bool {
     whole && x.rows <= FEW_ROWS && x.strides == [x.width, 1]
 }
 
+/// Those of a format that FMA multiplies, whose names begin with `$stem`.
 macro_rules! fma_kernels {
-    ($artifact:ident, $s1:literal, $s4:literal, $s8:literal, $s16:literal, $t32:literal, $t64:literal) => {
+    ($artifact:ident, $stem:literal) => {
         Kernels {
             few: &[
-                (1, choice!($artifact $s1, 256, None, 32, 0)),
-                (4, choice!($artifact $s4, 256, None, 32, 0)),
-                (FEW_ROWS, choice!($artifact $s8, 256, None, 32, 0)),
+                (1, choice!($artifact concat!($stem, "_stream_1"), 256, None, 32, 0)),
+                (4, choice!($artifact concat!($stem, "_stream_4"), 256, None, 32, 0)),
+                (FEW_ROWS, choice!($artifact concat!($stem, "_stream_8"), 256, None, 32, 0)),
             ],
-            stream: choice!($artifact $s16, 256, None, 32, 0),
-            small: choice!($artifact $t32, 64, Some(32), 64, 0),
-            large: choice!($artifact $t64, 128, Some(64), 64, 0),
+            stream: choice!($artifact concat!($stem, "_stream_16"), 256, None, 32, 0),
+            small: choice!($artifact concat!($stem, "_tile_32"), 64, Some(32), 64, 0),
+            large: choice!($artifact concat!($stem, "_tile_64"), 128, Some(64), 64, 0),
         }
     };
 }
 
-static F32_KERNELS: Kernels = fma_kernels!(
-    F32,
-    "linear_f32_stream_1",
-    "linear_f32_stream_4",
-    "linear_f32_stream_8",
-    "linear_f32_stream_16",
-    "linear_f32_tile_32",
-    "linear_f32_tile_64"
-);
-static F16_KERNELS: Kernels = fma_kernels!(
-    F16,
-    "linear_f16_stream_1",
-    "linear_f16_stream_4",
-    "linear_f16_stream_8",
-    "linear_f16_stream_16",
-    "linear_f16_tile_32",
-    "linear_f16_tile_64"
-);
+static F32_KERNELS: Kernels = fma_kernels!(F32, "linear_f32");
+static F16_KERNELS: Kernels = fma_kernels!(F16, "linear_f16");
 
 /// Shared memory of a tile kernel: four stages of tiles of 16 channels, `channel_bytes` each, and of tiles of 8 rows, a slab
 /// of each; or in the end its sums, rows apart by 4 more than their length.
@@ -102,42 +87,30 @@ const fn stages(channels: u32, channel_bytes: u32, rows: u32) -> u32 {
     if stages > sums { stages } else { sums }
 }
 
+/// Those of a format of the matrix units, whose names begin with `$stem`: bytes of 16 channels of a slab, and the rows and threads
+/// of the large tile.
 macro_rules! mma_kernels {
-    ($artifact:ident, $bytes:literal, $s8:literal, $s16:literal, $t32:literal,
-     ($large:literal, $threads:literal, $rows:literal)) => {
+    ($artifact:ident, $stem:literal, $bytes:literal, ($rows:literal, $threads:literal)) => {
         Kernels {
-            few: &[(FEW_ROWS, choice!($artifact $s8, 256, None, 16, 0))],
-            stream: choice!($artifact $s16, 256, None, 16, 0),
-            small: choice!($artifact $t32, 128, Some(32), 64, stages(64, $bytes, 32)),
-            large: choice!($artifact $large, $threads, Some($rows), 128, stages(128, $bytes, $rows)),
+            few: &[(
+                FEW_ROWS,
+                choice!($artifact concat!($stem, "_stream_8"), 256, None, 16, 0),
+            )],
+            stream: choice!($artifact concat!($stem, "_stream_16"), 256, None, 16, 0),
+            small: choice!(
+                $artifact concat!($stem, "_tile_32"), 128, Some(32), 64, stages(64, $bytes, 32)
+            ),
+            large: choice!(
+                $artifact concat!($stem, "_tile_", $rows), $threads, Some($rows), 128,
+                stages(128, $bytes, $rows)
+            ),
         }
     };
 }
 
-static BF16_KERNELS: Kernels = mma_kernels!(
-    BF16,
-    1024,
-    "linear_bf16_stream_8",
-    "linear_bf16_stream_16",
-    "linear_bf16_tile_32",
-    ("linear_bf16_tile_128", 256, 128)
-);
-static INT8_KERNELS: Kernels = mma_kernels!(
-    INT8,
-    1024,
-    "linear_int8_stream_8",
-    "linear_int8_stream_16",
-    "linear_int8_tile_32",
-    ("linear_int8_tile_128", 256, 128)
-);
-static INT4_KERNELS: Kernels = mma_kernels!(
-    INT4,
-    576,
-    "linear_int4_stream_8",
-    "linear_int4_stream_16",
-    "linear_int4_tile_32",
-    ("linear_int4_tile_96", 384, 96)
-);
+static BF16_KERNELS: Kernels = mma_kernels!(BF16, "linear_bf16", 1024, (128, 256));
+static INT8_KERNELS: Kernels = mma_kernels!(INT8, "linear_int8", 1024, (128, 256));
+static INT4_KERNELS: Kernels = mma_kernels!(INT4, "linear_int4", 576, (96, 384));
 
 /// The kernel for so many rows and channels. Every kernel of a kind of operands gives the same bits, so this is about time
 /// alone: large tiles where they fill every multiprocessor, and where rows fill them.

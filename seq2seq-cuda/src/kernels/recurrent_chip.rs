@@ -18,11 +18,13 @@ static BF16: Artifact = artifact!("recurrent_chip_bf16");
 /// Shared memory of a block of an H100 or H200, the largest there is: what a layer needs is its shape's.
 pub(super) const MOST_SHARED: u32 = 227 << 10;
 
-/// Kernels of a cell and a format: a block owns 8 units, or 16.
+/// Kernels of a cell and a format, whose names begin with `$stem`: a block owns 8 units, or 16.
 macro_rules! kernels {
-    ($artifact:ident, $eight:literal, $sixteen:literal) => {{
-        static EIGHT: Kernel = Kernel::new(&$artifact, $eight).with_shared(MOST_SHARED);
-        static SIXTEEN: Kernel = Kernel::new(&$artifact, $sixteen).with_shared(MOST_SHARED);
+    ($artifact:ident, $stem:literal) => {{
+        static EIGHT: Kernel =
+            Kernel::new(&$artifact, concat!($stem, "_8_units")).with_shared(MOST_SHARED);
+        static SIXTEEN: Kernel =
+            Kernel::new(&$artifact, concat!($stem, "_16_units")).with_shared(MOST_SHARED);
         [&EIGHT, &SIXTEEN]
     }};
 }
@@ -99,24 +101,12 @@ impl Chip {
     /// For a layer, by its shape and the device alone: where all of its weights fit, in f32, f16 or bf16.
     pub(crate) fn of(cuda: &Cuda, shape: RecurrentShape, format: Format) -> Result<Option<Self>> {
         let kernels = match (format, shape.cell) {
-            (Format::F32, Cell::Lstm) => {
-                kernels!(F32, "recur_lstm_f32_8_units", "recur_lstm_f32_16_units")
-            }
-            (Format::F32, Cell::Gru) => {
-                kernels!(F32, "recur_gru_f32_8_units", "recur_gru_f32_16_units")
-            }
-            (Format::F16, Cell::Lstm) => {
-                kernels!(F16, "recur_lstm_f16_8_units", "recur_lstm_f16_16_units")
-            }
-            (Format::F16, Cell::Gru) => {
-                kernels!(F16, "recur_gru_f16_8_units", "recur_gru_f16_16_units")
-            }
-            (Format::Bf16, Cell::Lstm) => {
-                kernels!(BF16, "recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")
-            }
-            (Format::Bf16, Cell::Gru) => {
-                kernels!(BF16, "recur_gru_bf16_8_units", "recur_gru_bf16_16_units")
-            }
+            (Format::F32, Cell::Lstm) => kernels!(F32, "recur_lstm_f32"),
+            (Format::F32, Cell::Gru) => kernels!(F32, "recur_gru_f32"),
+            (Format::F16, Cell::Lstm) => kernels!(F16, "recur_lstm_f16"),
+            (Format::F16, Cell::Gru) => kernels!(F16, "recur_gru_f16"),
+            (Format::Bf16, Cell::Lstm) => kernels!(BF16, "recur_lstm_bf16"),
+            (Format::Bf16, Cell::Gru) => kernels!(BF16, "recur_gru_bf16"),
             _ => return Ok(None),
         };
         let mut divisions = [None; 2];
@@ -207,8 +197,7 @@ mod tests {
     #[test]
     fn sequences_are_divided_where_there_is_room() {
         let division = |octets: usize, blocks, groups| {
-            let kernel =
-                kernels!(BF16, "recur_lstm_bf16_8_units", "recur_lstm_bf16_16_units")[octets - 1];
+            let kernel = kernels!(BF16, "recur_lstm_bf16")[octets - 1];
             Some(Division { kernel, threads: octets * OCTET_THREADS, shared: 0, blocks, groups })
         };
         let chip = |divisions| Chip { format: Format::Bf16, divisions };
