@@ -74,6 +74,8 @@ fn results<W, R>(
     for mut places in batches {
         // Nobody asks for what lies behind a failure.
         places.retain(|&place| first.as_ref().is_none_or(|(end, _)| place < *end));
+        places.sort_unstable();
+        let Some(&foremost) = places.first() else { continue };
         let mut run = |places: &[usize]| -> Result<()> {
             let pieces: Vec<&W> = places.iter().map(|&i| &window[i]).collect();
             for (&place, result) in places.iter().zip(batch(&pieces)?) {
@@ -81,18 +83,13 @@ fn results<W, R>(
             }
             Ok(())
         };
-        places.sort_unstable();
-        let failure = match places[..] {
-            [] => continue,
-            _ => run(&places).err(),
-        };
-        let failed = match failure {
-            None => None,
+        let failed = match run(&places) {
+            Ok(()) => continue,
             // Which of them it is: each by itself.
-            Some(Failure::Input(_)) if places.len() > 1 => {
+            Err(Failure::Input(_)) if places.len() > 1 => {
                 places.iter().find_map(|&place| Some((place, run(&[place]).err()?)))
             }
-            Some(failure) => Some((places[0], failure)),
+            Err(failure) => Some((foremost, failure)),
         };
         first = failed.or(first);
     }
