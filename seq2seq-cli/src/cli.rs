@@ -79,6 +79,10 @@ pub(crate) struct Global {
     /// Threads that compute [default: all cores]. Results are the same for any number.
     #[arg(long, global = true, value_name = "N", value_parser = positive)]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// A folder of low-rank adapters (LoRA) as peft writes it, or `train` in OUT/adapter, to be added to the weights of
+    /// --model.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Reads the checkpoint as this class in place of the one that config.json names, such as BertForMaskedLM.
     #[arg(long, global = true, value_name = "CLASS")]
     pub(crate) architecture: Option<String>,

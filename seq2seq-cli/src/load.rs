@@ -41,8 +41,14 @@ pub(crate) fn options(global: &Global, format: Format) -> LoadOptions {
         module_formats: global.module_formats.clone(),
         threads: global.threads.map(|n| n.get()),
         isa: None,
+        adapter: global.adapter.clone(),
         architecture: global.architecture.clone(),
     }
+}
+
+/// The checkpoint in `files`, as the options want it to be read.
+pub(crate) fn checkpoint(global: &Global, files: Files) -> Result<Checkpoint> {
+    Ok(options(global, Format::default()).open(files)?)
 }
 
 /// The model that the options name.
@@ -67,10 +73,7 @@ fn settled(global: &Global) -> Result<(Files, LoadOptions)> {
     let format = match global.format {
         Some(format) => format,
         // That of a converted folder, which has no other; f32 for all others.
-        None => {
-            let checkpoint = Checkpoint::open(files.clone(), global.architecture.as_deref())?;
-            checkpoint.stored().unwrap_or_default()
-        }
+        None => checkpoint(global, files.clone())?.stored().unwrap_or_default(),
     };
     Ok((files, options(global, format)))
 }

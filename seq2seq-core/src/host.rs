@@ -27,6 +27,11 @@ impl DType {
             Self::I8 | Self::U8 => 1,
         }
     }
+
+    /// Whether elements are floating-point numbers, as weights are.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F32 | Self::F16 | Self::BF16)
+    }
 }
 
 /// Bytes that somebody else may own, such as a memory-mapped file.

@@ -1,5 +1,6 @@
 //! A model's folder as Hugging Face writes it: where its files lie, what its tensors are called, what they hold.
 
+mod adapter;
 mod files;
 mod finite;
 mod formats;

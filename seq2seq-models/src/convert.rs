@@ -34,7 +34,7 @@ pub struct Converted {
 }
 
 /// Writes the model to the folder `output` with its linear weights in the format, and with the exceptions from it, that
-/// `options` name. Of those only the architecture matters else; the files keep the one that they name.
+/// `options` name, adapters added. Of the options only the architecture matters else; the files keep the one that they name.
 ///
 /// The folder appears when all is written, or not at all. Tensors that the model has no use for are left out.
 ///
@@ -57,7 +57,7 @@ pub struct Converted {
 pub fn convert(files: &Files, options: &LoadOptions, output: &Path) -> Result<Converted> {
     let formats = options.formats();
     stored::check(formats.format)?;
-    let checkpoint = Checkpoint::open(files.clone(), options.architecture.as_deref())?;
+    let checkpoint = options.open(files.clone())?;
     if let Some(stored) = checkpoint.stored() {
         let (path, asked) = (files.root().into(), formats.format);
         return Err(Error::StoredFormat { path, stored, asked });

@@ -1,14 +1,14 @@
 //! Where a model runs. The only file that names a backend.
 
 use crate::{
-    Error, Result,
+    Error, Files, Result,
     checkpoint::{Checkpoint, Formats, ModuleFormat},
     model::{Engine, Observer},
     plan::ModelPlan,
     train::Learning,
 };
 use seq2seq_core::{Format, reference::Reference, train::TrainBackend};
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 /// What computes. Every device has its name whatever a program was built with; one whose feature is absent is an error when a
 /// model is loaded.
@@ -114,12 +114,27 @@ pub struct LoadOptions {
     /// Instruction set of the CPU backend by its name: `scalar`, `avx2`, `avx512`, `neon`. Where absent, what
     /// `SEQ2SEQ_CPU_ISA` names, or the best that the machine has.
     pub isa: Option<String>,
+    /// A folder of low-rank adapters (LoRA), as peft or a training here writes it, to be added to the weights
+    /// ([`Checkpoint::with_adapter`]). The model is as large and as fast as without.
+    pub adapter: Option<PathBuf>,
     /// One of `architectures` to be used in place of what config.json says, such as `BartForConditionalGeneration`
     /// for a checkpoint that was saved as `BartModel`.
     pub architecture: Option<String>,
 }
 
 impl LoadOptions {
+    /// Opens a checkpoint as these options want it: read as their architecture, with their adapters.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`] and [`Checkpoint::with_adapter`].
+    pub fn open(&self, files: Files) -> Result<Checkpoint> {
+        let checkpoint = Checkpoint::open(files, self.architecture.as_deref())?;
+        match &self.adapter {
+            None => Ok(checkpoint),
+            Some(folder) => checkpoint.with_adapter(Files::folder(folder)?),
+        }
+    }
+
     /// The formats of all layers.
     pub(crate) fn formats(&self) -> Formats {
         Formats { format: self.format, exceptions: self.module_formats.clone() }

@@ -4,7 +4,7 @@ pub(crate) mod blank;
 
 use crate::{
     Error, Result,
-    checkpoint::{Checkpoint, Files, Formats, Loader, ModuleFormat, Taken},
+    checkpoint::{Checkpoint, Formats, Loader, ModuleFormat, Taken},
     families,
     generate::ConfigLayers,
     plan::ModelPlan,
@@ -60,23 +60,23 @@ impl Inspection {
 /// Looks a model over. Reads every weight once and keeps none.
 ///
 /// ```
-/// use seq2seq_models::{Files, inspect::inspect, seq2seq_core::Format};
+/// use seq2seq_models::{Files, LoadOptions, inspect::inspect, seq2seq_core::Format};
 ///
 /// # let folder = "../fixtures/t5_v1_0";
-/// let found = inspect(Files::folder(folder)?, None)?;
+/// let checkpoint = LoadOptions::default().open(Files::folder(folder)?)?;
+/// let found = inspect(&checkpoint)?;
 /// println!("{} parameters, {} bytes in int8", found.parameters(), found.bytes(Format::Int8));
 /// assert!(found.problems.is_empty());
 /// # Ok::<(), seq2seq_models::Error>(())
 /// ```
 ///
 /// # Errors
-/// Only what leaves nothing to look over: missing or damaged files and models of unknown kinds. What is wrong with
+/// Only what leaves nothing to look over: damaged files and models of unknown kinds. What is wrong with
 /// single tensors is in [`Inspection::problems`].
-pub fn inspect(files: Files, architecture: Option<&str>) -> Result<Inspection> {
-    let checkpoint = Checkpoint::open(files, architecture)?;
-    let plan = families::plan(&checkpoint)?;
+pub fn inspect(checkpoint: &Checkpoint) -> Result<Inspection> {
+    let plan = families::plan(checkpoint)?;
     let (stored, formats) = (checkpoint.stored(), Formats::default());
-    let loader = Loader::new(&Blank, &checkpoint, plan.family.names(), &formats).collecting();
+    let loader = Loader::new(&Blank, checkpoint, plan.family.names(), &formats).collecting();
     stacks::load(&plan, &loader)?;
     let unused = loader.unused();
     let (taken, problems) = loader.finish();

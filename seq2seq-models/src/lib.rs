@@ -70,6 +70,7 @@ pub mod model;
 mod new_file;
 mod new_folder;
 mod pattern;
+mod peft;
 pub mod plan;
 pub mod request;
 mod stacks;

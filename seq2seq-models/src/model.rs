@@ -232,7 +232,7 @@ impl Model {
         options: &LoadOptions,
         engine: impl FnOnce(&Checkpoint, &ModelPlan) -> Result<Engine>,
     ) -> Result<Self> {
-        let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
+        let checkpoint = options.open(files)?;
         checkpoint.check_formats(&options.formats())?;
         let plan = families::plan(&checkpoint)?;
         let decoding = ConfigLayers::from_files(checkpoint.files())?;

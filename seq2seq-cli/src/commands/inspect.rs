@@ -23,7 +23,7 @@ pub(super) fn run(global: &Global, args: &InspectArgs) -> Result<()> {
         return compare::run(global, input, &args.compare, args.json);
     }
     let files = load::files(global)?;
-    let inspection = inspect::inspect(files.clone(), global.architecture.as_deref())?;
+    let inspection = inspect::inspect(&load::checkpoint(global, files.clone())?)?;
     let report = Report { tokenizer: tokenizer(&files), files: &files, inspection: &inspection };
     let mut output = Output::open(None)?;
     match args.json {

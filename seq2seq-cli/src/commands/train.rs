@@ -32,6 +32,11 @@ pub(super) fn run(global: &Global, args: &TrainArgs) -> Result<()> {
 
 /// What the file, `--set` and the options say, the options last.
 fn settings(global: &Global, args: &TrainArgs) -> Result<Settings> {
+    if global.adapter.is_some() {
+        return Err(Failure::input(
+            "--adapter is not for training, which makes new ones with --set lora.rank=8",
+        ));
+    }
     if !global.module_formats.is_empty() || global.architecture.is_some() {
         return Err(Failure::input(
             "--module-format and --architecture are not for training; give --format f32 or bf16",

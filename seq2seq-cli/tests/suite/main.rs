@@ -1,5 +1,6 @@
 //! The tests of the program `seq2seq`, a module a subcommand or a few.
 
+mod adapter;
 mod attention;
 mod convert;
 mod errors;

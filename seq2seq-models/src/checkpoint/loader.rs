@@ -174,7 +174,7 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// Whether a tensor is another name for one that was taken, as files made from PyTorch's pickles have them.
     fn is_copy(&self, name: &str, taken: &BTreeSet<String>) -> bool {
-        let tensor = |name: &str| self.checkpoint.tensor(name).ok().flatten();
+        let tensor = |name: &str| self.checkpoint.as_stored(name).ok().flatten();
         let Some(this) = tensor(name) else { return false };
         taken.iter().filter_map(|name| tensor(name)).any(|other| {
             other.dtype() == this.dtype()
@@ -370,8 +370,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         format: Format,
     ) -> Result<()> {
         let found = tensor.dtype();
-        let float = matches!(found, DType::F32 | DType::F16 | DType::BF16);
-        if dtype.map_or(float, |dtype| dtype == found) {
+        if dtype.map_or(found.is_float(), |dtype| dtype == found) {
             return Ok(());
         }
         let expected = dtype.map_or("a float type".into(), |dtype| format!("{dtype:?}"));
@@ -395,7 +394,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let path = || self.checkpoint.path_of(&name);
         let mut taken = self.taken();
         let first = taken.names.insert(name.clone());
-        if !matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::BF16) {
+        if !tensor.dtype().is_float() {
             let found = format!("{:?}", tensor.dtype());
             return Err(Error::TensorType { path: path(), tensor: name.clone(), found });
         }

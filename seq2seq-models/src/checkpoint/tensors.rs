@@ -1,13 +1,14 @@
 //! The tensors of a model in one or many safetensors files.
 
 use super::{
+    adapter::Adapter,
     files::Files,
     formats::{Formats, ModuleFormat},
     mapping::Mapped,
     safetensors::{Entry, read_header},
     stored,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, families};
 use ::safetensors::Dtype;
 use seq2seq_core::{DType, Format, HostTensor};
 use serde::Deserialize;
@@ -46,6 +47,7 @@ pub struct Checkpoint {
     /// Tensor name to its shard.
     tensors: BTreeMap<String, (usize, Entry)>,
     stored: Option<Formats>,
+    adapter: Option<Adapter>,
 }
 
 struct Shard {
@@ -76,8 +78,14 @@ impl Checkpoint {
         if let (Some(architecture), Some(keys)) = (architecture, config.as_object_mut()) {
             keys.insert("architectures".into(), vec![architecture].into());
         }
-        let mut this =
-            Self { files, config, shards: Vec::new(), tensors: BTreeMap::new(), stored: None };
+        let mut this = Self {
+            files,
+            config,
+            shards: Vec::new(),
+            tensors: BTreeMap::new(),
+            stored: None,
+            adapter: None,
+        };
         if this.files.contains(SINGLE) {
             this.add_shard(SINGLE)?;
         } else if let Some(index) = this.files.json::<Index>(INDEX)? {
@@ -86,6 +94,37 @@ impl Checkpoint {
             return Err(this.no_weights());
         }
         Ok(this)
+    }
+
+    /// The same checkpoint with low-rank adapters added to its weights (LoRA), and with the tensors that were saved beside
+    /// them in the place of its own: the files `adapter_config.json` and `adapter_model.safetensors` of peft, or of a training
+    /// here.
+    ///
+    /// ```
+    /// use seq2seq_models::{Files, checkpoint::Checkpoint};
+    ///
+    /// # let (folder, adapter) = ("../fixtures/gpt2", "../fixtures/lora/gpt2");
+    /// let plain = Checkpoint::open(Files::folder(folder)?, None)?;
+    /// let adapted = Checkpoint::open(Files::folder(folder)?, None)?.with_adapter(Files::folder(adapter)?)?;
+    /// # let name = "transformer.h.0.attn.c_attn.weight";
+    /// let weight = |c: &Checkpoint| c.tensor(name).map(|t| t.map(|t| t.to_f32()));
+    /// assert_ne!(weight(&plain)?, weight(&adapted)?);
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Missing and damaged files, adapters of another model or of another kind (DoRA, say), and checkpoints whose weights
+    /// [`convert`](crate::convert()) has quantised.
+    pub fn with_adapter(mut self, files: Files) -> Result<Self> {
+        if let Some(stored) = self.stored() {
+            let reason = format!(
+                "the weights are stored in {stored}, to which no adapters can be added; convert the original with them"
+            );
+            return Err(Error::file(self.files.root(), reason));
+        }
+        let names = families::plan(&self)?.family.names();
+        self.adapter = Some(Adapter::open(files, &self, names)?);
+        Ok(self)
     }
 
     fn no_weights(&self) -> Error {
@@ -193,21 +232,34 @@ impl Checkpoint {
         }
     }
 
-    /// The name of every tensor, in order.
+    /// The name of every tensor: in order those of the weights' files, then those that only adapters have.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        let own = self.tensors.keys().map(String::as_str);
+        let saved = self.adapter.iter().flat_map(Adapter::names);
+        own.chain(saved.filter(|name| !self.tensors.contains_key(*name)))
     }
 
     /// Whether there is such a tensor.
     pub fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        let saved = self.adapter.as_ref().and_then(|adapter| adapter.saved(name));
+        self.tensors.contains_key(name) || saved.is_some()
     }
 
-    /// A view of a tensor, sharing the mapped bytes; `None` where there is none of that name.
+    /// A view of a tensor, sharing the mapped bytes; `None` where there is none of that name. Where adapters are for it, the
+    /// sum, made anew in each call.
     ///
     /// # Errors
-    /// When its elements are of a type that the engine has no use for.
+    /// When its elements are of a type that the engine has no use for, or adapters do not fit its shape.
     pub fn tensor(&self, name: &str) -> Result<Option<HostTensor>> {
+        let Some(adapter) = &self.adapter else { return self.as_stored(name) };
+        match adapter.saved(name) {
+            Some(tensor) => Ok(Some(tensor.clone())),
+            None => self.as_stored(name)?.map(|t| adapter.changed(name, t)).transpose(),
+        }
+    }
+
+    /// A view of a tensor of the weights' files.
+    pub(super) fn as_stored(&self, name: &str) -> Result<Option<HostTensor>> {
         let Some((shard, entry)) = self.tensors.get(name) else { return Ok(None) };
         let Shard { path, file } = &self.shards[*shard];
         let dtype = match entry.dtype {
@@ -228,6 +280,9 @@ impl Checkpoint {
 
     /// The file that holds a tensor, or the one where weights are first looked for.
     pub fn path_of(&self, tensor: &str) -> PathBuf {
+        if let Some(path) = self.adapter.as_ref().and_then(|adapter| adapter.path_of(tensor)) {
+            return path.into();
+        }
         match self.tensors.get(tensor) {
             Some((shard, _)) => self.shards[*shard].path.clone(),
             None if self.shards.len() == 1 => self.shards[0].path.clone(),

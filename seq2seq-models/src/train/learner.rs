@@ -127,7 +127,7 @@ impl Learner {
     /// # Errors
     /// Those of [`load`](Self::load).
     pub fn load_files(files: Files, options: &LoadOptions) -> Result<Self> {
-        let checkpoint = Checkpoint::open(files, options.architecture.as_deref())?;
+        let checkpoint = options.open(files)?;
         if checkpoint.stored().is_some() {
             return Err(Error::Input(
                 "a converted folder cannot be trained; train the folder that it was converted from"

@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     checkpoint::{Matrix, NameTable, TakenLinear, kinds},
     pattern::matches,
+    peft::transposed,
     plan::{HeadKind, ModelPlan},
     train::random::{Draws, Purpose},
 };
@@ -194,12 +195,6 @@ fn name(names: &NameTable, module: &str, weight: &str, bare: bool) -> String {
     }
     let without = weight.strip_prefix(prefix).unwrap_or(weight);
     if bare { stem(without) } else { stem(&format!("{prefix}{without}")) }
-}
-
-/// The transpose of a matrix of so many rows.
-fn transposed(values: &[f32], rows: usize) -> Vec<f32> {
-    let columns = values.len() / rows.max(1);
-    (0..columns).flat_map(|j| (0..rows).map(move |i| values[i * columns + j])).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use crate::support::{
 };
 use safetensors::{Dtype, SafeTensors};
 use seq2seq_core::Format;
-use seq2seq_models::{Device, Error, Files, LoadOptions, Model, convert, inspect::inspect};
+use seq2seq_models::{
+    Device, Error, Files, LoadOptions, Model, checkpoint::Checkpoint, convert, inspect::inspect,
+};
 use std::{
     collections::HashMap,
     fs,
@@ -19,6 +21,10 @@ const STORED: [Format; 4] = [Format::Bf16, Format::F16, Format::Int8, Format::In
 
 fn options(format: Format) -> LoadOptions {
     LoadOptions { format, device: Device::Reference, ..LoadOptions::default() }
+}
+
+fn open(folder: &Path) -> Result<Checkpoint, Error> {
+    LoadOptions::default().open(Files::folder(folder)?)
 }
 
 fn converted(fixture: &Fixture, options: &LoadOptions) -> (TempDir, PathBuf) {
@@ -45,7 +51,7 @@ fn every_fixture_gives_the_same_bits() {
                 assert_eq!(model.parameters(), original.parameters(), "{what}");
                 assert_eq!(model.bytes(), original.bytes(), "{what}");
             }
-            let found = inspect(Files::folder(&output).unwrap(), None).unwrap();
+            let found = inspect(&open(&output).unwrap()).unwrap();
             assert_eq!((found.stored, found.unused.len()), (Some(format), 0), "{}", fixture.name);
             assert!(found.problems.is_empty(), "{}: {:?}", fixture.name, found.problems);
         }
@@ -230,7 +236,7 @@ fn damaged_folders_are_typed_errors() {
         assert!(is(&error) && error.to_string().contains(says), "{says}: {error:?}");
         assert!(error.to_string().contains(WEIGHTS), "{error}");
         // Inspection finds it too, at once or among the problems.
-        let seen = match inspect(Files::folder(&output).unwrap(), None) {
+        let seen = match open(&output).and_then(|checkpoint| inspect(&checkpoint)) {
             Ok(found) => found.problems,
             Err(e) => vec![e],
         };
@@ -321,7 +327,7 @@ fn layers_keep_their_formats() {
         assert!(results(&fixture, &model) == results(&fixture, &original));
         assert_eq!(model.bytes(), original.bytes());
     }
-    let found = inspect(Files::folder(&output).unwrap(), None).unwrap();
+    let found = inspect(&open(&output).unwrap()).unwrap();
     assert_eq!(found.stored_exceptions, mixed.module_formats);
     assert_eq!(found.bytes(Format::Int4), original.bytes());
     let other = LoadOptions { module_formats: parse(&["*.query=f32"]), ..options(Format::Int4) };

@@ -4,7 +4,10 @@ use crate::support::{fixture, fixtures_with};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use seq2seq_core::Format;
-use seq2seq_models::{Device, Error, Files, ForwardOutput, LoadOptions, Model, inspect::inspect};
+use seq2seq_models::{
+    Device, Error, Files, ForwardOutput, LoadOptions, Model, checkpoint::Checkpoint,
+    inspect::inspect,
+};
 use std::{borrow::Cow, collections::BTreeMap, fs};
 
 fn options() -> LoadOptions {
@@ -129,7 +132,9 @@ fn another_architecture_may_be_asked_for() {
 #[test]
 fn nothing_is_left_over_or_lacking_in_the_fixtures() {
     for fixture in fixtures_with("config.json") {
-        let found = inspect(Files::folder(&fixture.folder).unwrap(), None).unwrap();
+        let found =
+            inspect(&Checkpoint::open(Files::folder(&fixture.folder).unwrap(), None).unwrap())
+                .unwrap();
         assert!(found.problems.is_empty(), "{}: {:?}", fixture.name, found.problems);
         let unused: &[&str] = match &*fixture.name {
             // A bare model whose file still has the heads that it was trained with.
@@ -205,7 +210,7 @@ fn inspection_finds_every_problem_at_once() {
         tensors.insert("extra.weight".into(), (Dtype::F32, vec![1], vec![0; 4]));
         tensors.insert("copy.weight".into(), extra);
     });
-    let found = inspect(files, None).unwrap();
+    let found = inspect(&Checkpoint::open(files, None).unwrap()).unwrap();
     assert_eq!(found.unused, ["extra.weight"]);
     let has = |wanted: &str, kind: fn(&Error) -> bool| {
         assert!(

@@ -1,5 +1,6 @@
 //! The tests of whole models, as one program: each program more links the whole crate once more.
 
+mod adapters;
 mod compare;
 mod convert;
 mod damage;

@@ -3,20 +3,16 @@
 use super::{Layer, Lora, check_dropout};
 use crate::{
     Error, Files, Result,
+    peft::{CONFIG, Peft, WEIGHTS, factor_name},
     plan::{HeadKind, ModelPlan},
 };
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use seq2seq_core::autodiff::LowRank;
 use serde::Serialize;
-use serde_json::Value;
 use std::path::Path;
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
 /// Where a training puts them in its output folder.
 pub(in crate::train) const FOLDER: &str = "adapter";
-/// What peft puts before the names of modules.
-const PREFIX: &str = "base_model.model.";
 
 /// `adapter_config.json`: what peft needs of it.
 #[derive(Debug, Serialize)]
@@ -72,7 +68,7 @@ pub(in crate::train) fn rendered(
         let shapes = [vec![lora.rank, layer.inputs], vec![layer.outputs, lora.rank]];
         for ((factor, shape), values) in ["A", "B"].into_iter().zip(shapes).zip(factors(layer)?) {
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.push((key(layer, factor), shape, bytes));
+            tensors.push((factor_name(&layer.name, factor), shape, bytes));
         }
     }
     let views = tensors.iter().map(|(name, shape, bytes)| {
@@ -87,43 +83,21 @@ pub(in crate::train) fn rendered(
 
 /// Reads adapters for some of `layers`.
 pub(in crate::train) fn load(folder: &Path, layers: Vec<Layer>) -> Result<(Lora, Vec<LowRank>)> {
-    let files = Files::folder(folder)?;
-    let wrong = |name: &str, reason: String| Error::file(files.path(name), reason);
-    let missing = |name: &str| wrong(name, "no such file; an adapter has one".into());
-    let json: Value = files.json(CONFIG)?.ok_or_else(|| missing(CONFIG))?;
-    check(&json).map_err(|reason| wrong(CONFIG, reason))?;
-    let number = |name: &str| json.get(name).and_then(Value::as_f64);
-    let rank = json.get("r").and_then(Value::as_u64).and_then(|r| usize::try_from(r).ok());
-    let (Some(rank @ 1..), Some(alpha)) = (rank, number("lora_alpha")) else {
-        return Err(wrong(CONFIG, "r must be a number from 1, lora_alpha a number".into()));
-    };
-    let dropout = number("lora_dropout").unwrap_or(0.0);
-    if !(0.0..1.0).contains(&dropout) {
-        let reason = format!("lora_dropout is {dropout}; it is from 0 to below 1");
-        return Err(wrong(CONFIG, reason));
-    }
-    let alpha = match json.get("use_rslora") {
-        // alpha / √r, as alpha / r
-        Some(Value::Bool(true)) => alpha * (rank as f64).sqrt(),
-        _ => alpha,
-    };
-    let bytes = files.read(WEIGHTS)?.ok_or_else(|| missing(WEIGHTS))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(WEIGHTS, e.to_string()))?;
+    let peft = Peft::open(Files::folder(folder)?)?;
+    peft.refuse(&["rank_pattern", "modules_to_save"])?;
+    let (rank, dropout) = (peft.rank, peft.dropout);
     let mut read = 0;
     let mut take = |layer: &Layer, factor: &str, shape: [usize; 2]| {
-        let key = key(layer, factor);
-        let Ok(tensor) = file.tensor(&key) else { return Ok(None) };
+        let key = factor_name(&layer.name, factor);
+        let Some(tensor) = peft.tensor(&key)? else { return Ok(None) };
         read += 1;
-        let found = (tensor.dtype(), tensor.shape());
-        if found != (Dtype::F32, &shape) {
-            let reason = format!("'{key}' is {found:?}; F32 of {shape:?} was expected");
-            return Err(wrong(WEIGHTS, reason));
+        if tensor.shape() != shape {
+            let found = tensor.shape();
+            return Err(peft.wrong(format!("'{key}' is {found:?}; {shape:?} was expected")));
         }
-        let values = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-        Ok(Some(values.collect::<Vec<_>>()))
+        Ok(Some(tensor.to_f32()))
     };
-    let (alpha, dropout) = (alpha as f32, dropout as f32);
-    let mut lora = Lora { rank, alpha, dropout, layers: Vec::new() };
+    let mut lora = Lora { rank, alpha: peft.alpha(rank) as f32, dropout, layers: Vec::new() };
     let mut changes = Vec::new();
     for layer in layers {
         let a = take(&layer, "A", [rank, layer.inputs])?;
@@ -134,72 +108,17 @@ pub(in crate::train) fn load(folder: &Path, layers: Vec<Layer>) -> Result<(Lora,
                 lora.layers.push(layer);
             }
             (None, None) => {}
-            _ => return Err(wrong(WEIGHTS, format!("'{}' has one factor of two", layer.name))),
+            _ => return Err(peft.wrong(format!("'{}' has one factor of two", layer.name))),
         }
     }
-    if read < file.len() || lora.layers.is_empty() {
+    if read < peft.names().count() || lora.layers.is_empty() {
         let known = |name: &&str| {
-            lora.layers.iter().any(|l| ["A", "B"].iter().any(|factor| key(l, factor) == **name))
+            lora.layers.iter().any(|l| ["A", "B"].iter().any(|f| factor_name(&l.name, f) == **name))
         };
-        let names = file.names();
-        let other = names.into_iter().find(|name| !known(name)).unwrap_or("nothing");
+        let other = peft.names().find(|name| !known(name)).unwrap_or("nothing");
         let reason = format!("holds {other}, which is no factor of a linear layer of this model");
-        return Err(wrong(WEIGHTS, reason));
+        return Err(peft.wrong(reason));
     }
     check_dropout(&lora.layers, dropout)?;
     Ok((lora, changes))
-}
-
-/// Fails on settings that would make another model than A and B do.
-fn check(config: &Value) -> std::result::Result<(), String> {
-    let of = |name: &str| config.get(name).unwrap_or(&Value::Null);
-    if of("peft_type") != "LORA" {
-        return Err(format!("peft_type is {}; only LORA is read", of("peft_type")));
-    }
-    let empty = |value: &Value| match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::String(text) => text == "none",
-        _ => false,
-    };
-    const OTHER: [&str; 9] = [
-        "use_dora",
-        "rank_pattern",
-        "alpha_pattern",
-        "modules_to_save",
-        "bias",
-        "lora_bias",
-        "layer_replication",
-        "trainable_token_indices",
-        "target_parameters",
-    ];
-    match OTHER.into_iter().find(|name| !empty(of(name))) {
-        None => Ok(()),
-        Some(name) => Err(format!("{name} is {}, which is not supported", of(name))),
-    }
-}
-
-fn key(layer: &Layer, factor: &str) -> String {
-    format!("{PREFIX}{}.lora_{factor}.weight", layer.name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn other_kinds_of_adapters_are_refused() {
-        check(&json!({"peft_type": "LORA", "bias": "none", "rank_pattern": {}})).unwrap();
-        for (config, says) in [
-            (json!({"peft_type": "IA3"}), "IA3"),
-            (json!({"peft_type": "LORA", "use_dora": true}), "use_dora"),
-            (json!({"peft_type": "LORA", "rank_pattern": {"q": 4}}), "rank_pattern"),
-            (json!({"peft_type": "LORA", "bias": "all"}), "bias"),
-            (json!({"peft_type": "LORA", "modules_to_save": ["classifier"]}), "modules_to_save"),
-        ] {
-            assert!(check(&config).unwrap_err().contains(says));
-        }
-    }
 }

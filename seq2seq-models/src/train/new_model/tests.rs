@@ -1,6 +1,8 @@
 use super::*;
 use crate::{
     Learner, LoadOptions,
+    checkpoint::Checkpoint,
+    inspect::inspect,
     train::tokenizers::{Kind, NewTokenizer, TokenizerOptions},
 };
 
@@ -23,8 +25,8 @@ fn new_models_load_and_have_nothing_too_many() {
         (Family::RnnSeq2Seq, "cell = 'gru'\nattention = 'luong_general'\nnum_layers = 2"),
         (Family::RnnSeq2Seq, "attention = 'none'"),
     ] {
-        let inspection =
-            crate::inspect::inspect(files(family, architecture).unwrap(), None).unwrap();
+        let checkpoint = Checkpoint::open(files(family, architecture).unwrap(), None).unwrap();
+        let inspection = inspect(&checkpoint).unwrap();
         assert!(inspection.problems.is_empty(), "{family}: {:?}", inspection.problems);
         assert!(inspection.unused.is_empty(), "{family}: {:?}", inspection.unused);
     }
