@@ -191,8 +191,15 @@ pub struct AttentionPlan {
     pub scale_by_layer: bool,
     /// Whether a row sees only what came before it.
     pub causal: bool,
-    /// Whether the projections have biases.
+    /// Whether the projections of queries, keys and values have biases.
     pub bias: bool,
+    /// Whether the projection of what they give has one.
+    pub output_bias: bool,
+    /// Whether each head of queries and keys is normalised, before it is rotated.
+    pub head_norm: bool,
+    /// Positions back, its own among them, that a row of some layers sees; `None` for all. Within the first so many positions
+    /// a window hides nothing, and the stack has no others.
+    pub window: Option<usize>,
 }
 
 /// The feed-forward half of a block.
@@ -312,24 +319,26 @@ pub enum DecoderInput {
 }
 
 impl StackPlan {
-    /// Positions that the stack has rows for; `None` where any number works.
+    /// Positions that the stack has rows for, or that its window spans; `None` where any number works.
     pub fn max_positions(&self) -> Option<usize> {
-        match &self.embedding.position {
+        let rows = match &self.embedding.position {
             Position::Learned { rows, offset, .. } => Some(rows.saturating_sub(*offset)),
             Position::Sinusoidal { rows, .. } => Some(*rows),
             Position::Rotary(_) | Position::Buckets(_) => None,
-        }
+        };
+        rows.into_iter().chain(self.attention.window).min()
     }
 
     /// Fails where sequence `i` of `name` would come to `tokens` tokens and the stack has positions for fewer.
     pub(crate) fn check_positions(&self, name: &str, i: usize, tokens: usize) -> Result<()> {
-        match self.max_positions() {
-            Some(held) if tokens > held => Err(Error::Input(format!(
-                "{name}: sequence {i} comes to {tokens} tokens, the model has positions for {held}; \
-                 shorten it or ask for fewer new tokens"
-            ))),
-            _ => Ok(()),
-        }
+        let Some(held) = self.max_positions().filter(|held| tokens > *held) else { return Ok(()) };
+        let reason = match self.attention.window == Some(held) {
+            true => format!("past its sliding window of {held} this model is not computed here"),
+            false => format!("the model has positions for {held}"),
+        };
+        Err(Error::Input(format!(
+            "{name}: sequence {i} comes to {tokens} tokens, {reason}; shorten it or ask for fewer new tokens"
+        )))
     }
 
     /// Why no such stack can be built, if so.
@@ -342,6 +351,7 @@ impl StackPlan {
             ("number of key-value heads", a.kv_heads),
             ("head width", a.head_dim),
             ("feed-forward width", self.feed_forward.width),
+            ("window of the attention", a.window.unwrap_or(1)),
         ];
         if let Some((what, _)) = sizes.iter().find(|(_, n)| *n == 0) {
             return Err(format!("the {what} is 0"));

@@ -85,6 +85,9 @@ impl Config {
                 scale_by_layer: false,
                 causal: decoder,
                 bias: true,
+                output_bias: true,
+                head_norm: false,
+                window: None,
             },
             cross: decoder.then_some(self.d_model),
             feed_forward: FeedForwardPlan {

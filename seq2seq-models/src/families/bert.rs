@@ -88,6 +88,9 @@ impl Config {
                 scale_by_layer: false,
                 causal: self.is_decoder,
                 bias: true,
+                output_bias: true,
+                head_norm: false,
+                window: None,
             },
             cross: None,
             feed_forward: FeedForwardPlan {

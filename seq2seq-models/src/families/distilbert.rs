@@ -96,6 +96,9 @@ fn encoder(c: &Config, head: HeadKind) -> Result<StackPlan, Unplanned> {
             scale_by_layer: false,
             causal: false,
             bias: true,
+            output_bias: true,
+            head_norm: false,
+            window: None,
         },
         cross: None,
         feed_forward: FeedForwardPlan {

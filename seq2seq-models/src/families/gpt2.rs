@@ -100,6 +100,9 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
             scale_by_layer: c.scale_attn_by_inverse_layer_idx, // PARITY trap 36
             causal: true,
             bias: true,
+            output_bias: true,
+            head_norm: false,
+            window: None,
         },
         cross: None,
         feed_forward: FeedForwardPlan {

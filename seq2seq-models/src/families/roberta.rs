@@ -4,7 +4,7 @@
 use super::{
     Family, Unplanned,
     bert::Config,
-    config::{architecture, classes, read, unknown_architecture},
+    config::{architecture, classes, read, unknown_architecture, with_defaults},
     heads,
 };
 use crate::{checkpoint::NameTable, plan::*};
@@ -12,7 +12,7 @@ use seq2seq_core::Activation;
 use serde_json::{Value, json};
 
 pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanned> {
-    let c: Config = read(&with_defaults(family, config))?;
+    let c: Config = read(&with_defaults(config, &defaults(family)))?;
     let architectures = match family {
         Family::Camembert => &CAMEMBERT,
         Family::XlmRoberta => &XLM_ROBERTA,
@@ -50,16 +50,10 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
     })
 }
 
-/// The keys whose defaults differ from BERT's.
-fn with_defaults(family: Family, config: &Value) -> Value {
-    let mut config = config.clone();
-    if let Some(keys) = config.as_object_mut() {
-        if family == Family::Roberta {
-            keys.entry("vocab_size").or_insert(json!(50265));
-        }
-        keys.entry("pad_token_id").or_insert(json!(1));
-    }
-    config
+/// Those that differ from BERT's.
+fn defaults(family: Family) -> Vec<(&'static str, Value)> {
+    let vocab = (family == Family::Roberta).then(|| ("vocab_size", json!(50265)));
+    vocab.into_iter().chain([("pad_token_id", json!(1))]).collect()
 }
 
 const ROBERTA: [&str; 5] = [

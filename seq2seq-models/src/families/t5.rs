@@ -116,6 +116,9 @@ fn stack(family: Family, c: &Config, layers: usize, decoder: bool) -> Result<Sta
             scale_by_layer: false,
             causal: decoder,
             bias: false,
+            output_bias: false,
+            head_norm: false,
+            window: None,
         },
         cross: decoder.then_some(c.d_model),
         feed_forward: FeedForwardPlan {

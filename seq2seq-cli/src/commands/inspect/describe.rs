@@ -44,7 +44,7 @@ pub(super) fn stack(plan: &StackPlan) -> Vec<String> {
             plan.feed_forward.width,
             feed_forward(plan.feed_forward.kind)
         ),
-        format!("positions: {}", position(&plan.embedding.position)),
+        format!("positions: {}", positions(plan)),
     ]
 }
 
@@ -59,7 +59,7 @@ pub(super) fn shape(plan: &StackPlan) -> Shape {
         feed_forward: plan.feed_forward.width,
         activation: feed_forward(plan.feed_forward.kind),
         vocabulary: plan.embedding.vocab,
-        positions: position(&plan.embedding.position),
+        positions: positions(plan),
         max_positions: plan.max_positions(),
     }
 }
@@ -152,8 +152,9 @@ fn feed_forward(kind: Ffn) -> String {
     }
 }
 
-fn position(position: &Position) -> String {
-    match position {
+fn positions(plan: &StackPlan) -> String {
+    let window = plan.attention.window.map(|w| format!(", within a window of {w}"));
+    let position = match &plan.embedding.position {
         Position::Learned { rows, offset, .. } => {
             format!("learned, {}", rows.saturating_sub(*offset))
         }
@@ -170,7 +171,8 @@ fn position(position: &Position) -> String {
         Position::Buckets(b) => {
             format!("{} buckets up to a distance of {}", b.buckets, b.max_distance)
         }
-    }
+    };
+    position + &window.unwrap_or_default()
 }
 
 /// 1234567 as 1,234,567.
