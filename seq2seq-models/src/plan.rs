@@ -102,6 +102,10 @@ pub enum Position {
         rows: usize,
         /// Which column holds what.
         layout: SinusoidLayout,
+        /// The row of position 0; those before it are zeros (PARITY trap 18).
+        offset: usize,
+        /// Where set: this token stands at row `offset - 1` and is not counted.
+        padding: Option<u32>,
     },
     /// Queries and keys are rotated.
     Rotary(RotaryPlan),
@@ -109,11 +113,13 @@ pub enum Position {
     Buckets(BucketSpec),
 }
 
-/// The order of columns in a sinusoid table: three exist (PARITY trap 17), this is the one in use here so far.
+/// The columns of a sinusoid table: all sines, then all cosines (PARITY trap 17).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SinusoidLayout {
-    /// All sines, then all cosines; column j of either has the frequency 10000^(-2j/M).
+    /// Column j of either has the frequency 10000^(-2j/M). An odd width has one sine more than cosines.
     Halves,
+    /// Column j of either has the frequency 10000^(-j/(M/2 - 1)), as in tensor2tensor. An odd width ends with a zero.
+    Tensor2Tensor,
 }
 
 /// Rotary position embedding (Su et al. 2021): which frequencies.
@@ -379,9 +385,19 @@ impl StackPlan {
                     b.buckets, b.max_distance
                 ))
             }
-            Position::Sinusoidal { rows, .. } if rows.saturating_mul(self.width) > 1 << 30 => Err(
-                format!("a table of {rows} positions by {} columns is out of reach", self.width),
-            ),
+            Position::Sinusoidal { rows, offset, .. }
+                if rows.saturating_add(*offset).saturating_mul(self.width) > 1 << 30 =>
+            {
+                Err(format!(
+                    "a table of {rows} positions by {} columns is out of reach",
+                    self.width
+                ))
+            }
+            Position::Sinusoidal { layout: SinusoidLayout::Tensor2Tensor, .. }
+                if self.width < 4 =>
+            {
+                Err(format!("{} columns are too few for sinusoids", self.width))
+            }
             _ => Ok(()),
         }
     }

@@ -54,9 +54,10 @@ impl<B: Backend> Embedding<B> {
                 let table = scope.embedding("positions", *rows, width)?;
                 Some(Positions { table, offset: *offset, padding: *padding })
             }
-            Position::Sinusoidal { rows, layout } => {
-                let table = scope.backend().embedding(&sinusoid::table(*rows, width, *layout)?)?;
-                Some(Positions { table, offset: 0, padding: None })
+            Position::Sinusoidal { rows, layout, offset, padding } => {
+                let table = sinusoid::table(*rows, *offset, width, *layout)?;
+                let table = scope.backend().embedding(&table)?;
+                Some(Positions { table, offset: *offset, padding: *padding })
             }
             Position::Rotary(_) | Position::Buckets(_) => None,
         };
