@@ -4,10 +4,12 @@ mod bart;
 mod bert;
 mod config;
 mod distilbert;
+mod electra;
 mod gpt2;
 mod heads;
 mod llama;
 mod marian;
+mod mpnet;
 mod rnn;
 mod roberta;
 mod rope;
@@ -30,12 +32,14 @@ pub enum Family {
     Bert,
     Camembert,
     DistilBert,
+    Electra,
     Gpt2,
     Llama,
     M2m100,
     Marian,
     Mbart,
     Mistral,
+    Mpnet,
     Mt5,
     Pegasus,
     Qwen2,
@@ -53,12 +57,14 @@ impl Family {
         Self::Bert,
         Self::Camembert,
         Self::DistilBert,
+        Self::Electra,
         Self::Gpt2,
         Self::Llama,
         Self::M2m100,
         Self::Marian,
         Self::Mbart,
         Self::Mistral,
+        Self::Mpnet,
         Self::Mt5,
         Self::Pegasus,
         Self::Qwen2,
@@ -76,12 +82,14 @@ impl Family {
             Self::Bert => "bert",
             Self::Camembert => "camembert",
             Self::DistilBert => "distilbert",
+            Self::Electra => "electra",
             Self::Gpt2 => "gpt2",
             Self::Llama => "llama",
             Self::M2m100 => "m2m_100",
             Self::Marian => "marian",
             Self::Mbart => "mbart",
             Self::Mistral => "mistral",
+            Self::Mpnet => "mpnet",
             Self::Mt5 => "mt5",
             Self::Pegasus => "pegasus",
             Self::Qwen2 => "qwen2",
@@ -108,9 +116,11 @@ impl Family {
             Self::Bart | Self::Mbart => &bart::NAMES,
             Self::Bert => &bert::NAMES,
             Self::DistilBert => &distilbert::NAMES,
+            Self::Electra => &electra::NAMES,
             Self::Gpt2 => &gpt2::NAMES,
             Self::Llama | Self::Mistral | Self::Qwen2 | Self::Qwen3 => &llama::NAMES,
             Self::Marian | Self::Pegasus | Self::M2m100 => &marian::NAMES,
+            Self::Mpnet => &mpnet::NAMES,
             Self::Mt5 | Self::T5 => &t5::NAMES,
             Self::RnnSeq2Seq => &rnn::NAMES,
             Self::Roberta | Self::XlmRoberta | Self::Camembert => &roberta::NAMES,
@@ -134,9 +144,11 @@ impl Family {
             Self::Bart | Self::Mbart => bart::plan(self, config),
             Self::Bert => bert::plan(config),
             Self::DistilBert => distilbert::plan(config),
+            Self::Electra => electra::plan(config),
             Self::Gpt2 => gpt2::plan(config),
             Self::Llama | Self::Mistral | Self::Qwen2 | Self::Qwen3 => llama::plan(self, config),
             Self::Marian | Self::Pegasus | Self::M2m100 => marian::plan(self, config),
+            Self::Mpnet => mpnet::plan(config),
             Self::Mt5 | Self::T5 => t5::plan(self, config),
             Self::RnnSeq2Seq => rnn::plan(config),
             Self::Roberta | Self::XlmRoberta | Self::Camembert => roberta::plan(self, config),

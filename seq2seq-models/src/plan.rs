@@ -74,6 +74,8 @@ pub struct DropoutPlan {
 pub struct EmbeddingPlan {
     /// V
     pub vocab: usize,
+    /// Columns of the tables, where a linear layer makes M of them (ELECTRA).
+    pub width: Option<usize>,
     /// Multiplies token rows, and only them (PARITY trap 15).
     pub scale: f32,
     /// How a row learns where it stands.
@@ -87,6 +89,8 @@ pub struct EmbeddingPlan {
 /// How a row learns where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Position {
+    /// By nothing; the attention may know distances ([`AttentionPlan::relative_bias`]).
+    None,
     /// A table in the checkpoint.
     Learned {
         /// Rows of the table.
@@ -109,8 +113,6 @@ pub enum Position {
     },
     /// Queries and keys are rotated.
     Rotary(RotaryPlan),
-    /// A bias for each distance, one table a stack.
-    Buckets(BucketSpec),
 }
 
 /// The columns of a sinusoid table: all sines, then all cosines (PARITY trap 17).
@@ -201,6 +203,8 @@ pub struct AttentionPlan {
     pub bias: bool,
     /// Whether the projection of what they give has one.
     pub output_bias: bool,
+    /// A bias for each distance, one table a stack (T5, PARITY trap 2).
+    pub relative_bias: Option<BucketSpec>,
     /// Whether each head of queries and keys is normalised, before it is rotated.
     pub head_norm: bool,
     /// Positions back, its own among them, that a row of some layers sees; `None` for all. Within the first so many positions
@@ -259,6 +263,8 @@ pub enum HeadKind {
     Classify,
     /// Scores for the classes of each token.
     Tag,
+    /// A score of each token, above 0 where another is likely to have stood in its place (ELECTRA's discriminator).
+    Replaced,
     /// Scores for the start and the end of an answer.
     Answer,
 }
@@ -272,7 +278,7 @@ pub struct HeadPlan {
     pub pool: Option<PoolRow>,
     /// In training, the rate at which elements of that row are dropped.
     pub dropout: f32,
-    /// A square layer before the output.
+    /// A layer before the output.
     pub dense: Option<DensePlan>,
     /// The output layer.
     pub output: Option<OutputPlan>,
@@ -287,9 +293,11 @@ pub enum PoolRow {
     LastOf(u32),
 }
 
-/// A square layer of a head, M to M.
+/// A layer of a head before its output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DensePlan {
+    /// Columns that it gives; M where absent.
+    pub width: Option<usize>,
     /// Applied to its result.
     pub activation: Activation,
     /// Normalises what the activation gave.
@@ -330,7 +338,7 @@ impl StackPlan {
         let rows = match &self.embedding.position {
             Position::Learned { rows, offset, .. } => Some(rows.saturating_sub(*offset)),
             Position::Sinusoidal { rows, .. } => Some(*rows),
-            Position::Rotary(_) | Position::Buckets(_) => None,
+            Position::None | Position::Rotary(_) => None,
         };
         rows.into_iter().chain(self.attention.window).min()
     }
@@ -353,6 +361,7 @@ impl StackPlan {
         let sizes = [
             ("width", self.width),
             ("vocabulary", self.embedding.vocab),
+            ("width of the embedding", self.embedding.width.unwrap_or(1)),
             ("number of attention heads", a.heads),
             ("number of key-value heads", a.kv_heads),
             ("head width", a.head_dim),
@@ -372,17 +381,19 @@ impl StackPlan {
                 a.heads, a.kv_heads
             ));
         }
+        if let Some(b) = &a.relative_bias
+            && (b.buckets < 4 || b.max_distance <= b.buckets / 2)
+        {
+            return Err(format!(
+                "{} position buckets cannot reach a distance of {}",
+                b.buckets, b.max_distance
+            ));
+        }
         match &self.embedding.position {
             Position::Rotary(r) if r.columns > a.head_dim || !r.columns.is_multiple_of(2) => {
                 Err(format!(
                     "{} of {} columns of a head cannot be rotated in pairs",
                     r.columns, a.head_dim
-                ))
-            }
-            Position::Buckets(b) if b.buckets < 4 || b.max_distance <= b.buckets / 2 => {
-                Err(format!(
-                    "{} position buckets cannot reach a distance of {}",
-                    b.buckets, b.max_distance
                 ))
             }
             Position::Sinusoidal { rows, offset, .. }

@@ -87,6 +87,7 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
         layers: c.n_layer,
         embedding: EmbeddingPlan {
             vocab: c.vocab_size,
+            width: None,
             scale: 1.0,
             position: Position::Learned { rows: c.n_positions, offset: 0, padding: None },
             types: 0,
@@ -101,6 +102,7 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
             causal: true,
             bias: true,
             output_bias: true,
+            relative_bias: None,
             head_norm: false,
             window: None,
         },

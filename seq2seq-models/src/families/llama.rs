@@ -133,6 +133,7 @@ fn decoder(family: Family, c: &Config) -> Result<StackPlan, Unplanned> {
         layers: c.num_hidden_layers,
         embedding: EmbeddingPlan {
             vocab: c.vocab_size,
+            width: None,
             scale: 1.0,
             position: Position::Rotary(rotary),
             types: 0,
@@ -147,6 +148,7 @@ fn decoder(family: Family, c: &Config) -> Result<StackPlan, Unplanned> {
             causal: true,
             bias,
             output_bias,
+            relative_bias: None,
             head_norm: family == Family::Qwen3, // PARITY trap 83
             window: window(family, c)?,
         },

@@ -65,6 +65,7 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
     let position = positions(family, &c, config)?;
     let embedding = |vocab| EmbeddingPlan {
         vocab,
+        width: None,
         scale: c.embedding_scale(),
         position: position.clone(),
         types: 0,

@@ -116,6 +116,8 @@ fn configurations_that_cannot_be() {
         refused(with_config(T5, changes).path(), words);
     }
     refused(with_config("mistral", json!({"sliding_window": 0})).path(), &["window", "is 0"]);
+    let buckets = with_config("mpnet", json!({"relative_attention_num_buckets": 16}));
+    refused(buckets.path(), &["relative_attention_num_buckets", "16", "32"]);
     let chunked = with_config("qwen2", json!({"layer_types": ["chunked_attention"]}));
     refused(chunked.path(), &["layer_types", "'chunked_attention'", "full_attention"]);
     refused(with_config("bart_base", json!({"encoder_attention_heads": 7})).path(), &["7 heads"]);
