@@ -105,7 +105,7 @@ impl Counted for norm::Norm {
             NormKind::Layer => 6 + bias,
             NormKind::Rms => 4,
         };
-        let elements = case.rows * case.width;
+        let elements = case.rows * case.runs * case.width;
         Work::f32(each * elements, 2 * elements + (1 + bias) * case.width)
     }
 }

@@ -138,7 +138,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Takes over the weights of a normalisation.
     fn norm_weights(&self, spec: &NormSpec) -> Result<Self::Norm>;
 
-    /// Normalises each row.
+    /// Normalises each run of M columns of each row, M being the width of the weights: whole rows, or the heads of a query.
     fn norm(&self, x: &Self::Tensor, norm: &Self::Norm) -> Result<Self::Tensor>;
 
     /// The given rows of `x`, in the given order.

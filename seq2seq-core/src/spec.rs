@@ -138,7 +138,7 @@ pub enum NormKind {
     Rms,
 }
 
-/// A normalisation over the width of each row.
+/// A normalisation over the width of each row, or over runs of columns that divide it.
 #[derive(Debug, Clone)]
 pub struct NormSpec {
     /// LayerNorm or RMSNorm.

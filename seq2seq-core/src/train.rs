@@ -107,7 +107,7 @@ pub struct LinearGradients<'a, T> {
 /// Where the gradients of a normalisation go.
 #[derive(Debug)]
 pub struct NormGradients<'a, T> {
-    /// `[N, M]`
+    /// As wide as x: M, or runs of M columns.
     pub x: Wanted<'a, T>,
     /// `[1, M]`
     pub weight: Wanted<'a, T>,
@@ -237,7 +237,7 @@ pub trait TrainBackend: SeqBackend + TrainRecurrentOps + OptimiserOps {
         bias: Option<&Self::Tensor>,
     ) -> Result<()>;
 
-    /// With x̂ = (x - mean) r, r = 1 / √(variance + eps), and g = dy · weight:
+    /// Of each run of M columns. With x̂ = (x - mean) r, r = 1 / √(variance + eps), and g = dy · weight:
     /// dx = r (g - mean(g) - x̂ mean(g x̂)), dweight = Σ dy x̂, dbias = Σ dy. In RMSNorm the means of x and g are left out.
     fn norm_backward(
         &self,

@@ -74,6 +74,8 @@ pub struct DropoutPlan {
 pub struct EmbeddingPlan {
     /// V
     pub vocab: usize,
+    /// Columns of the tables, where a linear layer makes M of them (ELECTRA).
+    pub width: Option<usize>,
     /// Multiplies token rows, and only them (PARITY trap 15).
     pub scale: f32,
     /// How a row learns where it stands.
@@ -87,6 +89,8 @@ pub struct EmbeddingPlan {
 /// How a row learns where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Position {
+    /// By nothing; the attention may know distances ([`AttentionPlan::relative_bias`]).
+    None,
     /// A table in the checkpoint.
     Learned {
         /// Rows of the table.
@@ -102,18 +106,22 @@ pub enum Position {
         rows: usize,
         /// Which column holds what.
         layout: SinusoidLayout,
+        /// The row of position 0; those before it are zeros (PARITY trap 18).
+        offset: usize,
+        /// Where set: this token stands at row `offset - 1` and is not counted.
+        padding: Option<u32>,
     },
     /// Queries and keys are rotated.
     Rotary(RotaryPlan),
-    /// A bias for each distance, one table a stack.
-    Buckets(BucketSpec),
 }
 
-/// The order of columns in a sinusoid table: three exist (PARITY trap 17), this is the one in use here so far.
+/// The columns of a sinusoid table: all sines, then all cosines (PARITY trap 17).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SinusoidLayout {
-    /// All sines, then all cosines; column j of either has the frequency 10000^(-2j/M).
+    /// Column j of either has the frequency 10000^(-2j/M). An odd width has one sine more than cosines.
     Halves,
+    /// Column j of either has the frequency 10000^(-j/(M/2 - 1)), as in tensor2tensor. An odd width ends with a zero.
+    Tensor2Tensor,
 }
 
 /// Rotary position embedding (Su et al. 2021): which frequencies.
@@ -191,8 +199,17 @@ pub struct AttentionPlan {
     pub scale_by_layer: bool,
     /// Whether a row sees only what came before it.
     pub causal: bool,
-    /// Whether the projections have biases.
+    /// Whether the projections of queries, keys and values have biases.
     pub bias: bool,
+    /// Whether the projection of what they give has one.
+    pub output_bias: bool,
+    /// A bias for each distance, one table a stack (T5, PARITY trap 2).
+    pub relative_bias: Option<BucketSpec>,
+    /// Whether each head of queries and keys is normalised, before it is rotated.
+    pub head_norm: bool,
+    /// Positions back, its own among them, that a row of some layers sees; `None` for all. Within the first so many positions
+    /// a window hides nothing, and the stack has no others.
+    pub window: Option<usize>,
 }
 
 /// The feed-forward half of a block.
@@ -246,6 +263,8 @@ pub enum HeadKind {
     Classify,
     /// Scores for the classes of each token.
     Tag,
+    /// A score of each token, above 0 where another is likely to have stood in its place (ELECTRA's discriminator).
+    Replaced,
     /// Scores for the start and the end of an answer.
     Answer,
 }
@@ -259,7 +278,7 @@ pub struct HeadPlan {
     pub pool: Option<PoolRow>,
     /// In training, the rate at which elements of that row are dropped.
     pub dropout: f32,
-    /// A square layer before the output.
+    /// A layer before the output.
     pub dense: Option<DensePlan>,
     /// The output layer.
     pub output: Option<OutputPlan>,
@@ -274,9 +293,11 @@ pub enum PoolRow {
     LastOf(u32),
 }
 
-/// A square layer of a head, M to M.
+/// A layer of a head before its output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DensePlan {
+    /// Columns that it gives; M where absent.
+    pub width: Option<usize>,
     /// Applied to its result.
     pub activation: Activation,
     /// Normalises what the activation gave.
@@ -312,24 +333,26 @@ pub enum DecoderInput {
 }
 
 impl StackPlan {
-    /// Positions that the stack has rows for; `None` where any number works.
+    /// Positions that the stack has rows for, or that its window spans; `None` where any number works.
     pub fn max_positions(&self) -> Option<usize> {
-        match &self.embedding.position {
+        let rows = match &self.embedding.position {
             Position::Learned { rows, offset, .. } => Some(rows.saturating_sub(*offset)),
             Position::Sinusoidal { rows, .. } => Some(*rows),
-            Position::Rotary(_) | Position::Buckets(_) => None,
-        }
+            Position::None | Position::Rotary(_) => None,
+        };
+        rows.into_iter().chain(self.attention.window).min()
     }
 
     /// Fails where sequence `i` of `name` would come to `tokens` tokens and the stack has positions for fewer.
     pub(crate) fn check_positions(&self, name: &str, i: usize, tokens: usize) -> Result<()> {
-        match self.max_positions() {
-            Some(held) if tokens > held => Err(Error::Input(format!(
-                "{name}: sequence {i} comes to {tokens} tokens, the model has positions for {held}; \
-                 shorten it or ask for fewer new tokens"
-            ))),
-            _ => Ok(()),
-        }
+        let Some(held) = self.max_positions().filter(|held| tokens > *held) else { return Ok(()) };
+        let reason = match self.attention.window == Some(held) {
+            true => format!("past its sliding window of {held} this model is not computed here"),
+            false => format!("the model has positions for {held}"),
+        };
+        Err(Error::Input(format!(
+            "{name}: sequence {i} comes to {tokens} tokens, {reason}; shorten it or ask for fewer new tokens"
+        )))
     }
 
     /// Why no such stack can be built, if so.
@@ -338,10 +361,12 @@ impl StackPlan {
         let sizes = [
             ("width", self.width),
             ("vocabulary", self.embedding.vocab),
+            ("width of the embedding", self.embedding.width.unwrap_or(1)),
             ("number of attention heads", a.heads),
             ("number of key-value heads", a.kv_heads),
             ("head width", a.head_dim),
             ("feed-forward width", self.feed_forward.width),
+            ("window of the attention", a.window.unwrap_or(1)),
         ];
         if let Some((what, _)) = sizes.iter().find(|(_, n)| *n == 0) {
             return Err(format!("the {what} is 0"));
@@ -356,6 +381,14 @@ impl StackPlan {
                 a.heads, a.kv_heads
             ));
         }
+        if let Some(b) = &a.relative_bias
+            && (b.buckets < 4 || b.max_distance <= b.buckets / 2)
+        {
+            return Err(format!(
+                "{} position buckets cannot reach a distance of {}",
+                b.buckets, b.max_distance
+            ));
+        }
         match &self.embedding.position {
             Position::Rotary(r) if r.columns > a.head_dim || !r.columns.is_multiple_of(2) => {
                 Err(format!(
@@ -363,15 +396,19 @@ impl StackPlan {
                     r.columns, a.head_dim
                 ))
             }
-            Position::Buckets(b) if b.buckets < 4 || b.max_distance <= b.buckets / 2 => {
+            Position::Sinusoidal { rows, offset, .. }
+                if rows.saturating_add(*offset).saturating_mul(self.width) > 1 << 30 =>
+            {
                 Err(format!(
-                    "{} position buckets cannot reach a distance of {}",
-                    b.buckets, b.max_distance
+                    "a table of {rows} positions by {} columns is out of reach",
+                    self.width
                 ))
             }
-            Position::Sinusoidal { rows, .. } if rows.saturating_mul(self.width) > 1 << 30 => Err(
-                format!("a table of {rows} positions by {} columns is out of reach", self.width),
-            ),
+            Position::Sinusoidal { layout: SinusoidLayout::Tensor2Tensor, .. }
+                if self.width < 4 =>
+            {
+                Err(format!("{} columns are too few for sinusoids", self.width))
+            }
             _ => Ok(()),
         }
     }

@@ -90,7 +90,7 @@ fn used_by(plan: &ModelPlan) -> (&'static str, &'static str) {
         HeadKind::Classify => ("classify", "TEXT"),
         HeadKind::Tag => ("tag", "TEXT"),
         HeadKind::Answer => ("answer", "--question TEXT --context TEXT"),
-        HeadKind::Hidden => ("embed", "TEXT"),
+        HeadKind::Hidden | HeadKind::Replaced => ("embed", "TEXT"),
     }
 }
 

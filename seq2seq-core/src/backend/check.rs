@@ -194,9 +194,17 @@ pub fn norm_weights(spec: &NormSpec) -> Result<usize> {
     Ok(width)
 }
 
-/// For [`Backend::norm`](super::Backend::norm), over weights of `width`.
-pub fn norm(x: &impl Rows, width: usize) -> Result<()> {
-    Error::expect("norm", "width", width, x.width())
+/// For [`Backend::norm`](super::Backend::norm), over weights of `width`: how many runs of it there are.
+pub fn norm(x: &impl Rows, width: usize) -> Result<usize> {
+    runs("norm", x, width)
+}
+
+/// How many runs of `width` columns the rows of x have together, which are at least one each.
+fn runs(op: &'static str, x: &impl Rows, width: usize) -> Result<usize> {
+    if x.width() == 0 || !x.width().is_multiple_of(width) {
+        Error::expect(op, "width, or a multiple of it", width, x.width())?;
+    }
+    Ok(x.rows() * (x.width() / width))
 }
 
 /// For [`Backend::gather_rows`](super::Backend::gather_rows).

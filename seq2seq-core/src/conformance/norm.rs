@@ -15,6 +15,8 @@ pub struct Case {
     pub rows: usize,
     /// M
     pub width: usize,
+    /// Runs of M columns in a row.
+    pub runs: usize,
     /// Which.
     pub kind: NormKind,
     /// Added to the variance.
@@ -43,9 +45,10 @@ impl Case {
         }
     }
 
-    /// `[N, M]`
+    /// `[N, runs · M]`
     pub fn x(&self) -> HostTensor {
-        host(self.rows, self.width, &values(self.x, self.seed, self.rows * self.width))
+        let width = self.runs * self.width;
+        host(self.rows, width, &values(self.x, self.seed, self.rows * width))
     }
 
     /// The formula of the definition, in running error analysis: mean, deviations from it, their mean square.
@@ -53,7 +56,7 @@ impl Case {
         let spec = self.spec();
         let weight = spec.weight.to_f32();
         let bias = spec.bias.map(|b| b.to_f32());
-        let row = |x: &[f32]| -> Vec<Approx> {
+        let run = |x: &[f32]| -> Vec<Approx> {
             let x: Vec<Approx> = x.iter().map(|&v| Approx::exact(v)).collect();
             let centred: Vec<Approx> = match self.kind {
                 NormKind::Layer => {
@@ -71,7 +74,7 @@ impl Case {
             };
             centred.iter().enumerate().map(element).collect()
         };
-        self.x().to_f32().chunks(self.width).flat_map(row).collect()
+        self.x().to_f32().chunks(self.width).flat_map(run).collect()
     }
 }
 
@@ -97,10 +100,12 @@ impl Cases for Norm {
             5 => proptest::sample::select(&[Wide, Equal, Sparse, Tiny, Denormal][..]),
         ];
         let width = prop_oneof![10 => width(), 1 => Just(768usize)];
-        (0..=20usize, width, kind, eps, any::<bool>(), dtype, x, 0..1000u64)
-            .prop_map(|(rows, width, kind, eps, bias, dtype, x, seed)| Case {
+        let runs = prop_oneof![2 => Just(1usize), 1 => 2..=5usize];
+        (0..=20usize, width, runs, kind, eps, any::<bool>(), dtype, x, 0..1000u64)
+            .prop_map(|(rows, width, runs, kind, eps, bias, dtype, x, seed)| Case {
                 rows,
                 width,
+                runs,
                 kind,
                 eps,
                 bias,
@@ -121,6 +126,7 @@ impl Timed for Norm {
         let case = |kind, width, rows| Case {
             rows,
             width,
+            runs: 1,
             kind,
             eps: 1e-6,
             bias: true,
@@ -134,7 +140,11 @@ impl Timed for Norm {
                 (format!("tinyllama, {rows} rows"), case(NormKind::Rms, 2048, rows)),
             ]
         };
-        [1, 128].into_iter().flat_map(named).collect()
+        let heads = |rows| {
+            let name = format!("qwen3-0.6b, queries of {rows} rows");
+            (name, Case { runs: 16, ..case(NormKind::Rms, 128, rows) })
+        };
+        [1, 128].into_iter().flat_map(|rows| named(rows).into_iter().chain([heads(rows)])).collect()
     }
 
     fn prepare<B: SeqBackend>(backend: &B, case: &Case) -> Result<Self::Prepared<B>> {
@@ -160,7 +170,7 @@ pub fn matches_reference<B: SeqBackend>(backend: &B) -> Outcome {
 pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
     each(Norm::cases(), |case| {
         let (x, whole) = (case.x(), Norm::run(backend, case)?);
-        for (n, expected) in whole.chunks(case.width).enumerate() {
+        for (n, expected) in whole.chunks(case.runs * case.width).enumerate() {
             let got = run_on(backend, case, &rows_of(&x, [n]))?;
             bits(&format!("row {n} alone"), expected, &got)?;
         }
@@ -168,18 +178,19 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
     })
 }
 
-/// A row that holds NaN becomes NaN; the others stay as they are.
+/// A run that holds NaN becomes NaN; the others stay as they are.
 pub fn propagates_nan<B: SeqBackend>(backend: &B) -> Outcome {
     each((Norm::cases(), any::<prop::sample::Index>()), |(case, at)| {
         if case.rows == 0 {
             return Ok(());
         }
-        let at = at.index(case.rows * case.width);
+        let width = case.runs * case.width;
+        let at = at.index(case.rows * width);
         let mut x = case.x().to_f32();
         x[at] = f32::NAN;
         let mut expected = Norm::run(backend, case)?;
-        let row = at / case.width * case.width;
-        expected[row..row + case.width].fill(f32::NAN);
-        bits("norm", &expected, &run_on(backend, case, &host(case.rows, case.width, &x))?)
+        let run = at / case.width * case.width;
+        expected[run..run + case.width].fill(f32::NAN);
+        bits("norm", &expected, &run_on(backend, case, &host(case.rows, width, &x))?)
     })
 }

@@ -1,4 +1,4 @@
-//! LayerNorm and RMSNorm of each row.
+//! LayerNorm and RMSNorm of each run of columns.
 
 use super::Tensor;
 use crate::backend::check;
@@ -37,7 +37,7 @@ impl Norm {
         &self.weight
     }
 
-    fn row(&self, x: &[f32]) -> impl Iterator<Item = f32> {
+    fn run(&self, x: &[f32]) -> impl Iterator<Item = f32> {
         let m = x.len() as f64;
         let mean = match self.kind {
             NormKind::Layer => x.iter().map(|&v| f64::from(v)).sum::<f64>() / m,
@@ -54,6 +54,7 @@ impl Norm {
 
 pub(super) fn norm(x: &Tensor, norm: &Norm) -> Result<Tensor> {
     check::norm(x, norm.weight.len())?;
-    let values = x.iter().flat_map(|row| norm.row(row)).collect();
+    let runs = x.iter().flat_map(|row| row.chunks(norm.weight.len()));
+    let values = runs.flat_map(|run| norm.run(run)).collect();
     Ok(Tensor::new(x.rows(), x.width(), values))
 }

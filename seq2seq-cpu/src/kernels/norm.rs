@@ -1,4 +1,4 @@
-//! LayerNorm and RMSNorm of one row.
+//! LayerNorm and RMSNorm of one run of columns.
 //!
 //! ```text
 //! layer    y = (x - mean) / √(variance + eps) · weight + bias
@@ -7,8 +7,8 @@
 //!
 //! The variance is summed from the deviations, never as a difference of large squares. What the rounding of the mean
 //! leaves in the deviations, their own mean r, is taken from each of them and from the variance, Σ(x - mean)² - M r²
-//! (Chan, Golub and LeVeque 1983), so that a large mean costs no digits. A row's sums run over its vectors in order, lane
-//! by lane, and end in a fixed tree: its bits depend on nothing but the row and the level.
+//! (Chan, Golub and LeVeque 1983), so that a large mean costs no digits. A run's sums go over its vectors in order, lane
+//! by lane, and end in a fixed tree: its bits depend on nothing but the run and the level.
 
 use crate::memory::Readers;
 use crate::simd::{Kernel, Simd};
@@ -27,14 +27,14 @@ pub struct Norm {
     pub(crate) readers: Arc<Readers>,
 }
 
-/// One row; `y` is as long as `x`.
-pub(crate) struct Row<'a> {
+/// One run; `y` is as long as `x`.
+pub(crate) struct Run<'a> {
     pub(crate) norm: &'a Norm,
     pub(crate) x: &'a [f32],
     pub(crate) y: &'a mut [f32],
 }
 
-impl Kernel for Row<'_> {
+impl Kernel for Run<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -141,7 +141,7 @@ mod tests {
 
     fn run(isa: Isa, norm: &Norm, x: &[f32]) -> Vec<f32> {
         let mut y = vec![f32::NAN; x.len()];
-        dispatch(isa, Row { norm, x, y: &mut y });
+        dispatch(isa, Run { norm, x, y: &mut y });
         y
     }
 

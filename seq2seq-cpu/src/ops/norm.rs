@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm.
 
 use crate::gemm::{Converted, convert};
-use crate::kernels::norm::{Norm, Row};
+use crate::kernels::norm::{Norm, Run};
 use crate::memory::{Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::{NormKind, NormSpec, Result, Rows, backend::check};
@@ -22,18 +22,21 @@ pub(crate) fn norm_weights(spec: &NormSpec) -> Result<Norm> {
 /// first cache; so the layer finds the rows as it reads them.
 pub(crate) fn norm(cpu: &Cpu, x: &Tensor, norm: &Norm) -> Result<Tensor> {
     check::norm(x, norm.weight.len())?;
-    let (rows, width, isa) = (x.rows(), x.width(), cpu.isa());
+    let (rows, width, run, isa) = (x.rows(), x.width(), norm.weight.len(), cpu.isa());
+    let row = |i: usize, y: &mut [f32]| {
+        for (x, y) in x.row(i).chunks(run).zip(y[..width].chunks_mut(run)) {
+            dispatch(isa, Run { norm, x, y });
+        }
+    };
     let mut out = Tensor::scratch(rows, width);
     let parts = Chunks::<f32>::rows(&mut out);
     let Some(element) = norm.readers.wanted() else {
-        cpu.threads().each_part(parts, 2 * width, |i, y| {
-            dispatch(isa, Row { norm, x: x.row(i), y });
-        });
+        cpu.threads().each_part(parts, 2 * width, row);
         return Ok(out.for_readers(&norm.readers, None));
     };
     let mut converted = Converted::scratch(element, (rows, width));
     cpu.threads().each_part((parts, converted.rows_mut()), 3 * width, |i, (y, converted)| {
-        dispatch(isa, Row { norm, x: x.row(i), y: &mut *y });
+        row(i, y);
         convert(isa, element, &y[..width], converted);
     });
     Ok(out.for_readers(&norm.readers, Some(converted)))

@@ -20,10 +20,12 @@ fn threads(width: usize) -> (usize, bool) {
     (wanted.clamp(32, 1024), wanted <= 1024)
 }
 
-/// Normalises each row of `x` into `y`.
+/// Normalises each run of the weights' width of `x` into `y`. A tensor has no gaps: to the kernel the runs are rows.
 pub(crate) fn norm(cuda: &Cuda, x: &Tensor, norm: &Norm, y: &mut Tensor) -> Result<()> {
-    let (rows, width) = (x.rows(), x.width());
-    assert_eq!((rows, width, width), (y.rows(), y.width(), norm.weight.len()));
+    let width = norm.weight.len();
+    assert_eq!((x.rows(), x.width()), (y.rows(), y.width()));
+    assert!(x.width().is_multiple_of(width));
+    let rows = x.rows() * (x.width() / width);
     let (threads, held) = threads(width);
     let launch = Launch::new(cuda, if held { &HELD } else { &WIDE })
         .grid(rows, 1, 1)
@@ -35,8 +37,8 @@ pub(crate) fn norm(cuda: &Cuda, x: &Tensor, norm: &Norm, y: &mut Tensor) -> Resu
         .arg(norm.eps)
         .arg(i32::from(norm.kind == NormKind::Layer))
         .out(y.values_mut());
-    // SAFETY: x and y are [rows, width], weight and bias (or null) [width]; threads are whole warps, and enough to hold a
-    // row where the kernel holds it.
+    // SAFETY: x and y are as long as [rows, width], weight and bias (or null) [width]; threads are whole warps, and enough to
+    // hold a row where the kernel holds it.
     unsafe { launch.run() }
 }
 

@@ -15,7 +15,8 @@ fn threads(width: usize) -> usize {
     width.div_ceil(4).next_multiple_of(32).clamp(32, 1024)
 }
 
-/// `hat` = the normalised rows; `dx`, where it is wanted, is or gets the gradient of x.
+/// `hat` = the normalised runs of the weights' width, which to the kernel are rows; `dx`, where it is wanted, is or gets the
+/// gradient of x.
 pub(crate) fn back(
     cuda: &Cuda,
     (x, dy): (&Tensor, &Tensor),
@@ -25,15 +26,16 @@ pub(crate) fn back(
 ) -> Result<()> {
     let size = (x.rows(), x.width());
     assert_eq!((size, size), ((dy.rows(), dy.width()), (hat.rows(), hat.width())));
-    assert_eq!(norm.weight.len(), x.width());
+    let width = norm.weight.len();
+    assert!(x.width().is_multiple_of(width));
     assert!(dx.as_ref().is_none_or(|dx| (dx.rows(), dx.width()) == size));
     let launch = Launch::new(cuda, &NORM_BACK)
-        .grid(x.rows(), 1, 1)
-        .block(threads(x.width()))
+        .grid(x.rows() * (x.width() / width), 1, 1)
+        .block(threads(width))
         .arg(x.values())
         .arg(&norm.weight)
         .arg(dy.values())
-        .size(x.width())
+        .size(width)
         .arg(norm.eps)
         .arg(i32::from(norm.kind == NormKind::Layer))
         .arg(i32::from(accumulate))
@@ -42,7 +44,7 @@ pub(crate) fn back(
         Some(dx) => launch.out(dx.values_mut()),
         None => launch.arg(0u64),
     };
-    // SAFETY: all tensors are of one size, weight is as wide, as was just checked.
+    // SAFETY: all tensors are of one size, whole runs of as many columns as weight has, as was just checked.
     unsafe { launch.run() }
 }
 

@@ -10,12 +10,15 @@ use crate::{
     checkpoint::{Part, Scope},
     plan::{Position, StackPlan},
 };
-use seq2seq_core::{AttentionSpec, Epilogue, Precision, Ragged, SeqBackend};
+use seq2seq_core::{
+    AttentionSpec, Backend, Epilogue, Part as Columns, Precision, Ragged, SeqBackend,
+};
 
 /// Self-attention: over whole sequences, or over a cache that each pass extends.
 pub(super) struct SelfAttention<B: SeqBackend> {
     around: Residual<B>,
     qkv: B::Linear,
+    head_norms: Option<HeadNorms<B>>,
     output: B::Linear,
     spec: AttentionSpec,
     /// Of what is added to the residual, in training.
@@ -37,13 +40,15 @@ impl<B: SeqBackend> SelfAttention<B> {
                 scope.linear(plan.width, &[part("query", q), part("key", kv), part("value", kv)])?
             }
         };
-        let output = scope.linear(spec.inner(), &[part("output", plan.width)])?;
+        let output = output(plan, &spec, scope)?;
         if let Position::Rotary(rotary) = &plan.embedding.position {
             spec.rotary = Some(rotary::rotary(rotary));
         }
         let around = Residual::load(plan.place, &plan.norm, plan.width, scope)?;
         let dropout = plan.dropout.attention_output;
-        Ok(Self { around, qkv, output, spec, dropout })
+        let head_norms =
+            plan.attention.head_norm.then(|| HeadNorms::load(plan, scope)).transpose()?;
+        Ok(Self { around, qkv, head_norms, output, spec, dropout })
     }
 
     pub(super) fn forward(
@@ -54,7 +59,10 @@ impl<B: SeqBackend> SelfAttention<B> {
     ) -> Result<B::Tensor> {
         let b = pass.backend;
         self.around.around(b, x, |x, residual| {
-            let qkv = b.linear(x, &self.qkv, Epilogue::NONE)?;
+            let mut qkv = b.linear(x, &self.qkv, Epilogue::NONE)?;
+            if let Some(norms) = &self.head_norms {
+                qkv = norms.apply(b, &qkv, &self.spec)?;
+            }
             let mixed = match &mut pass.cache {
                 None => b.attend(&qkv, pass.rows, &self.spec, pass.bias)?,
                 Some(cache) => {
@@ -64,6 +72,31 @@ impl<B: SeqBackend> SelfAttention<B> {
             let epilogue = Epilogue::residual(residual).with_dropout(self.dropout);
             Ok(b.linear(&mixed, &self.output, epilogue)?)
         })
+    }
+}
+
+/// Norms over each head of queries and of keys (PARITY trap 83).
+struct HeadNorms<B: Backend> {
+    query: B::Norm,
+    key: B::Norm,
+}
+
+impl<B: SeqBackend> HeadNorms<B> {
+    fn load(plan: &StackPlan, scope: &Scope<'_, '_, B>) -> Result<Self> {
+        let norm = |module| scope.norm(module, &plan.norm, plan.attention.head_dim);
+        Ok(Self { query: norm("query_norm")?, key: norm("key_norm")? })
+    }
+
+    /// Of query | key | value the first two normalised.
+    fn apply(&self, backend: &B, qkv: &B::Tensor, spec: &AttentionSpec) -> Result<B::Tensor> {
+        let queries = spec.inner();
+        let keys = queries + spec.kv_width();
+        let columns = |columns| Columns { tensor: qkv, columns };
+        let normalised = |part, norm| backend.norm(&backend.columns(&[columns(part)])?, norm);
+        let query = normalised(0..queries, &self.query)?;
+        let key = normalised(queries..keys, &self.key)?;
+        let value = columns(keys..spec.qkv_width());
+        Ok(backend.columns(&[Columns::all(&query), Columns::all(&key), value])?)
     }
 }
 
@@ -91,7 +124,7 @@ impl<B: SeqBackend> CrossAttention<B> {
         Ok(Self {
             query: scope.linear(plan.width, &[part("query", spec.inner())])?,
             key_value: scope.linear(source_width, &[part("key", kv), part("value", kv)])?,
-            output: scope.linear(spec.inner(), &[part("output", plan.width)])?,
+            output: output(plan, &spec, scope)?,
             around: Residual::load(plan.place, &plan.norm, plan.width, scope)?,
             spec,
             dropout: plan.dropout.attention_output,
@@ -126,6 +159,15 @@ impl<B: SeqBackend> CrossAttention<B> {
             Ok(backend.linear(&mixed, &self.output, epilogue)?)
         })
     }
+}
+
+fn output<B: SeqBackend>(
+    plan: &StackPlan,
+    spec: &AttentionSpec,
+    scope: &Scope<'_, '_, B>,
+) -> Result<B::Linear> {
+    let part = Part { name: "output", outputs: plan.width, bias: plan.attention.output_bias };
+    scope.linear(spec.inner(), &[part])
 }
 
 fn spec(plan: &StackPlan, precision: Precision) -> AttentionSpec {

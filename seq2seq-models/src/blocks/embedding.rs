@@ -3,10 +3,10 @@
 use super::sinusoid;
 use crate::{
     Result,
-    checkpoint::Scope,
+    checkpoint::{Part, Scope},
     plan::{Position, StackPlan},
 };
-use seq2seq_core::{Backend, Lookup, Ragged};
+use seq2seq_core::{Backend, Epilogue, Lookup, Ragged};
 
 /// The ids of packed sequences.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ pub(crate) struct Tokens<'a> {
     pub(crate) starts: &'a [usize],
 }
 
-/// Tokens, segments and positions, added and normalised.
+/// Tokens, segments and positions, added, normalised and widened.
 pub(crate) struct Embedding<B: Backend> {
     tokens: B::Embedding,
     scale: f32,
@@ -30,6 +30,8 @@ pub(crate) struct Embedding<B: Backend> {
     norm: Option<B::Norm>,
     /// Behind the norm, in training.
     dropout: f32,
+    /// From the tables' width to the stack's.
+    project: Option<B::Linear>,
 }
 
 struct Positions<B: Backend> {
@@ -47,19 +49,22 @@ pub(crate) struct Scratch {
 
 impl<B: Backend> Embedding<B> {
     pub(crate) fn load(plan: &StackPlan, scope: &Scope<'_, '_, B>) -> Result<Self> {
-        let (e, width) = (&plan.embedding, plan.width);
+        let e = &plan.embedding;
+        let width = e.width.unwrap_or(plan.width);
         let tokens = scope.embedding("tokens", e.vocab, width)?;
         let positions = match &e.position {
             Position::Learned { rows, offset, padding } => {
                 let table = scope.embedding("positions", *rows, width)?;
                 Some(Positions { table, offset: *offset, padding: *padding })
             }
-            Position::Sinusoidal { rows, layout } => {
-                let table = scope.backend().embedding(&sinusoid::table(*rows, width, *layout)?)?;
-                Some(Positions { table, offset: 0, padding: None })
+            Position::Sinusoidal { rows, layout, offset, padding } => {
+                let table = sinusoid::table(*rows, *offset, width, *layout)?;
+                let table = scope.backend().embedding(&table)?;
+                Some(Positions { table, offset: *offset, padding: *padding })
             }
-            Position::Rotary(_) | Position::Buckets(_) => None,
+            Position::None | Position::Rotary(_) => None,
         };
+        let project = Part { name: "project", outputs: plan.width, bias: true };
         Ok(Self {
             tokens,
             scale: e.scale,
@@ -67,6 +72,7 @@ impl<B: Backend> Embedding<B> {
             positions,
             norm: e.norm.then(|| scope.norm("norm", &plan.norm, width)).transpose()?,
             dropout: plan.dropout.embedding,
+            project: e.width.map(|inputs| scope.linear(inputs, &[project])).transpose()?,
         })
     }
 
@@ -104,7 +110,11 @@ impl<B: Backend> Embedding<B> {
             Some(norm) => backend.norm(&x, norm)?,
             None => x,
         };
-        Ok(backend.dropout(x, self.dropout)?)
+        let x = backend.dropout(x, self.dropout)?;
+        match &self.project {
+            Some(project) => Ok(backend.linear(&x, project, Epilogue::NONE)?),
+            None => Ok(x),
+        }
     }
 }
 

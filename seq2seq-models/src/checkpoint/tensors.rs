@@ -60,10 +60,21 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// The bare model of a sentence-transformers folder whose configuration names a masked language model. What is no such folder, or
+/// one whose first module is another than the bare model, is left as it is.
+fn sentence_encoder(files: &Files, config: &Value) -> Option<String> {
+    let named = config.get("architectures")?.get(0)?.as_str()?.strip_suffix("ForMaskedLM")?;
+    // Where the file is damaged, whoever embeds says so.
+    let modules: Value = files.json("modules.json").ok()??;
+    let first = modules.get(0)?.get("type")?.as_str()?;
+    (first.rsplit('.').next() == Some("Transformer")).then(|| format!("{named}Model"))
+}
+
 impl Checkpoint {
     /// Opens `config.json` and `model.safetensors`, or the files that `model.safetensors.index.json` lists.
     ///
-    /// `architecture` takes the place of the one that `config.json` names.
+    /// `architecture` takes the place of the one that `config.json` names. Of a folder of sentence-transformers it is the bare
+    /// model, where the file still names the masked language model that it was made from (PARITY trap 86).
     ///
     /// # Errors
     /// Missing and damaged files, naming the file and what is wrong in it.
@@ -75,6 +86,8 @@ impl Checkpoint {
             );
             Error::io(files.path("config.json"), e)
         })?;
+        let bare = architecture.is_none().then(|| sentence_encoder(&files, &config)).flatten();
+        let architecture = architecture.or(bare.as_deref());
         if let (Some(architecture), Some(keys)) = (architecture, config.as_object_mut()) {
             keys.insert("architectures".into(), vec![architecture].into());
         }

@@ -85,6 +85,10 @@ impl Config {
                 scale_by_layer: false,
                 causal: decoder,
                 bias: true,
+                output_bias: true,
+                relative_bias: None,
+                head_norm: false,
+                window: None,
             },
             cross: decoder.then_some(self.d_model),
             feed_forward: FeedForwardPlan {
@@ -138,6 +142,7 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
     };
     let embedding = EmbeddingPlan {
         vocab: c.vocab_size,
+        width: None,
         scale: c.embedding_scale(),
         position: Position::Learned {
             rows: c.max_position_embeddings.saturating_add(2), // PARITY trap 12

@@ -75,6 +75,7 @@ impl Config {
             layers: self.num_hidden_layers,
             embedding: EmbeddingPlan {
                 vocab: self.vocab_size,
+                width: None,
                 scale: 1.0,
                 position,
                 types: self.type_vocab_size,
@@ -88,6 +89,10 @@ impl Config {
                 scale_by_layer: false,
                 causal: self.is_decoder,
                 bias: true,
+                output_bias: true,
+                relative_bias: None,
+                head_norm: false,
+                window: None,
             },
             cross: None,
             feed_forward: FeedForwardPlan {
@@ -115,9 +120,12 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     let rows = c.max_position_embeddings;
     let head = match architecture(config, "BertModel") {
         "BertModel" => heads::hidden(true),
-        "BertForMaskedLM" | "BertForPreTraining" => {
-            heads::masked_language(c.vocab_size, activation(&c.hidden_act)?, c.tie_word_embeddings)
-        }
+        "BertForMaskedLM" | "BertForPreTraining" => heads::masked_language(
+            c.vocab_size,
+            None,
+            activation(&c.hidden_act)?,
+            c.tie_word_embeddings,
+        ),
         "BertForSequenceClassification" => {
             // The pooler, of which the head reads what is left.
             let dropout = [0.0, c.head_dropout()];

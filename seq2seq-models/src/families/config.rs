@@ -16,6 +16,17 @@ pub(super) fn read<T: DeserializeOwned>(config: &Value) -> Result<T, Unplanned> 
         .map_err(|e| Unplanned::Invalid(format!("'{}': {}", e.path(), e.inner())))
 }
 
+/// The configuration with values for keys that it lacks, where a family's defaults differ from those of its struct.
+pub(super) fn with_defaults(config: &Value, defaults: &[(&str, Value)]) -> Value {
+    let mut config = config.clone();
+    if let Some(keys) = config.as_object_mut() {
+        for (key, value) in defaults {
+            keys.entry(*key).or_insert_with(|| value.clone());
+        }
+    }
+    config
+}
+
 /// The keys that a family's struct has, whether they must be there or not.
 pub(super) fn keys<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut fields = Fields(&[]);

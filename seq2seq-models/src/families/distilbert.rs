@@ -52,9 +52,12 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     let c: Config = read(config)?;
     let head = match architecture(config, "DistilBertModel") {
         "DistilBertModel" => heads::hidden(false), // PARITY trap 33
-        "DistilBertForMaskedLM" => {
-            heads::masked_language(c.vocab_size, activation(&c.activation)?, c.tie_word_embeddings)
-        }
+        "DistilBertForMaskedLM" => heads::masked_language(
+            c.vocab_size,
+            None,
+            activation(&c.activation)?,
+            c.tie_word_embeddings,
+        ),
         // PARITY trap 33
         "DistilBertForSequenceClassification" => {
             let dropout = [0.0, c.seq_classif_dropout];
@@ -83,6 +86,7 @@ fn encoder(c: &Config, head: HeadKind) -> Result<StackPlan, Unplanned> {
         layers: c.n_layers,
         embedding: EmbeddingPlan {
             vocab: c.vocab_size,
+            width: None,
             scale: 1.0,
             position,
             types: 0,
@@ -96,6 +100,10 @@ fn encoder(c: &Config, head: HeadKind) -> Result<StackPlan, Unplanned> {
             scale_by_layer: false,
             causal: false,
             bias: true,
+            output_bias: true,
+            relative_bias: None,
+            head_norm: false,
+            window: None,
         },
         cross: None,
         feed_forward: FeedForwardPlan {

@@ -87,6 +87,7 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
         layers: c.n_layer,
         embedding: EmbeddingPlan {
             vocab: c.vocab_size,
+            width: None,
             scale: 1.0,
             position: Position::Learned { rows: c.n_positions, offset: 0, padding: None },
             types: 0,
@@ -100,6 +101,10 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
             scale_by_layer: c.scale_attn_by_inverse_layer_idx, // PARITY trap 36
             causal: true,
             bias: true,
+            output_bias: true,
+            relative_bias: None,
+            head_norm: false,
+            window: None,
         },
         cross: None,
         feed_forward: FeedForwardPlan {

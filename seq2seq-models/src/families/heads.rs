@@ -6,6 +6,7 @@ use seq2seq_core::Activation;
 /// The rows of the last stack; with a pooler (tanh of a square layer on the first row) where the checkpoint has one.
 pub(super) fn hidden(pooler: bool) -> HeadPlan {
     let dense = DensePlan {
+        width: None,
         activation: Activation::Tanh,
         norm: false,
         presence: Presence::IfStored,
@@ -32,13 +33,25 @@ pub(super) fn language(vocab: usize, tied: bool, bias: Presence, scale: f32) -> 
     }
 }
 
-/// Scores for the token at each position: dense, activation, norm, then the table of the tokens with a bias.
-pub(super) fn masked_language(vocab: usize, activation: Activation, tied: bool) -> HeadPlan {
+/// Scores for the token at each position: dense, activation, norm, then the table of the tokens with a bias. That table's width is
+/// the stack's, or it is given.
+pub(super) fn masked_language(
+    vocab: usize,
+    width: Option<usize>,
+    activation: Activation,
+    tied: bool,
+) -> HeadPlan {
     HeadPlan {
         kind: HeadKind::MaskedLanguage,
         pool: None,
         dropout: 0.0,
-        dense: Some(DensePlan { activation, norm: true, presence: Presence::Always, dropout: 0.0 }),
+        dense: Some(DensePlan {
+            width,
+            activation,
+            norm: true,
+            presence: Presence::Always,
+            dropout: 0.0,
+        }),
         output: Some(OutputPlan { width: vocab, bias: Presence::Always, tied, scale: 1.0 }),
     }
 }
@@ -57,6 +70,7 @@ pub(super) fn classify(
         pool: Some(pool),
         dropout: row,
         dense: Some(DensePlan {
+            width: None,
             activation,
             norm: false,
             presence: Presence::Always,
@@ -69,6 +83,18 @@ pub(super) fn classify(
 /// Scores for the classes of each token.
 pub(super) fn tag(classes: usize) -> HeadPlan {
     rows(HeadKind::Tag, classes)
+}
+
+/// A score of each token, from a layer with an activation and one of one column.
+pub(super) fn replaced(activation: Activation) -> HeadPlan {
+    let dense = DensePlan {
+        width: None,
+        activation,
+        norm: false,
+        presence: Presence::Always,
+        dropout: 0.0,
+    };
+    HeadPlan { dense: Some(dense), ..rows(HeadKind::Replaced, 1) }
 }
 
 /// Scores for the start and the end of an answer.

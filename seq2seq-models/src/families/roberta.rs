@@ -1,10 +1,10 @@
 //! RoBERTa (Liu et al. 2019): BERT's encoder with other positions and heads. XLM-RoBERTa (Conneau et al. 2020) and CamemBERT
-//! (Martin et al. 2020) are the same model under other names.
+//! (Martin et al. 2020) are the same model under other names; MPNet makes its own of it.
 
 use super::{
     Family, Unplanned,
     bert::Config,
-    config::{architecture, classes, read, unknown_architecture},
+    config::{architecture, classes, read, unknown_architecture, with_defaults},
     heads,
 };
 use crate::{checkpoint::NameTable, plan::*};
@@ -12,9 +12,10 @@ use seq2seq_core::Activation;
 use serde_json::{Value, json};
 
 pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanned> {
-    let c: Config = read(&with_defaults(family, config))?;
+    let c: Config = read(&with_defaults(config, &defaults(family)))?;
     let architectures = match family {
         Family::Camembert => &CAMEMBERT,
+        Family::Mpnet => &MPNET,
         Family::XlmRoberta => &XLM_ROBERTA,
         _ => &ROBERTA,
     };
@@ -24,7 +25,7 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
         Some("RobertaModel") => heads::hidden(true),
         // Whatever activation the blocks have, this head's is gelu (PARITY trap 32).
         Some("RobertaForMaskedLM") => {
-            heads::masked_language(c.vocab_size, Activation::Gelu, c.tie_word_embeddings)
+            heads::masked_language(c.vocab_size, None, Activation::Gelu, c.tie_word_embeddings)
         }
         Some("RobertaForSequenceClassification") => {
             let dropout = [c.head_dropout(); 2];
@@ -50,16 +51,15 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
     })
 }
 
-/// The keys whose defaults differ from BERT's.
-fn with_defaults(family: Family, config: &Value) -> Value {
-    let mut config = config.clone();
-    if let Some(keys) = config.as_object_mut() {
-        if family == Family::Roberta {
-            keys.entry("vocab_size").or_insert(json!(50265));
-        }
-        keys.entry("pad_token_id").or_insert(json!(1));
-    }
-    config
+/// Those that differ from BERT's.
+fn defaults(family: Family) -> Vec<(&'static str, Value)> {
+    let vocab = match family {
+        Family::Roberta => Some(50265),
+        Family::Mpnet => Some(30527),
+        _ => None,
+    };
+    let vocab = vocab.map(|n| ("vocab_size", json!(n)));
+    vocab.into_iter().chain([("pad_token_id", json!(1))]).collect()
 }
 
 const ROBERTA: [&str; 5] = [
@@ -86,6 +86,15 @@ const CAMEMBERT: [&str; 5] = [
     "CamembertForSequenceClassification",
     "CamembertForTokenClassification",
     "CamembertForQuestionAnswering",
+];
+
+/// In the order of RoBERTa's.
+const MPNET: [&str; 5] = [
+    "MPNetModel",
+    "MPNetForMaskedLM",
+    "MPNetForSequenceClassification",
+    "MPNetForTokenClassification",
+    "MPNetForQuestionAnswering",
 ];
 
 pub(super) const NAMES: NameTable = NameTable {

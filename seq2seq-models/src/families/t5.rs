@@ -103,8 +103,9 @@ fn stack(family: Family, c: &Config, layers: usize, decoder: bool) -> Result<Sta
         layers,
         embedding: EmbeddingPlan {
             vocab: c.vocab_size,
+            width: None,
             scale: 1.0, // PARITY trap 9
-            position: Position::Buckets(buckets),
+            position: Position::None,
             types: 0,
             norm: false,
         },
@@ -116,6 +117,10 @@ fn stack(family: Family, c: &Config, layers: usize, decoder: bool) -> Result<Sta
             scale_by_layer: false,
             causal: decoder,
             bias: false,
+            output_bias: false,
+            relative_bias: Some(buckets),
+            head_norm: false,
+            window: None,
         },
         cross: decoder.then_some(c.d_model),
         feed_forward: FeedForwardPlan {

@@ -7,7 +7,7 @@ use crate::{
 };
 use seq2seq_core::{Activation, Backend, Epilogue, Pool, Ragged, Stage};
 
-/// Pooling, a square layer, the output layer: whatever of these the plan has.
+/// Pooling, a layer before the output, the output layer: whatever of these the plan has.
 pub(crate) struct Head<B: Backend> {
     pool: Option<PoolRow>,
     /// Of the row that is pooled.
@@ -34,20 +34,21 @@ impl<B: Backend> Head<B> {
             .dense
             .filter(|d| d.presence == Presence::Always || scope.holds("dense.weight"))
             .map(|d| {
-                let part = Part { name: "dense", outputs: stack.width, bias: true };
+                let width = d.width.unwrap_or(stack.width);
+                let part = Part { name: "dense", outputs: width, bias: true };
                 let norm = NormPlan { ..stack.norm };
                 Ok::<_, Error>(Dense {
                     layer: scope.linear(stack.width, &[part])?,
                     activation: d.activation,
                     dropout: d.dropout,
-                    norm: d.norm.then(|| scope.norm("norm", &norm, stack.width)).transpose()?,
+                    norm: d.norm.then(|| scope.norm("norm", &norm, width)).transpose()?,
                 })
             })
             .transpose()?;
         let tied = root.at(name).at("embed");
         let output = plan.head.output.map(|o| {
-            let shape =
-                OutputShape { inputs: stack.width, outputs: o.width, bias: o.bias, scale: o.scale };
+            let inputs = plan.head.dense.and_then(|d| d.width).unwrap_or(stack.width);
+            let shape = OutputShape { inputs, outputs: o.width, bias: o.bias, scale: o.scale };
             scope.output(shape, o.tied.then_some(&tied))
         });
         let (pool, dropout) = (plan.head.pool, plan.head.dropout);
@@ -64,7 +65,7 @@ impl<B: Backend> Head<B> {
         self.pool.is_some()
     }
 
-    /// The square layer and the output layer, on each row.
+    /// The layer before the output and the output layer, on each row.
     pub(crate) fn apply(&self, backend: &B, x: &B::Tensor) -> Result<Option<B::Tensor>> {
         let dense = self.dense.as_ref().map(|dense| {
             let epilogue = Epilogue::activation(dense.activation).with_dropout(dense.dropout);
@@ -124,6 +125,7 @@ fn segment(kind: HeadKind) -> &'static str {
         HeadKind::MaskedLanguage => "masked",
         HeadKind::Classify => "classify",
         HeadKind::Tag => "tag",
+        HeadKind::Replaced => "replaced",
         HeadKind::Answer => "answer",
     }
 }

@@ -1,12 +1,12 @@
 //! An encoder or a decoder.
 
 use crate::{
-    Result,
+    Error, Result,
     blocks::{Block, Cross, Embedding, Pass, Scratch, Tokens},
     checkpoint::Scope,
-    plan::{Position, StackPlan},
+    plan::StackPlan,
 };
-use seq2seq_core::{CacheSpec, Precision, Ragged, SeqBackend, Side, Stage};
+use seq2seq_core::{BucketSpec, CacheSpec, Precision, Ragged, SeqBackend, Side, Stage};
 
 /// Embedded tokens through L blocks.
 ///
@@ -38,17 +38,14 @@ impl<B: SeqBackend> Default for Context<'_, B> {
 
 impl<B: SeqBackend> Stack<B> {
     pub(crate) fn load(plan: &StackPlan, scope: &Scope<'_, '_, B>) -> Result<Self> {
-        let bias = match &plan.embedding.position {
-            Position::Buckets(spec) => {
-                let table = scope.table("relative_bias", spec.buckets, plan.attention.heads)?;
-                Some(scope.backend().relative_bias(&table, *spec)?)
-            }
-            _ => None,
+        let bias = |spec: BucketSpec| {
+            let table = scope.table("relative_bias", spec.buckets, plan.attention.heads)?;
+            Ok::<_, Error>(scope.backend().relative_bias(&table, spec)?)
         };
         let layers = scope.at("layers");
         Ok(Self {
             embedding: Embedding::load(plan, &scope.at("embed"))?,
-            bias,
+            bias: plan.attention.relative_bias.map(bias).transpose()?,
             blocks: (0..plan.layers)
                 .map(|i| Block::load(plan, i, &layers.at(i)))
                 .collect::<Result<_>>()?,

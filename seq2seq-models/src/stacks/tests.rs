@@ -11,15 +11,17 @@ use crate::{
 use seq2seq_core::{Format, Ragged, SeqBackend, reference::Reference};
 use std::path::Path;
 
-/// One of each kind of decoder: buckets, learned positions, sinusoids, rotation; recurrent ones that read whole sequences
+/// One of each kind of decoder: buckets, learned positions, sinusoids of both kinds, rotation, with each head normalised, too; recurrent ones that read whole sequences
 /// at once or step by step, fed with the context, their last output, the encoder's last state or nothing.
-const WRITERS: [&str; 11] = [
+const WRITERS: [&str; 13] = [
     "t5_v1_0",
     "bart_base",
     "mbart",
     "marian_shared",
+    "m2m_100",
     "gpt2",
     "llama",
+    "qwen3",
     "rnn_lstm_bahdanau",
     "rnn_lstm_luong_dot",
     "rnn_gru_luong_general",

@@ -115,6 +115,11 @@ fn configurations_that_cannot_be() {
     ] {
         refused(with_config(T5, changes).path(), words);
     }
+    refused(with_config("mistral", json!({"sliding_window": 0})).path(), &["window", "is 0"]);
+    let buckets = with_config("mpnet", json!({"relative_attention_num_buckets": 16}));
+    refused(buckets.path(), &["relative_attention_num_buckets", "16", "32"]);
+    let chunked = with_config("qwen2", json!({"layer_types": ["chunked_attention"]}));
+    refused(chunked.path(), &["layer_types", "'chunked_attention'", "full_attention"]);
     refused(with_config("bart_base", json!({"encoder_attention_heads": 7})).path(), &["7 heads"]);
     for name in ["bert_causal", "roberta", "gpt2"] {
         let crossed = with_config(name, json!({"add_cross_attention": true}));
@@ -310,4 +315,42 @@ fn more_tokens_than_positions() {
     };
     let prompt = Prompt::new(vec![5]);
     bad_input(bart.generate(&[prompt], &config, &mut ()), &["positions", &held.to_string()]);
+}
+
+/// Where a layer sees through a window, what is longer than the window is refused, not computed as if there were none.
+#[test]
+fn more_tokens_than_a_window() {
+    for (name, changes, window) in [
+        ("mistral", json!({"sliding_window": 6}), Some(6)),
+        ("mistral", json!({"sliding_window": null}), None),
+        ("mistral", json!({"sliding_window": 64}), None),
+        ("qwen2", json!({}), None),
+        ("qwen2", json!({"use_sliding_window": true}), None),
+        ("qwen2", json!({"use_sliding_window": true, "max_window_layers": 2}), Some(6)),
+        ("qwen2", json!({"max_window_layers": 2}), None),
+        (
+            "qwen3",
+            json!({
+                "use_sliding_window": true,
+                "sliding_window": 5,
+                "layer_types": ["full_attention", "sliding_attention"],
+            }),
+            Some(5),
+        ),
+    ] {
+        let dir = with_config(name, changes.clone());
+        let (windowed, full) = (load(dir.path()).unwrap(), load(&fixture(name).folder).unwrap());
+        assert_eq!(windowed.plan().decoder.as_ref().unwrap().max_positions(), window, "{changes}");
+        let ask = |model: &Model, n: u32| {
+            model.forward(&Forward { input_ids: vec![(3..3 + n).collect()], ..Forward::default() })
+        };
+        let values = |model, n| ask(model, n).unwrap()[0].values.clone();
+        let within = window.unwrap_or(9) as u32;
+        assert_eq!(values(&windowed, within), values(&full, within), "{name} {changes}");
+        let Some(window) = window else { continue };
+        bad_input(ask(&windowed, within + 1), &["sliding window of", &window.to_string()]);
+        let config = GenerationConfig { min_new_tokens: Some(9), ..GenerationConfig::default() };
+        let generated = windowed.generate(&[Prompt::new(vec![5, 4])], &config, &mut ());
+        bad_input(generated, &["sliding window of", &window.to_string()]);
+    }
 }

@@ -1,4 +1,4 @@
-//! LayerNorm and RMSNorm of each row.
+//! LayerNorm and RMSNorm of each run of columns.
 
 use crate::fault::Result;
 use crate::tensor::{Shared, from_host};
@@ -56,6 +56,7 @@ pub(crate) fn norm(tch: &Tch, x: &Tensor, norm: &Norm) -> Result<Tensor> {
     check::norm(x, norm.width())?;
     let weight = norm.weight.f_to_kind(tch.kind())?;
     let bias = norm.bias.as_ref().map(|b| b.f_to_kind(tch.kind())).transpose()?;
-    let y = apply((norm.kind, norm.eps), &tch.wide(x)?, &weight, bias.as_ref())?;
+    let runs = tch.wide(x)?.f_reshape([-1, norm.width() as i64])?;
+    let y = apply((norm.kind, norm.eps), &runs, &weight, bias.as_ref())?;
     Tensor::new(x.rows(), x.width(), y)
 }

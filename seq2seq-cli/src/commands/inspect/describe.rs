@@ -15,6 +15,7 @@ pub(super) fn output(plan: &ModelPlan) -> &'static str {
         HeadKind::MaskedLanguage => "tokens for masks",
         HeadKind::Classify => "labels for texts",
         HeadKind::Tag => "labels for tokens",
+        HeadKind::Replaced => "which tokens are not the text's own",
         HeadKind::Answer => "answers within a context",
     }
 }
@@ -44,7 +45,7 @@ pub(super) fn stack(plan: &StackPlan) -> Vec<String> {
             plan.feed_forward.width,
             feed_forward(plan.feed_forward.kind)
         ),
-        format!("positions: {}", position(&plan.embedding.position)),
+        format!("positions: {}", positions(plan)),
     ]
 }
 
@@ -59,7 +60,7 @@ pub(super) fn shape(plan: &StackPlan) -> Shape {
         feed_forward: plan.feed_forward.width,
         activation: feed_forward(plan.feed_forward.kind),
         vocabulary: plan.embedding.vocab,
-        positions: position(&plan.embedding.position),
+        positions: positions(plan),
         max_positions: plan.max_positions(),
     }
 }
@@ -152,12 +153,14 @@ fn feed_forward(kind: Ffn) -> String {
     }
 }
 
-fn position(position: &Position) -> String {
-    match position {
+/// How a row learns where it stands, of all that tells it.
+fn positions(plan: &StackPlan) -> String {
+    let position = match &plan.embedding.position {
+        Position::None => None,
         Position::Learned { rows, offset, .. } => {
-            format!("learned, {}", rows.saturating_sub(*offset))
+            Some(format!("learned, {}", rows.saturating_sub(*offset)))
         }
-        Position::Sinusoidal { rows, .. } => format!("sinusoidal, {rows}"),
+        Position::Sinusoidal { rows, .. } => Some(format!("sinusoidal, {rows}")),
         Position::Rotary(plan) => {
             let scaling = match plan.scaling {
                 RotaryScaling::None => "",
@@ -165,12 +168,15 @@ fn position(position: &Position) -> String {
                 RotaryScaling::Llama3 { .. } => ", stretched as in LLaMA 3",
                 RotaryScaling::Yarn { .. } => ", stretched by YaRN",
             };
-            format!("rotary, base {}{scaling}", plan.theta)
+            Some(format!("rotary, base {}{scaling}", plan.theta))
         }
-        Position::Buckets(b) => {
-            format!("{} buckets up to a distance of {}", b.buckets, b.max_distance)
-        }
-    }
+    };
+    let bias = plan.attention.relative_bias;
+    let bias =
+        bias.map(|b| format!("{} buckets up to a distance of {}", b.buckets, b.max_distance));
+    let window = plan.attention.window.map(|w| format!("within a window of {w}"));
+    let told: Vec<_> = [position, bias, window].into_iter().flatten().collect();
+    if told.is_empty() { "none".into() } else { told.join("; ") }
 }
 
 /// 1234567 as 1,234,567.

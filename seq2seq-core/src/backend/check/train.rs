@@ -4,7 +4,7 @@ mod recurrent;
 
 pub use recurrent::*;
 
-use super::{LinearShape, attention, linear};
+use super::{LinearShape, attention, linear, runs};
 use crate::train::{
     AttendBackward, CrossBackward, Dropout, Gradient, LinearBackward, LinearGradients, Looked,
     Muon, NormGradients, Second, Smoothing, Wanted,
@@ -113,19 +113,21 @@ pub fn embed_backward<T: Rows>(looked: Looked<'_>, dy: &T, table: &Gradient<T>) 
     gradient(OP, table.as_ref(), [looked.table_rows, dy.width()])
 }
 
-/// For [`TrainBackend::norm_backward`](crate::train::TrainBackend::norm_backward), over weights of `width`.
+/// For [`TrainBackend::norm_backward`](crate::train::TrainBackend::norm_backward), over weights of `width`: how many runs of it
+/// there are.
 pub fn norm_backward<T: Rows>(
     x: &T,
     width: usize,
     dy: &T,
     gradients: &NormGradients<'_, T>,
-) -> Result<()> {
+) -> Result<usize> {
     const OP: &str = "norm_backward";
-    Error::expect(OP, "width", width, x.width())?;
-    shaped(OP, dy, [x.rows(), width])?;
-    wanted(OP, &gradients.x, [x.rows(), width])?;
+    let runs = runs(OP, x, width)?;
+    shaped(OP, dy, [x.rows(), x.width()])?;
+    wanted(OP, &gradients.x, [x.rows(), x.width()])?;
     wanted(OP, &gradients.weight, [1, width])?;
-    wanted(OP, &gradients.bias, [1, width])
+    wanted(OP, &gradients.bias, [1, width])?;
+    Ok(runs)
 }
 
 /// Vectors that take the place of others of `width`.

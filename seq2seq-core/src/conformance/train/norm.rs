@@ -14,6 +14,8 @@ use proptest::prelude::*;
 pub struct Case {
     rows: usize,
     width: usize,
+    /// Runs of that width in a row.
+    runs: usize,
     kind: NormKind,
     eps: f32,
     x: Profile,
@@ -26,9 +28,10 @@ fn cases() -> BoxedStrategy<Case> {
     let x = proptest::sample::select(&[Profile::Normal, Profile::Normal, Profile::Wide][..]);
     // A row of one column is its own mean: its slopes are noise.
     let width = prop_oneof![10 => width().prop_map(|w| w.max(2)), 1 => Just(768usize)];
-    (0..=40usize, width, kind, eps, x, 0..1000u64)
-        .prop_map(|(rows, width, kind, eps, x, seed)| Case { rows, width, kind, eps, x, seed })
-        .boxed()
+    let runs = prop_oneof![2 => Just(1usize), 1 => 2..=5usize];
+    let case =
+        |(rows, width, runs, kind, eps, x, seed)| Case { rows, width, runs, kind, eps, x, seed };
+    (0..=40usize, width, runs, kind, eps, x, 0..1000u64).prop_map(case).boxed()
 }
 
 impl Case {
@@ -37,11 +40,16 @@ impl Case {
     }
 
     fn x(&self) -> Vec<f32> {
-        values(self.x, self.seed, self.rows * self.width)
+        values(self.x, self.seed, self.rows * self.row())
     }
 
     fn dy(&self) -> Vec<f32> {
-        gradient_values(self.seed + 2, self.rows * self.width)
+        gradient_values(self.seed + 2, self.rows * self.row())
+    }
+
+    /// Columns of a row.
+    fn row(&self) -> usize {
+        self.runs * self.width
     }
 
     /// The gradients of x, weight and bias. The weights are renewed, from others.
@@ -53,9 +61,9 @@ impl Case {
         let mut norm = backend.norm_weights(&spec)?;
         let weight = backend.upload(&host(1, self.width, &self.weight()))?;
         backend.renew_norm(&mut norm, &weight, layer.then_some(&weight))?;
-        let x = backend.upload(&host(self.rows, self.width, &self.x()))?;
-        let dy = backend.upload(&host(self.rows, self.width, &self.dy()))?;
-        let mut dx = begun(backend, self.rows, self.width)?;
+        let x = backend.upload(&host(self.rows, self.row(), &self.x()))?;
+        let dy = backend.upload(&host(self.rows, self.row(), &self.dy()))?;
+        let mut dx = begun(backend, self.rows, self.row())?;
         let mut dw = begun(backend, 1, self.width)?;
         let mut db = None;
         let gradients = NormGradients {
@@ -84,9 +92,9 @@ pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
         let [dx, dw, db] = gradients((case.kind, case.eps), &weight, &x, &dy);
         let [got_x, got_w, got_b] = case.run(backend)?;
         added(backend, "dx", (&dx, 1), &got_x, true)?;
-        added(backend, "dweight", (&dw, case.rows), &got_w, true)?;
+        added(backend, "dweight", (&dw, case.rows * case.runs), &got_w, true)?;
         match case.kind {
-            NormKind::Layer => added(backend, "dbias", (&db, case.rows), &got_b, false),
+            NormKind::Layer => added(backend, "dbias", (&db, case.rows * case.runs), &got_b, false),
             NormKind::Rms => Ok(()),
         }
     })
@@ -95,7 +103,15 @@ pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
 pub(super) fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
     let same = |case: &Case| bits("norm", &case.flat(a)?, &case.flat(b)?);
     for kind in [NormKind::Layer, NormKind::Rms] {
-        same(&Case { rows: 500, width: 768, kind, eps: 1e-6, x: Profile::Normal, seed: 1 })?;
+        same(&Case {
+            rows: 500,
+            width: 768,
+            runs: 1,
+            kind,
+            eps: 1e-6,
+            x: Profile::Normal,
+            seed: 1,
+        })?;
     }
     each(cases(), same)
 }

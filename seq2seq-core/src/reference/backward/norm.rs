@@ -6,7 +6,7 @@ use crate::reference::norm::Norm;
 use crate::train::NormGradients;
 use crate::{NormKind, Result, Rows};
 
-/// The gradients of x, `[N, M]`, of the weight and of the bias, `[M]`.
+/// The gradients of x, of whole runs of M values, of the weight and of the bias, `[M]`.
 pub(crate) fn gradients<R: Real>(
     (kind, eps): (NormKind, f32),
     weight: &[R],

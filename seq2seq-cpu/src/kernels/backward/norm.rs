@@ -6,11 +6,11 @@
 use crate::kernels::norm::{self, Norm};
 use crate::memory::Tensor;
 use crate::simd::{Kernel, Simd};
-use seq2seq_core::NormKind;
+use seq2seq_core::{NormKind, Rows};
 use std::ops::Range;
 
-/// One row of dx, added to what `dx` holds where `add` is set; gives mean and r.
-pub(crate) struct Row<'a> {
+/// One run of columns of dx, added to what `dx` holds where `add` is set; gives mean and r.
+pub(crate) struct Run<'a> {
     pub(crate) norm: &'a Norm,
     pub(crate) x: &'a [f32],
     pub(crate) dy: &'a [f32],
@@ -18,7 +18,7 @@ pub(crate) struct Row<'a> {
     pub(crate) add: bool,
 }
 
-impl Kernel for Row<'_> {
+impl Kernel for Run<'_> {
     type Output = [f32; 2];
 
     #[inline(always)]
@@ -65,36 +65,43 @@ fn fold(mut lanes: [f32; 16]) -> f32 {
     lanes[0]
 }
 
-/// Columns `columns` of the gradients of weight and bias, each added to what there is, over all rows in order.
+/// Columns `columns` of the gradients of weight and bias, each added to what there is, over all runs in order.
 pub(crate) struct Columns<'a> {
     pub(crate) x: &'a Tensor,
     pub(crate) dy: &'a Tensor,
-    /// Mean and r of each row.
+    /// Columns of a run, which divide those of x.
+    pub(crate) width: usize,
+    /// Mean and r of each run.
     pub(crate) moments: &'a [f32],
     pub(crate) columns: Range<usize>,
     pub(crate) weight: Option<&'a mut [f32]>,
     pub(crate) bias: Option<&'a mut [f32]>,
 }
 
-impl Kernel for Columns<'_> {
+impl<'a> Kernel for Columns<'a> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { x, dy, moments, columns, weight, bias } = self;
+        let Self { x, dy, width, moments, columns, weight, bias } = self;
+        let of = |t: &'a Tensor, row: usize, at: usize| {
+            &t.row(row)[at + columns.start..at + columns.end]
+        };
+        let runs = || {
+            let starts = move |row| (0..x.width()).step_by(width).map(move |at| (row, at));
+            (0..x.rows()).flat_map(starts)
+        };
         if let Some(weight) = weight {
-            for (row, moments) in moments.chunks(2).enumerate() {
+            for ((row, at), moments) in runs().zip(moments.chunks(2)) {
                 let (mean, r) = (moments[0], moments[1]);
-                let (x, dy) = (&x.row(row)[columns.clone()], &dy.row(row)[columns.clone()]);
-                for ((out, x), dy) in weight.iter_mut().zip(x).zip(dy) {
+                for ((out, x), dy) in weight.iter_mut().zip(of(x, row, at)).zip(of(dy, row, at)) {
                     *out += dy * ((x - mean) * r);
                 }
             }
         }
         if let Some(bias) = bias {
-            for row in 0..moments.len() / 2 {
-                let dy = &dy.row(row)[columns.clone()];
-                bias.iter_mut().zip(dy).for_each(|(out, dy)| *out += dy);
+            for (row, at) in runs() {
+                bias.iter_mut().zip(of(dy, row, at)).for_each(|(out, dy)| *out += dy);
             }
         }
     }

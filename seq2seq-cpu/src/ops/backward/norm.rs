@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm.
 
 use super::begun;
-use crate::kernels::backward::norm::{Columns, Row};
+use crate::kernels::backward::norm::{Columns, Run};
 use crate::kernels::norm::Norm;
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
@@ -30,25 +30,31 @@ pub(super) fn backward(
     mut gradients: NormGradients<'_, Tensor>,
 ) -> Result<()> {
     let width = norm.weight.len();
-    check::norm_backward(x, width, dy, &gradients)?;
-    let mut moments = Buffer::<f32>::scratch(2 * x.rows());
-    let pairs = Chunks::new(&mut moments[..], 2);
-    let row = |n: usize, pair: &mut [f32], dx: Option<&mut [f32]>, add| {
-        let row = Row { norm, x: x.row(n), dy: dy.row(n), dx, add };
-        pair.copy_from_slice(&dispatch(cpu.isa(), row));
+    let runs = check::norm_backward(x, width, dy, &gradients)?;
+    let mut moments = Buffer::<f32>::scratch(2 * runs);
+    let row_width = x.width();
+    let pairs = Chunks::new(&mut moments[..], 2 * (row_width / width));
+    let row = |n: usize, pairs: &mut [f32], mut dx: Option<&mut [f32]>, add| {
+        let runs = x.row(n).chunks(width).zip(dy.row(n).chunks(width));
+        for (i, ((x, dy), pair)) in runs.zip(pairs.chunks_mut(2)).enumerate() {
+            let dx = dx.as_deref_mut().map(|dx| &mut dx[i * width..][..width]);
+            pair.copy_from_slice(&dispatch(cpu.isa(), Run { norm, x, dy, dx, add }));
+        }
     };
     match &mut gradients.x {
-        None => cpu.threads().each_part(pairs, 4 * width, |n, pair| row(n, pair, None, false)),
+        None => {
+            cpu.threads().each_part(pairs, 4 * row_width, |n, pairs| row(n, pairs, None, false))
+        }
         Some(gradient) => {
             let add = gradient.is_some();
-            let dx = gradient.get_or_insert_with(|| Tensor::scratch(x.rows(), width));
+            let dx = gradient.get_or_insert_with(|| Tensor::scratch(x.rows(), row_width));
             let parts = (pairs, Chunks::<f32>::rows(dx));
-            cpu.threads().each_part(parts, 6 * width, |n, (pair, dx)| {
-                row(n, pair, Some(&mut dx[..width]), add);
+            cpu.threads().each_part(parts, 6 * row_width, |n, (pairs, dx)| {
+                row(n, pairs, Some(dx), add);
             });
         }
     }
-    let cost = 3 * x.rows() * COLUMNS;
+    let cost = 3 * runs * COLUMNS;
     let mut weight = gradients.weight.as_mut().map(|g| begun(cpu, g, [1, width]));
     let mut bias = gradients.bias.as_mut().map(|g| begun(cpu, g, [1, width]));
     let parts = (
@@ -58,7 +64,7 @@ pub(super) fn backward(
     if gradients_are_wanted(&parts) {
         cpu.threads().each_part(parts, cost, |i, (weight, bias)| {
             let columns = i * COLUMNS..width.min((i + 1) * COLUMNS);
-            dispatch(cpu.isa(), Columns { x, dy, moments: &moments, columns, weight, bias });
+            dispatch(cpu.isa(), Columns { x, dy, width, moments: &moments, columns, weight, bias });
         });
     }
     Ok(())

@@ -27,7 +27,7 @@ pub(crate) fn backward(
     dy: &Tensor,
     gradients: NormGradients<'_, Tensor>,
 ) -> Result<()> {
-    check::norm_backward(x, norm.weight.len(), dy, &gradients)?;
+    let runs = check::norm_backward(x, norm.weight.len(), dy, &gradients)?;
     let (rows, width) = (x.rows(), x.width());
     let mut hat = cuda.tensor(rows, width)?;
     match gradients.x {
@@ -40,6 +40,7 @@ pub(crate) fn backward(
             norm_back::back(cuda, (x, dy), norm, &mut hat, (dx.as_mut(), accumulate))?;
         }
     }
-    add_columns(cuda, View::of(dy), Some(hat.values()), gradients.weight)?;
-    add_columns(cuda, View::of(dy), None, gradients.bias)
+    let dy = View::rows(dy.values(), runs, norm.weight.len());
+    add_columns(cuda, dy, Some(hat.values()), gradients.weight)?;
+    add_columns(cuda, dy, None, gradients.bias)
 }

@@ -48,7 +48,7 @@ pub(in crate::train) fn rendered(
             HeadKind::Tag => Some("TOKEN_CLS"),
             HeadKind::Answer => Some("QUESTION_ANS"),
             HeadKind::Hidden => Some("FEATURE_EXTRACTION"),
-            HeadKind::MaskedLanguage => None,
+            HeadKind::MaskedLanguage | HeadKind::Replaced => None,
         },
         base_model_name_or_path: base,
         r: lora.rank,

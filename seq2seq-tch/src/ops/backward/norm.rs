@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm.
 
 use super::{add_wanted, gradients, leaf, zeros};
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 use crate::ops::norm::{Norm, apply};
 use crate::tensor::Shared;
 use crate::{Tch, Tensor};
@@ -27,13 +27,14 @@ pub(crate) fn backward(
 ) -> Result<()> {
     let width = norm.width();
     check::norm_backward(x, width, dy, &wanted)?;
-    let rows = x.rows();
-    let x = leaf(&tch.wide(x)?)?;
+    let shape = [x.rows(), x.width()];
+    let runs = |t: &Tensor| tch.wide(t)?.f_reshape([-1, width as i64]).map_err(Fault::from);
+    let x = leaf(&runs(x)?)?;
     let weight = leaf(&norm.weight.f_to_kind(tch.kind())?)?;
     let bias = leaf(&zeros(tch, 1, width)?)?;
     let y = apply((norm.kind, norm.eps), &x, &weight, None)?.f_add(&bias)?;
-    let found = gradients(&y, &tch.wide(dy)?, &[&x, &weight, &bias])?;
-    add_wanted(tch, wanted.x, [rows, width], &found[0])?;
+    let found = gradients(&y, &runs(dy)?, &[&x, &weight, &bias])?;
+    add_wanted(tch, wanted.x, shape, &found[0])?;
     add_wanted(tch, wanted.weight, [1, width], &found[1])?;
     add_wanted(tch, wanted.bias, [1, width], &found[2])
 }
