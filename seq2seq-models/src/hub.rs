@@ -7,7 +7,7 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
-use crate::{Error, Result};
+use crate::{Error, Result, tokenizer};
 use hf_hub::{
     Cache, CacheRepo, Repo, RepoType,
     api::sync::{Api, ApiBuilder, ApiError, ApiRepo},
@@ -23,12 +23,9 @@ use std::{
 };
 
 /// What a model may need beside its weights, where the repository has it.
-const SMALL_FILES: [&str; 8] = [
+const SMALL_FILES: [&str; 5] = [
     "config.json",
     "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
@@ -130,7 +127,7 @@ impl Hub {
         let kept = self.kept(id);
         if let Some(folder) = whole(&kept) {
             // A folder that other programs filled may lack what those had no use for.
-            if self.offline || folder.join("tokenizer.json").exists() {
+            if self.offline || tokenizer::is_in(|name| folder.join(name).exists()) {
                 return Ok(folder);
             }
         }
@@ -195,7 +192,8 @@ impl Transfer<'_> {
             return Err(fail(self.id, "has no config.json: it is not a model of transformers"));
         }
         let mut folder = PathBuf::new();
-        for name in SMALL_FILES.into_iter().filter(|n| there.contains(*n)) {
+        let small = SMALL_FILES.into_iter().filter(|n| there.contains(*n));
+        for name in small.chain(tokenizer::files(|n| there.contains(n))) {
             let path = self.file(name)?;
             folder = path.parent().map(Path::to_owned).unwrap_or_default();
             if name == MODULES {

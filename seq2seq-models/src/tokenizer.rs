@@ -1,4 +1,4 @@
-//! Text to ids and back, as `tokenizer.json` describes it.
+//! Text to ids and back, as `tokenizer.json` describes it, or in its absence the files of older checkpoints.
 //!
 //! The settings for truncation and padding inside `tokenizer.json` are **ignored**: they describe how the model was
 //! trained, and following them would cut texts without a word (the file of all-MiniLM-L6-v2 cuts at 128 tokens and pads
@@ -7,6 +7,10 @@
 mod clean_up;
 mod config;
 mod encoding;
+mod marian;
+mod one_model;
+mod rules;
+mod sentencepiece;
 mod stream;
 #[cfg(test)]
 pub(crate) mod test_tokenizers;
@@ -17,10 +21,14 @@ pub use stream::TextStream;
 
 use crate::{Error, Files, Result};
 use config::TokenizerConfig;
-use std::path::{Path, PathBuf};
-use tokenizers::{Decoder, ModelWrapper, PostProcessor, PostProcessorWrapper, TruncationDirection};
+use rules::Rules;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokenizers::{PostProcessor, PostProcessorWrapper, TruncationDirection};
 
-/// What holds the vocabulary and all rules.
+/// What holds the vocabulary and all rules, in most folders.
 const FILE: &str = "tokenizer.json";
 
 /// The tokenizer of one checkpoint. `Sync`: one serves all threads.
@@ -36,27 +44,73 @@ const FILE: &str = "tokenizer.json";
 /// ```
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    /// Without its post-processor: this trims offsets, which must happen once, after texts have been cut.
-    inner: tokenizers::Tokenizer,
-    post_processor: Option<PostProcessorWrapper>,
+    rules: Built,
     config: TokenizerConfig,
 }
 
+/// What turns text into ids and back. Most folders have the same rules for all.
+#[derive(Debug, Clone)]
+struct Built {
+    /// For texts that are read.
+    source: Arc<dyn Rules>,
+    /// For texts that a model learns to write.
+    target: Arc<dyn Rules>,
+    /// For ids that a model wrote.
+    decoder: Arc<dyn Rules>,
+    /// What is put around a text that is read. Apart from the other rules: it trims offsets, which must happen once,
+    /// after texts have been cut.
+    source_template: Option<PostProcessorWrapper>,
+    /// What is put around a text that a model learns to write.
+    target_template: Option<PostProcessorWrapper>,
+}
+
+/// Whether a folder has a tokenizer; `there` says which files it has.
+pub(crate) fn is_in(there: impl Fn(&str) -> bool) -> bool {
+    there(FILE) || marian::NEEDED.into_iter().all(&there) || one_model::FILES.into_iter().any(there)
+}
+
+/// What says more of a tokenizer, where it is there.
+const CONFIG: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+
+/// Files that a tokenizer may consist of, for whoever copies or downloads one; `there` says which the folder has. Where
+/// there is a `tokenizer.json`, it is all that matters of the rest.
+pub(crate) fn files(there: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static str> {
+    let (json, others) = (there(FILE), marian::FILES.into_iter().chain(one_model::FILES));
+    let others = others.filter(move |_| !json);
+    [FILE].into_iter().chain(others).chain(CONFIG).filter(move |name| there(name))
+}
+
 impl Tokenizer {
-    /// Reads `tokenizer.json` and, where there are any, `tokenizer_config.json` and `special_tokens_map.json`.
+    /// Reads the tokenizer of a folder: `tokenizer.json`; where there is none the files of Marian (`source.spm`,
+    /// `target.spm`, `vocab.json`; `target_vocab.json` where the target has its own vocabulary), or the one model of
+    /// T5, mT5, XLM-RoBERTa, CamemBERT and mBART (`spiece.model`, `sentencepiece.bpe.model`). And, where there are any,
+    /// `tokenizer_config.json` and `special_tokens_map.json`.
     ///
     /// # Errors
-    /// When `tokenizer.json` is missing (Marian folders, and older ones of mBART and T5, hold only sentencepiece models,
-    /// which are not read; the error says what to do) or a file is malformed.
+    /// When the folder has no such files, or those of another tokenizer (`tokenizer.model`, `merges.txt`, `vocab.txt`; the
+    /// error says what to do), and when one is malformed.
     pub fn from_files(files: &Files) -> Result<Self> {
-        let Some(json) = files.read(FILE)? else {
-            return Err(Error::file(files.path(FILE), no_tokenizer(files)));
-        };
+        Self::find(files)?.ok_or_else(|| Error::file(files.path(FILE), no_tokenizer(files)))
+    }
+
+    /// As [`from_files`](Self::from_files), but `None` where the folder has no files that could be read.
+    ///
+    /// # Errors
+    /// When a file is malformed.
+    pub fn find(files: &Files) -> Result<Option<Self>> {
         let mut config: TokenizerConfig = files.json("tokenizer_config.json")?.unwrap_or_default();
         if let Some(special) = files.json("special_tokens_map.json")? {
             config.fill_from(special);
         }
-        Self::new(&json, config, files.path(FILE))
+        let rules = match files.read(FILE)? {
+            Some(json) => Built::from_json(&json, files.path(FILE))?,
+            None if files.contains(marian::SOURCE) => marian::build(files, &mut config)?,
+            None => match one_model::build(files, &mut config)? {
+                Some(rules) => rules,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Self { rules, config }))
     }
 
     /// As [`from_files`](Self::from_files), from a folder.
@@ -67,15 +121,13 @@ impl Tokenizer {
         Self::from_files(&Files::folder(folder.as_ref())?)
     }
 
-    fn new(json: &[u8], config: TokenizerConfig, path: PathBuf) -> Result<Self> {
-        let malformed =
-            |e: tokenizers::Error| Error::File { path: path.clone(), reason: e.to_string() };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
-        inner.with_truncation(None).map_err(malformed)?;
-        inner.with_padding(None);
-        let post_processor = inner.get_post_processor().cloned();
-        inner.with_post_processor(None::<PostProcessorWrapper>);
-        Ok(Self { inner, post_processor, config })
+    /// The tokenizer of texts that a model learns to write, which `text_target=` of transformers asks for. It differs
+    /// from that of texts that are read in folders of Marian, where each language has its own.
+    pub fn for_targets(&self) -> Self {
+        let mut rules = self.rules.clone();
+        (rules.source, rules.source_template) =
+            (rules.target.clone(), rules.target_template.clone());
+        Self { rules, config: self.config.clone() }
     }
 
     /// The ids of `text` with the special tokens that the model expects around it.
@@ -137,16 +189,14 @@ impl Tokenizer {
 
     /// Tokens of a window of `limit` that are left beside the special ones.
     fn room(&self, limit: usize, pair: bool) -> Result<usize> {
-        let added = self.post_processor.as_ref().map_or(0, |p| p.added_tokens(pair));
+        let added = self.rules.source_template.as_ref().map_or(0, |p| p.added_tokens(pair));
         limit.checked_sub(added).filter(|&room| room > 0).ok_or_else(|| {
             Error::Input(format!("a limit of {limit} tokens: {added} special tokens leave no room"))
         })
     }
 
     fn bare(&self, text: &str) -> Result<tokenizers::Encoding> {
-        self.inner
-            .encode_char_offsets(text, false)
-            .map_err(|e| Error::Input(format!("the tokenizer cannot encode the text: {e}")))
+        self.rules.source.encode(text)
     }
 
     fn finish(
@@ -154,7 +204,7 @@ impl Tokenizer {
         first: tokenizers::Encoding,
         second: Option<tokenizers::Encoding>,
     ) -> Result<Encoding> {
-        let whole = match &self.post_processor {
+        let whole = match &self.rules.source_template {
             Some(processor) => processor.process(first, second, true),
             None => <dyn PostProcessor>::default_process(
                 [first].into_iter().chain(second).collect(),
@@ -183,9 +233,7 @@ impl Tokenizer {
     }
 
     fn decode_raw(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        self.inner
-            .decode(ids, skip_special_tokens)
-            .map_err(|e| Error::Input(format!("the tokenizer cannot decode: {e}")))
+        self.rules.decoder.decode(ids, skip_special_tokens)
     }
 
     /// Joins tokens (not ids) into text: `convert_tokens_to_string` of transformers.
@@ -193,40 +241,39 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`decode`](Self::decode).
     pub fn join_tokens(&self, tokens: Vec<String>) -> Result<String> {
-        match self.inner.get_decoder() {
-            Some(decoder) => decoder
-                .decode(tokens)
-                .map_err(|e| Error::Input(format!("the tokenizer cannot decode: {e}"))),
-            None => Ok(tokens.join(" ")),
-        }
+        self.rules.decoder.join(tokens)
     }
 
     /// transformers leaves the text of byte-pair models alone even where the configuration asks for cleaning.
     fn cleans_up(&self) -> bool {
-        self.config.clean_up_tokenization_spaces
-            && !matches!(self.inner.get_model(), ModelWrapper::BPE(_))
+        self.config.clean_up_tokenization_spaces && !self.rules.decoder.merges_pairs()
     }
 
     /// The number of tokens with the added ones.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.rules.source.vocab_size()
     }
 
     /// The id of a token of the vocabulary.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        self.rules.source.token_to_id(token)
     }
 
     /// Whether `id` is a special token, one that decoding leaves out.
     pub fn is_special(&self, id: u32) -> bool {
-        self.inner
-            .id_to_token(id)
-            .is_some_and(|t| self.inner.get_added_vocabulary().is_special_token(&t))
+        self.rules.decoder.is_special(id)
+    }
+
+    /// The bytes that a token adds to the text before it: with the space that its marker stands for, and with the part
+    /// of a character where it is only that. Special tokens add their names. Empty for an id that is no token.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        let rules = &self.rules.decoder;
+        rules.id_to_token(id).map(|token| rules.token_bytes(token)).unwrap_or_default()
     }
 
     /// Whether `id` is one byte of a character that the vocabulary lacks, such as `<0xE2>`.
     fn is_byte(&self, id: u32) -> bool {
-        self.inner.id_to_token(id).is_some_and(|t| token_bytes::named_byte(&t).is_some())
+        self.rules.decoder.id_to_token(id).is_some_and(|t| token_bytes::named_byte(&t).is_some())
     }
 
     /// The token to be filled in, such as `[MASK]`.
@@ -278,42 +325,47 @@ impl Tokenizer {
 
     /// Whether tokens that continue a word are marked by a prefix (`##` in WordPiece).
     pub fn marks_subwords(&self) -> bool {
-        match self.inner.get_model() {
-            ModelWrapper::WordPiece(model) => !model.continuing_subword_prefix.is_empty(),
-            ModelWrapper::BPE(model) => {
-                model.continuing_subword_prefix.as_ref().is_some_and(|p| !p.is_empty())
-            }
-            _ => false,
-        }
+        self.rules.source.marks_subwords()
+    }
+}
+
+impl Built {
+    /// Of `tokenizer.json`.
+    fn from_json(json: &[u8], path: PathBuf) -> Result<Self> {
+        let malformed =
+            |e: tokenizers::Error| Error::File { path: path.clone(), reason: e.to_string() };
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
+        inner.with_truncation(None).map_err(malformed)?;
+        inner.with_padding(None);
+        let template = inner.get_post_processor().cloned();
+        inner.with_post_processor(None::<PostProcessorWrapper>);
+        Ok(Self::same_for_all(inner, template.clone(), template))
+    }
+
+    fn same_for_all(
+        rules: tokenizers::Tokenizer,
+        source_template: Option<PostProcessorWrapper>,
+        target_template: Option<PostProcessorWrapper>,
+    ) -> Self {
+        let source = Arc::new(rules);
+        let (target, decoder) = (source.clone(), source.clone());
+        Self { source, target, decoder, source_template, target_template }
     }
 }
 
 /// Says which files the folder has instead and what to do.
 fn no_tokenizer(files: &Files) -> String {
-    let others = [
-        "source.spm",
-        "target.spm",
-        "spiece.model",
-        "sentencepiece.bpe.model",
-        "vocab.json",
-        "vocab.txt",
-    ];
+    let others =
+        ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "vocab.json", "vocab.txt"];
     let found: Vec<_> = others.into_iter().filter(|name| files.contains(name)).collect();
     if found.is_empty() {
         return "no such file; texts need one (ids can be given as `input_ids`)".into();
     }
-    let hint = match found.contains(&"source.spm") {
-        // transformers 5.23 has no tokenizer.json for these: its MarianTokenizer writes the same files again (ran).
-        true => {
-            "and transformers makes no tokenizer.json of a Marian folder. Give ids as `input_ids`, such as those of \
-             `AutoTokenizer.from_pretrained(DIR)(TEXT).input_ids` in Python; it also decodes those that come out"
-        }
-        false => {
-            "so make tokenizer.json of them once: in Python, with transformers and sentencepiece installed, \
-             `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`. Or give ids as `input_ids`"
-        }
-    };
-    format!("no such file; {} cannot be read directly, {hint}", found.join(" and "))
+    format!(
+        "no such file; {} cannot be read directly, so make tokenizer.json of them once: in Python, with transformers and \
+         sentencepiece installed, `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`. Or give ids as `input_ids`",
+        found.join(" and ")
+    )
 }
 
 #[cfg(test)]

@@ -49,8 +49,7 @@ pub(super) fn run(global: &Global, args: GenerateArgs) -> Result<()> {
         None => load::model(global)?,
     };
     let files = model.files();
-    let tokenizer =
-        files.contains("tokenizer.json").then(|| Tokenizer::from_files(files)).transpose()?;
+    let tokenizer = Tokenizer::find(files)?;
     let bytes = |id| tokenizer.as_ref().map(|t| t.token_bytes(id)).unwrap_or_default();
     let token_bytes: Option<&TokenBytes<'_>> =
         if tokenizer.is_some() { Some(&bytes) } else { None };

@@ -96,8 +96,7 @@ struct Given {
 pub(super) fn run(global: &Global, args: TraceArgs) -> Result<()> {
     let traced = load::traced(global)?;
     let files = traced.model().files();
-    let tokenizer =
-        files.contains("tokenizer.json").then(|| Tokenizer::from_files(files)).transpose()?;
+    let tokenizer = Tokenizer::find(files)?;
     let tracer = Tracer { traced: &traced, tokenizer: tokenizer.as_ref(), args: &args };
     let trace = tracer.trace()?;
     let mut output = Output::open(None)?;

@@ -61,7 +61,7 @@ fn a_dash_is_standard_output() {
 
 #[test]
 fn texts_are_those_of_transformers() {
-    for name in ["t5_v1_0", "gpt2_text", "llama"] {
+    for name in ["t5_v1_0", "gpt2_text", "llama", "marian_shared"] {
         for case in fixture_json(name, "generate_text.json")["cases"].as_array().unwrap() {
             let texts = case["texts"].as_array().unwrap();
             let args = [

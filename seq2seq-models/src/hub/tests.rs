@@ -166,6 +166,21 @@ fn takes_what_a_model_needs_and_nothing_else() {
 }
 
 #[test]
+fn takes_what_the_tokenizer_consists_of() {
+    let marian = ["source.spm", "target.spm", "vocab.json", "tokenizer_config.json"];
+    let mut files: Vec<(&str, &[u8])> = marian.map(|name| (name, &b"{}"[..])).to_vec();
+    files.extend([("config.json", &b"{}"[..]), (WEIGHTS, b"all")]);
+    let test = TestHub::new(&files);
+    let folder = test.fetch().unwrap();
+    assert!(marian.iter().all(|name| folder.join(name).exists()));
+    // One file is enough where it is there.
+    files.push(("tokenizer.json", b"{}"));
+    let test = TestHub::new(&files);
+    let folder = test.fetch().unwrap();
+    assert!(folder.join("tokenizer.json").exists() && !folder.join("source.spm").exists());
+}
+
+#[test]
 fn goes_on_where_a_download_broke_off() {
     let test = tiny();
     test.served.lock().unwrap().breaks.insert(WEIGHTS, vec![100_000]);

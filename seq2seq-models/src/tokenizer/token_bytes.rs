@@ -1,6 +1,6 @@
 //! What one token adds to a text, for stop strings.
 
-use super::Tokenizer;
+use super::rules::Rules;
 use tokenizers::DecoderWrapper;
 
 /// Text before the token, so that decoders do not take it for the first of all.
@@ -15,31 +15,27 @@ enum Bytes {
     Fallback,
 }
 
-impl Tokenizer {
-    /// The bytes that a token adds to the text before it: with the space that its marker stands for, and with the part
-    /// of a character where it is only that. Special tokens add their names. Empty for an id that is no token.
-    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
-        let Some(token) = self.inner.id_to_token(id) else { return Vec::new() };
-        let bytes = match self.inner.get_decoder().and_then(byte_tokens) {
-            Some(Bytes::Level) => token.chars().map(byte_of).collect(),
-            Some(Bytes::Fallback) => named_byte(&token).map(|b| vec![b]),
-            None => None,
-        };
-        bytes.unwrap_or_else(|| self.text_after_others(token).into_bytes())
-    }
+/// The bytes that a token adds to the text before it by the rules of `tokenizer`.
+pub(super) fn of(tokenizer: &tokenizers::Tokenizer, token: String) -> Vec<u8> {
+    let bytes = match tokenizer.get_decoder().and_then(byte_tokens) {
+        Some(Bytes::Level) => token.chars().map(byte_of).collect(),
+        Some(Bytes::Fallback) => named_byte(&token).map(|b| vec![b]),
+        None => None,
+    };
+    bytes.unwrap_or_else(|| text_after_others(tokenizer, token).into_bytes())
+}
 
-    /// The text of `token` behind other text.
-    fn text_after_others(&self, token: String) -> String {
-        let before = self.inner.encode(BEFORE, false).map(|e| e.get_tokens().to_vec());
-        let mut tokens = before.unwrap_or_default();
-        let join = |tokens: &[String]| self.join_tokens(tokens.to_vec()).unwrap_or_default();
-        let before = join(&tokens);
-        tokens.push(token);
-        let both = join(&tokens);
-        both.strip_prefix(&before)
-            .map(String::from)
-            .unwrap_or_else(|| join(&tokens[tokens.len() - 1..]))
-    }
+/// The text of `token` behind other text.
+fn text_after_others(tokenizer: &tokenizers::Tokenizer, token: String) -> String {
+    let before = (**tokenizer).encode(BEFORE, false).map(|e| e.get_tokens().to_vec());
+    let mut tokens = before.unwrap_or_default();
+    let join = |tokens: &[String]| tokenizer.join(tokens.to_vec()).unwrap_or_default();
+    let before = join(&tokens);
+    tokens.push(token);
+    let both = join(&tokens);
+    both.strip_prefix(&before)
+        .map(String::from)
+        .unwrap_or_else(|| join(&tokens[tokens.len() - 1..]))
 }
 
 fn byte_tokens(decoder: &DecoderWrapper) -> Option<Bytes> {

@@ -95,7 +95,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenizerSettings {
-    /// A folder with a tokenizer.json. Where absent, one is made.
+    /// A folder with a tokenizer. Where absent, one is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// What tokens are, of one that is made from the rows: `bytes`, `bpe` or `unigram`.

@@ -13,6 +13,7 @@ mod loading;
 mod lora;
 #[cfg(feature = "cuda")]
 mod played;
+mod sentencepiece;
 mod steps;
 mod support;
 mod tasks;

@@ -33,8 +33,7 @@ pub(super) fn run(global: &Global, input: &Path, args: &CompareArgs, json: bool)
     let records = Records::<Line>::open(Vec::new(), Some(input))?;
     let new = args.max_new_tokens.get();
     let mut comparison = Comparison::load(&files, &options, &formats, new)?;
-    let tokenizer =
-        files.contains("tokenizer.json").then(|| Tokenizer::from_files(&files)).transpose()?;
+    let tokenizer = Tokenizer::find(&files)?;
     let model = comparison.model().clone();
     let positions = if model.plan().generates() { new } else { 0 };
     let reader = Reader { model: &model, tokenizer: tokenizer.as_ref(), hypotheses: 1, positions };

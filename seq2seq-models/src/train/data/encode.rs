@@ -37,6 +37,8 @@ pub enum Overlong {
 #[derive(Debug, Clone)]
 pub struct RowEncoder {
     tokenizer: Tokenizer,
+    /// That of targets.
+    targets: Tokenizer,
     /// The most ids of a source, special tokens included; `None` for any number.
     pub max_source: Option<usize>,
     /// The most ids of a target or text.
@@ -57,10 +59,11 @@ impl RowEncoder {
     pub fn new(tokenizer: Tokenizer) -> Self {
         let overlong = Overlong::default();
         let (max_source, max_target, eos, classes) = (None, None, None, None);
-        Self { tokenizer, max_source, max_target, overlong, eos, classes, echoes: false }
+        let targets = tokenizer.for_targets();
+        Self { tokenizer, targets, max_source, max_target, overlong, eos, classes, echoes: false }
     }
 
-    /// The tokenizer.
+    /// The tokenizer of sources and texts.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
@@ -73,17 +76,17 @@ impl RowEncoder {
     pub fn encode(&self, row: &Row) -> Result<Example> {
         Ok(match row {
             Row::Text(text) => {
-                let target = self.ids("text", text, self.max_target, self.eos)?;
+                let target = self.ids("text", &self.tokenizer, text, self.max_target, self.eos)?;
                 let source = match self.echoes {
-                    true => self.ids("text", text, self.max_source, None)?,
+                    true => self.ids("text", &self.tokenizer, text, self.max_source, None)?,
                     false => Vec::new(),
                 };
                 Example { source, target, ..Example::default() }
             }
             Row::Pair { source, target } => Example {
-                source: self.ids("source", source, self.max_source, None)?,
+                source: self.ids("source", &self.tokenizer, source, self.max_source, None)?,
                 target: match &self.classes {
-                    None => self.ids("target", target, self.max_target, self.eos)?,
+                    None => self.ids("target", &self.targets, target, self.max_target, self.eos)?,
                     Some(classes) => vec![class(classes, target)?],
                 },
                 segments: Vec::new(),
@@ -103,7 +106,7 @@ impl RowEncoder {
             return Err(Error::input("there are no words"));
         }
         let text = words.join(" ");
-        let kept = self.encoding("source", &text, self.max_source, |_| 0)?;
+        let kept = self.encoding("source", &self.tokenizer, &text, self.max_source, |_| 0)?;
         let mut target = vec![UNTAGGED; kept.len()];
         let no_classes = BTreeMap::new();
         let classes = self.classes.as_ref().unwrap_or(&no_classes);
@@ -125,13 +128,14 @@ impl RowEncoder {
     fn ids(
         &self,
         what: &str,
+        tokenizer: &Tokenizer,
         text: &str,
         limit: Option<usize>,
         eos: Option<u32>,
     ) -> Result<Vec<u32>> {
         let ends = |encoding: &Encoding| encoding.ids().last().copied() == eos;
-        let encoding =
-            self.encoding(what, text, limit, |e| usize::from(eos.is_some() && !ends(e)))?;
+        let encoding = self
+            .encoding(what, tokenizer, text, limit, |e| usize::from(eos.is_some() && !ends(e)))?;
         let appended = eos.filter(|_| !ends(&encoding));
         let ids: Vec<u32> = encoding.ids().iter().copied().chain(appended).collect();
         match ids.is_empty() {
@@ -144,11 +148,12 @@ impl RowEncoder {
     fn encoding(
         &self,
         what: &str,
+        tokenizer: &Tokenizer,
         text: &str,
         limit: Option<usize>,
         appended: impl Fn(&Encoding) -> usize,
     ) -> Result<Encoding> {
-        let whole = self.tokenizer.encode(text)?;
+        let whole = tokenizer.encode(text)?;
         let appended = appended(&whole);
         let tokens = whole.len() + appended;
         match limit.filter(|&limit| tokens > limit) {
@@ -156,7 +161,7 @@ impl RowEncoder {
             Some(limit) if self.overlong == Overlong::Refuse => {
                 Err(Error::Input(format!("the {what} has {tokens} tokens, more than {limit}")))
             }
-            Some(limit) => self.tokenizer.encode_truncated(text, limit.saturating_sub(appended)),
+            Some(limit) => tokenizer.encode_truncated(text, limit.saturating_sub(appended)),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     Error, Files, LoadOptions, Result, Tokenizer,
     generate::ConfigLayers,
     tasks::Labels,
+    tokenizer,
     train::{
         Learner,
         checkpoint::Saved,
@@ -101,14 +102,13 @@ impl Source {
 
 /// The files of the tokenizer of a new model.
 fn tokenizer_files(settings: &Settings, corpus: &mut Corpus) -> Result<Vec<(String, Vec<u8>)>> {
-    const NAMES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
     let of = &settings.tokenizer;
     if let Some(folder) = &of.folder {
         let files = Files::folder(folder)?;
         // Fails where there is none.
         Tokenizer::from_files(&files)?;
-        let read = |name: &&str| Some(files.read(name).transpose()?.map(|b| (name.to_string(), b)));
-        return NAMES.iter().filter_map(read).collect();
+        let read = |name: &str| Some(files.read(name).transpose()?.map(|b| (name.to_owned(), b)));
+        return tokenizer::files(|name| files.contains(name)).filter_map(read).collect();
     }
     let (spans, masks) = match &settings.data.objective {
         ObjectiveSettings::Spans(_) => (100, false),
