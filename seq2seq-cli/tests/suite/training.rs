@@ -219,6 +219,33 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
 }
 
 #[test]
+fn a_row_that_no_batch_has_room_for_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 40);
+    let (rows, long) = (folder.path().join("rows.tsv"), folder.path().join("long.tsv"));
+    let text = fs::read_to_string(&rows).unwrap() + &"a".repeat(3000) + "\tb\n";
+    fs::write(&long, text).unwrap();
+    let (rows, long) = (path(&rows), path(&long));
+    let train = |name: &str, train: &str, valid: &str, overlong: &str| {
+        let output = path(&folder.path().join(name));
+        let overlong = format!("data.overlong={overlong}");
+        let args = ["train", &config, "--output", &output, "--train", train, "--valid", valid];
+        run(args.into_iter().chain(["--set", "data.window=8", "--set", &overlong]))
+    };
+    for (name, learned, measured) in [("train", &long, &rows), ("valid", &rows, &long)] {
+        let done = train(name, learned, measured, "truncate");
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert!(done.stdout.contains("40 steps in"), "{done:?}");
+        let told = "long.tsv: line 41: has 3003 tokens, more than the 100 of a batch";
+        assert_eq!(done.stderr.matches(told).count(), 1, "{done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    }
+    let refused = train("refused", &long, &rows, "refuse");
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("line 41: has 3003 tokens"), "{refused:?}");
+}
+
+#[test]
 fn the_last_line_says_how_the_model_is_used() {
     let folder = tempfile::tempdir().unwrap();
     for (name, objective, rows, input) in [

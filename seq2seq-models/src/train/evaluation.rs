@@ -108,18 +108,19 @@ impl Evaluator {
         let tokenizer = encoder.tokenizer().clone();
         let options =
             BatchOptions { tokens: data.batch_tokens, window: data.window, order: Order::InFiles };
-        let mut corpus = corpus;
+        let echoes = encoder.echoes;
+        let mut batcher = Batcher::new(corpus, encoder, options)?;
+        let begin = batcher.position();
         let count = if objective.writes_targets() { settings.generate } else { 0 };
         let (mut texts, mut longest) = (Vec::new(), 0);
-        let rows = corpus.rows();
+        let rows = batcher.corpus().rows();
         for i in 0..count.min(rows) {
             // Spread over all of them, as files are often ordered.
             let at = i * rows / count.min(rows);
-            let row = corpus.row(at)?;
-            let example = encoder.encode(&row).map_err(|e| corpus.error(at, e))?;
+            let (row, example) = batcher.row(at)?;
             let (source, target) = match row {
                 Row::Pair { source, target } => (source, target),
-                Row::Text(text) if encoder.echoes => (text.clone(), text),
+                Row::Text(text) if echoes => (text.clone(), text),
                 _ => continue,
             };
             longest = longest.max(example.target.len());
@@ -132,8 +133,6 @@ impl Evaluator {
             do_sample: Some(false),
             ..GenerationConfig::default()
         })?;
-        let batcher = Batcher::new(corpus, encoder, options)?;
-        let begin = batcher.position();
         Ok(Self { batcher, begin, settings: settings.clone(), texts, tokenizer, decoding })
     }
 

@@ -117,7 +117,7 @@ pub struct DataSettings {
     /// What the model is to learn from a row.
     #[serde(deserialize_with = "word::or_table")]
     pub objective: ObjectiveSettings,
-    /// The most tokens of a batch, sources and targets together.
+    /// The most tokens of a batch, sources and targets together, and so of a row.
     pub batch_tokens: usize,
     /// The most tokens of a source.
     #[serde(skip_serializing_if = "Option::is_none")]

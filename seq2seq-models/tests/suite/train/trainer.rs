@@ -362,6 +362,18 @@ fn every_objective_learns() {
     }
 }
 
+/// A decoder reads source and target as one.
+#[test]
+fn pairs_are_cut_to_what_a_decoder_reads() {
+    let work = Work::new();
+    let long = format!("{}\tab\n", "a".repeat(70));
+    fs::write(work.path("train.tsv"), rows(10) + &long).unwrap();
+    let mut settings = work.settings("gpt2");
+    settings.architecture.set("n_positions", 64).unwrap();
+    settings.data.max_source = Some(100);
+    assert_eq!(train(&settings), End::Done);
+}
+
 #[test]
 fn training_goes_on_from_a_checkpoint_of_half_width_numbers() {
     let work = Work::new();
