@@ -6,6 +6,7 @@ use super::{
     metrics::{Metric, Scorer},
     objective::Objective,
     settings::{DataSettings, EvaluationSettings},
+    trainer::not_measured,
     vae::Elbo,
 };
 use crate::{
@@ -136,7 +137,7 @@ impl Evaluator {
         Ok(Self { batcher, begin, settings: settings.clone(), texts, tokenizer, decoding })
     }
 
-    /// Measures the model as it is now.
+    /// Measures the model as it is now. Fails where the loss is no number.
     pub(super) fn evaluate(
         &mut self,
         step: u64,
@@ -162,12 +163,20 @@ impl Evaluator {
         let loss = sum.reconstruction;
         let (tokens, rows) = (loss.tokens.max(1) as f64, sum.sequences.max(1) as f64);
         let mean = sum.bound() / tokens;
+        if !mean.is_finite() {
+            return Err(not_measured(step, mean));
+        }
         let latent = draws.then(|| LatentEvaluation {
             reconstruction: loss.nll / tokens,
             kl: sum.divergence.sum / rows,
             elbo: -sum.bound() / rows,
         });
-        let Written { scores, samples } = self.generate(learner)?;
+        let Written { scores, samples } = self.generate(learner).map_err(|e| match e {
+            Error::Input(reason) => Error::Input(format!(
+                "step {step}: the evaluation cannot write its texts: {reason}"
+            )),
+            other => other,
+        })?;
         Ok(Evaluation {
             step,
             loss: mean,

@@ -13,6 +13,7 @@
 //! the bits of one that was not. The model's own file is that of the best evaluation; of the last checkpoint, where
 //! there are no rows to evaluate.
 
+mod finite;
 mod folder;
 mod groups;
 mod lock;
@@ -32,6 +33,7 @@ use super::{
     settings::Settings,
 };
 use crate::Result;
+pub(crate) use finite::not_measured;
 use folder::Folder;
 use groups::Groups;
 use serde::{Deserialize, Serialize};
@@ -270,8 +272,8 @@ impl Trainer {
     /// Takes all steps that are left.
     ///
     /// # Errors
-    /// Rows that cannot be used, a loss or a gradient that is no number, files that cannot be written. The last checkpoint
-    /// stays.
+    /// Rows that cannot be used, a loss, a gradient, a weight or an evaluation that is no number, files that cannot be
+    /// written. The last checkpoint stays.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<End> {
         let patience = self.settings.evaluation.patience.unwrap_or(u64::MAX);
         loop {
@@ -287,6 +289,7 @@ impl Trainer {
             let ended = self.done() >= 1.0;
             let evaluates = self.is_due(before, self.settings.evaluation.every) || ended;
             if evaluates && self.evaluator.is_some() {
+                self.check_weights()?;
                 self.evaluate(observer)?;
             }
             let saves = match self.settings.save_every {
@@ -294,6 +297,7 @@ impl Trainer {
                 every => self.is_due(before, every) || ended,
             };
             if saves || broken_off {
+                self.check_weights()?;
                 self.save()?;
                 observer.saved(self.progress.step);
             }
