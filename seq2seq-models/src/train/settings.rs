@@ -267,6 +267,16 @@ impl Default for EvaluationSettings {
     }
 }
 
+impl EvaluationSettings {
+    /// Whether the best by one is compared with the best by the other as like with like: by the same measure, and where that is
+    /// of texts, of texts that are generated in the same way.
+    pub(super) fn compares_with(&self, other: &Self) -> bool {
+        let writing = |s: &Self| (s.generate, s.num_beams, s.max_new_tokens);
+        let of_loss = ["loss", "token_accuracy"].contains(&&self.best[..]);
+        self.best == other.best && (of_loss || writing(self) == writing(other))
+    }
+}
+
 impl Settings {
     /// Looks the settings over before anything is read or computed.
     ///

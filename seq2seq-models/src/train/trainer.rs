@@ -233,6 +233,10 @@ impl Trainer {
                     average = Some(Average::restored(settings, added, saved.average(&learner)?));
                 }
                 progress = saved.state.progress.clone();
+                let then = &saved.state.settings.evaluation;
+                if !settings.evaluation.compares_with(then) {
+                    anew(&mut progress, &then.best, &settings.evaluation.best);
+                }
                 folder.resume(&settings)?;
             }
         }
@@ -391,6 +395,18 @@ impl Trainer {
         };
         checkpoint::save(&folder.checkpoint(), learner, average.as_ref(), &state)
     }
+}
+
+/// Forgets the best evaluation, which was the best by another measure.
+fn anew(progress: &mut Progress, then: &str, now: &str) {
+    if let Some(best) = progress.best.take() {
+        tracing::warn!(
+            "the best model so far, of step {}, was so by {then}; it is now by {now} ('evaluation') that models are compared, and \
+             the next evaluation is the first of them",
+            best.step
+        );
+    }
+    progress.stale = 0;
 }
 
 fn schedule(settings: &Settings) -> Schedule {

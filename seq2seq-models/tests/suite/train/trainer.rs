@@ -466,6 +466,37 @@ fn an_evaluation_that_becomes_no_better_ends_the_training() {
     assert_eq!(trainer.progress().step, 3);
 }
 
+/// What is the best by one measure says nothing about the best by another.
+#[test]
+fn the_best_by_another_measure_is_looked_for_anew() {
+    let work = Work::new();
+    let mut settings = work.settings("t5");
+    (settings.steps, settings.evaluation.every) = (5, Some(5));
+    settings.evaluation.best = "token_accuracy".into();
+    train(&settings);
+    let first = weights(&settings.output);
+    let resumed = |settings: &Settings| {
+        let mut trainer = Trainer::new(settings.clone(), true).unwrap();
+        let before = trainer.progress().best;
+        trainer.run(&mut ()).unwrap();
+        (before.map(|best| best.step), trainer.progress().best.unwrap())
+    };
+    assert_eq!(resumed(&settings).0, Some(5));
+    settings.steps = 10;
+    settings.evaluation.best = "loss".into();
+    let (before, best) = resumed(&settings);
+    assert_eq!((before, best.step), (None, 10));
+    assert!(best.goodness < 0.0);
+    assert!(weights(&settings.output) != first);
+    // Texts that are written in another way are compared by loss as before, and by their own metrics anew.
+    settings.evaluation.num_beams = 2;
+    assert_eq!(resumed(&settings).0, Some(10));
+    (settings.steps, settings.evaluation.best) = (15, "chrf".into());
+    assert_eq!(resumed(&settings).0, None);
+    (settings.steps, settings.evaluation.num_beams) = (20, 1);
+    assert_eq!(resumed(&settings).0, None);
+}
+
 #[test]
 fn a_learner_saves_a_folder_or_nothing() {
     let work = Work::new();
