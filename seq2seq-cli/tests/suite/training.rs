@@ -214,6 +214,81 @@ fn a_training_that_is_killed_goes_on_to_the_same_bits() {
     assert_eq!(names(&whole), names(&killed));
 }
 
+/// The first signal leaves a checkpoint, from which it goes on to the bits of a training that was not stopped.
+#[cfg(unix)]
+#[test]
+fn a_training_that_is_interrupted_saves_where_it_stands() {
+    use std::{io::Read, os::unix::process::ExitStatusExt, process::Command};
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 400);
+    let args = |output: &Path| {
+        let more = ["--set", "save_every=1000", "--set", "evaluation.every=400"].map(String::from);
+        let output = ["train".into(), config.clone(), "--output".into(), path(output)];
+        output.into_iter().chain(more).collect::<Vec<_>>()
+    };
+    let whole = folder.path().join("whole");
+    run(args(&whole)).ok();
+    for (name, signal) in [("-INT", 2), ("-TERM", 15)] {
+        let output = folder.path().join(name);
+        let mut child = command().args(args(&output)).stdout(Stdio::piped()).spawn().unwrap();
+        let (log, begin) = (output.join("training/metrics.jsonl"), Instant::now());
+        while fs::read_to_string(&log).unwrap_or_default().is_empty() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "it takes no steps");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let kill = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let mut said = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        // A shell sees 128 and the signal.
+        assert_eq!(child.wait().unwrap().signal(), Some(signal), "{said}");
+        assert!(said.contains("ended by a signal") && said.contains("--resume goes on"), "{said}");
+        assert!(!said.contains("400 steps in"), "{said}");
+        assert!(output.join("training/checkpoint.safetensors").exists());
+        run(args(&output).iter().map(String::as_str).chain(["--resume"])).ok();
+        let weights = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+        assert!(weights(&output) == weights(&whole));
+    }
+}
+
+/// The second signal waits for no step.
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_an_interrupted_training_at_once() {
+    use std::{
+        io::{BufRead, BufReader},
+        os::unix::process::ExitStatusExt,
+        process::Command,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, output) = (training(folder.path(), 10), folder.path().join("out"));
+    // A step of many minutes.
+    let mut child = command()
+        .args(["train", &config, "--output", &path(&output)])
+        .args(["--set", "optimiser.accumulate=1000000"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (log, begin) = (output.join("training/metrics.jsonl"), Instant::now());
+    while !log.exists() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // It listens from then on.
+    std::thread::sleep(Duration::from_millis(500));
+    let interrupt = |child: &std::process::Child| {
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap()
+    };
+    assert!(interrupt(&child).success());
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("ending after this step"), "{told}");
+    assert_eq!(child.try_wait().unwrap(), None);
+    assert!(interrupt(&child).success());
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert!(!output.join("training/checkpoint.safetensors").exists());
+}
+
 fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|m| m.modified()).ok()
 }

@@ -48,6 +48,11 @@ pub trait Observer {
         ControlFlow::Continue(())
     }
 
+    /// After every step, and the evaluation behind it. Breaking off leaves a checkpoint to go on from.
+    fn goes_on(&mut self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
     /// After an evaluation; `best` where none was better before.
     fn evaluated(&mut self, evaluation: &Evaluation, best: bool) {
         let _ = (evaluation, best);
@@ -289,13 +294,14 @@ impl Trainer {
                 return Ok(End::Done);
             }
             self.step()?;
-            let broken_off = self.report(observer)?.is_break();
+            let told = self.report(observer)?;
             let ended = self.done() >= 1.0;
             let evaluates = self.is_due(before, self.settings.evaluation.every) || ended;
             if evaluates && self.evaluator.is_some() {
                 self.check_weights()?;
                 self.evaluate(observer)?;
             }
+            let broken_off = told.is_break() || observer.goes_on().is_break();
             let saves = match self.settings.save_every {
                 None => evaluates,
                 every => self.is_due(before, every) || ended,
@@ -305,7 +311,7 @@ impl Trainer {
                 self.save()?;
                 observer.saved(self.progress.step);
             }
-            if broken_off {
+            if broken_off && !ended {
                 return Ok(End::BrokenOff);
             }
         }
