@@ -34,6 +34,23 @@ fn tokenizers_are_trained_alike_in_every_process() {
 }
 
 #[test]
+fn lines_of_a_txt_file_are_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("lines.txt");
+    fs::write(&lines, "the cat sat\n\nthe dog ran\n").unwrap();
+    let lines = path(&lines);
+    let output = |name: &str| path(&folder.path().join(name));
+    let (bpe, gpt2, t5) = (output("bpe"), output("gpt2"), output("t5"));
+    let args = ["tokenizer", "train", "--kind=bpe", "--vocab-size=270", "--input", &lines];
+    run(args.into_iter().chain(["--output", &bpe])).ok();
+    let args = ["train", "--train", &lines, "--steps=1", "--set", "architecture.n_layer=1"];
+    run(args.into_iter().chain(["--family=gpt2", "--output", &gpt2])).ok();
+    let args = ["train", "--train", &lines, "--steps=1", "--family=t5", "--output", &t5];
+    let error = run(args).error(2);
+    assert!(error.contains("these rows are texts"), "{error}");
+}
+
+#[test]
 fn tokenizers_that_cannot_be_made_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let rows = folder.path().join("rows.tsv");

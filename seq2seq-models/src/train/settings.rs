@@ -300,6 +300,9 @@ impl Settings {
             (Some(_), None) if !self.architecture.is_empty() => {
                 return fail("'architecture' is for a new model; this one has its own".into());
             }
+            (Some(_), None) if self.tokenizer != TokenizerSettings::default() => {
+                return fail("'tokenizer' is for a new model; this one has its own".into());
+            }
             (None, Some(_)) if self.lora.is_some() => {
                 return fail("'lora' adapts a model that there is: name it by 'model'".into());
             }

@@ -226,7 +226,9 @@ fn checkpointing_is_a_matter_of_memory() {
 #[test]
 fn what_cannot_be_gone_on_with_is_an_error() {
     let work = Work::new();
-    let settings = work.settings("t5");
+    let mut settings = work.settings("t5");
+    let (names, kind) = (vec!["shared*".into()], None);
+    settings.groups = vec![GroupSettings { names, rate: 1.5, decay: None, kind, frozen: false }];
     train(&settings);
     let error = |settings: &Settings, resume| match Trainer::new(settings.clone(), resume) {
         Ok(_) => panic!("it goes on"),
@@ -238,6 +240,17 @@ fn what_cannot_be_gone_on_with_is_an_error() {
     let message = error(&other, true);
     assert!(message.contains("another 'seed': 1 then, 2 now"), "{message}");
     assert!(message.contains("a new folder or after removing this one"), "{message}");
+    let mut others = settings.clone();
+    (others.data.window, others.groups[0].rate) = (16, 7.0);
+    others.schedule.warmup = Some(3);
+    let message = error(&others, true);
+    for said in [
+        "another 'data.window': 4096 then, 16 now",
+        "another 'parameters[0].rate': 1.5 then, 7.0 now",
+        "another 'schedule.warmup': nothing then, 3 now",
+    ] {
+        assert!(message.contains(said) && !message.contains('{'), "{message}");
+    }
     // More of it may be asked for.
     let more = Settings { steps: 14, ..settings.clone() };
     assert!(Trainer::new(more, true).is_ok());
