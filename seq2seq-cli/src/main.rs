@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Err(error) => return failure::report_usage(&error),
     };
     start_logging(cli.global.verbose);
-    // What a training has not finished is removed when it goes on, so that it may be ended in any way.
+    // A training listens for itself. What it has not finished is removed when it goes on.
     if !matches!(cli.command, cli::Command::Train(_))
         && let Err(error) = interrupt::remove_unfinished()
     {

@@ -6,12 +6,13 @@ use std::{num::NonZeroU64, path::PathBuf};
 
 /// Trains a model: a new one of a family, or further the one that --model names.
 ///
-/// Rows are `source<TAB>target`, or JSON lines with "source" and "target" or with "text"; to tag words, with "tokens" and
-/// "tags"; to answer questions, with "question", "context", "answer" and "start". The output folder is a model as any
-/// other: `seq2seq generate --model DIR` runs it, or fill-mask, classify, tag or answer, by what it learned. It holds the
-/// best model by the rows of --valid; without them, the last one. Its folder `training` holds config.toml (all settings),
-/// metrics.jsonl, curves.svg and the checkpoint from which --resume goes on, to the bits of a training that was never
-/// stopped. One training at a time runs in a folder.
+/// Rows are `source<TAB>target`, texts in the lines of a *.txt file, or JSON lines with "source" and "target" or with
+/// "text"; to tag words, with "tokens" and "tags"; to answer questions, with "question", "context", "answer" and "start".
+/// The output folder is a model as any other: `seq2seq generate --model DIR` runs it, or fill-mask, classify, tag or answer,
+/// by what it learned. It holds the best model by the rows of --valid; without them, the last one. Its folder `training`
+/// holds config.toml (all settings), metrics.jsonl, curves.svg and the checkpoint from which --resume goes on, to the bits
+/// of a training that was never stopped. Ctrl-C ends it after the step that runs, with a checkpoint. One training at a time
+/// runs in a folder.
 ///
 /// Everything else is in a config.toml, whose keys `--set` sets too: checkpointing (layers are computed again on the way
 /// back rather than kept, for less memory), architecture (keys of config.json), tokenizer (kind, vocab_size, folder), data
@@ -67,8 +68,9 @@ pub(crate) enum TokenizerCommand {
 /// frequent neighbours; unigram finds the pieces under which words are likeliest, and takes bytes for characters that
 /// the rows do not have; bytes needs no rows: byte b is token b + 3, as in ByT5. The same rows give the same files.
 ///
-/// Rows are `source<TAB>target`, or JSON lines with "source" and "target" or with "text"; all of it is trained on. The
-/// folder appears when all is written; one that holds something already is refused. transformers reads it too.
+/// Rows are `source<TAB>target`, texts in the lines of a *.txt file, or JSON lines with "source" and "target" or with
+/// "text"; all of it is trained on. The folder appears when all is written; one that holds something already is refused.
+/// transformers reads it too.
 #[derive(Debug, Args)]
 pub(crate) struct TokenizerTrainArgs {
     /// Files of rows; several after one another, or --input for each.

@@ -6,6 +6,7 @@ mod watch;
 use crate::{
     cli::{Global, TrainArgs},
     failure::{Failure, Result},
+    interrupt::{self, Asked},
     load,
     output::Output,
 };
@@ -24,10 +25,23 @@ pub(super) fn run(global: &Global, args: &TrainArgs) -> Result<()> {
     let settings = settings(global, args)?;
     let folder = settings.output.clone();
     let mut trainer = Trainer::new(settings.clone(), args.resume)?;
-    let mut watch = Watch::new(&settings, trainer.progress());
+    // Until here there is nothing to be lost.
+    let asked = Asked::listen().unwrap_or_else(|error| {
+        tracing::warn!("a signal ends the training without a checkpoint: {error}");
+        Asked::default()
+    });
+    let mut watch = Watch::new(&settings, trainer.progress(), asked.clone());
     let end = trainer.run(&mut watch)?;
     watch.finish()?;
-    report(&trainer, end, &folder)
+    report(&trainer, end, &folder)?;
+    match (end, asked.signal()) {
+        (End::BrokenOff, Some(signal)) => {
+            // The folder is free for whoever goes on.
+            drop(trainer);
+            interrupt::end_by(signal)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the file, `--set` and the options say, the options last.
@@ -104,7 +118,7 @@ fn report(trainer: &Trainer, end: End, folder: &Path) -> Result<()> {
     let why = match end {
         End::Done => "",
         End::NoBetter => ", as evaluations became no better",
-        End::BrokenOff => ", broken off",
+        End::BrokenOff => ", ended by a signal",
     };
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -115,8 +129,12 @@ fn report(trainer: &Trainer, end: End, folder: &Path) -> Result<()> {
     if let Some(best) = progress.best {
         let _ = writeln!(text, "best after step {}", best.step);
     }
-    let (command, input) = used_by(trainer.learner().plan());
-    let _ = writeln!(text, "seq2seq {command} --model {} {input}", folder.display());
+    if end == End::BrokenOff {
+        text.push_str("a checkpoint is saved: the same command with --resume goes on from it\n");
+    } else {
+        let (command, input) = used_by(trainer.learner().plan());
+        let _ = writeln!(text, "seq2seq {command} --model {} {input}", folder.display());
+    }
     let mut output = Output::open(None)?;
     output.text(&text)?;
     output.finish()

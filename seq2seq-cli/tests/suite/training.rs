@@ -34,6 +34,23 @@ fn tokenizers_are_trained_alike_in_every_process() {
 }
 
 #[test]
+fn lines_of_a_txt_file_are_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("lines.txt");
+    fs::write(&lines, "the cat sat\n\nthe dog ran\n").unwrap();
+    let lines = path(&lines);
+    let output = |name: &str| path(&folder.path().join(name));
+    let (bpe, gpt2, t5) = (output("bpe"), output("gpt2"), output("t5"));
+    let args = ["tokenizer", "train", "--kind=bpe", "--vocab-size=270", "--input", &lines];
+    run(args.into_iter().chain(["--output", &bpe])).ok();
+    let args = ["train", "--train", &lines, "--steps=1", "--set", "architecture.n_layer=1"];
+    run(args.into_iter().chain(["--family=gpt2", "--output", &gpt2])).ok();
+    let args = ["train", "--train", &lines, "--steps=1", "--family=t5", "--output", &t5];
+    let error = run(args).error(2);
+    assert!(error.contains("these rows are texts"), "{error}");
+}
+
+#[test]
 fn tokenizers_that_cannot_be_made_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let rows = folder.path().join("rows.tsv");
@@ -214,8 +231,110 @@ fn a_training_that_is_killed_goes_on_to_the_same_bits() {
     assert_eq!(names(&whole), names(&killed));
 }
 
+/// The first signal leaves a checkpoint, from which it goes on to the bits of a training that was not stopped.
+#[cfg(unix)]
+#[test]
+fn a_training_that_is_interrupted_saves_where_it_stands() {
+    use std::{io::Read, os::unix::process::ExitStatusExt, process::Command};
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 400);
+    let args = |output: &Path| {
+        let more = ["--set", "save_every=1000", "--set", "evaluation.every=400"].map(String::from);
+        let output = ["train".into(), config.clone(), "--output".into(), path(output)];
+        output.into_iter().chain(more).collect::<Vec<_>>()
+    };
+    let whole = folder.path().join("whole");
+    run(args(&whole)).ok();
+    for (name, signal) in [("-INT", 2), ("-TERM", 15)] {
+        let output = folder.path().join(name);
+        let mut child = command().args(args(&output)).stdout(Stdio::piped()).spawn().unwrap();
+        let (log, begin) = (output.join("training/metrics.jsonl"), Instant::now());
+        while fs::read_to_string(&log).unwrap_or_default().is_empty() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "it takes no steps");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let kill = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let mut said = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        // A shell sees 128 and the signal.
+        assert_eq!(child.wait().unwrap().signal(), Some(signal), "{said}");
+        assert!(said.contains("ended by a signal") && said.contains("--resume goes on"), "{said}");
+        assert!(!said.contains("400 steps in"), "{said}");
+        assert!(output.join("training/checkpoint.safetensors").exists());
+        run(args(&output).iter().map(String::as_str).chain(["--resume"])).ok();
+        let weights = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+        assert!(weights(&output) == weights(&whole));
+    }
+}
+
+/// The second signal waits for no step.
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_an_interrupted_training_at_once() {
+    use std::{
+        io::{BufRead, BufReader},
+        os::unix::process::ExitStatusExt,
+        process::Command,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, output) = (training(folder.path(), 10), folder.path().join("out"));
+    // A step of many minutes.
+    let mut child = command()
+        .args(["train", &config, "--output", &path(&output)])
+        .args(["--set", "optimiser.accumulate=1000000"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (log, begin) = (output.join("training/metrics.jsonl"), Instant::now());
+    while !log.exists() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // It listens from then on.
+    std::thread::sleep(Duration::from_millis(500));
+    let interrupt = |child: &std::process::Child| {
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap()
+    };
+    assert!(interrupt(&child).success());
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("ending after this step"), "{told}");
+    assert_eq!(child.try_wait().unwrap(), None);
+    assert!(interrupt(&child).success());
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert!(!output.join("training/checkpoint.safetensors").exists());
+}
+
 fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+#[test]
+fn a_row_that_no_batch_has_room_for_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = training(folder.path(), 40);
+    let (rows, long) = (folder.path().join("rows.tsv"), folder.path().join("long.tsv"));
+    let text = fs::read_to_string(&rows).unwrap() + &"a".repeat(3000) + "\tb\n";
+    fs::write(&long, text).unwrap();
+    let (rows, long) = (path(&rows), path(&long));
+    let train = |name: &str, train: &str, valid: &str, overlong: &str| {
+        let output = path(&folder.path().join(name));
+        let overlong = format!("data.overlong={overlong}");
+        let args = ["train", &config, "--output", &output, "--train", train, "--valid", valid];
+        run(args.into_iter().chain(["--set", "data.window=8", "--set", &overlong]))
+    };
+    for (name, learned, measured) in [("train", &long, &rows), ("valid", &rows, &long)] {
+        let done = train(name, learned, measured, "truncate");
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert!(done.stdout.contains("40 steps in"), "{done:?}");
+        let told = "long.tsv: line 41: has 3003 tokens, more than the 100 of a batch";
+        assert_eq!(done.stderr.matches(told).count(), 1, "{done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    }
+    let refused = train("refused", &long, &rows, "refuse");
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("line 41: has 3003 tokens"), "{refused:?}");
 }
 
 #[test]

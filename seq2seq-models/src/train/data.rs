@@ -36,4 +36,5 @@ mod permutation;
 pub use batcher::{Batch, BatchOptions, Batcher, Order, Position, Sequences};
 pub(crate) use corpus::fnv;
 pub use corpus::{Corpus, Row, RowKind};
+pub(crate) use encode::least;
 pub use encode::{Example, Overlong, RowEncoder, UNTAGGED};

@@ -6,6 +6,7 @@ use super::{
     metrics::{Metric, Scorer},
     objective::Objective,
     settings::{DataSettings, EvaluationSettings},
+    trainer::not_measured,
     vae::Elbo,
 };
 use crate::{
@@ -108,18 +109,19 @@ impl Evaluator {
         let tokenizer = encoder.tokenizer().clone();
         let options =
             BatchOptions { tokens: data.batch_tokens, window: data.window, order: Order::InFiles };
-        let mut corpus = corpus;
+        let echoes = encoder.echoes;
+        let mut batcher = Batcher::new(corpus, encoder, options)?;
+        let begin = batcher.position();
         let count = if objective.writes_targets() { settings.generate } else { 0 };
         let (mut texts, mut longest) = (Vec::new(), 0);
-        let rows = corpus.rows();
+        let rows = batcher.corpus().rows();
         for i in 0..count.min(rows) {
             // Spread over all of them, as files are often ordered.
             let at = i * rows / count.min(rows);
-            let row = corpus.row(at)?;
-            let example = encoder.encode(&row).map_err(|e| corpus.error(at, e))?;
+            let (row, example) = batcher.row(at)?;
             let (source, target) = match row {
                 Row::Pair { source, target } => (source, target),
-                Row::Text(text) if encoder.echoes => (text.clone(), text),
+                Row::Text(text) if echoes => (text.clone(), text),
                 _ => continue,
             };
             longest = longest.max(example.target.len());
@@ -132,12 +134,10 @@ impl Evaluator {
             do_sample: Some(false),
             ..GenerationConfig::default()
         })?;
-        let batcher = Batcher::new(corpus, encoder, options)?;
-        let begin = batcher.position();
         Ok(Self { batcher, begin, settings: settings.clone(), texts, tokenizer, decoding })
     }
 
-    /// Measures the model as it is now.
+    /// Measures the model as it is now. Fails where the loss is no number.
     pub(super) fn evaluate(
         &mut self,
         step: u64,
@@ -163,12 +163,20 @@ impl Evaluator {
         let loss = sum.reconstruction;
         let (tokens, rows) = (loss.tokens.max(1) as f64, sum.sequences.max(1) as f64);
         let mean = sum.bound() / tokens;
+        if !mean.is_finite() {
+            return Err(not_measured(step, mean));
+        }
         let latent = draws.then(|| LatentEvaluation {
             reconstruction: loss.nll / tokens,
             kl: sum.divergence.sum / rows,
             elbo: -sum.bound() / rows,
         });
-        let Written { scores, samples } = self.generate(learner)?;
+        let Written { scores, samples } = self.generate(learner).map_err(|e| match e {
+            Error::Input(reason) => Error::Input(format!(
+                "step {step}: the evaluation cannot write its texts: {reason}"
+            )),
+            other => other,
+        })?;
         Ok(Evaluation {
             step,
             loss: mean,

@@ -117,7 +117,7 @@ pub struct DataSettings {
     /// What the model is to learn from a row.
     #[serde(deserialize_with = "word::or_table")]
     pub objective: ObjectiveSettings,
-    /// The most tokens of a batch, sources and targets together.
+    /// The most tokens of a batch, sources and targets together, and so of a row.
     pub batch_tokens: usize,
     /// The most tokens of a source.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -267,6 +267,16 @@ impl Default for EvaluationSettings {
     }
 }
 
+impl EvaluationSettings {
+    /// Whether the best by one is compared with the best by the other as like with like: by the same measure, and where that is
+    /// of texts, of texts that are generated in the same way.
+    pub(super) fn compares_with(&self, other: &Self) -> bool {
+        let writing = |s: &Self| (s.generate, s.num_beams, s.max_new_tokens);
+        let of_loss = ["loss", "token_accuracy"].contains(&&self.best[..]);
+        self.best == other.best && (of_loss || writing(self) == writing(other))
+    }
+}
+
 impl Settings {
     /// Looks the settings over before anything is read or computed.
     ///
@@ -289,6 +299,9 @@ impl Settings {
             }
             (Some(_), None) if !self.architecture.is_empty() => {
                 return fail("'architecture' is for a new model; this one has its own".into());
+            }
+            (Some(_), None) if self.tokenizer != TokenizerSettings::default() => {
+                return fail("'tokenizer' is for a new model; this one has its own".into());
             }
             (None, Some(_)) if self.lora.is_some() => {
                 return fail("'lora' adapts a model that there is: name it by 'model'".into());

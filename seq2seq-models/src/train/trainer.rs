@@ -13,6 +13,7 @@
 //! the bits of one that was not. The model's own file is that of the best evaluation; of the last checkpoint, where
 //! there are no rows to evaluate.
 
+mod finite;
 mod folder;
 mod groups;
 mod lock;
@@ -32,6 +33,7 @@ use super::{
     settings::Settings,
 };
 use crate::Result;
+pub(crate) use finite::not_measured;
 use folder::Folder;
 use groups::Groups;
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,11 @@ pub trait Observer {
     /// After every [`log_every`](Settings::log_every) steps. Breaking off leaves a checkpoint to go on from.
     fn stepped(&mut self, report: &StepReport) -> ControlFlow<()> {
         let _ = report;
+        ControlFlow::Continue(())
+    }
+
+    /// After every step, and the evaluation behind it. Breaking off leaves a checkpoint to go on from.
+    fn goes_on(&mut self) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
@@ -231,6 +238,10 @@ impl Trainer {
                     average = Some(Average::restored(settings, added, saved.average(&learner)?));
                 }
                 progress = saved.state.progress.clone();
+                let then = &saved.state.settings.evaluation;
+                if !settings.evaluation.compares_with(then) {
+                    anew(&mut progress, &then.best, &settings.evaluation.best);
+                }
                 folder.resume(&settings)?;
             }
         }
@@ -270,8 +281,8 @@ impl Trainer {
     /// Takes all steps that are left.
     ///
     /// # Errors
-    /// Rows that cannot be used, a loss or a gradient that is no number, files that cannot be written. The last checkpoint
-    /// stays.
+    /// Rows that cannot be used, a loss, a gradient, a weight or an evaluation that is no number, files that cannot be
+    /// written. The last checkpoint stays.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<End> {
         let patience = self.settings.evaluation.patience.unwrap_or(u64::MAX);
         loop {
@@ -283,21 +294,24 @@ impl Trainer {
                 return Ok(End::Done);
             }
             self.step()?;
-            let broken_off = self.report(observer)?.is_break();
+            let told = self.report(observer)?;
             let ended = self.done() >= 1.0;
             let evaluates = self.is_due(before, self.settings.evaluation.every) || ended;
             if evaluates && self.evaluator.is_some() {
+                self.check_weights()?;
                 self.evaluate(observer)?;
             }
+            let broken_off = told.is_break() || observer.goes_on().is_break();
             let saves = match self.settings.save_every {
                 None => evaluates,
                 every => self.is_due(before, every) || ended,
             };
             if saves || broken_off {
+                self.check_weights()?;
                 self.save()?;
                 observer.saved(self.progress.step);
             }
-            if broken_off {
+            if broken_off && !ended {
                 return Ok(End::BrokenOff);
             }
         }
@@ -387,6 +401,18 @@ impl Trainer {
         };
         checkpoint::save(&folder.checkpoint(), learner, average.as_ref(), &state)
     }
+}
+
+/// Forgets the best evaluation, which was the best by another measure.
+fn anew(progress: &mut Progress, then: &str, now: &str) {
+    if let Some(best) = progress.best.take() {
+        tracing::warn!(
+            "the best model so far, of step {}, was so by {then}; it is now by {now} ('evaluation') that models are compared, and \
+             the next evaluation is the first of them",
+            best.step
+        );
+    }
+    progress.stale = 0;
 }
 
 fn schedule(settings: &Settings) -> Schedule {

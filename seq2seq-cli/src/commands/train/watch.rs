@@ -1,7 +1,10 @@
 //! What is seen of a training while it runs.
 
 use super::curves::Curves;
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    interrupt::Asked,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use seq2seq_models::train::{Evaluation, Observer, Settings, StepReport, trainer::Progress};
 use std::{
@@ -19,13 +22,14 @@ pub(super) struct Watch {
     /// How much was done when it began.
     before: f64,
     failed: Option<Failure>,
+    asked: Asked,
 }
 
 /// The bar's length where a training goes by time.
 const PARTS: u64 = 1000;
 
 impl Watch {
-    pub(super) fn new(settings: &Settings, progress: &Progress) -> Self {
+    pub(super) fn new(settings: &Settings, progress: &Progress, asked: Asked) -> Self {
         let length = if settings.minutes.is_some() { PARTS } else { settings.steps };
         let bar = match stderr().is_terminal() {
             true => ProgressBar::new(length),
@@ -40,6 +44,7 @@ impl Watch {
             settings: settings.clone(),
             began: Instant::now(),
             failed: None,
+            asked,
         }
     }
 
@@ -87,6 +92,13 @@ impl Observer for Watch {
         match self.failed {
             None => ControlFlow::Continue(()),
             // Nobody reads any more, or the curves cannot be drawn: there is a checkpoint to go on from.
+            Some(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn goes_on(&mut self) -> ControlFlow<()> {
+        match self.asked.signal() {
+            None => ControlFlow::Continue(()),
             Some(_) => ControlFlow::Break(()),
         }
     }

@@ -4,7 +4,7 @@
 //! are sorted by length and cut into batches, and the batches of the window are put in a random order. So a batch holds
 //! rows of like lengths, memory is bounded by the window, and a [`Position`] of a few numbers suffices to go on.
 
-use super::{Corpus, Example, RowEncoder, corpus::fnv, permutation::Permutation};
+use super::{Corpus, Example, Row, RowEncoder, corpus::fnv, permutation::Permutation};
 use crate::{
     Error, Result,
     train::random::{Draws, Purpose},
@@ -28,7 +28,7 @@ pub enum Order {
 /// How rows come together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchOptions {
-    /// The most tokens of a batch, sources and targets together.
+    /// The most tokens of a batch, sources and targets together, and so of a row.
     pub tokens: usize,
     /// The rows that are read and sorted by length together: 4096 make batches of some thousand tokens even enough.
     pub window: usize,
@@ -93,6 +93,8 @@ pub struct Batcher {
     window: Range<usize>,
     batches: Vec<Vec<(usize, Example)>>,
     taken: usize,
+    /// Whether somebody has been told that rows are cut.
+    told: bool,
 }
 
 impl Batcher {
@@ -112,6 +114,7 @@ impl Batcher {
             window: 0..0,
             batches: Vec::new(),
             taken: 0,
+            told: false,
         };
         this.window = this.window_from(0);
         Ok(this)
@@ -125,7 +128,8 @@ impl Batcher {
     /// The next batch.
     ///
     /// # Errors
-    /// A row that cannot be read or encoded, or that has more tokens than a batch may have: with its file and line.
+    /// A row that cannot be read or encoded, or that has more tokens than a batch may have where that is refused
+    /// ([`RowEncoder::overlong`]): with its file and line.
     pub fn next_batch(&mut self) -> Result<Batch> {
         if self.batches.is_empty() {
             self.batches = self.read(self.epoch, self.window.clone())?;
@@ -189,9 +193,11 @@ impl Batcher {
 
     fn fingerprint(&self) -> u64 {
         let BatchOptions { tokens, window, order } = self.options;
-        let RowEncoder { max_source, max_target, overlong, eos, classes, .. } = &self.encoder;
+        let RowEncoder { max_source, max_target, max_together, overlong, eos, classes, .. } =
+            &self.encoder;
+        let together = max_together.map_or(String::new(), |most| format!(" {most}"));
         let settings = format!(
-            "{tokens} {window} {order:?} {max_source:?} {max_target:?} {overlong:?} {eos:?} {classes:?}"
+            "{tokens} {window} {order:?} {max_source:?} {max_target:?} {overlong:?} {eos:?} {classes:?}{together}"
         );
         fnv(self.corpus.fingerprint(), settings.as_bytes())
     }
@@ -206,7 +212,8 @@ impl Batcher {
             }
         };
         let rows = window.map(|at| order.as_ref().map_or(at, |o| o.at(at as u64) as usize));
-        let mut examples = rows.map(|row| self.example(row)).collect::<Result<Vec<_>>>()?;
+        let mut examples =
+            rows.map(|row| Ok((row, self.row(row)?.1))).collect::<Result<Vec<_>>>()?;
         // Stable: rows of one length stay in the order of the epoch.
         examples.sort_by_key(|(_, e)| (e.source.len(), e.target.len()));
         let mut batches = cut(examples, self.options.tokens);
@@ -216,22 +223,18 @@ impl Batcher {
         Ok(batches)
     }
 
-    fn example(&mut self, row: usize) -> Result<(usize, Example)> {
+    /// A row, and its ids, which fit into a batch.
+    pub(crate) fn row(&mut self, row: usize) -> Result<(Row, Example)> {
         let text = self.corpus.row(row)?;
-        let example = self.encoder.encode(&text).map_err(|e| self.corpus.error(row, e))?;
-        let (tokens, most) = (length(&example), self.options.tokens);
-        match tokens > most {
-            true => Err(self.corpus.error(
-                row,
-                format!("has {tokens} tokens, more than the {most} of a batch; lower the longest lengths or raise those"),
-            )),
-            false => Ok((row, example)),
+        let encoded = self.encoder.encode_within(&text, self.options.tokens);
+        let (example, cut) = encoded.map_err(|e| self.corpus.error(row, e))?;
+        if let Some(longer) = cut.filter(|_| !std::mem::replace(&mut self.told, true)) {
+            let notice =
+                format!("{longer}, and is cut to these, as is every other row that is too long");
+            tracing::warn!("{}", self.corpus.error(row, notice));
         }
+        Ok((text, example))
     }
-}
-
-fn length(example: &Example) -> usize {
-    example.source.len() + example.target.len()
 }
 
 /// Fills batches one after the other. No example is longer than a batch.
@@ -239,7 +242,7 @@ fn cut(examples: Vec<(usize, Example)>, tokens: usize) -> Vec<Vec<(usize, Exampl
     let mut batches = Vec::new();
     let mut room = 0;
     for example in examples {
-        let length = length(&example.1);
+        let length = example.1.tokens();
         if length > room || batches.is_empty() {
             batches.push(Vec::new());
             room = tokens;

@@ -18,7 +18,7 @@ pub enum Row {
         /// What is to be written.
         target: String,
     },
-    /// `{"text"}`, for causal and masked language models and for denoising.
+    /// `{"text"}`, or a line of a `*.txt` file, for causal and masked language models and for denoising.
     Text(String),
     /// `{"tokens", "tags"}`: words, and the class of each.
     Tagged {
@@ -88,7 +88,8 @@ impl Corpus {
     /// Reads the files once, to the end, and notes where rows are.
     ///
     /// Rows are lines, `source<TAB>target` in files called `*.tsv`, JSON in files called `*.jsonl` (`*.ndjson`,
-    /// `*.json`), and in others JSON where the first line begins with `{`. Blank lines are passed over; a line may end
+    /// `*.json`), and in others JSON where the first line begins with `{`. Those of other files called `*.txt` are texts
+    /// where the first line has no tab. Blank lines are passed over; a line may end
     /// in `\r\n`, and the first may begin with a byte order mark. The files must stay as they are.
     ///
     /// # Errors
@@ -294,6 +295,11 @@ mod tests {
         let mut corpus = Corpus::open(&[path]).unwrap();
         assert_eq!((corpus.rows(), corpus.kind()), (2, RowKind::Text));
         assert_eq!(corpus.row(1).unwrap(), Row::Text("b".into()));
+        let path = write(&folder, "a.txt", b"\xEF\xBB\xBFa b \r\n\nc\td\n");
+        let mut corpus = Corpus::open(&[path]).unwrap();
+        assert_eq!((corpus.rows(), corpus.kind()), (2, RowKind::Text));
+        assert_eq!(corpus.row(0).unwrap(), Row::Text("a b ".into()));
+        assert_eq!(corpus.row(1).unwrap(), Row::Text("c\td".into()));
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub(super) enum Format {
     Tsv,
     /// Objects of JSON.
     JsonLines,
+    /// The whole line is a text.
+    Plain,
 }
 
 impl Format {
@@ -19,6 +21,7 @@ impl Format {
             Some("tsv" | "tab") => Self::Tsv,
             Some("jsonl" | "ndjson" | "json") => Self::JsonLines,
             _ if first.trim_ascii_start().starts_with(b"{") => Self::JsonLines,
+            Some("txt") if !first.contains(&b'\t') => Self::Plain,
             _ => Self::Tsv,
         }
     }
@@ -30,6 +33,7 @@ impl Format {
         match self {
             Self::Tsv => tsv(text),
             Self::JsonLines => json(text),
+            Self::Plain => Ok(Row::Text(text.into())),
         }
     }
 }
@@ -40,7 +44,7 @@ fn tsv(line: &str) -> Result<Row, String> {
         (Some(source), Some(target), 0) => {
             Ok(Row::Pair { source: source.into(), target: target.into() })
         }
-        (_, None, _) => Err("there is no tab between source and target".into()),
+        (_, None, _) => Err("there is no tab between source and target; lines that are texts alone are read from files called *.txt".into()),
         (_, _, more) => {
             Err(format!("there are {} tabs; a row is source, one tab, target", more + 1))
         }
@@ -130,6 +134,7 @@ mod tests {
             Ok(pair("é", "b\tc"))
         );
         assert_eq!(json(r#"{"text": ""}"#), Ok(Row::Text(String::new())));
+        assert_eq!(Format::Plain.parse(b" {a\tb").unwrap(), Row::Text(" {a\tb".into()));
         let tagged = Row::Tagged { tokens: vec!["Ann".into()], tags: vec!["B-PER".into()] };
         assert_eq!(json(r#"{"tokens": ["Ann"], "tags": ["B-PER"]}"#), Ok(tagged));
         let question = |answer: &str, start| Row::Question {
@@ -189,5 +194,8 @@ mod tests {
         assert_eq!(Format::of(Some("jsonl"), b"a\tb"), Format::JsonLines);
         assert_eq!(Format::of(Some("txt"), b" {\"text\""), Format::JsonLines);
         assert_eq!(Format::of(None, b"a\tb"), Format::Tsv);
+        assert_eq!(Format::of(Some("txt"), b"a\tb"), Format::Tsv);
+        assert_eq!(Format::of(Some("txt"), b"a b"), Format::Plain);
+        assert_eq!(Format::of(None, b"a b"), Format::Tsv);
     }
 }

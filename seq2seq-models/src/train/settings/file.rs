@@ -2,6 +2,7 @@
 
 use super::Settings;
 use crate::{Error, Result};
+use serde::Deserialize;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -76,27 +77,35 @@ pub(super) fn unknown(path: &str, found: &str, known: &[&str]) -> String {
     }
 }
 
+/// One of something, or a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> From<OneOrMore<T>> for Vec<T> {
+    fn from(values: OneOrMore<T>) -> Self {
+        match values {
+            OneOrMore::One(value) => vec![value],
+            OneOrMore::More(values) => values,
+        }
+    }
+}
+
 /// One path or several.
 pub(super) mod paths {
+    use super::OneOrMore;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::path::PathBuf;
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Paths {
-        One(PathBuf),
-        Several(Vec<PathBuf>),
-    }
 
     pub(crate) fn serialize<S: Serializer>(paths: &[PathBuf], s: S) -> Result<S::Ok, S::Error> {
         paths.serialize(s)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {
-        Ok(match Paths::deserialize(d)? {
-            Paths::One(path) => vec![path],
-            Paths::Several(paths) => paths,
-        })
+        OneOrMore::deserialize(d).map(Vec::from)
     }
 }
 
@@ -118,8 +127,9 @@ pub(super) mod text {
     }
 }
 
-/// Several of what has a name.
+/// What has a name, one or several.
 pub(super) mod texts {
+    use super::OneOrMore;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use std::{fmt::Display, str::FromStr};
 
@@ -135,7 +145,7 @@ pub(super) mod texts {
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        let names = Vec::<String>::deserialize(d)?;
+        let names: Vec<String> = OneOrMore::deserialize(d)?.into();
         names.iter().map(|name| name.parse().map_err(D::Error::custom)).collect()
     }
 }
@@ -179,6 +189,26 @@ mod tests {
         settings.check().unwrap();
         let again = toml::to_string(&settings).unwrap();
         assert_eq!(read(&again, &[]).unwrap(), settings);
+    }
+
+    #[test]
+    fn one_metric_needs_no_list() {
+        let metrics = |set: &str| read("", &[set]).map(|s| s.evaluation.metrics);
+        let one = metrics("evaluation.metrics=bleu").unwrap();
+        assert_eq!(one.iter().map(|m| m.name()).collect::<Vec<_>>(), ["bleu"]);
+        assert_eq!(metrics("evaluation.metrics=['bleu']").unwrap(), one);
+        let error = metrics("evaluation.metrics=blue").unwrap_err().to_string();
+        assert!(error.contains("evaluation.metrics") && error.contains("bleu"), "{error}");
+    }
+
+    #[test]
+    fn what_a_model_has_is_not_set() {
+        let text = "train = 'a'\noutput = 'b'\nmodel = 'c'\n";
+        read(text, &[]).unwrap().check().unwrap();
+        for set in ["tokenizer.kind=bpe", "tokenizer.vocab_size=500", "tokenizer.folder=d"] {
+            let error = read(text, &[set]).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains("'tokenizer' is for a new model"), "{error}");
+        }
     }
 
     #[test]

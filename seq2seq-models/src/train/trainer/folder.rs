@@ -12,8 +12,9 @@ use crate::{
     },
     unfinished,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{
+    collections::BTreeSet,
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -86,23 +87,23 @@ impl Folder {
         let json = |settings: &Settings| {
             serde_json::to_value(settings).map_err(|e| Error::file(&self.root, e.to_string()))
         };
-        let (now, then) = (json(now)?, json(then)?);
-        let mut keys: Vec<&String> =
-            [&now, &then].iter().filter_map(|v| v.as_object()).flat_map(|o| o.keys()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let changed = keys.into_iter().find(|key| {
-            !FREE.contains(&key.as_str()) && now.get(key.as_str()) != then.get(key.as_str())
-        });
-        let Some(key) = changed else { return Ok(()) };
-        let shown = |settings: &Value| settings.get(key).map_or("nothing".into(), Value::to_string);
+        let (mut now, mut then) = (json(now)?, json(then)?);
+        for settings in [&mut now, &mut then] {
+            if let Some(settings) = settings.as_object_mut() {
+                settings.retain(|key, _| !FREE.contains(&key.as_str()));
+            }
+        }
+        let mut changed = Vec::new();
+        differences("", &then, &now, &mut changed);
+        if changed.is_empty() {
+            return Ok(());
+        }
         Err(Error::file(
             &self.root,
             format!(
-                "the training in this folder has another '{key}': {} then, {} now; give it as it was to \
-                 go on, or begin another one in a new folder or after removing this one",
-                shown(&then),
-                shown(&now)
+                "the training in this folder has another {}; give it as it was to go on, or begin another one in a new \
+                 folder or after removing this one",
+                changed.join(", another ")
             ),
         ))
     }
@@ -176,5 +177,34 @@ impl Folder {
 
     pub(super) fn checkpoint(&self) -> PathBuf {
         self.root.join(CHECKPOINT)
+    }
+}
+
+/// Names the keys whose values differ, with both, as deep within tables and lists as they go.
+fn differences(key: &str, then: &Value, now: &Value, changed: &mut Vec<String>) {
+    match (then, now) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for name in names {
+                let dot = if key.is_empty() { "" } else { "." };
+                let value = |of: &Map<String, Value>| of.get(name).cloned().unwrap_or_default();
+                differences(&format!("{key}{dot}{name}"), &value(a), &value(b), changed);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{key}[{i}]"), a, b, changed);
+            }
+        }
+        (then, now) if then != now => {
+            let shown = |value: &Value| match value {
+                Value::Null => "nothing".into(),
+                Value::Object(_) => "a table".into(),
+                Value::Array(values) => format!("a list of {}", values.len()),
+                value => value.to_string(),
+            };
+            changed.push(format!("'{key}': {} then, {} now", shown(then), shown(now)));
+        }
+        _ => {}
     }
 }

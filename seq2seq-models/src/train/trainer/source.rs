@@ -9,7 +9,7 @@ use crate::{
     train::{
         Learner,
         checkpoint::Saved,
-        data::{Corpus, RowEncoder},
+        data::{Corpus, RowEncoder, least},
         new_model::NewModel,
         save::WEIGHTS,
         settings::{ObjectiveSettings, Settings},
@@ -82,8 +82,12 @@ impl Source {
         let decoding = ConfigLayers::from_files(learner.files())?;
         let limit = learner.max_positions();
         let mut encoder = RowEncoder::new(tokenizer);
-        encoder.max_source = settings.data.max_source.or(limit);
-        encoder.max_target = settings.data.max_target.or(limit);
+        encoder.max_source = least(settings.data.max_source, limit);
+        encoder.max_target = least(settings.data.max_target, limit);
+        if !learner.plan().is_encoder_decoder() && learner.plan().decoder.is_some() {
+            // The last of them is written and not read.
+            encoder.max_together = limit.map(|limit| limit.saturating_add(1));
+        }
         encoder.overlong = settings.data.overlong;
         encoder.echoes = settings.data.objective.vae().is_some();
         if learner.plan().generates() {

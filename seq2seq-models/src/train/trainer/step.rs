@@ -102,27 +102,4 @@ impl Trainer {
             _ => Ok(Elbo::of_loss(self.learner.learn(&batch, &options)?, rows.rows.len())),
         }
     }
-
-    /// The error for a number that is none: which step, which rows, which parameter.
-    fn not_finite(&self, step: u64, what: &str, value: f64, batch: &data::Batch) -> Error {
-        let not_finite = |name: &str| {
-            let gradient = self.learner.gradient(name).ok().flatten();
-            gradient.is_some_and(|g| g.iter().any(|v| !v.is_finite()))
-        };
-        let parameter = self.learner.parameters().into_iter().find(|p| not_finite(&p.name));
-        let parameter = match parameter {
-            Some(p) => format!("the gradient of '{}' is not finite", p.name),
-            None => "all gradients are finite".into(),
-        };
-        self.learner.clear_gradients();
-        self.batcher.corpus().error(
-            batch.rows[0],
-            format!(
-                "step {step}: the {what} is {value} in a batch of {} rows, of which this is one; {parameter}. \
-                 A smaller 'optimiser.rate' or a longer warm-up may help, in a new folder or after removing this one; the \
-                 last checkpoint is as it was",
-                batch.rows.len()
-            ),
-        )
-    }
 }

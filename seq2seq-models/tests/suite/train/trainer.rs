@@ -226,7 +226,9 @@ fn checkpointing_is_a_matter_of_memory() {
 #[test]
 fn what_cannot_be_gone_on_with_is_an_error() {
     let work = Work::new();
-    let settings = work.settings("t5");
+    let mut settings = work.settings("t5");
+    let (names, kind) = (vec!["shared*".into()], None);
+    settings.groups = vec![GroupSettings { names, rate: 1.5, decay: None, kind, frozen: false }];
     train(&settings);
     let error = |settings: &Settings, resume| match Trainer::new(settings.clone(), resume) {
         Ok(_) => panic!("it goes on"),
@@ -238,6 +240,17 @@ fn what_cannot_be_gone_on_with_is_an_error() {
     let message = error(&other, true);
     assert!(message.contains("another 'seed': 1 then, 2 now"), "{message}");
     assert!(message.contains("a new folder or after removing this one"), "{message}");
+    let mut others = settings.clone();
+    (others.data.window, others.groups[0].rate) = (16, 7.0);
+    others.schedule.warmup = Some(3);
+    let message = error(&others, true);
+    for said in [
+        "another 'data.window': 4096 then, 16 now",
+        "another 'parameters[0].rate': 1.5 then, 7.0 now",
+        "another 'schedule.warmup': nothing then, 3 now",
+    ] {
+        assert!(message.contains(said) && !message.contains('{'), "{message}");
+    }
     // More of it may be asked for.
     let more = Settings { steps: 14, ..settings.clone() };
     assert!(Trainer::new(more, true).is_ok());
@@ -294,30 +307,93 @@ fn one_training_at_a_time_runs_in_a_folder() {
     assert!(Trainer::new(settings, true).is_ok());
 }
 
+/// A training that soon comes to no numbers, with a checkpoint and an evaluation after every step.
+fn diverging(work: &Work, rate: f64, warmup: u64) -> Settings {
+    let mut settings = work.settings("t5");
+    (settings.steps, settings.save_every) = (20, Some(1));
+    (settings.evaluation.every, settings.evaluation.generate) = (Some(1), 0);
+    settings.schedule.warmup = Some(warmup);
+    (settings.optimiser.rate, settings.optimiser.clip) = (Some(rate), 0.0);
+    settings.optimiser.kind = OptimiserKind::AdamW;
+    let (names, kind) = (vec!["shared*".into()], None);
+    settings.groups = vec![GroupSettings { names, rate: 1.0, decay: None, kind, frozen: false }];
+    settings
+}
+
+/// Notes the model and the checkpoint as they are after every checkpoint.
+struct Kept<'a> {
+    folder: &'a Path,
+    files: Vec<[Vec<u8>; 2]>,
+}
+
+impl Kept<'_> {
+    fn files(folder: &Path) -> [Vec<u8>; 2] {
+        ["model.safetensors", "training/checkpoint.safetensors"]
+            .map(|name| fs::read(folder.join(name)).unwrap())
+    }
+}
+
+impl Observer for Kept<'_> {
+    fn saved(&mut self, step: u64) {
+        self.files.push(Self::files(self.folder));
+        assert_eq!(self.files.len() as u64, step);
+    }
+}
+
+/// The error of a training, and the steps after which it left a checkpoint, which stays as it was.
+fn diverges(settings: &Settings) -> (String, usize) {
+    let mut kept = Kept { folder: &settings.output, files: Vec::new() };
+    let mut trainer = Trainer::new(settings.clone(), false).unwrap();
+    let error = trainer.run(&mut kept).unwrap_err().to_string();
+    assert!(error.contains("in a new folder or after removing this one"), "{error}");
+    assert!(error.contains(&format!("step {}: ", kept.files.len() + 1)), "{error}");
+    if let Some(last) = kept.files.last() {
+        assert!(&Kept::files(&settings.output) == last, "{error}");
+    }
+    (error, kept.files.len())
+}
+
 #[test]
 fn a_loss_that_is_no_number_ends_the_training_and_spoils_nothing() {
     let work = Work::new();
-    let mut settings = work.settings("t5");
-    settings.schedule.warmup = Some(0);
-    settings.save_every = Some(1);
-    settings.evaluation.every = Some(1);
-    settings.steps = 3;
-    train(&settings);
-    let (model, path) = (weights(&settings.output), "training/checkpoint.safetensors");
-    let checkpoint = fs::read(settings.output.join(path)).unwrap();
-    // The optimiser is a setting that makes another training: this is one from the trained model.
-    let mut broken = settings.clone();
-    (broken.model, broken.family) = (Some(settings.output.clone()), None);
-    broken.architecture = Default::default();
-    broken.output = work.path("broken");
-    broken.optimiser.rate = Some(1e30);
-    broken.optimiser.clip = 0.0;
-    let mut trainer = Trainer::new(broken.clone(), false).unwrap();
-    let error = trainer.run(&mut ()).unwrap_err().to_string();
-    assert!(error.contains("in a new folder or after removing this one"), "{error}");
-    assert!(error.contains("step ") && error.contains("train.tsv: line "), "{error}");
-    assert!(weights(&settings.output) == model);
-    assert!(fs::read(settings.output.join(path)).unwrap() == checkpoint);
+    let mut settings = diverging(&work, 1e8, 6);
+    settings.evaluation.every = Some(20);
+    let (error, saved) = diverges(&settings);
+    assert!(error.contains("train.tsv: line ") && error.contains(" in a batch of "), "{error}");
+    assert!(saved > 0);
+}
+
+#[test]
+fn an_evaluation_that_is_no_number_ends_the_training_and_spoils_nothing() {
+    let work = Work::new();
+    let settings = diverging(&work, 1e8, 6);
+    let (error, saved) = diverges(&settings);
+    assert!(error.contains("the loss of the evaluation is NaN"), "{error}");
+    assert!(saved > 0);
+    let log = fs::read_to_string(settings.output.join("training/metrics.jsonl")).unwrap();
+    assert!(!log.contains("null"), "{log}");
+    // The first of them.
+    let settings = Settings { output: work.path("first"), ..diverging(&work, 1e18, 0) };
+    let (error, saved) = diverges(&settings);
+    assert!(error.contains("the loss of the evaluation is NaN"), "{error}");
+    assert_eq!(saved, 0);
+    assert!(!settings.output.join("model.safetensors").exists());
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_not_saved() {
+    let work = Work::new();
+    for (name, valid) in [("measured", true), ("not measured", false)] {
+        let mut settings = Settings { output: work.path(name), ..diverging(&work, 3e38, 0) };
+        settings.optimiser.decay = 1e3;
+        if !valid {
+            settings.valid.clear();
+        }
+        let (error, saved) = diverges(&settings);
+        assert!(error.contains("the parameter 'shared.weight' holds "), "{error}");
+        assert_eq!(saved, 0);
+        assert!(!settings.output.join("model.safetensors").exists());
+    }
 }
 
 #[test]
@@ -362,6 +438,18 @@ fn every_objective_learns() {
     }
 }
 
+/// A decoder reads source and target as one.
+#[test]
+fn pairs_are_cut_to_what_a_decoder_reads() {
+    let work = Work::new();
+    let long = format!("{}\tab\n", "a".repeat(70));
+    fs::write(work.path("train.tsv"), rows(10) + &long).unwrap();
+    let mut settings = work.settings("gpt2");
+    settings.architecture.set("n_positions", 64).unwrap();
+    settings.data.max_source = Some(100);
+    assert_eq!(train(&settings), End::Done);
+}
+
 #[test]
 fn training_goes_on_from_a_checkpoint_of_half_width_numbers() {
     let work = Work::new();
@@ -389,6 +477,37 @@ fn an_evaluation_that_becomes_no_better_ends_the_training() {
     let mut trainer = Trainer::new(settings, false).unwrap();
     assert_eq!(trainer.run(&mut ()).unwrap(), End::NoBetter);
     assert_eq!(trainer.progress().step, 3);
+}
+
+/// What is the best by one measure says nothing about the best by another.
+#[test]
+fn the_best_by_another_measure_is_looked_for_anew() {
+    let work = Work::new();
+    let mut settings = work.settings("t5");
+    (settings.steps, settings.evaluation.every) = (5, Some(5));
+    settings.evaluation.best = "token_accuracy".into();
+    train(&settings);
+    let first = weights(&settings.output);
+    let resumed = |settings: &Settings| {
+        let mut trainer = Trainer::new(settings.clone(), true).unwrap();
+        let before = trainer.progress().best;
+        trainer.run(&mut ()).unwrap();
+        (before.map(|best| best.step), trainer.progress().best.unwrap())
+    };
+    assert_eq!(resumed(&settings).0, Some(5));
+    settings.steps = 10;
+    settings.evaluation.best = "loss".into();
+    let (before, best) = resumed(&settings);
+    assert_eq!((before, best.step), (None, 10));
+    assert!(best.goodness < 0.0);
+    assert!(weights(&settings.output) != first);
+    // Texts that are written in another way are compared by loss as before, and by their own metrics anew.
+    settings.evaluation.num_beams = 2;
+    assert_eq!(resumed(&settings).0, Some(10));
+    (settings.steps, settings.evaluation.best) = (15, "chrf".into());
+    assert_eq!(resumed(&settings).0, None);
+    (settings.steps, settings.evaluation.num_beams) = (20, 1);
+    assert_eq!(resumed(&settings).0, None);
 }
 
 #[test]

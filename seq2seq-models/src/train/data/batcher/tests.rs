@@ -161,8 +161,10 @@ fn foreign_and_damaged_positions_are_refused() {
 #[test]
 fn rows_that_do_not_fit_are_named() {
     let (_folder, first) = corpus(20);
-    let mut narrow =
-        batcher(first, BatchOptions { tokens: 20, order: Order::InFiles, ..options(0) });
+    let mut encoder = RowEncoder::new(byte_level());
+    encoder.overlong = Overlong::Refuse;
+    let order = BatchOptions { tokens: 20, order: Order::InFiles, ..options(0) };
+    let mut narrow = Batcher::new(first, encoder, order).unwrap();
     let error = narrow.next_batch().unwrap_err().to_string();
     assert!(error.contains("rows.tsv: line ") && error.contains("more than the 20"), "{error}");
     let (_folder, first) = corpus(20);
@@ -179,6 +181,28 @@ fn rows_that_do_not_fit_are_named() {
     let (_folder, first) = corpus(1);
     let none = BatchOptions { tokens: 0, ..options(0) };
     assert!(Batcher::new(first, RowEncoder::new(byte_level()), none).is_err());
+}
+
+#[test]
+fn rows_that_are_too_long_for_a_batch_are_cut() {
+    let (_folder, first) = corpus(64);
+    let options = BatchOptions { tokens: 18, order: Order::InFiles, ..options(0) };
+    let mut narrow = batcher(first, options);
+    let batches = epoch(&mut narrow);
+    let mut rows: Vec<usize> = batches.iter().flat_map(|b| b.rows.clone()).collect();
+    rows.sort_unstable();
+    assert!(rows.into_iter().eq(0..64));
+    assert!(batches.iter().all(|b| b.tokens() <= 18));
+    for batch in &batches {
+        for (i, &row) in batch.rows.iter().enumerate() {
+            let whole = (4 + row * 7 % 17, 1 + row * 5 % 10);
+            let cut = (batch.source.ragged.length(i), batch.target.ragged.length(i));
+            match whole.0 + whole.1 > 18 {
+                true => assert_eq!(cut.0 + cut.1, 18, "{row}"),
+                false => assert_eq!(cut, whole, "{row}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub(super) fn example(
     question: &str,
     context: &str,
     answer: Range<usize>,
+    limit: Option<usize>,
 ) -> Result<Example> {
     let tokenizer = &encoder.tokenizer;
     let whole = tokenizer.encode_pair(question, context)?;
@@ -26,7 +27,7 @@ pub(super) fn example(
             Error::input("the tokenizer makes no token of the answer; is it nothing but spaces?")
         })?),
     };
-    let (kept, at) = match encoder.max_source.filter(|&limit| whole.len() > limit) {
+    let (kept, at) = match limit.filter(|&limit| whole.len() > limit) {
         None => {
             let at = span.map_or((0, 0), |span| span.places);
             (whole, at)
@@ -51,7 +52,7 @@ pub(super) fn example(
             };
             windows.into_iter().find_map(holds).ok_or_else(|| {
                 Error::Input(format!(
-                    "no window of {limit} tokens holds the whole answer; raise data.max_source"
+                    "no window of {limit} tokens holds the whole answer; raise data.max_source or data.batch_tokens"
                 ))
             })?
         }
@@ -141,6 +142,11 @@ mod tests {
         assert!(cut.source.len() <= 8 && cut.source[..3] == whole.source[..3]);
         let error = encoder.encode(&row(TEXT, TEXT)).unwrap_err().to_string();
         assert!(error.contains("no window of 8 tokens"), "{error}");
+        // As much as a batch has room for beside the two places of the answer.
+        encoder.max_source = None;
+        let (within, told) = encoder.encode_within(&row(TEXT, "sat. The"), 10).unwrap();
+        assert!(within == cut && told.unwrap().contains("has 12 tokens"));
+        encoder.max_source = Some(8);
         encoder.overlong = Overlong::Refuse;
         let error = encoder.encode(&row(TEXT, "sat")).unwrap_err().to_string();
         assert!(error.contains("have 10 tokens, more than 8"), "{error}");
