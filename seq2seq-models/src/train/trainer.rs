@@ -298,7 +298,7 @@ impl Trainer {
             let ended = self.done() >= 1.0;
             let evaluates = self.is_due(before, self.settings.evaluation.every) || ended;
             if evaluates && self.evaluator.is_some() {
-                self.check_weights()?;
+                self.check_weights(self.progress.step)?;
                 self.evaluate(observer)?;
             }
             let broken_off = told.is_break() || observer.goes_on().is_break();
@@ -307,7 +307,7 @@ impl Trainer {
                 every => self.is_due(before, every) || ended,
             };
             if saves || broken_off {
-                self.check_weights()?;
+                self.check_weights(self.progress.step)?;
                 self.save()?;
                 observer.saved(self.progress.step);
             }

@@ -48,9 +48,14 @@ impl Trainer {
             let clipped = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
             let scale = (clipped / loss.tokens as f64) as f32;
             let (groups, counter) = (&self.groups, u32::try_from(step).unwrap_or(u32::MAX));
-            self.learner
-                .step_each(|parameter| groups.optimiser(&parameter.name, factor, counter, scale))
-                .map_err(|e| Error::Input(format!("step {step}: {e}")))?;
+            let taken = self
+                .learner
+                .step_each(|parameter| groups.optimiser(&parameter.name, factor, counter, scale));
+            if let Err(e) = taken {
+                // Backends refuse weights that are no numbers, without their names.
+                self.check_weights(step)?;
+                return Err(Error::Input(format!("step {step}: {e}")));
+            }
         }
         if let Some(average) = &mut self.average {
             average.update(step, &self.learner)?;

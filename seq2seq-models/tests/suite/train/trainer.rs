@@ -357,7 +357,7 @@ fn diverges(settings: &Settings) -> (String, usize) {
 fn a_loss_that_is_no_number_ends_the_training_and_spoils_nothing() {
     let work = Work::new();
     let mut settings = diverging(&work, 1e8, 6);
-    settings.evaluation.every = Some(20);
+    settings.valid.clear();
     let (error, saved) = diverges(&settings);
     assert!(error.contains("train.tsv: line ") && error.contains(" in a batch of "), "{error}");
     assert!(saved > 0);
@@ -383,17 +383,30 @@ fn an_evaluation_that_is_no_number_ends_the_training_and_spoils_nothing() {
 #[test]
 fn weights_that_are_no_numbers_are_not_saved() {
     let work = Work::new();
-    for (name, valid) in [("measured", true), ("not measured", false)] {
-        let mut settings = Settings { output: work.path(name), ..diverging(&work, 3e38, 0) };
-        settings.optimiser.decay = 1e3;
-        if !valid {
-            settings.valid.clear();
-        }
-        let (error, saved) = diverges(&settings);
-        assert!(error.contains("the parameter 'shared.weight' holds "), "{error}");
+    let group = |name: &str, rate, frozen| GroupSettings {
+        names: vec![name.into()],
+        rate,
+        decay: None,
+        kind: None,
+        frozen,
+    };
+    let refused = |settings: &Settings, named: &str| {
+        let (error, saved) = diverges(settings);
+        assert!(error.contains("the parameter '") && error.contains(named), "{error}");
         assert_eq!(saved, 0);
         assert!(!settings.output.join("model.safetensors").exists());
-    }
+    };
+    // No backend looks at the weights of norms.
+    let mut settings = Settings { output: work.path("norms"), ..diverging(&work, 3e38, 0) };
+    settings.groups = vec![group("*", 1.0, true), group("*layer_norm.weight", 10.0, false)];
+    refused(&settings, "layer_norm.weight' holds ");
+    settings.output = work.path("not measured");
+    settings.valid.clear();
+    refused(&settings, "layer_norm.weight' holds ");
+    // They look at matrices.
+    let mut settings = Settings { output: work.path("matrices"), ..diverging(&work, 3e38, 0) };
+    settings.optimiser.decay = 1e3;
+    refused(&settings, "shared.weight' holds ");
 }
 
 #[test]
