@@ -122,7 +122,8 @@ impl Tokenizer {
     }
 
     /// The tokenizer of texts that a model learns to write, which `text_target=` of transformers asks for. It differs
-    /// from that of texts that are read in folders of Marian, where each language has its own.
+    /// from that of texts that are read in folders of Marian, where each language has its own, and in those of mBART
+    /// without `tokenizer.json`, where each language has a token that ends its texts.
     pub fn for_targets(&self) -> Self {
         let mut rules = self.rules.clone();
         (rules.source, rules.source_template) =

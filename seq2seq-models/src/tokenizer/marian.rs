@@ -126,8 +126,10 @@ impl AddedTokens {
 
     /// The first of the added tokens in a text: where, and which; the longest of those that begin there.
     fn first_in(&self, text: &str) -> Option<(usize, &Added)> {
-        let found = self.tokens.iter().filter_map(|t| text.find(&t.content).map(|at| (at, t)));
-        found.min_by_key(|(at, _)| *at)
+        text.char_indices().find_map(|(at, _)| {
+            let token = self.tokens.iter().find(|t| text[at..].starts_with(&t.content))?;
+            Some((at, token))
+        })
     }
 }
 
