@@ -31,7 +31,7 @@ struct Change {
     /// `[outputs, rank]`
     b: HostTensor,
     scale: f32,
-    /// Whether the matrix is `[inputs, outputs]`.
+    /// Whether matrices of linear layers are `[inputs, outputs]`, but for an output layer that is stored as a table is.
     transposed: bool,
 }
 
@@ -135,15 +135,16 @@ impl Change {
         let (&[rank, inputs], &[outputs, _]) = (self.a.shape(), self.b.shape()) else {
             return None;
         };
+        let turned = self.transposed && tensor.shape() == [inputs, outputs];
+        if !turned && tensor.shape() != [outputs, inputs] {
+            return None;
+        }
         let (a, b) = (self.a.to_f32(), self.b.to_f32());
         // L R, of which L has a row for each row of the matrix.
-        let (left, right, shape) = match self.transposed {
+        let (left, right, shape) = match turned {
             false => (b, a, [outputs, inputs]),
             true => (transposed(&a, rank), transposed(&b, outputs), [inputs, outputs]),
         };
-        if tensor.shape() != shape {
-            return None;
-        }
         let mut values = tensor.to_f32();
         let columns = shape[1].max(1);
         values.par_chunks_mut(columns).zip(left.par_chunks(rank)).for_each_init(

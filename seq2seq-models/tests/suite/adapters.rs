@@ -235,6 +235,45 @@ fn modules_that_were_saved_take_the_place_of_the_checkpoints() {
     }
 }
 
+/// It lies `[out, in]` in families whose other matrices lie `[in, out]`.
+#[test]
+fn an_output_layer_of_its_own_may_have_an_adapter() {
+    let fixture = fixture("gpt2");
+    let (input, _) = fixture.forward();
+    let mut tensors = read(&fixture.folder);
+    let (_, table) = tensors.iter().find(|(name, _)| name.ends_with("wte.weight")).unwrap();
+    let (table, shape) = (table.clone(), table.1.clone());
+    tensors.insert("lm_head.weight".into(), table);
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(fixture.folder.join("config.json"), folder.path().join("config.json")).unwrap();
+    write(folder.path(), &tensors, None);
+    let ones = |shape: [usize; 2]| {
+        let bytes = (0..shape[0] * shape[1]).flat_map(|_| 1f32.to_le_bytes()).collect();
+        (Dtype::F32, shape.to_vec(), bytes)
+    };
+    let adapter = changed(
+        "gpt2",
+        |_| (),
+        |tensors| {
+            tensors.clear();
+            for (factor, shape) in [("A", [3, shape[1]]), ("B", [shape[0], 3])] {
+                tensors
+                    .insert(format!("base_model.model.lm_head.lora_{factor}.weight"), ones(shape));
+            }
+        },
+    );
+    let options = LoadOptions::default();
+    let plain = logits(&Model::load(folder.path(), &options).unwrap(), &input);
+    let model = Model::load(folder.path(), &adapted(&options, adapter.path())).unwrap();
+    // Each score of a row grows by alpha times the sum of what the layer reads.
+    let (got, largest) = (logits(&model, &input), plain.iter().fold(0f32, |m, v| m.max(v.abs())));
+    for (got, plain) in got.chunks(shape[0]).zip(plain.chunks(shape[0])) {
+        let grown: Vec<f32> = got.iter().zip(plain).map(|(g, p)| g - p).collect();
+        assert!(grown[0].abs() > 1e-2, "{grown:?}");
+        assert!(grown.iter().all(|g| (g - grown[0]).abs() < 1e-4 * (largest + grown[0].abs())));
+    }
+}
+
 #[test]
 fn what_cannot_be_added_is_said() {
     let options = LoadOptions::default();

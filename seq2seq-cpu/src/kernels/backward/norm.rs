@@ -78,31 +78,36 @@ pub(crate) struct Columns<'a> {
     pub(crate) bias: Option<&'a mut [f32]>,
 }
 
-impl<'a> Kernel for Columns<'a> {
+impl Kernel for Columns<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { x, dy, width, moments, columns, weight, bias } = self;
-        let of = |t: &'a Tensor, row: usize, at: usize| {
-            &t.row(row)[at + columns.start..at + columns.end]
-        };
-        let runs = || {
-            let starts = move |row| (0..x.width()).step_by(width).map(move |at| (row, at));
-            (0..x.rows()).flat_map(starts)
-        };
+        let runs = x.width() / width;
         if let Some(weight) = weight {
-            for ((row, at), moments) in runs().zip(moments.chunks(2)) {
+            for (run, moments) in moments.chunks(2).enumerate() {
                 let (mean, r) = (moments[0], moments[1]);
-                for ((out, x), dy) in weight.iter_mut().zip(of(x, row, at)).zip(of(dy, row, at)) {
+                let (row, columns) = place(&columns, run, runs, width);
+                let (x, dy) = (&x.row(row)[columns.clone()], &dy.row(row)[columns]);
+                for ((out, x), dy) in weight.iter_mut().zip(x).zip(dy) {
                     *out += dy * ((x - mean) * r);
                 }
             }
         }
         if let Some(bias) = bias {
-            for (row, at) in runs() {
-                bias.iter_mut().zip(of(dy, row, at)).for_each(|(out, dy)| *out += dy);
+            for run in 0..moments.len() / 2 {
+                let (row, columns) = place(&columns, run, runs, width);
+                let dy = &dy.row(row)[columns];
+                bias.iter_mut().zip(dy).for_each(|(out, dy)| *out += dy);
             }
         }
     }
+}
+
+/// The row that a run is of, where rows have `runs` of them, and some columns of the run as columns of the row.
+#[inline(always)]
+fn place(columns: &Range<usize>, run: usize, runs: usize, width: usize) -> (usize, Range<usize>) {
+    let begin = run % runs * width;
+    (run / runs, begin + columns.start..begin + columns.end)
 }
