@@ -50,8 +50,8 @@ impl Adapter {
                 let change = Change::read(&peft, module, names.transposed)?;
                 let Some(name) = place(&format!("{module}.weight")) else {
                     return Err(peft.wrong(format!(
-                        "'{key}' is for a module that the checkpoint has no matrix of its own for; an output layer that \
-                         shares the table of tokens cannot have an adapter"
+                        "'{key}': the checkpoint has no matrix of its own for this module; the adapters are of another \
+                         model, or of an output layer that shares the table of tokens"
                     )));
                 };
                 this.changes.insert(name, change);
