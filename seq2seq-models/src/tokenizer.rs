@@ -65,6 +65,7 @@ struct Built {
 }
 
 /// Whether a folder has a tokenizer; `there` says which files it has.
+#[cfg(feature = "hub")]
 pub(crate) fn is_in(there: impl Fn(&str) -> bool) -> bool {
     there(FILE) || marian::NEEDED.into_iter().all(&there) || one_model::FILES.into_iter().any(there)
 }

@@ -18,6 +18,7 @@ use std::{
 use tokenizers::processors::template::TemplateProcessing;
 
 /// What a folder of Marian has.
+#[cfg(feature = "hub")]
 pub(super) const NEEDED: [&str; 3] = [SOURCE, TARGET, VOCABULARY];
 pub(super) const FILES: [&str; 4] = [SOURCE, TARGET, VOCABULARY, TARGET_VOCABULARY];
 pub(super) const SOURCE: &str = "source.spm";
