@@ -297,7 +297,8 @@ impl Trainer {
             let told = self.report(observer)?;
             let ended = self.done() >= 1.0;
             let evaluates = self.is_due(before, self.settings.evaluation.every) || ended;
-            if evaluates && self.evaluator.is_some() {
+            let measures = evaluates && self.evaluator.is_some();
+            if measures {
                 self.check_weights(self.progress.step)?;
                 self.evaluate(observer)?;
             }
@@ -307,7 +308,10 @@ impl Trainer {
                 every => self.is_due(before, every) || ended,
             };
             if saves || broken_off {
-                self.check_weights(self.progress.step)?;
+                // An evaluation has looked at them.
+                if !measures {
+                    self.check_weights(self.progress.step)?;
+                }
                 self.save()?;
                 observer.saved(self.progress.step);
             }

@@ -8,8 +8,8 @@ const ADVICE: &str = "A smaller 'optimiser.rate' or a longer warm-up may help, i
                       last checkpoint is as it was";
 
 impl Trainer {
-    /// Fails where a weight, or a mean of one, is NaN or infinite after `step`: neither a model nor a checkpoint is made of these. What is
-    /// not trained stays what it was when it was read.
+    /// Fails where a weight, or a mean of one, is NaN or infinite after `step`: neither a model nor a checkpoint is made of
+    /// these. What is not trained stays what it was when it was read.
     pub(super) fn check_weights(&self, step: u64) -> Result<()> {
         let check = |what: &str, name: &str, values: &[f32]| {
             values.iter().find(|v| !v.is_finite()).map_or(Ok(()), |value| {
