@@ -21,5 +21,5 @@ pub use tensors::Checkpoint;
 
 pub(crate) use formats::{Formats, kinds};
 pub(crate) use loader::{Loader, Matrix, Missing, Taken, TakenLinear};
-pub(crate) use names::NameTable;
+pub(crate) use names::{NameTable, Rule};
 pub(crate) use scope::{OutputShape, Part, Scope};

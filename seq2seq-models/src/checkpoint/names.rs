@@ -1,5 +1,8 @@
 //! What checkpoints call our tensors.
 
+/// Our path and their names, the preferred first.
+pub(crate) type Rule = (&'static str, &'static [&'static str]);
+
 /// A family's table of names.
 ///
 /// Our paths are the same for every family: `encoder.layers.3.attention.query.weight`. A rule gives the names of a
@@ -8,8 +11,8 @@
 pub(crate) struct NameTable {
     /// Tried in order before each name: the prefix of a model with a head, and none, as bare models are saved.
     pub(crate) prefixes: &'static [&'static str],
-    /// Our path and their names, the preferred first.
-    pub(crate) rules: &'static [(&'static str, &'static [&'static str])],
+    /// In groups, which families share. Of two rules for a path the first is preferred.
+    pub(crate) rules: &'static [&'static [Rule]],
     /// Ends of names that checkpoints carry and nobody needs, such as saved masks.
     pub(crate) ignored: &'static [&'static str],
     /// Whether linear weights are stored `[in, out]` (PARITY trap 36).
@@ -17,9 +20,13 @@ pub(crate) struct NameTable {
 }
 
 impl NameTable {
+    fn rules(&self) -> impl Iterator<Item = &'static Rule> {
+        self.rules.iter().copied().flatten()
+    }
+
     /// Whether some rule is for `module`.
     pub(crate) fn knows(&self, module: &str) -> bool {
-        self.rules.iter().any(|(ours, _)| captures(ours, module).is_some())
+        self.rules().any(|(ours, _)| captures(ours, module).is_some())
     }
 
     /// Every name under which our tensor may be stored, the preferred first.
@@ -32,7 +39,7 @@ impl NameTable {
             _ => &[],
         };
         let mut names = Vec::new();
-        for (ours, theirs) in self.rules {
+        for (ours, theirs) in self.rules() {
             let (caught, leaves) = match (captures(ours, tensor), captures(ours, module)) {
                 (Some(caught), _) => (caught, &[""][..]),
                 (None, Some(caught)) => (caught, leaves),
@@ -89,12 +96,12 @@ mod tests {
 
     const TABLE: NameTable = NameTable {
         prefixes: &["bert.", ""],
-        rules: &[
+        rules: &[&[
             ("*.layers.#.attention.norm", &["*.layer.#.LayerNorm"]),
             ("*.tokens", &["*.embed", "shared"]),
             ("head.out.bias", &["cls.bias"]),
             ("head.out", &["cls.decoder"]),
-        ],
+        ]],
         ignored: &["position_ids"],
         transposed: false,
     };

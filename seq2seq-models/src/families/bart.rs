@@ -173,7 +173,7 @@ const ARCHITECTURES: [&str; 4] = [
 
 pub(super) const NAMES: NameTable = NameTable {
     prefixes: &["model.", ""],
-    rules: &[
+    rules: &[&[
         ("*.embed.tokens", &["*.embed_tokens", "shared", "lm_head"]),
         ("*.embed.positions", &["*.embed_positions"]),
         ("*.embed.norm", &["*.layernorm_embedding"]),
@@ -196,7 +196,7 @@ pub(super) const NAMES: NameTable = NameTable {
         ("head.classify.dense", &["classification_head.dense"]),
         ("head.classify.out", &["classification_head.out_proj"]),
         ("head.answer.out", &["qa_outputs"]),
-    ],
+    ]],
     ignored: &[],
     transposed: false,
 };

@@ -7,7 +7,10 @@ use super::{
     },
     heads,
 };
-use crate::{checkpoint::NameTable, plan::*};
+use crate::{
+    checkpoint::{NameTable, Rule},
+    plan::*,
+};
 use seq2seq_core::{Activation, NormKind};
 use serde::Deserialize;
 use serde_json::Value;
@@ -155,31 +158,38 @@ const ARCHITECTURES: [&str; 6] = [
     "BertForQuestionAnswering",
 ];
 
+/// The encoder, whose names its successors kept.
+pub(super) const ENCODER: &[Rule] = &[
+    ("encoder.embed.tokens", &["embeddings.word_embeddings"]),
+    ("encoder.embed.positions", &["embeddings.position_embeddings"]),
+    ("encoder.embed.types", &["embeddings.token_type_embeddings"]),
+    ("encoder.embed.norm", &["embeddings.LayerNorm"]),
+    ("encoder.layers.#.attention.query", &["encoder.layer.#.attention.self.query"]),
+    ("encoder.layers.#.attention.key", &["encoder.layer.#.attention.self.key"]),
+    ("encoder.layers.#.attention.value", &["encoder.layer.#.attention.self.value"]),
+    ("encoder.layers.#.attention.output", &["encoder.layer.#.attention.output.dense"]),
+    ("encoder.layers.#.attention.norm", &["encoder.layer.#.attention.output.LayerNorm"]),
+    ("encoder.layers.#.ffn.in", &["encoder.layer.#.intermediate.dense"]),
+    ("encoder.layers.#.ffn.out", &["encoder.layer.#.output.dense"]),
+    ("encoder.layers.#.ffn.norm", &["encoder.layer.#.output.LayerNorm"]),
+];
+
 pub(super) const NAMES: NameTable = NameTable {
     prefixes: &["bert.", ""],
     rules: &[
-        ("encoder.embed.tokens", &["embeddings.word_embeddings"]),
-        ("encoder.embed.positions", &["embeddings.position_embeddings"]),
-        ("encoder.embed.types", &["embeddings.token_type_embeddings"]),
-        ("encoder.embed.norm", &["embeddings.LayerNorm"]),
-        ("encoder.layers.#.attention.query", &["encoder.layer.#.attention.self.query"]),
-        ("encoder.layers.#.attention.key", &["encoder.layer.#.attention.self.key"]),
-        ("encoder.layers.#.attention.value", &["encoder.layer.#.attention.self.value"]),
-        ("encoder.layers.#.attention.output", &["encoder.layer.#.attention.output.dense"]),
-        ("encoder.layers.#.attention.norm", &["encoder.layer.#.attention.output.LayerNorm"]),
-        ("encoder.layers.#.ffn.in", &["encoder.layer.#.intermediate.dense"]),
-        ("encoder.layers.#.ffn.out", &["encoder.layer.#.output.dense"]),
-        ("encoder.layers.#.ffn.norm", &["encoder.layer.#.output.LayerNorm"]),
-        ("head.hidden.dense", &["pooler.dense"]),
-        ("head.masked.dense", &["cls.predictions.transform.dense"]),
-        ("head.masked.norm", &["cls.predictions.transform.LayerNorm"]),
-        // Where both are stored, the second is tied to the first or without effect (PARITY trap 79).
-        ("head.masked.out.bias", &["cls.predictions.decoder.bias", "cls.predictions.bias"]),
-        ("head.masked.out", &["cls.predictions.decoder"]),
-        ("head.classify.dense", &["pooler.dense"]),
-        ("head.classify.out", &["classifier"]),
-        ("head.tag.out", &["classifier"]),
-        ("head.answer.out", &["qa_outputs"]),
+        ENCODER,
+        &[
+            ("head.hidden.dense", &["pooler.dense"]),
+            ("head.masked.dense", &["cls.predictions.transform.dense"]),
+            ("head.masked.norm", &["cls.predictions.transform.LayerNorm"]),
+            // Where both are stored, the second is tied to the first or without effect (PARITY trap 79).
+            ("head.masked.out.bias", &["cls.predictions.decoder.bias", "cls.predictions.bias"]),
+            ("head.masked.out", &["cls.predictions.decoder"]),
+            ("head.classify.dense", &["pooler.dense"]),
+            ("head.classify.out", &["classifier"]),
+            ("head.tag.out", &["classifier"]),
+            ("head.answer.out", &["qa_outputs"]),
+        ],
     ],
     ignored: &["embeddings.position_ids"],
     transposed: false,

@@ -139,7 +139,7 @@ const ARCHITECTURES: [&str; 5] = [
 
 pub(super) const NAMES: NameTable = NameTable {
     prefixes: &["distilbert.", ""],
-    rules: &[
+    rules: &[&[
         ("encoder.embed.tokens", &["embeddings.word_embeddings"]),
         ("encoder.embed.positions", &["embeddings.position_embeddings"]),
         ("encoder.embed.norm", &["embeddings.LayerNorm"]),
@@ -158,7 +158,7 @@ pub(super) const NAMES: NameTable = NameTable {
         ("head.classify.out", &["classifier"]),
         ("head.tag.out", &["classifier"]),
         ("head.answer.out", &["qa_outputs"]),
-    ],
+    ]],
     ignored: &["embeddings.position_ids"],
     transposed: false,
 };

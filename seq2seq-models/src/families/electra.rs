@@ -2,9 +2,9 @@
 
 use super::{
     Family, Unplanned,
-    bert::Config,
+    bert::{self, Config},
     config::{activation, architecture, classes, read, unknown_architecture, with_defaults},
-    heads,
+    heads, roberta,
 };
 use crate::{checkpoint::NameTable, plan::*};
 use seq2seq_core::Activation;
@@ -69,28 +69,16 @@ const ARCHITECTURES: [&str; 6] = [
 pub(super) const NAMES: NameTable = NameTable {
     prefixes: &["electra.", ""],
     rules: &[
-        ("encoder.embed.tokens", &["embeddings.word_embeddings"]),
-        ("encoder.embed.positions", &["embeddings.position_embeddings"]),
-        ("encoder.embed.types", &["embeddings.token_type_embeddings"]),
-        ("encoder.embed.norm", &["embeddings.LayerNorm"]),
-        ("encoder.embed.project", &["embeddings_project"]),
-        ("encoder.layers.#.attention.query", &["encoder.layer.#.attention.self.query"]),
-        ("encoder.layers.#.attention.key", &["encoder.layer.#.attention.self.key"]),
-        ("encoder.layers.#.attention.value", &["encoder.layer.#.attention.self.value"]),
-        ("encoder.layers.#.attention.output", &["encoder.layer.#.attention.output.dense"]),
-        ("encoder.layers.#.attention.norm", &["encoder.layer.#.attention.output.LayerNorm"]),
-        ("encoder.layers.#.ffn.in", &["encoder.layer.#.intermediate.dense"]),
-        ("encoder.layers.#.ffn.out", &["encoder.layer.#.output.dense"]),
-        ("encoder.layers.#.ffn.norm", &["encoder.layer.#.output.LayerNorm"]),
-        ("head.replaced.dense", &["discriminator_predictions.dense"]),
-        ("head.replaced.out", &["discriminator_predictions.dense_prediction"]),
-        ("head.masked.dense", &["generator_predictions.dense"]),
-        ("head.masked.norm", &["generator_predictions.LayerNorm"]),
-        ("head.masked.out", &["generator_lm_head"]),
-        ("head.classify.dense", &["classifier.dense"]),
-        ("head.classify.out", &["classifier.out_proj"]),
-        ("head.tag.out", &["classifier"]),
-        ("head.answer.out", &["qa_outputs"]),
+        bert::ENCODER,
+        &[
+            ("encoder.embed.project", &["embeddings_project"]),
+            ("head.replaced.dense", &["discriminator_predictions.dense"]),
+            ("head.replaced.out", &["discriminator_predictions.dense_prediction"]),
+            ("head.masked.dense", &["generator_predictions.dense"]),
+            ("head.masked.norm", &["generator_predictions.LayerNorm"]),
+            ("head.masked.out", &["generator_lm_head"]),
+        ],
+        roberta::CLASSES,
     ],
     ignored: &["embeddings.position_ids"],
     transposed: false,

@@ -127,7 +127,7 @@ fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {
 
 pub(super) const NAMES: NameTable = NameTable {
     prefixes: &["transformer.", ""],
-    rules: &[
+    rules: &[&[
         ("decoder.embed.tokens", &["wte"]),
         ("decoder.embed.positions", &["wpe"]),
         ("decoder.layers.#.attention.qkv", &["h.#.attn.c_attn"]),
@@ -138,7 +138,7 @@ pub(super) const NAMES: NameTable = NameTable {
         ("decoder.layers.#.ffn.norm", &["h.#.ln_2"]),
         ("decoder.norm", &["ln_f"]),
         ("head.language.out", &["lm_head"]),
-    ],
+    ]],
     ignored: &[".attn.bias", ".attn.masked_bias"], // PARITY trap 36
     transposed: true,
 };

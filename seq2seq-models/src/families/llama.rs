@@ -190,7 +190,7 @@ fn window(family: Family, c: &Config) -> Result<Option<usize>, Unplanned> {
 
 pub(super) const NAMES: NameTable = NameTable {
     prefixes: &["model.", ""],
-    rules: &[
+    rules: &[&[
         ("decoder.embed.tokens", &["embed_tokens"]),
         ("decoder.layers.#.attention.query", &["layers.#.self_attn.q_proj"]),
         ("decoder.layers.#.attention.key", &["layers.#.self_attn.k_proj"]),
@@ -205,7 +205,7 @@ pub(super) const NAMES: NameTable = NameTable {
         ("decoder.layers.#.ffn.norm", &["layers.#.post_attention_layernorm"]),
         ("decoder.norm", &["norm"]),
         ("head.language.out", &["lm_head"]),
-    ],
+    ]],
     ignored: &["rotary_emb.inv_freq"],
     transposed: false,
 };

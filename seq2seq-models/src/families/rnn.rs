@@ -146,7 +146,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
 
 pub(super) const NAMES: NameTable = NameTable {
     prefixes: &[""],
-    rules: &[
+    rules: &[&[
         ("*.embed.tokens", &["*.embed_tokens", "shared"]),
         ("*.layers.#.forward.input.weight", &["*.rnn.weight_ih_l#"]),
         ("*.layers.#.forward.input.bias", &["*.rnn.bias_ih_l#"]),
@@ -165,7 +165,7 @@ pub(super) const NAMES: NameTable = NameTable {
         ("decoder.cross.v", &["attention.v"]),
         ("decoder.cross.output", &["attention.output"]),
         ("head.language.out", &["lm_head"]),
-    ],
+    ]],
     ignored: &[],
     transposed: false,
 };

@@ -3,11 +3,14 @@
 
 use super::{
     Family, Unplanned,
-    bert::Config,
+    bert::{self, Config},
     config::{architecture, classes, read, unknown_architecture, with_defaults},
     heads,
 };
-use crate::{checkpoint::NameTable, plan::*};
+use crate::{
+    checkpoint::{NameTable, Rule},
+    plan::*,
+};
 use seq2seq_core::Activation;
 use serde_json::{Value, json};
 
@@ -97,32 +100,27 @@ const MPNET: [&str; 5] = [
     "MPNetForQuestionAnswering",
 ];
 
+/// The pooler, and the head that fills in what is masked.
+pub(super) const LANGUAGE: &[Rule] = &[
+    ("head.hidden.dense", &["pooler.dense"]),
+    ("head.masked.dense", &["lm_head.dense"]),
+    ("head.masked.norm", &["lm_head.layer_norm"]),
+    // Where both are stored, the second is tied to the first or without effect (PARITY trap 79).
+    ("head.masked.out.bias", &["lm_head.decoder.bias", "lm_head.bias"]),
+    ("head.masked.out", &["lm_head.decoder"]),
+];
+
+/// The heads for classes and answers.
+pub(super) const CLASSES: &[Rule] = &[
+    ("head.classify.dense", &["classifier.dense"]),
+    ("head.classify.out", &["classifier.out_proj"]),
+    ("head.tag.out", &["classifier"]),
+    ("head.answer.out", &["qa_outputs"]),
+];
+
 pub(super) const NAMES: NameTable = NameTable {
     prefixes: &["roberta.", ""],
-    rules: &[
-        ("encoder.embed.tokens", &["embeddings.word_embeddings"]),
-        ("encoder.embed.positions", &["embeddings.position_embeddings"]),
-        ("encoder.embed.types", &["embeddings.token_type_embeddings"]),
-        ("encoder.embed.norm", &["embeddings.LayerNorm"]),
-        ("encoder.layers.#.attention.query", &["encoder.layer.#.attention.self.query"]),
-        ("encoder.layers.#.attention.key", &["encoder.layer.#.attention.self.key"]),
-        ("encoder.layers.#.attention.value", &["encoder.layer.#.attention.self.value"]),
-        ("encoder.layers.#.attention.output", &["encoder.layer.#.attention.output.dense"]),
-        ("encoder.layers.#.attention.norm", &["encoder.layer.#.attention.output.LayerNorm"]),
-        ("encoder.layers.#.ffn.in", &["encoder.layer.#.intermediate.dense"]),
-        ("encoder.layers.#.ffn.out", &["encoder.layer.#.output.dense"]),
-        ("encoder.layers.#.ffn.norm", &["encoder.layer.#.output.LayerNorm"]),
-        ("head.hidden.dense", &["pooler.dense"]),
-        ("head.masked.dense", &["lm_head.dense"]),
-        ("head.masked.norm", &["lm_head.layer_norm"]),
-        // Where both are stored, the second is tied to the first or without effect (PARITY trap 79).
-        ("head.masked.out.bias", &["lm_head.decoder.bias", "lm_head.bias"]),
-        ("head.masked.out", &["lm_head.decoder"]),
-        ("head.classify.dense", &["classifier.dense"]),
-        ("head.classify.out", &["classifier.out_proj"]),
-        ("head.tag.out", &["classifier"]),
-        ("head.answer.out", &["qa_outputs"]),
-    ],
+    rules: &[bert::ENCODER, LANGUAGE, CLASSES],
     ignored: &["embeddings.position_ids"],
     transposed: false,
 };

@@ -156,7 +156,7 @@ fn feed_forward(family: Family, c: &Config) -> Result<Ffn, Unplanned> {
 
 pub(super) const NAMES: NameTable = NameTable {
     prefixes: &[""],
-    rules: &[
+    rules: &[&[
         ("*.embed.tokens", &["*.embed_tokens", "shared", "lm_head"]),
         ("*.relative_bias", &["*.block.0.layer.0.SelfAttention.relative_attention_bias"]), // PARITY trap 2
         ("*.layers.#.attention.query", &["*.block.#.layer.0.SelfAttention.q"]),
@@ -181,7 +181,7 @@ pub(super) const NAMES: NameTable = NameTable {
         ("decoder.layers.#.ffn.norm", &["decoder.block.#.layer.2.layer_norm"]),
         ("*.norm", &["*.final_layer_norm"]),
         ("head.language.out", &["lm_head"]),
-    ],
+    ]],
     ignored: &["EncDecAttention.relative_attention_bias.weight"], // PARITY trap 2
     transposed: false,
 };
