@@ -3,6 +3,56 @@
 //! The f32 model runs on a backend that also computes each matrix in the other formats, on the input that f32 gave it
 //! (`probe`): one pass measures all layers, and none sees the error of another. Beside it the whole model runs in each
 //! format.
+//!
+//! Layers that lose the most in a format can be kept in a finer one:
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Files, LoadOptions, ModuleFormat, Prompt,
+//!     compare::{Comparison, FormatReport, ModuleError, NextToken, Report},
+//!     seq2seq_core::Format,
+//! };
+//!
+//! /// The `count` layers with the largest errors, to be packed in bf16.
+//! fn exceptions(report: &FormatReport, count: usize) -> Vec<ModuleFormat> {
+//!     let worst = report.modules.iter().take(count);
+//!     let keep = |module: &ModuleError| ModuleFormat { pattern: module.module.clone(), format: Format::Bf16 };
+//!     worst.map(keep).collect()
+//! }
+//!
+//! # let folder = "../fixtures/t5_v1_0";
+//! let files = Files::folder(folder)?;
+//! let compare = |options: &LoadOptions| {
+//!     let mut comparison = Comparison::load(&files, options, &[Format::Int8], 8)?;
+//!     // Inputs like those that the model will be asked: here the ids of two sources.
+//!     comparison.add(&[Prompt::new([14, 15, 9, 1]), Prompt::new([8, 1])])?;
+//!     comparison.report()
+//! };
+//! let Report { rows, formats, .. } = compare(&LoadOptions::default())?;
+//! assert_eq!((rows, formats[0].format), (2, "int8"));
+//! if let Some(NextToken { kl_mean, argmax_agrees, .. }) = formats[0].next_token {
+//!     println!("{kl_mean} nats a token; {:.0}% of the likeliest tokens are the same", 100.0 * argmax_agrees);
+//! }
+//!
+//! let module_formats = exceptions(&formats[0], 3);
+//! let mixed = &compare(&LoadOptions { module_formats, ..LoadOptions::default() })?.formats[0];
+//! assert!(mixed.modules.iter().filter(|module| module.packed == "bf16").count() >= 3);
+//! assert!(mixed.bytes > formats[0].bytes);
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
+//!
+//! A model that does not write is compared by its hidden states, and by its head's scores where it has one:
+//!
+//! ```
+//! use seq2seq_models::{Files, LoadOptions, Prompt, compare::{Comparison, States}, seq2seq_core::Format};
+//!
+//! # let folder = "../fixtures/bert_sequence_classification";
+//! let mut comparison = Comparison::load(&Files::folder(folder)?, &LoadOptions::default(), &[Format::Bf16], 0)?;
+//! comparison.add(&[Prompt::new([2, 57, 75, 63, 3])])?;
+//! let states = comparison.report()?.formats[0].states;
+//! assert!(states.is_some_and(|States { cosine_lowest, .. }| cosine_lowest > 0.99));
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
 
 mod figures;
 pub(crate) mod probe;

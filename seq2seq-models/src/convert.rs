@@ -2,6 +2,32 @@
 //!
 //! What is written is a folder like any other: config.json, the tokenizer's files, and one `model.safetensors`, whose
 //! linear weights are stored as `checkpoint::stored` says. It gives the bits that the original gives in that format.
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Error, Files, LoadOptions, Model, Prompt,
+//!     convert::{Converted, convert},
+//!     generate::GenerationConfig,
+//!     seq2seq_core::Format,
+//! };
+//!
+//! # let (folder, work) = ("../fixtures/t5_v1_0", tempfile::tempdir()?);
+//! # let smaller = &work.path().join("smaller");
+//! let int8 = LoadOptions { format: Format::Int8, ..LoadOptions::default() };
+//! let Converted { bytes, files, .. } = convert(&Files::folder(folder)?, &int8, smaller)?;
+//! println!("{bytes} bytes of weights, beside {}", files.join(", "));
+//! assert!(files.iter().any(|name| name == "tokenizer.json"));
+//!
+//! let write = |folder: &std::path::Path| {
+//!     let prompts = [Prompt::new([14, 15, 9, 1])];
+//!     Model::load(folder, &int8)?.generate(&prompts, &GenerationConfig::default(), &mut ())
+//! };
+//! assert_eq!(write(smaller)?, write(folder.as_ref())?);
+//! // Other formats cannot be had of it, f32 neither.
+//! let other = Model::load(smaller, &LoadOptions::default());
+//! assert!(matches!(other, Err(Error::StoredFormat { stored: Format::Int8, .. })));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod encode;
 
@@ -41,14 +67,16 @@ pub struct Converted {
 /// ```
 /// use seq2seq_models::{Files, LoadOptions, Model, convert, seq2seq_core::Format};
 ///
-/// # let (folder, work) = ("../fixtures/gpt2", tempfile::tempdir().unwrap());
+/// # let (folder, adapter) = ("../fixtures/gpt2", "../fixtures/lora/gpt2");
+/// # let work = tempfile::tempdir()?;
 /// # let smaller = &work.path().join("smaller");
-/// let options = LoadOptions { format: Format::Int8, ..LoadOptions::default() };
-/// let written = convert(&Files::folder(folder)?, &options, smaller)?;
+/// let int8 = LoadOptions { format: Format::Int8, ..LoadOptions::default() };
+/// let adapted = LoadOptions { adapter: Some(adapter.into()), ..int8.clone() };
+/// let written = convert(&Files::folder(folder)?, &adapted, smaller)?;
 /// println!("{} bytes of weights", written.bytes);
-/// let model = Model::load(smaller, &options)?; // in the format that it is stored in
-/// # assert_eq!(model.format(), Format::Int8);
-/// # Ok::<(), seq2seq_models::Error>(())
+/// let model = Model::load(smaller, &int8)?; // the adapters are in the weights
+/// assert_eq!(model.bytes(), Model::load(folder, &adapted)?.bytes());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors

@@ -1,4 +1,27 @@
 //! Where a model runs. The only file that names a backend.
+//!
+//! ```
+//! use seq2seq_models::{Device, Error, LoadOptions, Model, Torch, device::{Found, devices}};
+//!
+//! /// The first GPU that our kernels can use, or else the processor.
+//! fn best() -> Result<Device, Error> {
+//!     let usable = |found: &Found| found.name.starts_with("cuda:") && found.what.is_ok();
+//!     devices().into_iter().find(usable).map_or(Ok(Device::Cpu), |found| found.name.parse())
+//! }
+//!
+//! # let folder = "../fixtures/bert";
+//! let model = Model::load(folder, &LoadOptions { device: best()?, ..LoadOptions::default() })?;
+//! println!("runs on {}", model.device());
+//!
+//! // What libtorch computes, where it is there, is a second opinion.
+//! let exact = Device::Torch(Torch { cuda: None, exact: true });
+//! assert_eq!(exact, "tch:cpu:exact".parse()?);
+//! match Model::load(folder, &LoadOptions { device: exact, ..LoadOptions::default() }) {
+//!     Ok(model) => println!("and on {}", model.device()),
+//!     Err(error) => println!("but not on libtorch: {error}"), // this program was built without it, say
+//! }
+//! # Ok::<(), Error>(())
+//! ```
 
 use crate::{
     Error, Files, Result,
@@ -99,6 +122,27 @@ impl FromStr for Device {
 }
 
 /// How to load a model.
+///
+/// ```
+/// use seq2seq_models::{Forward, LoadOptions, Model, seq2seq_core::Format};
+///
+/// # let folder = "../fixtures/t5_v1_0";
+/// // Of an encoder-decoder the encoder alone, in half the memory, on two threads.
+/// let options = LoadOptions {
+///     format: Format::Bf16,
+///     architecture: Some("T5EncoderModel".into()),
+///     threads: Some(2),
+///     ..LoadOptions::default()
+/// };
+/// let encoder = Model::load(folder, &options)?;
+/// assert!(encoder.plan().has_encoder() && !encoder.plan().generates());
+///
+/// // The bits do not hang on the number of threads.
+/// let one = Model::load(folder, &LoadOptions { threads: Some(1), ..options })?;
+/// let request = Forward { input_ids: vec![vec![14, 15, 9, 1]], ..Forward::default() };
+/// assert_eq!(one.forward(&request)?[0].values, encoder.forward(&request)?[0].values);
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// Where it runs.

@@ -1,4 +1,38 @@
 //! What can go wrong between a folder and its results.
+//!
+//! Each kind has what a program needs to go on from it:
+//!
+//! ```
+//! use seq2seq_models::{Error, LoadOptions, Model, Result};
+//! use std::path::Path;
+//!
+//! /// Loads a model in the format that is asked for, or in one that there is or has room.
+//! fn load(folder: &Path, options: &LoadOptions) -> Result<Model> {
+//!     let format = match Model::load(folder, options) {
+//!         // A converted folder has one format.
+//!         Err(Error::StoredFormat { stored, .. }) => stored,
+//!         // On a GPU; the largest that has room comes first.
+//!         Err(Error::NoRoom { fits, .. }) if !fits.is_empty() => fits[0].0,
+//!         other => return other,
+//!     };
+//!     Model::load(folder, &LoadOptions { format, ..options.clone() })
+//! }
+//!
+//! # use seq2seq_models::{Files, Forward, convert, seq2seq_core::Format};
+//! # let work = tempfile::tempdir()?;
+//! # let converted = &work.path().join("int8");
+//! # let int8 = LoadOptions { format: Format::Int8, ..LoadOptions::default() };
+//! # convert(&Files::folder("../fixtures/bert")?, &int8, converted)?;
+//! let model = load(converted, &LoadOptions::default())?; // a folder in int8, asked for in f32
+//! assert_eq!(model.format(), Format::Int8);
+//!
+//! // What a caller did wrong, and what is wrong with files, are told apart.
+//! let request = Forward { input_ids: vec![vec![2, 1_000_000, 3]], ..Forward::default() };
+//! assert!(matches!(model.forward(&request), Err(Error::Input(reason)) if reason.contains("1000000")));
+//! let missing = load(work.path(), &LoadOptions::default());
+//! assert!(matches!(missing, Err(Error::Io { path, .. }) if path.ends_with("config.json")));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::{checkpoint::room, inspect::byte_size};
 use seq2seq_core::Format;

@@ -24,6 +24,23 @@ use serde_json::Value;
 use std::fmt;
 
 /// A family of models, by `model_type` in config.json.
+///
+/// ```
+/// use seq2seq_models::{Family, Files};
+///
+/// /// What a config.json says of the family.
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     model_type: String,
+/// }
+///
+/// # let folder = "../fixtures/qwen3";
+/// // Whether a folder is of a known family, before its weights are there.
+/// let config: Option<Config> = Files::folder(folder)?.json("config.json")?;
+/// let named = |config: Config| Family::ALL.iter().find(|family| family.name() == config.model_type);
+/// assert_eq!(config.and_then(named), Some(&Family::Qwen3));
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs)]

@@ -35,6 +35,15 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// A model on the hub: `OWNER/NAME` or, for a few old ones, `NAME`; `@REVISION` may follow.
+///
+/// ```
+/// use seq2seq_models::hub::HubId;
+///
+/// // What a user names is a folder where there is one, else perhaps an id.
+/// let is_id = |name: &str| HubId::parse(name).is_some();
+/// assert!(is_id("gpt2") && is_id("google/flan-t5-small") && is_id("google/flan-t5-small@main"));
+/// assert!(!is_id("../models/t5") && !is_id("a/b/c"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubId {
     repo: String,

@@ -1,4 +1,35 @@
 //! What a folder holds, without computing anything.
+//!
+//! ```
+//! use seq2seq_models::{Error, Files, LoadOptions, inspect::{Inspection, byte_size, inspect}, seq2seq_core::Format};
+//! use std::borrow::Cow;
+//!
+//! /// What would keep a model from loading, or how large it is in each format.
+//! fn report(found: &Inspection) -> String {
+//!     if let Some(problem) = found.problems.first() {
+//!         return format!("{} problems, the first of them: {problem}", found.problems.len());
+//!     }
+//!     let size = |format: &Format| format!("{} in {format}", byte_size(found.bytes(*format) as u64));
+//!     [Format::F32, Format::Bf16, Format::Int8].iter().map(size).collect::<Vec<_>>().join(", ")
+//! }
+//!
+//! # let folder = "../fixtures/t5_v1_0";
+//! let files = Files::folder(folder)?;
+//! let found = inspect(&LoadOptions::default().open(files.clone())?)?;
+//! assert!(report(&found).starts_with(&byte_size(found.bytes(Format::F32) as u64)));
+//!
+//! // The same weights under a configuration that asks for another layer.
+//! let mut config: serde_json::Value = files.json("config.json")?.unwrap_or_default();
+//! config["num_layers"] = 3.into();
+//! let weights = files.read("model.safetensors")?.unwrap_or_default();
+//! let other = [("config.json", config.to_string().into_bytes()), ("model.safetensors", weights)];
+//! let other = Files::embedded("other", other.map(|(name, bytes)| (name, Cow::Owned(bytes))));
+//! let found = inspect(&LoadOptions::default().open(other)?)?;
+//! println!("{}", report(&found));
+//! assert!(found.problems.iter().all(|problem| matches!(problem, Error::TensorMissing { .. })));
+//! assert!(!found.problems.is_empty());
+//! # Ok::<(), Error>(())
+//! ```
 
 pub(crate) mod blank;
 

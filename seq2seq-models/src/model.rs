@@ -356,7 +356,7 @@ impl Model {
     /// # let folder = "../fixtures/t5_v1_0";
     /// let model = Model::load(folder, &LoadOptions::default())?;
     /// let config: Option<Config> = model.files().json("config.json")?;
-    /// println!("{}", config.unwrap().d_model);
+    /// assert_eq!(config.map(|config| config.d_model), Some(30));
     /// # Ok::<(), seq2seq_models::Error>(())
     /// ```
     pub fn files(&self) -> &Files {

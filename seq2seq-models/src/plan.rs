@@ -1,6 +1,143 @@
 //! A model as a description: what stands where, in plain data.
 //!
 //! A family turns its configuration into a [`ModelPlan`]; the blocks and stacks are built from nothing else.
+//!
+//! # Sizes
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Files, LoadOptions, inspect::inspect,
+//!     plan::{AttentionPlan, EmbeddingPlan, FeedForwardPlan, Ffn, ModelPlan, OutputPlan, StackPlan},
+//! };
+//!
+//! /// Elements of the matrices of a decoder-only model: its layers, its table of tokens, its output.
+//! fn matrices(plan: &ModelPlan) -> Option<usize> {
+//!     let stack: &StackPlan = plan.decoder.as_ref()?;
+//!     let AttentionPlan { heads, kv_heads, head_dim, .. } = stack.attention;
+//!     let FeedForwardPlan { width: inner, kind, .. } = stack.feed_forward;
+//!     let attention = 2 * (heads + kv_heads) * head_dim * stack.width;
+//!     let feed_forward = match kind {
+//!         Ffn::Plain(_) => 2 * inner * stack.width,
+//!         Ffn::Gated(_) => 3 * inner * stack.width,
+//!     };
+//!     let EmbeddingPlan { vocab, .. } = stack.embedding;
+//!     let output = match plan.head.output {
+//!         Some(OutputPlan { width, tied: false, .. }) => width * stack.width,
+//!         _ => 0,
+//!     };
+//!     Some(stack.layers * (attention + feed_forward) + vocab * stack.width + output)
+//! }
+//!
+//! # let folder = "../fixtures/llama";
+//! let found = inspect(&LoadOptions::default().open(Files::folder(folder)?)?)?;
+//! let stack = found.plan.decoder.as_ref().ok_or("no decoder")?;
+//! // All that there is beside them is the scale of each norm: two a layer, and the last one.
+//! let norms = (2 * stack.layers + 1) * stack.width;
+//! assert_eq!(matrices(&found.plan), Some(found.parameters() - norms));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Positions
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Files, LoadOptions, inspect::inspect,
+//!     plan::{Position, RotaryPlan, RotaryScaling, SinusoidLayout, StackPlan, YarnAttention},
+//! };
+//!
+//! /// How rows learn where they stand, in a word or two.
+//! fn positions(stack: &StackPlan) -> String {
+//!     let scaled = |scaling: RotaryScaling| match scaling {
+//!         RotaryScaling::None => String::new(),
+//!         RotaryScaling::Linear { factor } => format!(", linear {factor}"),
+//!         RotaryScaling::Llama3 { factor, .. } => format!(", llama3 {factor}"),
+//!         RotaryScaling::Yarn { factor, attention: YarnAttention::Paper, .. } => format!(", yarn {factor}"),
+//!         RotaryScaling::Yarn { factor, .. } => format!(", yarn {factor} with a temperature"),
+//!     };
+//!     match &stack.embedding.position {
+//!         Position::None if stack.attention.relative_bias.is_some() => "a bias for each distance".into(),
+//!         Position::None => "none".into(),
+//!         Position::Learned { rows, .. } => format!("a table of {rows}"),
+//!         Position::Sinusoidal { layout: SinusoidLayout::Halves, .. } => "sines".into(),
+//!         Position::Sinusoidal { layout: SinusoidLayout::Tensor2Tensor, .. } => "sines of tensor2tensor".into(),
+//!         Position::Rotary(RotaryPlan { theta, scaling, .. }) => format!("rotary of {theta}{}", scaled(*scaling)),
+//!     }
+//! }
+//!
+//! for (family, expected) in [
+//!     ("bert", "a table of 80"),
+//!     ("t5_v1_0", "a bias for each distance"),
+//!     ("marian_shared", "sines"),
+//!     ("m2m_100", "sines of tensor2tensor"),
+//!     ("qwen3", "rotary of 10000"),
+//!     ("llama_yarn", "rotary of 1000, yarn 4"),
+//! ] {
+//!     # let family = format!("../fixtures/{family}");
+//!     let plan = inspect(&LoadOptions::default().open(Files::folder(family)?)?)?.plan;
+//!     assert_eq!(plan.first_stack().map(positions).as_deref(), Some(expected));
+//! }
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
+//!
+//! # Heads, norms, dropout
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Files, LoadOptions, inspect::inspect,
+//!     plan::{DecoderInput, DensePlan, DropoutPlan, HeadKind, HeadPlan, NormPlace, NormPlan, PoolRow},
+//!     seq2seq_core::NormKind,
+//! };
+//!
+//! /// What a folder can be asked for.
+//! fn task(head: &HeadPlan) -> &'static str {
+//!     match head.kind {
+//!         HeadKind::Hidden => "embed",
+//!         HeadKind::Language => "generate",
+//!         HeadKind::MaskedLanguage => "fill-mask",
+//!         HeadKind::Classify => "classify",
+//!         HeadKind::Tag => "tag",
+//!         HeadKind::Answer => "answer",
+//!         HeadKind::Replaced => "find replaced tokens",
+//!     }
+//! }
+//!
+//! let plan = |folder| {
+//!     # let folder = format!("../fixtures/{folder}");
+//!     let checkpoint = LoadOptions::default().open(Files::folder(folder)?)?;
+//!     Ok::<_, seq2seq_models::Error>(inspect(&checkpoint)?.plan)
+//! };
+//! let bart = plan("bart_sequence_classification")?;
+//! assert_eq!(task(&bart.head), "classify");
+//! // Its decoder reads the text behind this token; the row of the last end of a text is classified, by two layers.
+//! assert_eq!(bart.decoder_input, DecoderInput::Shifted(2));
+//! assert_eq!(bart.head.pool, Some(PoolRow::LastOf(2)));
+//! assert!(matches!(bart.head.dense, Some(DensePlan { norm: false, .. })));
+//!
+//! let llama = plan("llama")?.decoder.ok_or("no decoder")?;
+//! assert_eq!((llama.place, llama.norm), (NormPlace::Pre, NormPlan { kind: NormKind::Rms, eps: 1e-5 }));
+//! assert_eq!(llama.dropout, DropoutPlan::default()); // none
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Recurrent models
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Files, LoadOptions, inspect::inspect,
+//!     plan::{Bridge, RecurrentAttention, RecurrentPlan},
+//! };
+//!
+//! # let folder = "../fixtures/rnn_lstm_bahdanau";
+//! let plan = inspect(&LoadOptions::default().open(Files::folder(folder)?)?)?.plan;
+//! let recurrent: RecurrentPlan = plan.recurrent.ok_or("not recurrent")?;
+//! let attention = recurrent.attention;
+//! assert!(matches!(attention, RecurrentAttention::Bahdanau { width: 17 }) && attention.name() == "bahdanau");
+//! // Both directions of the encoder side by side are what attention reads and what a step reads of it.
+//! assert_eq!((recurrent.memory(), recurrent.fed()), (2 * recurrent.encoder_width, recurrent.memory()));
+//! // They are not as wide as the decoder: a layer leads from one to the other.
+//! assert!(recurrent.memory() != recurrent.width && recurrent.bridge == Bridge::Dense);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::{Error, Result, families::Family};
 use seq2seq_core::{Activation, BucketSpec, NormKind};

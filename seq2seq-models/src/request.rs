@@ -1,4 +1,83 @@
 //! Requests and results of a loaded model.
+//!
+//! Outputs are packed rows: those of a sequence begin where the ones before it end.
+//!
+//! ```
+//! use seq2seq_models::{Forward, ForwardOutput, LoadOptions, Model};
+//!
+//! /// The rows of sequence `i`, `[rows, width]`.
+//! fn of(output: &ForwardOutput, i: usize) -> &[f32] {
+//!     let before: usize = output.rows[..i].iter().sum();
+//!     &output.values[before * output.width..][..output.rows[i] * output.width]
+//! }
+//!
+//! # let folder = "../fixtures/bert_question_answering";
+//! let model = Model::load(folder, &LoadOptions::default())?;
+//! let request = Forward {
+//!     input_ids: vec![vec![2, 72, 67, 82, 3, 71, 3], vec![2, 72, 3, 71, 3]],
+//!     token_type_ids: Some(vec![vec![0, 0, 0, 0, 0, 1, 1], vec![0, 0, 0, 1, 1]]), // a question, and a context
+//!     ..Forward::default()
+//! };
+//! let outputs = model.forward(&request)?;
+//! let starts = outputs.iter().find(|output| output.name == "start_logits").ok_or("no such head")?;
+//! assert_eq!((starts.rows.as_slice(), starts.width, of(starts, 1).len()), (&[7, 5][..], 1, 5));
+//!
+//! // A sequence has the bits that it has alone.
+//! let alone = Forward {
+//!     input_ids: request.input_ids[1..].to_vec(),
+//!     token_type_ids: request.token_type_ids.map(|ids| ids[1..].to_vec()),
+//!     ..Forward::default()
+//! };
+//! let outputs = model.forward(&alone)?;
+//! assert!(outputs.iter().any(|output| output.name == "start_logits" && output.values == of(starts, 1)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What is generated, and how each of its tokens was chosen:
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Choice, Generated, LoadOptions, Model, Prompt,
+//!     generate::{GenerationConfig, Plan},
+//! };
+//!
+//! # let folder = "../fixtures/t5_v1_0";
+//! let model = Model::load(folder, &LoadOptions::default())?;
+//! // A source, and what its target is to begin with, in place of the decoder's start alone.
+//! let prompt = Prompt { decoder_input_ids: Some(vec![0, 33]), ..Prompt::new([14, 15, 9, 1]) };
+//! let layers = model.decoding().with(&GenerationConfig::default())?;
+//! let plan = Plan::new(&layers, &model.context()?, &[prompt])?.with_choices(3);
+//! let Generated { ids, score, choices, .. } = &model.run(&plan, &mut ())?[0][0];
+//! assert_eq!(ids[..2], [0, 33]);
+//!
+//! let mut sum = 0.0f32;
+//! for (id, Choice { log_prob, likeliest, .. }) in ids[2..].iter().zip(choices.iter().flatten()) {
+//!     println!("{id}, in place of {:?}", &likeliest[1..]);
+//!     assert_eq!(likeliest[0].0, *id); // greedy search takes the likeliest
+//!     sum += log_prob;
+//! }
+//! // Over the length to the length penalty, which is 1 here.
+//! assert!((sum / (ids.len() - 2) as f32 - score).abs() < 1e-5);
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
+//!
+//! What a variational autoencoder takes a source for:
+//!
+//! ```
+//! use seq2seq_models::{LoadOptions, Model, Posterior, Prompt, generate::GenerationConfig};
+//!
+//! # let folder = "../fixtures/rnn_gru_latent";
+//! let model = Model::load(folder, &LoadOptions::default())?;
+//! let source = vec![5, 6, 2];
+//! let Posterior { mean, log_variance } = &model.posteriors(&[source.clone()])?[0];
+//! assert_eq!((Some(mean.len()), log_variance.len()), (model.latent_size(), mean.len()));
+//!
+//! // To decode from its mean is to reconstruct it.
+//! let config = GenerationConfig::default();
+//! let from_mean = model.generate_at(&[mean.clone()], &config, &mut ())?;
+//! assert_eq!(from_mean, model.generate(&[Prompt::new(source)], &config, &mut ())?);
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
 
 /// What one call of a model reads: sequences of unequal lengths, no padding.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +142,8 @@ pub struct Generated {
     /// Sum of log-probabilities over length^length_penalty: `sequences_scores` of beam search, the same formula
     /// for greedy search and sampling.
     pub score: f32,
-    /// Cross-attention of each generated token where asked for: `[token][layer][head][source position]`.
+    /// Cross-attention of each generated token where asked for: `[token][layer]`, each `[head][source position]` flattened,
+    /// S values a head.
     pub weights: Option<Vec<Vec<Vec<f32>>>>,
     /// How each generated token was chosen, where asked for.
     pub choices: Option<Vec<Choice>>,

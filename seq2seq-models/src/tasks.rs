@@ -15,6 +15,173 @@
 //! assert_eq!(vectors.len(), 2);
 //! # Ok::<(), seq2seq_models::Error>(())
 //! ```
+//!
+//! # Many texts
+//!
+//! [`Passes`] bounds what is computed at once:
+//!
+//! ```
+//! use seq2seq_models::{Encoding, LoadOptions, Model, Tokenizer, tasks::{Embedder, Passes, Seen, Task}};
+//!
+//! # let folder = "../fixtures/sentence_mean";
+//! let model = Model::load(folder, &LoadOptions::default())?;
+//! let tokenizer = Tokenizer::from_files(model.files())?;
+//! let embedder = Embedder::new(model.files(), &tokenizer, model.max_positions())?;
+//!
+//! let texts: Vec<String> = (0..50).map(|i| format!("the cat sat on house {i}")).collect();
+//! let encodings = texts.iter().map(|text| embedder.prepare(text)).collect::<Result<Vec<_>, _>>()?;
+//! let sequences: Vec<&Encoding> = encodings.iter().flatten().collect(); // one a text, for this task
+//! let passes = Passes::run(&model, &sequences, 128)?; // at most 128 tokens at a time
+//! let finish = |(text, seen): (&String, Seen<'_>)| embedder.finish(text, &[seen]);
+//! let vectors = texts.iter().zip(passes.seen(&sequences)).map(finish).collect::<Result<Vec<_>, _>>()?;
+//!
+//! let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+//! assert!((dot(&vectors[7], &vectors[7]) - 1.0).abs() < 1e-5); // this model's are of length 1
+//! assert!(dot(&vectors[7], &vectors[8]) < 1.0);
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
+//!
+//! # Classes of texts and pairs
+//!
+//! ```
+//! use seq2seq_models::{
+//!     LoadOptions, Model, Tokenizer,
+//!     tasks::{self, Classification, Classifier, Labels, ProblemType, TextPair},
+//! };
+//!
+//! # let folder = "../fixtures/bert_sequence_classification";
+//! let model = Model::load(folder, &LoadOptions::default())?;
+//! let tokenizer = Tokenizer::from_files(model.files())?;
+//! let labels = Labels::from_files(model.files())?;
+//! assert_eq!(labels.names(), ["dull", "fine", "grand"]);
+//! // One of them holds, so scores are probabilities that come to 1.
+//! assert_eq!(labels.problem(), ProblemType::SingleLabelClassification);
+//! let classifier = Classifier { top_k: labels.names().len(), ..Classifier::new(&tokenizer, labels) };
+//!
+//! let pair = TextPair { text: "The blue cat sat.".into(), pair: Some("Anna ran to Paris.".into()) };
+//! for scores in tasks::run(&model, &classifier, &["cat".into(), pair])? {
+//!     let Classification { label, score, .. } = &scores[0];
+//!     println!("{label} {score:.2}, as JSON {}", serde_json::to_string(&scores)?);
+//!     assert!((scores.iter().map(|label| label.score).sum::<f32>() - 1.0).abs() < 1e-5);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Entities
+//!
+//! ```
+//! use seq2seq_models::{
+//!     LoadOptions, Model, Tokenizer,
+//!     tasks::{self, Aggregation, Entity, Labels, Tagger},
+//! };
+//!
+//! # let folder = "../fixtures/bert_token_classification";
+//! let model = Model::load(folder, &LoadOptions::default())?;
+//! let tokenizer = Tokenizer::from_files(model.files())?;
+//! let labels = Labels::from_files(model.files())?;
+//! let text = "Où est la café? It's 42 dogs!";
+//! // Words rather than pieces of them.
+//! let tagger = Tagger { aggregation: Aggregation::First, ..Tagger::new(&tokenizer, labels) };
+//! let entities = &tasks::run(&model, &tagger, &[text.into()])?[0];
+//! let spelt = |entity: &Entity| -> String {
+//!     // `word` is what tokens spell, here without accents. Places count characters, not bytes.
+//!     text.chars().skip(entity.start).take(entity.end - entity.start).collect()
+//! };
+//! let found = entities.iter().find(|entity| entity.word == "cafe").ok_or("no such entity")?;
+//! assert_eq!(spelt(found), "café");
+//! assert_eq!(found.entity_group.as_deref(), Some("PER")); // of a tiny model that has learned nothing
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Answers
+//!
+//! ```
+//! use seq2seq_models::{
+//!     LoadOptions, Model, Tokenizer,
+//!     tasks::{self, Answer, AnswerOptions, Answering, Question},
+//! };
+//!
+//! # let folder = "../fixtures/bert_question_answering";
+//! let model = Model::load(folder, &LoadOptions::default())?;
+//! let tokenizer = Tokenizer::from_files(model.files())?;
+//! let answering = Answering {
+//!     options: AnswerOptions { top_k: 2, max_answer_len: 4, handle_impossible: true, ..AnswerOptions::default() },
+//!     ..Answering::new(&tokenizer, model.max_positions())
+//! };
+//! let question = Question { question: "Who ran?".into(), context: "Anna and the dog ran.".into() };
+//! let answers = &tasks::run(&model, &answering, std::slice::from_ref(&question))?[0];
+//! for Answer { answer, score, start, end, .. } in answers {
+//!     match answer.is_empty() {
+//!         true => println!("no answer {score:.2}"),
+//!         false => println!("{answer} {score:.2}, characters {start} to {end}"),
+//!     }
+//! }
+//! assert_eq!((answers.len(), &answers[0].answer[..]), (2, "Anna and"));
+//! assert!(answers.iter().all(|answer| question.context.contains(&answer.answer)));
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
+//!
+//! # Masks
+//!
+//! ```
+//! use seq2seq_models::{LoadOptions, Model, Tokenizer, tasks::{self, Fill, MaskFiller}};
+//!
+//! # let folder = "../fixtures/bert_masked_lm";
+//! let model = Model::load(folder, &LoadOptions::default())?;
+//! let tokenizer = Tokenizer::from_files(model.files())?;
+//! let filler = MaskFiller::new(&tokenizer, 2)?;
+//! let masks = &tasks::run(&model, &filler, &["the [MASK] cat is [MASK]!".into()])?[0];
+//! // The two best of each; the other mask stays.
+//! let best: Vec<&Fill> = masks.iter().map(|fills| &fills[0]).collect();
+//! assert_eq!((masks.len(), masks[0].len()), (2, 2));
+//! assert_eq!(best[0].sequence, "[CLS] thep cat is [MASK]! [SEP]");
+//! assert_eq!(tokenizer.token_to_id(&best[1].token_str), Some(best[1].token));
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
+//!
+//! # A task of one's own
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Encoding, LoadOptions, Model, Result, Tokenizer,
+//!     tasks::{self, Pooling, PoolingMode, Seen, Task, View},
+//! };
+//!
+//! /// How like each other two texts are: the cosine between their pooled rows.
+//! struct Likeness<'a> {
+//!     tokenizer: &'a Tokenizer,
+//!     pooling: Pooling,
+//! }
+//!
+//! impl Task for Likeness<'_> {
+//!     type Input = [String; 2];
+//!     type Output = f32;
+//!
+//!     fn prepare(&self, texts: &[String; 2]) -> Result<Vec<Encoding>> {
+//!         texts.iter().map(|text| self.tokenizer.encode(text)).collect()
+//!     }
+//!
+//!     fn finish(&self, _: &[String; 2], seen: &[Seen<'_>]) -> Result<f32> {
+//!         let pooled = |seen: &Seen<'_>| {
+//!             let rows: View<'_> = seen.output("last_hidden_state")?; // [tokens, M]
+//!             self.pooling.apply(rows)
+//!         };
+//!         let (a, b) = (pooled(&seen[0])?, pooled(&seen[1])?);
+//!         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+//!         Ok(dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt())
+//!     }
+//! }
+//!
+//! # let folder = "../fixtures/bert";
+//! let model = Model::load(folder, &LoadOptions::default())?;
+//! let tokenizer = Tokenizer::from_files(model.files())?;
+//! let likeness =
+//!     Likeness { tokenizer: &tokenizer, pooling: Pooling(vec![PoolingMode::Mean, PoolingMode::Max]) };
+//! let pair = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
+//! let found = tasks::run(&model, &likeness, &[pair("the cat", "the cat"), pair("the cat", "a river")])?;
+//! assert!((found[0] - 1.0).abs() < 1e-6 && found[1] < 1.0);
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
 
 mod answer;
 mod classify;

@@ -125,6 +125,18 @@ impl Tokenizer {
     /// The tokenizer of texts that a model learns to write, which `text_target=` of transformers asks for. It differs
     /// from that of texts that are read in folders of Marian, where each language has its own, and in those of mBART
     /// without `tokenizer.json`, where each language has a token that ends its texts.
+    ///
+    /// ```
+    /// use seq2seq_models::Tokenizer;
+    ///
+    /// # let folder = "../fixtures/sentencepiece/marian";
+    /// let sources = Tokenizer::from_folder(folder)?; // here `source.spm`, `target.spm` and `vocab.json`
+    /// let targets = sources.for_targets();
+    /// let text = "the house";
+    /// let ids = targets.encode(text)?.ids().to_vec();
+    /// assert_eq!(sources.decode(&ids, true)?, text); // what a model wrote is decoded as a target by either
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
     pub fn for_targets(&self) -> Self {
         let mut rules = self.rules.clone();
         (rules.source, rules.source_template) =
@@ -162,6 +174,20 @@ impl Tokenizer {
 
     /// A pair in windows: `first` whole, `second` cut into overlapping pieces such that no window is longer than
     /// `limit` tokens and consecutive pieces share `stride` tokens. Never empty.
+    ///
+    /// ```
+    /// use seq2seq_models::Tokenizer;
+    ///
+    /// # let folder = "../fixtures/bert";
+    /// let tokenizer = Tokenizer::from_folder(folder)?;
+    /// let context = "the cat sat on the river and the dog ran to the house";
+    /// let windows = tokenizer.encode_windows("where?", context, 12, 2)?;
+    /// assert!(windows.len() > 1 && windows.iter().all(|window| window.len() <= 12));
+    /// // A window's places are those in the whole context.
+    /// let last = &windows[windows.len() - 1];
+    /// assert_eq!(last.offsets()[last.len() - 2].1, context.len()); // before the token that ends it
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When `first` leaves no more than `stride` tokens of a window for `second`.

@@ -3,6 +3,59 @@
 //!
 //! The model runs on a backend that wraps the real one (`watch`) and is told of every stage
 //! ([`Backend::observe`](seq2seq_core::Backend::observe)). Other models run on the real one, where that call is empty.
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Files, Forward, LoadOptions,
+//!     seq2seq_core::Format,
+//!     trace::{StageReport, Traced, ValueReport},
+//! };
+//!
+//! /// The first stage whose rows are longer than `most`, as where a format with few large numbers overflows.
+//! fn long(stages: &[StageReport], most: f64) -> Option<&StageReport> {
+//!     stages.iter().find(|stage| stage.values.is_some_and(|ValueReport { norm, .. }| norm > most))
+//! }
+//!
+//! # let folder = "../fixtures/t5_v1_0";
+//! let options = LoadOptions { format: Format::Bf16, ..LoadOptions::default() };
+//! let traced = Traced::load(Files::folder(folder)?, &options)?;
+//! let request = Forward {
+//!     input_ids: vec![vec![14, 15, 9, 1], vec![8, 1]],
+//!     decoder_input_ids: Some(vec![vec![0, 5], vec![0]]),
+//!     ..Forward::default()
+//! };
+//! let (outputs, stages) = traced.watch(|| traced.model().forward(&request));
+//! outputs?;
+//! assert_eq!((stages[0].rows, stages[0].width), (6, 30)); // all tokens that the encoder reads
+//! assert!(long(&stages, 1e6).is_none(), "{stages:?}");
+//!
+//! // Which stages took the most time.
+//! let mut slowest: Vec<&StageReport> = stages.iter().collect();
+//! slowest.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+//! println!("{} took {} s", slowest[0].name, slowest[0].seconds);
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
+//!
+//! Whom the tokens of a decoder attended to:
+//!
+//! ```
+//! use seq2seq_models::{Files, LoadOptions, trace::Traced};
+//!
+//! # let folder = "../fixtures/gpt2";
+//! let traced = Traced::load(Files::folder(folder)?, &LoadOptions::default())?;
+//! let ids = [4, 5, 6, 7];
+//! let layers = traced.self_attention(&ids, 2)?; // of the positions 2 and 3
+//! for (i, layer) in layers.iter().enumerate() {
+//!     // [position][head][earlier position]
+//!     let heads = layer.len() / (2 * ids.len());
+//!     for (row, probabilities) in layer.chunks(ids.len()).enumerate() {
+//!         println!("layer {i}, position {}, head {}: {probabilities:?}", 2 + row / heads, row % heads);
+//!         assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+//!     }
+//!     assert_eq!(layer[3], 0.0); // position 2 sees nothing of position 3
+//! }
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
 
 mod figures;
 pub(crate) mod watch;

@@ -1,4 +1,20 @@
 //! Files and folders that are being written and have not taken their names yet: a program that is ended early removes them.
+//!
+//! ```
+//! use seq2seq_models::unfinished::{self, Unfinished};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! // A file of this program's own goes the way of those of this library.
+//! let make = || tempfile::Builder::new().prefix(unfinished::PREFIX).tempfile();
+//! let (_listed, file) = Unfinished::list(make)?;
+//! assert!(file.path().exists());
+//!
+//! // Later, in whatever answers Ctrl-C: nothing may be written from here on, so the program ends.
+//! unfinished::remove_all();
+//! assert!(!file.path().exists());
+//! std::process::exit(0);
+//! # }
+//! ```
 
 use std::{
     collections::BTreeSet,

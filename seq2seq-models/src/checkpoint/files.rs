@@ -12,6 +12,26 @@ use std::{
 };
 
 /// The files of one model, by their names in its folder (`config.json`, `1_Pooling/config.json`).
+///
+/// A program can hold its model itself:
+///
+/// ```
+/// use seq2seq_models::{Files, LoadOptions, Model, Tokenizer};
+/// use std::borrow::Cow;
+///
+/// macro_rules! held {
+///     ($name:literal) => {
+///         ($name, Cow::Borrowed(&include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/bert/", $name))[..]))
+///     };
+/// }
+///
+/// let files = Files::embedded("my model", [held!("config.json"), held!("model.safetensors"), held!("tokenizer.json")]);
+/// let model = Model::load_files(files, &LoadOptions::default())?;
+/// let tokenizer = Tokenizer::from_files(model.files())?;
+/// assert_eq!(tokenizer.vocab_size(), model.plan().input_vocab());
+/// assert!(!model.files().contains("generation_config.json")); // as this model does not write
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Files {
     /// The folder; for embedded files only what messages call it.

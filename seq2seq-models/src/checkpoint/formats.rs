@@ -16,6 +16,15 @@ use std::{fmt, str::FromStr};
 /// (`.hidden`), whose errors go from step to step.
 ///
 /// `module` is a path of the kind that is the same in every family, such as `decoder.layers.3.ffn.out`.
+///
+/// ```
+/// use seq2seq_models::{checkpoint::layer_format, seq2seq_core::Format};
+///
+/// let format = |module| layer_format(Format::Int4, module);
+/// assert_eq!(format("decoder.layers.3.ffn.out"), Format::Int4);
+/// assert_eq!(format("encoder.layers.3.ffn.out"), Format::Int8); // meets whole sequences
+/// assert_eq!(layer_format(Format::Bf16, "encoder.layers.3.ffn.out"), Format::Bf16);
+/// ```
 pub fn layer_format(format: Format, module: &str) -> Format {
     match format {
         Format::Int4 if !meets_few_rows(module) => Format::Int8,

@@ -41,6 +41,20 @@ pub(crate) struct OutputShape {
 }
 
 /// Whether a tensor is part of a model.
+///
+/// ```
+/// use seq2seq_models::{Files, LoadOptions, inspect::inspect, plan::Presence};
+///
+/// # let [bare, classifier] = ["../fixtures/bert", "../fixtures/bert_sequence_classification"];
+/// let pooler = |folder| {
+///     let checkpoint = LoadOptions::default().open(Files::folder(folder)?)?;
+///     Ok::<_, seq2seq_models::Error>(inspect(&checkpoint)?.plan.head.dense.map(|dense| dense.presence))
+/// };
+/// // A bare BERT may have been saved without its pooler; one that classifies cannot do without.
+/// assert_eq!(pooler(bare)?, Some(Presence::IfStored));
+/// assert_eq!(pooler(classifier)?, Some(Presence::Always));
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// It is not.

@@ -6,6 +6,37 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 ///
 /// A field that is `None` leaves the matter to the layer below: the caller's settings lie over those of the model's
 /// files, and these over [`GenerationConfig::defaults`]; see [`ConfigLayers`](super::ConfigLayers).
+///
+/// ```
+/// use seq2seq_models::{LoadOptions, Model, Prompt, generate::{EarlyStopping, GenerationConfig}};
+///
+/// # let folder = "../fixtures/t5_v1_0";
+/// let model = Model::load(folder, &LoadOptions::default())?;
+/// let prompts = [Prompt::new([14, 15, 9, 1]), Prompt::new([8, 1])];
+///
+/// let beams = GenerationConfig {
+///     num_beams: Some(4),
+///     num_return_sequences: Some(2),
+///     no_repeat_ngram_size: Some(3),
+///     ..GenerationConfig::default()
+/// };
+/// let sequences = model.generate(&prompts, &beams, &mut ())?;
+/// assert!(sequences.iter().all(|row| row.len() == 2 && row[0].score >= row[1].score));
+///
+/// let sampled = GenerationConfig {
+///     do_sample: Some(true),
+///     top_p: Some(0.9),
+///     temperature: Some(0.7),
+///     seed: Some(1), // the same draws every time
+///     ..GenerationConfig::default()
+/// };
+/// assert_eq!(model.generate(&prompts, &sampled, &mut ())?, model.generate(&prompts, &sampled, &mut ())?);
+///
+/// // What a request of a service asks for, as the fields of transformers.
+/// let asked: GenerationConfig = serde_json::from_str(r#"{"num_beams": 4, "early_stopping": "never"}"#)?;
+/// assert_eq!(asked.early_stopping, Some(EarlyStopping::Never));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GenerationConfig {

@@ -14,6 +14,28 @@ use seq2seq_core::{ScoreOrder, Warp};
 use std::time::Duration;
 
 /// What decoding must know of the model.
+///
+/// That of a model comes from [`Model::context`](crate::Model::context). Stop strings need to know what tokens spell, too:
+///
+/// ```
+/// use seq2seq_models::{
+///     LoadOptions, Model, Prompt, Tokenizer,
+///     generate::{Context, GenerationConfig, Plan},
+/// };
+///
+/// # let folder = "../fixtures/t5_v1_0";
+/// let model = Model::load(folder, &LoadOptions::default())?;
+/// let tokenizer = Tokenizer::from_files(model.files())?;
+/// let bytes = |id| tokenizer.token_bytes(id);
+/// let context = Context { token_bytes: Some(&bytes), ..model.context()? };
+///
+/// let config = GenerationConfig { stop_strings: Some(vec!["lue".into()]), ..GenerationConfig::default() };
+/// let prompt = Prompt::new(tokenizer.encode("The blue cat sat on the old river house.")?.ids());
+/// let plan = Plan::new(&model.decoding().with(&config)?, &context, &[prompt])?;
+/// let best = &model.run(&plan, &mut ())?[0][0];
+/// assert_eq!(tokenizer.decode(&best.ids, true)?, "bmes blue");
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// Whether prompts are read by an encoder and the decoder begins with a start token.
@@ -40,10 +62,11 @@ pub struct Context<'a> {
 /// let (layers, prompts) = (model.decoding().with(&config)?, [Prompt::new([14, 15, 9, 1])]);
 /// let plan = Plan::new(&layers, &model.context()?, &prompts)?.with_weights().with_choices(3);
 /// let best = &model.run(&plan, &mut ())?[0][0];
-/// let (weights, choices) = (best.weights.as_ref().unwrap(), best.choices.as_ref().unwrap());
-/// println!("the first id attended to {:?} in layer 0", weights[0][0]);
-/// println!("its runners-up were {:?}", choices[0].likeliest);
-/// # assert_eq!(choices.len(), best.ids.len() - 1);
+/// if let (Some(weights), Some(choices)) = (&best.weights, &best.choices) {
+///     println!("the first id attended to {:?} in layer 0", weights[0][0]);
+///     println!("its runners-up were {:?}", &choices[0].likeliest[1..]);
+/// }
+/// assert_eq!(best.choices.as_ref().map(Vec::len), Some(best.ids.len() - 1)); // all but the decoder's start
 /// # Ok::<(), seq2seq_models::Error>(())
 /// ```
 pub struct Plan<'a> {

@@ -21,6 +21,19 @@ pub(super) fn noise_seed(seed: u64, row: u64, beam: u32, step: u32) -> u64 {
 }
 
 /// A seed that nobody chose.
+///
+/// ```
+/// use seq2seq_models::{LoadOptions, Model, Prompt, generate::{GenerationConfig, any_seed}};
+///
+/// # let folder = "../fixtures/gpt2";
+/// let model = Model::load(folder, &LoadOptions::default())?;
+/// let seed = any_seed();
+/// println!("seed {seed}"); // with it, what was drawn can be had again
+/// let config = GenerationConfig { do_sample: Some(true), seed: Some(seed), ..GenerationConfig::default() };
+/// let write = || model.generate(&[Prompt::new([4, 5, 6])], &config, &mut ());
+/// assert_eq!(write()?, write()?);
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 pub fn any_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0u8)

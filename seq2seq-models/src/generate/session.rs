@@ -5,6 +5,8 @@ use seq2seq_core::{Backend, Ragged};
 ///
 /// It holds the state of its hypotheses (caches, encoder output) and nothing about search. At first there is one
 /// hypothesis a source; [`reorder`](Self::reorder) spreads, permutes and drops them.
+///
+/// The [module](super) shows one.
 pub trait DecodeSession<B: Backend> {
     /// Feeds each hypothesis its next ids (`ids` divided by `rows`, one group a live hypothesis, in order) and gives
     /// the logits after the last id of each: `[hypotheses, V]`.

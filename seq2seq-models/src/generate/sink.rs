@@ -4,6 +4,55 @@ use std::ops::ControlFlow;
 /// Hears of a generation as it goes. `()` hears nothing.
 ///
 /// Each method may end the whole generation by [`ControlFlow::Break`]; what there is by then is returned.
+///
+/// Text as it comes, for as long as somebody reads it:
+///
+/// ```
+/// use seq2seq_models::{
+///     LoadOptions, Model, Prompt, TextStream, Tokenizer,
+///     generate::{GenerationConfig, Sink},
+/// };
+/// use std::{ops::ControlFlow, sync::mpsc::{self, Sender}};
+///
+/// /// Sends pieces of text to whoever asked; gives up when nobody receives them any more.
+/// struct Reply<'a> {
+///     text: TextStream<'a>,
+///     pieces: Sender<String>,
+/// }
+///
+/// impl Sink for Reply<'_> {
+///     fn ids(&mut self, _row: usize, _sequence: usize, ids: &[u32]) -> ControlFlow<()> {
+///         for &id in ids {
+///             let sent = self.text.push(id).map(|piece| self.pieces.send(piece));
+///             if !matches!(sent, Ok(Ok(()))) {
+///                 return ControlFlow::Break(());
+///             }
+///         }
+///         ControlFlow::Continue(())
+///     }
+/// }
+///
+/// # let folder = "../fixtures/t5_v1_0";
+/// let model = Model::load(folder, &LoadOptions::default())?;
+/// let tokenizer = Tokenizer::from_files(model.files())?;
+/// let prompts = [Prompt::new(tokenizer.encode("The blue cat sat on the old river house.")?.ids())];
+/// let config = GenerationConfig::default();
+///
+/// let (pieces, received) = mpsc::channel();
+/// let mut reply = Reply { text: tokenizer.stream(true), pieces };
+/// let written = model.generate(&prompts, &config, &mut reply)?;
+/// let rest = reply.text.finish()?;
+/// drop(reply.pieces);
+/// let text = received.iter().collect::<String>() + &rest;
+/// assert_eq!(text, tokenizer.decode(&written[0][0].ids, true)?);
+///
+/// // Whoever asked has gone: no more than one id is written, behind the decoder's start.
+/// let (pieces, gone) = mpsc::channel();
+/// drop(gone);
+/// let ended = model.generate(&prompts, &config, &mut Reply { text: tokenizer.stream(true), pieces })?;
+/// assert_eq!(ended[0][0].ids, written[0][0].ids[..2]);
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 pub trait Sink {
     /// New ids of return sequence `sequence` of input `row`. Greedy search and sampling only: beam search does not know
     /// its sequences before they are finished.

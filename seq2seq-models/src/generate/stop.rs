@@ -3,6 +3,18 @@
 use std::{cell::RefCell, collections::HashMap};
 
 /// The bytes that a token adds to the text before it, as when it stands in the middle of a sentence.
+///
+/// ```
+/// use seq2seq_models::{Tokenizer, generate::TokenBytes};
+///
+/// # let folder = "../fixtures/gpt2_text";
+/// let tokenizer = Tokenizer::from_folder(folder)?;
+/// let bytes = |id| tokenizer.token_bytes(id);
+/// let spelt: &TokenBytes<'_> = &bytes;
+/// let all: Vec<u8> = tokenizer.encode("a sät cat")?.ids().iter().flat_map(|&id| spelt(id)).collect();
+/// assert_eq!(all, "a sät cat".as_bytes()); // no token alone need be whole characters
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 pub type TokenBytes<'a> = dyn Fn(u32) -> Vec<u8> + Sync + 'a;
 
 /// The end conditions of one generation. The length is checked by whoever knows the row's limit.

@@ -35,15 +35,23 @@ impl Model {
 
     /// Decodes each point into its sequences, the best first. `config` is laid over the model's own settings.
     ///
-    /// ```no_run
+    /// ```
     /// use seq2seq_models::{LoadOptions, Model, generate::GenerationConfig, model::between};
     ///
-    /// let model = Model::load("vae", &LoadOptions::default())?;
-    /// let ends = model.posteriors(&[vec![70, 71, 1], vec![90, 91, 92, 1]])?;
+    /// # let folder = "../fixtures/rnn_gru_latent";
+    /// let model = Model::load(folder, &LoadOptions::default())?;
+    /// let ends = model.posteriors(&[vec![5, 6, 2], vec![9, 8, 7, 2]])?;
     /// let points = between(&ends[0].mean, &ends[1].mean, 7)?;
-    /// for sequences in model.generate_at(&points, &GenerationConfig::default(), &mut ())? {
+    /// let sentences = model.generate_at(&points, &GenerationConfig::default(), &mut ())?;
+    /// for sequences in &sentences {
     ///     println!("{:?}", sequences[0].ids);
     /// }
+    /// assert_eq!(sentences.len(), 7);
+    ///
+    /// // Sentences that nobody has written: from points of the prior.
+    /// let points = model.prior(3, 1)?;
+    /// assert_eq!(points[0].len(), model.latent_size().unwrap_or(0));
+    /// model.generate_at(&points, &GenerationConfig::default(), &mut ())?;
     /// # Ok::<(), seq2seq_models::Error>(())
     /// ```
     ///
@@ -96,6 +104,15 @@ impl Model {
 }
 
 /// `steps` points on the line from one point to another, both included: z = (1 - t) a + t b (Bowman et al. 2016, section 5.3).
+///
+/// ```
+/// use seq2seq_models::model::between;
+///
+/// let line = between(&[0.0, 1.5], &[1.0, -0.5], 5)?;
+/// assert_eq!((line.len(), &line[0], &line[4]), (5, &vec![0.0, 1.5], &vec![1.0, -0.5]));
+/// assert_eq!(line[1], [0.25, 1.0]);
+/// # Ok::<(), seq2seq_models::Error>(())
+/// ```
 ///
 /// # Errors
 /// For fewer than two steps, and points of different lengths.

@@ -74,7 +74,7 @@ pub struct Entity {
 /// let tagger = Tagger::new(&tokenizer, Labels::from_files(model.files())?);
 /// for entity in &tasks::run(&model, &tagger, &["The blue cat sat on the old river-house.".into()])?[0] {
 ///     println!("{:?} {} {}", entity.entity_group, entity.word, entity.score);
-/// #   assert!(["PER", "LOC"].contains(&&entity.entity_group.as_deref().unwrap()[..]));
+/// #   assert!(entity.entity_group.as_deref().is_some_and(|group| ["PER", "LOC"].contains(&group)));
 /// }
 /// # Ok::<(), seq2seq_models::Error>(())
 /// ```

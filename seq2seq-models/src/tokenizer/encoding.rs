@@ -1,4 +1,28 @@
 /// The ids of one text or pair, and where each came from.
+///
+/// ```
+/// use seq2seq_models::Tokenizer;
+///
+/// # let folder = "../fixtures/bert";
+/// let tokenizer = Tokenizer::from_folder(folder)?;
+/// let text = "Où est the cats?";
+/// let encoding = tokenizer.encode(text)?;
+/// assert_eq!(encoding.tokens()[0], "[CLS]");
+/// assert!(encoding.is_special(0) && encoding.sequence_ids()[0].is_none());
+///
+/// // Where the token "cat" stands, and the word that it is part of: in characters, not bytes.
+/// let cat = encoding.tokens().iter().position(|token| token == "cat").ok_or("no such token")?;
+/// let at = |(start, end): (usize, usize)| text.chars().skip(start).take(end - start).collect::<String>();
+/// assert_eq!((encoding.offsets()[cat], &at(encoding.offsets()[cat])[..]), ((11, 14), "cat"));
+/// let word = encoding.word(cat).and_then(|word| encoding.word_span(word, 0)).ok_or("no word")?;
+/// assert_eq!(at(word), "cats");
+///
+/// // Of a pair the second text has segment 1.
+/// let pair = tokenizer.encode_pair("where?", "the cat")?;
+/// assert_eq!((pair.type_ids()[0], pair.type_ids()[pair.len() - 1]), (0, 1));
+/// assert_eq!(pair.sequence_ids()[pair.len() - 2], Some(1)); // "cat"; behind it is what ends the text
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Encoding(tokenizers::Encoding);
 

@@ -11,6 +11,40 @@
 //! epoch is a function of the seed.
 //!
 //! Of n tokens, n · ratio are corrupted, rounded, at least one.
+//!
+//! ```
+//! use seq2seq_models::train::{
+//!     denoise::{Denoised, Masked, MaskedLm, Noise, NoiseTokens, SpanCorruption, corrupt},
+//!     random::{Draws, Purpose},
+//!     tokenizers::{Kind, NewTokenizer, TokenizerOptions},
+//! };
+//!
+//! let options = TokenizerOptions { extra_ids: 10, mask: true, ..TokenizerOptions::new(Kind::Bytes) };
+//! let tokenizer = NewTokenizer::train(&options, None)?.tokenizer()?;
+//! let tokens = NoiseTokens::of(&tokenizer); // its mask, sentinels, ends of sentences
+//! let ids = tokenizer.encode("The cat sat. The dog ran.")?.ids().to_vec();
+//! // What is drawn of a row in an epoch is always the same.
+//! let draws = |epoch| Draws::new(1, Purpose::Corruption, epoch, 0);
+//!
+//! // T5: a sentinel for each span, which the target spells out.
+//! let spans = SpanCorruption { ratio: 0.3, ..SpanCorruption::default() };
+//! let Denoised { source, target } = spans.apply(&ids, &tokens, &mut draws(0))?;
+//! println!("{} -> {}", tokenizer.decode(&source, false)?, tokenizer.decode(&target, false)?);
+//! assert_eq!(source[source.len() - 1], ids[ids.len() - 1]); // the end of the text stays
+//! assert_eq!(target[0], tokens.sentinels[0]);
+//! assert_ne!(source, spans.apply(&ids, &tokens, &mut draws(1))?.source);
+//!
+//! // BART: the whole text is to be written.
+//! let noise = [Noise::SentencePermutation {}, Noise::TokenDeletion { ratio: 0.2 }];
+//! let Denoised { source, target } = corrupt(&ids, &noise, &tokens, &mut draws(0))?;
+//! assert_eq!((source.len(), &target), (ids.len() - 5, &ids)); // of its 25 bytes
+//!
+//! // BERT: some positions are to be named.
+//! let masked = MaskedLm { masked: 1.0, random: 0.0, ..MaskedLm::default() };
+//! let Masked { ids: read, positions, labels } = masked.apply(&ids, &tokens, &mut draws(0))?;
+//! assert!(positions.iter().zip(&labels).all(|(&at, &label)| Some(read[at]) == tokens.mask && label == ids[at]));
+//! # Ok::<(), seq2seq_models::Error>(())
+//! ```
 
 mod bart;
 mod masked_lm;

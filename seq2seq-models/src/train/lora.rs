@@ -20,6 +20,38 @@ use seq2seq_core::{HostTensor, autodiff::LowRank};
 use serde::{Deserialize, Serialize};
 
 /// Which layers get adapters, and of what kind.
+///
+/// ```
+/// use seq2seq_models::{
+///     Forward, Learner, LoadOptions, Model,
+///     seq2seq_core::{autodiff::Optimiser, train::AdamW},
+///     train::{Batch, LoraOptions, PassOptions},
+/// };
+///
+/// # let (folder, work) = ("../fixtures/gpt2", tempfile::tempdir()?);
+/// # let adapter = work.path().join("adapter");
+/// let mut learner = Learner::load(folder, &LoadOptions::default())?;
+/// let targets = vec!["decoder.layers.*.attention.*".into(), "decoder.layers.*.ffn.*".into()];
+/// learner.add_lora(&LoraOptions { rank: 4, alpha: 8.0, targets, ..LoraOptions::default() })?;
+/// // Nothing else is trained.
+/// assert!(learner.parameters().iter().all(|p| p.frozen != p.name.contains(".lora_")));
+///
+/// let input = Forward { input_ids: vec![vec![4, 5, 6]], ..Forward::default() };
+/// let batch = Batch { input, targets: vec![Some(5), Some(6), Some(60)] };
+/// for step in 1..=4 {
+///     learner.learn(&batch, &PassOptions::default())?;
+///     learner.step(&Optimiser::AdamW(AdamW { rate: 1e-2, step, ..AdamW::default() }))?;
+/// }
+/// learner.save_lora(&adapter, folder)?;
+///
+/// // Whoever serves it adds it to the same model.
+/// let options = LoadOptions { adapter: Some(adapter), ..LoadOptions::default() };
+/// let served = Model::load(folder, &options)?.forward(&batch.input)?;
+/// let trained = learner.forward(&batch.input)?;
+/// let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4;
+/// assert!(served[0].values.iter().zip(&trained[0].values).all(near));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraOptions {

@@ -13,6 +13,20 @@
 //! ```
 //!
 //! [`Perplexity`] and [`TokenAccuracy`] are about ids rather than text.
+//!
+//! ```
+//! use seq2seq_models::train::metrics::{Perplexity, TokenAccuracy};
+//!
+//! let (mut perplexity, mut accuracy) = (Perplexity::default(), TokenAccuracy::default());
+//! // A batch: its loss summed over its tokens, and how many these are.
+//! perplexity.add(3.0 * 2f64.ln(), 3);
+//! accuracy.add(&[14, 15, 1], &[14, 9, 1]);
+//! // Another one.
+//! perplexity.add(2f64.ln(), 1);
+//! accuracy.add(&[1], &[1]);
+//! assert!((perplexity.value() - 2.0).abs() < 1e-12);
+//! assert_eq!(accuracy.value(), 75.0);
+//! ```
 
 mod bleu;
 mod chrf;

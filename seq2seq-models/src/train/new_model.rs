@@ -35,7 +35,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 /// let architecture = &"d_model = 32\nnum_layers = 1".parse()?;
 /// let new = NewModel { family: Family::T5, architecture, seed: 1 };
 /// let learner = Learner::load_files(new.files(files.into())?, &LoadOptions::default())?;
-/// assert_eq!(learner.plan().encoder.as_ref().unwrap().width, 32);
+/// assert_eq!(learner.plan().first_stack().map(|stack| stack.width), Some(32));
 /// # Ok::<(), seq2seq_models::Error>(())
 /// ```
 #[derive(Debug)]

@@ -2,6 +2,22 @@
 //!
 //! Numbers come from Philox ([`seq2seq_core::noise`]) and are functions of the seed, of what they are for, of the epoch
 //! and of the row. Nothing of them needs to be saved, and no row's numbers hang on what was drawn for another.
+//!
+//! ```
+//! use seq2seq_models::train::random::{Draws, Purpose};
+//!
+//! let order = |epoch| {
+//!     let mut rows: Vec<u32> = (0..100).collect();
+//!     Draws::new(1, Purpose::Rows, epoch, 0).shuffle(&mut rows);
+//!     rows
+//! };
+//! assert_eq!(order(3), order(3)); // whatever was drawn before
+//! assert_ne!(order(3), order(4));
+//!
+//! let mut draws = Draws::new(1, Purpose::Corruption, 0, 7);
+//! assert!(draws.unit() < 1.0 && draws.index(6) < 6);
+//! assert_eq!(draws.choose(3, 10).len(), 3); // in ascending order
+//! ```
 
 use seq2seq_core::noise::philox;
 

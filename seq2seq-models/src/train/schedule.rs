@@ -4,6 +4,17 @@ use serde::{Deserialize, Serialize};
 use std::{f64::consts::PI, num::NonZeroU64};
 
 /// How the rate goes after the warm-up.
+///
+/// ```
+/// use seq2seq_models::train::schedule::{Decay, Schedule};
+///
+/// let halfway = |decay| Schedule { decay, warmup: 100, steps: 1100 }.factor(600);
+/// assert_eq!(halfway(Decay::Constant), 1.0);
+/// assert_eq!(halfway(Decay::Linear { min_ratio: 0.1 }), 0.55);
+/// assert!((halfway(Decay::Cosine { min_ratio: 0.0 }) - 0.5).abs() < 1e-12);
+/// // 500 steps behind a warm-up of 100.
+/// assert!((halfway(Decay::InverseSqrt { timescale: None }) - (100f64 / 600.0).sqrt()).abs() < 1e-12);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
 pub enum Decay {

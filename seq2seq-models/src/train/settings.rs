@@ -1,4 +1,89 @@
 //! What a training is told: the fields of its `config.toml`.
+//!
+//! The same training, from a file and put together:
+//!
+//! ```
+//! use seq2seq_models::train::{
+//!     SavedType, Settings,
+//!     denoise::SpanCorruption,
+//!     schedule::Decay,
+//!     settings::{
+//!         AverageSettings, DataSettings, EvaluationSettings, GroupSettings, ObjectiveSettings, OptimiserKind,
+//!         OptimiserSettings, ScheduleSettings, TokenizerSettings,
+//!     },
+//!     tokenizers::Kind,
+//! };
+//!
+//! # let work = tempfile::tempdir()?;
+//! # let file = work.path().join("config.toml");
+//! std::fs::write(&file, r#"
+//!     train = "texts.txt"
+//!     valid = "more.txt"
+//!     output = "trained"
+//!     family = "t5"
+//!     save_as = "bf16"
+//!     tokenizer = { kind = "bpe", vocab_size = 4000, extra_ids = 100 }
+//!     data = { objective = "spans", batch_tokens = 4096 }
+//!     optimiser = { kind = "adafactor", rate = 1e-2, accumulate = 2 }
+//!     schedule = { decay = "inverse_sqrt", warmup = 200 }
+//!     average = { decay = 0.99 }
+//!     evaluation = { every = 500, patience = 3 }
+//!
+//!     [[parameters]]
+//!     names = ["*.relative_attention_bias.weight"]
+//!     rate = 10
+//!     decay = 0
+//! "#)?;
+//! // What `--set` gives lies over the file.
+//! let read = Settings::from_toml(Some(&file), &["steps=5000".into()])?;
+//!
+//! let settings = Settings {
+//!     train: vec!["texts.txt".into()],
+//!     valid: vec!["more.txt".into()],
+//!     output: "trained".into(),
+//!     family: Some("t5".into()),
+//!     steps: 5000,
+//!     save_as: SavedType::Bf16,
+//!     tokenizer: TokenizerSettings {
+//!         kind: Kind::Bpe,
+//!         vocab_size: Some(4000),
+//!         extra_ids: 100,
+//!         ..TokenizerSettings::default()
+//!     },
+//!     data: DataSettings {
+//!         objective: ObjectiveSettings::Spans(SpanCorruption::default()),
+//!         batch_tokens: 4096,
+//!         ..DataSettings::default()
+//!     },
+//!     optimiser: OptimiserSettings {
+//!         kind: OptimiserKind::Adafactor,
+//!         rate: Some(1e-2),
+//!         accumulate: 2,
+//!         ..OptimiserSettings::default()
+//!     },
+//!     schedule: ScheduleSettings {
+//!         decay: Decay::InverseSqrt { timescale: None },
+//!         warmup: Some(200),
+//!         ..ScheduleSettings::default()
+//!     },
+//!     average: Some(AverageSettings { decay: 0.99, ..AverageSettings::default() }),
+//!     evaluation: EvaluationSettings { every: Some(500), patience: Some(3), ..EvaluationSettings::default() },
+//!     groups: vec![GroupSettings {
+//!         names: vec!["*.relative_attention_bias.weight".into()],
+//!         rate: 10.0,
+//!         decay: Some(0.0),
+//!         kind: None,
+//!         frozen: false,
+//!     }],
+//!     ..Settings::default()
+//! };
+//! settings.check()?; // reads nothing
+//! assert_eq!(read, settings);
+//!
+//! let misspelt = Settings::from_toml(None, &["schedule.decy=cosine".into()]);
+//! assert!(misspelt.is_err_and(|error| error.to_string().contains("'decay' may be meant")));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod architecture;
 mod file;

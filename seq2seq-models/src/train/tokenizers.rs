@@ -9,6 +9,34 @@
 //! All of them begin with `<pad>`, `</s>` and `<unk>` (0, 1, 2) and put `</s>` behind a text, as T5 does.
 //!
 //! The same rows give the same files, on any number of threads.
+//!
+//! ```
+//! use seq2seq_models::{Tokenizer, train::{data::Corpus, tokenizers::{Kind, NewTokenizer, TokenizerOptions}}};
+//!
+//! # let work = tempfile::tempdir()?;
+//! # let folder = &work.path().join("tokenizer");
+//! let mut corpus = Corpus::open(&["../recipes/numbers/train.tsv"])?;
+//! let text = "three hundred, naïve";
+//! let mut lengths = Vec::new();
+//! for kind in [Kind::Bytes, Kind::Bpe, Kind::Unigram] {
+//!     let options = match kind {
+//!         Kind::Bytes => TokenizerOptions::new(kind),
+//!         // Sentinels for span corruption, too.
+//!         _ => TokenizerOptions { vocab_size: Some(400), extra_ids: 4, ..TokenizerOptions::new(kind) },
+//!     };
+//!     let tokenizer = NewTokenizer::train(&options, Some(&mut corpus))?.tokenizer()?;
+//!     let ids = tokenizer.encode(text)?.ids().to_vec();
+//!     assert_eq!(tokenizer.decode(&ids, true)?, text);
+//!     assert_eq!(ids.last().copied(), tokenizer.eos_id());
+//!     lengths.push(ids.len());
+//! }
+//! assert!(lengths[0] > lengths[1] && lengths[0] > lengths[2], "{lengths:?}");
+//!
+//! // A folder of it, which transformers reads as well.
+//! NewTokenizer::train(&TokenizerOptions::new(Kind::Bytes), None)?.save(folder)?;
+//! assert_eq!(Tokenizer::from_folder(folder)?.encode(text)?.len(), lengths[0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod bpe;
 mod bytes;

@@ -12,6 +12,55 @@
 //! Each file is replaced whole, so that a training that is killed at any moment goes on from its last checkpoint, to
 //! the bits of one that was not. The model's own file is that of the best evaluation; of the last checkpoint, where
 //! there are no rows to evaluate.
+//!
+//! ```
+//! use seq2seq_models::train::{
+//!     Observer, Settings, Trainer,
+//!     settings::EvaluationSettings,
+//!     trainer::{Best, End, Progress},
+//! };
+//! use std::ops::ControlFlow;
+//!
+//! /// Breaks a training off after some steps, as a signal would.
+//! struct Steps(usize);
+//!
+//! impl Observer for Steps {
+//!     fn goes_on(&mut self) -> ControlFlow<()> {
+//!         self.0 -= 1;
+//!         if self.0 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+//!     }
+//!
+//!     fn saved(&mut self, step: u64) {
+//!         println!("a checkpoint of step {step}");
+//!     }
+//! }
+//!
+//! # let work = tempfile::tempdir()?;
+//! # let output = work.path().join("trained");
+//! let settings = Settings {
+//!     train: vec!["../recipes/numbers/train.tsv".into()],
+//!     valid: vec!["../recipes/numbers/valid.tsv".into()],
+//!     output: output.clone(),
+//!     family: Some("t5".into()),
+//!     architecture: "d_model = 32\nd_ff = 64\nnum_layers = 1\nnum_decoder_layers = 1".parse()?,
+//!     steps: 4,
+//!     evaluation: EvaluationSettings { generate: 0, ..EvaluationSettings::default() },
+//!     ..Settings::default()
+//! };
+//! let mut trainer = Trainer::new(settings.clone(), false)?;
+//! assert_eq!(trainer.run(&mut Steps(3))?, End::BrokenOff);
+//! drop(trainer); // another process could go on now: the folder's lock is free
+//!
+//! let mut trainer = Trainer::new(settings, true)?;
+//! assert_eq!(trainer.progress().step, 3);
+//! assert_eq!(trainer.run(&mut ())?, End::Done);
+//! let Progress { step, best, tokens, .. } = trainer.progress();
+//! println!("{step} steps on {tokens} tokens");
+//! assert!(best.is_some_and(|Best { step, goodness }| step <= 4 && goodness < 0.0)); // the loss negated
+//! let log = std::fs::read_to_string(output.join("training/metrics.jsonl"))?;
+//! assert_eq!(log.lines().filter(|line| line.contains("evaluate")).count(), 4);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod finite;
 mod folder;
@@ -133,7 +182,7 @@ struct LatentWindow {
 /// ```
 /// use seq2seq_models::train::{Trainer, settings::Settings};
 ///
-/// # let work = tempfile::tempdir().unwrap();
+/// # let work = tempfile::tempdir()?;
 /// # let output = work.path().join("trained");
 /// let settings = Settings {
 ///     train: vec!["../recipes/numbers/train.tsv".into()], // TAB between source and target
@@ -144,7 +193,7 @@ struct LatentWindow {
 /// };
 /// Trainer::new(settings, false)?.run(&mut ())?;
 /// let model = seq2seq_models::Model::load(output, &Default::default())?;
-/// # Ok::<(), seq2seq_models::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Trainer {
     settings: Settings,

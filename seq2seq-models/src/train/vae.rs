@@ -8,6 +8,55 @@
 //!
 //! Every random number is a function of the seed, the pass and the place; in evaluations of the seed and the row, so that
 //! all of them measure with the same draws.
+//!
+//! A loop of one's own; a [`Trainer`](super::Trainer) does the same with the objective `vae`:
+//!
+//! ```
+//! use seq2seq_models::{
+//!     Forward, Learner, LoadOptions,
+//!     seq2seq_core::{autodiff::Optimiser, train::AdamW},
+//!     train::{
+//!         Batch, PassOptions,
+//!         vae::{Annealing, Elbo, LatentPass, VaeSettings, drop_words, evaluation_noise, training_noise},
+//!     },
+//! };
+//!
+//! # let folder = "../fixtures/rnn_gru_latent";
+//! let learner = Learner::load(folder, &LoadOptions::default())?;
+//! let size = learner.plan().recurrent.as_ref().and_then(|plan| plan.latent).ok_or("no latent")?;
+//! let (seed, steps, unknown) = (1, 12, 3);
+//! let vae = VaeSettings {
+//!     annealing: Annealing::Linear { steps: Some(6) },
+//!     free_bits: 0.1,
+//!     word_dropout: 0.2,
+//!     ..VaeSettings::default()
+//! };
+//! // Two texts, each of which is to be written again.
+//! let whole = Batch {
+//!     input: Forward {
+//!         input_ids: vec![vec![5, 6, 7, 2], vec![9, 8, 2]],
+//!         decoder_input_ids: Some(vec![vec![1, 5, 6, 7], vec![1, 9, 8]]),
+//!         ..Forward::default()
+//!     },
+//!     targets: [5, 6, 7, 2, 9, 8, 2].map(Some).to_vec(),
+//! };
+//! // Rows 0 and 1 are always measured at the same points.
+//! let measure = || learner.evaluate_latent(&whole, &evaluation_noise(seed, &[0, 1], size));
+//! let before = measure()?.bound();
+//! for step in 0..steps {
+//!     let mut batch = whole.clone();
+//!     drop_words(&mut batch.input, unknown, vae.word_dropout, seed, step);
+//!     let divergence = vae.divergence(step, step as f64 / steps as f64);
+//!     let pass = LatentPass { noise: &training_noise(seed, step, 2, size), divergence };
+//!     let elbo: Elbo = learner.learn_latent(&batch, &PassOptions::default(), &pass)?;
+//!     println!("{:.2} nats, of which the divergence adds {:.2}", elbo.loss(), elbo.divergence.penalty);
+//!     let gradient_scale = 1.0 / elbo.reconstruction.tokens as f32;
+//!     let adam = AdamW { rate: 1e-2, step: step as u32 + 1, gradient_scale, ..AdamW::default() };
+//!     learner.step(&Optimiser::AdamW(adam))?;
+//! }
+//! assert!(measure()?.bound() < before);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use super::{
     random::{self, Draws, Purpose},

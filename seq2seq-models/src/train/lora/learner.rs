@@ -13,14 +13,14 @@ impl Learner {
     /// ```
     /// use seq2seq_models::{Learner, LoadOptions, train::LoraOptions};
     ///
-    /// # let (folder, work) = ("../fixtures/gpt2", tempfile::tempdir().unwrap());
+    /// # let (folder, work) = ("../fixtures/gpt2", tempfile::tempdir()?);
     /// # let adapters = work.path().join("adapters");
     /// let mut learner = Learner::load(folder, &LoadOptions::default())?;
     /// learner.add_lora(&LoraOptions { rank: 4, ..LoraOptions::default() })?;
     /// // … steps …
     /// learner.save_lora(&adapters, "gpt2")?; // as peft does
     /// learner.merge_lora()?;
-    /// # Ok::<(), seq2seq_models::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
