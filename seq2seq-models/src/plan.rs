@@ -142,9 +142,13 @@
 use crate::{Error, Result, families::Family};
 use seq2seq_core::{Activation, BucketSpec, NormKind};
 
+mod head;
+mod position;
 mod recurrent;
 
 pub use crate::checkpoint::Presence;
+pub use head::{DensePlan, HeadKind, HeadPlan, OutputPlan, PoolRow};
+pub use position::{Position, RotaryPlan, RotaryScaling, SinusoidLayout, YarnAttention};
 pub use recurrent::{Bridge, RecurrentAttention, RecurrentPlan};
 
 /// A whole model.
@@ -223,104 +227,6 @@ pub struct EmbeddingPlan {
     pub norm: bool,
 }
 
-/// How a row learns where it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Position {
-    /// By nothing; the attention may know distances ([`AttentionPlan::relative_bias`]).
-    None,
-    /// A table in the checkpoint.
-    Learned {
-        /// Rows of the table.
-        rows: usize,
-        /// The row of position 0 (PARITY trap 12).
-        offset: usize,
-        /// Where set: this token stands at row `offset - 1` and is not counted (PARITY trap 32).
-        padding: Option<u32>,
-    },
-    /// A table of sines and cosines (Vaswani et al. 2017).
-    Sinusoidal {
-        /// Positions that the model was made for.
-        rows: usize,
-        /// Which column holds what.
-        layout: SinusoidLayout,
-        /// The row of position 0; those before it are zeros (PARITY trap 18).
-        offset: usize,
-        /// Where set: this token stands at row `offset - 1` and is not counted.
-        padding: Option<u32>,
-    },
-    /// Queries and keys are rotated.
-    Rotary(RotaryPlan),
-}
-
-/// The columns of a sinusoid table: all sines, then all cosines (PARITY trap 17).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SinusoidLayout {
-    /// Column j of either has the frequency 10000^(-2j/M). An odd width has one sine more than cosines.
-    Halves,
-    /// Column j of either has the frequency 10000^(-j/(M/2 - 1)), as in tensor2tensor. An odd width ends with a zero.
-    Tensor2Tensor,
-}
-
-/// Rotary position embedding (Su et al. 2021): which frequencies.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RotaryPlan {
-    /// The base of the powers.
-    pub theta: f64,
-    /// Columns of a head that are rotated.
-    pub columns: usize,
-    /// How the frequencies are stretched for long texts.
-    pub scaling: RotaryScaling,
-}
-
-/// How rotary frequencies are stretched (PARITY trap 38).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RotaryScaling {
-    /// Not at all.
-    None,
-    /// Every frequency divided.
-    Linear {
-        /// By this.
-        factor: f64,
-    },
-    /// Long waves divided, short ones kept, a ramp between (LLaMA 3.1).
-    Llama3 {
-        /// Divides long waves.
-        factor: f64,
-        /// Waves longer than `original / low` are long.
-        low: f64,
-        /// Waves shorter than `original / high` are short.
-        high: f64,
-        /// Positions in training.
-        original: f64,
-    },
-    /// YaRN (Peng et al. 2023).
-    Yarn {
-        /// Divides long waves.
-        factor: f64,
-        /// What cosine and sine are multiplied by.
-        attention: YarnAttention,
-        /// Turns above which a wave is short.
-        fast: f64,
-        /// Turns below which a wave is long.
-        slow: f64,
-        /// Positions in training.
-        original: f64,
-        /// Whether the ramp begins and ends on whole columns.
-        truncate: bool,
-    },
-}
-
-/// What YaRN multiplies cosine and sine by; m(s, k) = 0.1 k ln s + 1 where s > 1, else 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum YarnAttention {
-    /// This number.
-    Given(f64),
-    /// m(factor, these) in proportion: the first over the second.
-    Ratio(f64, f64),
-    /// m(factor, 1), as the paper has it.
-    Paper,
-}
-
 /// Self-attention.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionPlan {
@@ -385,77 +291,6 @@ pub enum NormPlace {
     Pre,
     /// norm(x + f(x))
     Post,
-}
-
-/// What the result of a model is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HeadKind {
-    /// The rows of the last stack.
-    Hidden,
-    /// Scores for the next token.
-    Language,
-    /// Scores for the token at each position.
-    MaskedLanguage,
-    /// Scores for the classes of a sequence.
-    Classify,
-    /// Scores for the classes of each token.
-    Tag,
-    /// A score of each token, above 0 where another is likely to have stood in its place (ELECTRA's discriminator).
-    Replaced,
-    /// Scores for the start and the end of an answer.
-    Answer,
-}
-
-/// What is made of the last stack's rows, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HeadPlan {
-    /// What the result means.
-    pub kind: HeadKind,
-    /// Takes one row of each sequence.
-    pub pool: Option<PoolRow>,
-    /// In training, the rate at which elements of that row are dropped.
-    pub dropout: f32,
-    /// A layer before the output.
-    pub dense: Option<DensePlan>,
-    /// The output layer.
-    pub output: Option<OutputPlan>,
-}
-
-/// Which row stands for a sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolRow {
-    /// The first.
-    First,
-    /// That of the last token with this id in the input (PARITY trap 24).
-    LastOf(u32),
-}
-
-/// A layer of a head before its output.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct DensePlan {
-    /// Columns that it gives; M where absent.
-    pub width: Option<usize>,
-    /// Applied to its result.
-    pub activation: Activation,
-    /// Normalises what the activation gave.
-    pub norm: bool,
-    /// A pooler that bare models may have been saved without.
-    pub presence: Presence,
-    /// In training, the rate at which elements of what the activation gave are dropped.
-    pub dropout: f32,
-}
-
-/// The output layer of a head.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct OutputPlan {
-    /// Classes, or V.
-    pub width: usize,
-    /// Whether it has a bias.
-    pub bias: Presence,
-    /// Whether it is the table of the tokens where the checkpoint has no matrix of its own.
-    pub tied: bool,
-    /// Multiplies the product before the bias (PARITY trap 5).
-    pub scale: f32,
 }
 
 /// What an encoder-decoder's decoder reads where a request does not say.
@@ -552,6 +387,17 @@ impl StackPlan {
 }
 
 impl ModelPlan {
+    /// Of an encoder, a decoder, or both; a decoder's input is what a request gives.
+    pub(crate) fn of_stacks(
+        family: Family,
+        encoder: Option<StackPlan>,
+        decoder: Option<StackPlan>,
+        head: HeadPlan,
+    ) -> Self {
+        let decoder_input = DecoderInput::Given;
+        Self { family, encoder, decoder, recurrent: None, head, decoder_input }
+    }
+
     /// The stack whose rows the head reads.
     pub fn last_stack(&self) -> Option<&StackPlan> {
         self.decoder.as_ref().or(self.encoder.as_ref())

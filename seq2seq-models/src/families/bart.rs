@@ -155,12 +155,13 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
     let place = if family == Family::Mbart { NormPlace::Pre } else { NormPlace::Post }; // PARITY trap 14
     let start = c.decoder_start_token_id.map_or(DecoderInput::Given, DecoderInput::Shifted);
     Ok(ModelPlan {
-        family,
-        encoder: Some(c.stack(false, embedding.clone(), place)?),
-        decoder: Some(c.stack(true, embedding, place)?),
-        recurrent: None,
-        head,
         decoder_input: if family == Family::Mbart { DecoderInput::Wrapped } else { start },
+        ..ModelPlan::of_stacks(
+            family,
+            Some(c.stack(false, embedding.clone(), place)?),
+            Some(c.stack(true, embedding, place)?),
+            head,
+        )
     })
 }
 

@@ -139,14 +139,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         other => return unknown_architecture(other, &ARCHITECTURES),
     };
     let position = Position::Learned { rows, offset: 0, padding: None };
-    Ok(ModelPlan {
-        family: Family::Bert,
-        encoder: Some(c.stack(position, head.kind)?),
-        decoder: None,
-        recurrent: None,
-        head,
-        decoder_input: DecoderInput::Given,
-    })
+    Ok(ModelPlan::of_stacks(Family::Bert, Some(c.stack(position, head.kind)?), None, head))
 }
 
 const ARCHITECTURES: [&str; 6] = [

@@ -67,14 +67,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
         "DistilBertForQuestionAnswering" => heads::answer(),
         other => return unknown_architecture(other, &ARCHITECTURES),
     };
-    Ok(ModelPlan {
-        family: Family::DistilBert,
-        encoder: Some(encoder(&c, head.kind)?),
-        decoder: None,
-        recurrent: None,
-        head,
-        decoder_input: DecoderInput::Given,
-    })
+    Ok(ModelPlan::of_stacks(Family::DistilBert, Some(encoder(&c, head.kind)?), None, head))
 }
 
 fn encoder(c: &Config, head: HeadKind) -> Result<StackPlan, Unplanned> {

@@ -47,14 +47,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
     let position = Position::Learned { rows, offset: 0, padding: None };
     let mut encoder = c.stack(position, head.kind)?;
     encoder.embedding.width = width;
-    Ok(ModelPlan {
-        family: Family::Electra,
-        encoder: Some(encoder),
-        decoder: None,
-        recurrent: None,
-        head,
-        decoder_input: DecoderInput::Given,
-    })
+    Ok(ModelPlan::of_stacks(Family::Electra, Some(encoder), None, head))
 }
 
 const ARCHITECTURES: [&str; 6] = [

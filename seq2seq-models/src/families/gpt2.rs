@@ -70,14 +70,7 @@ pub(super) fn plan(config: &Value) -> Result<ModelPlan, Unplanned> {
             "add_cross_attention: GPT-2 as the decoder of another model".into(),
         ));
     }
-    Ok(ModelPlan {
-        family: Family::Gpt2,
-        encoder: None,
-        decoder: Some(decoder(&c)?),
-        recurrent: None,
-        head,
-        decoder_input: DecoderInput::Given,
-    })
+    Ok(ModelPlan::of_stacks(Family::Gpt2, None, Some(decoder(&c)?), head))
 }
 
 fn decoder(c: &Config) -> Result<StackPlan, Unplanned> {

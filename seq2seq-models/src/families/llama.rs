@@ -103,14 +103,7 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
         Some(_) => heads::hidden(false),
         None => return unknown_architecture(name, &architectures),
     };
-    Ok(ModelPlan {
-        family,
-        encoder: None,
-        decoder: Some(decoder(family, &c)?),
-        recurrent: None,
-        head,
-        decoder_input: DecoderInput::Given,
-    })
+    Ok(ModelPlan::of_stacks(family, None, Some(decoder(family, &c)?), head))
 }
 
 fn decoder(family: Family, c: &Config) -> Result<StackPlan, Unplanned> {

@@ -72,14 +72,12 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
         norm: false, // PARITY trap 13
     };
     let place = if family == Family::Marian { NormPlace::Post } else { NormPlace::Pre }; // PARITY trap 14
-    Ok(ModelPlan {
+    Ok(ModelPlan::of_stacks(
         family,
-        encoder: Some(c.stack(false, embedding(c.vocab_size), place)?),
-        decoder: Some(c.stack(true, embedding(target), place)?),
-        recurrent: None,
+        Some(c.stack(false, embedding(c.vocab_size), place)?),
+        Some(c.stack(true, embedding(target), place)?),
         head,
-        decoder_input: DecoderInput::Given,
-    })
+    ))
 }
 
 /// PARITY traps 17 and 18

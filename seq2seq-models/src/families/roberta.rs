@@ -44,14 +44,7 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
         offset: padding as usize + 1, // PARITY trap 32
         padding: Some(padding),
     };
-    Ok(ModelPlan {
-        family,
-        encoder: Some(c.stack(position, head.kind)?),
-        decoder: None,
-        recurrent: None,
-        head,
-        decoder_input: DecoderInput::Given,
-    })
+    Ok(ModelPlan::of_stacks(family, Some(c.stack(position, head.kind)?), None, head))
 }
 
 /// Those that differ from BERT's.

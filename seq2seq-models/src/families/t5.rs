@@ -82,14 +82,7 @@ pub(super) fn plan(family: Family, config: &Value) -> Result<ModelPlan, Unplanne
             );
         }
     };
-    Ok(ModelPlan {
-        family,
-        encoder,
-        decoder,
-        recurrent: None,
-        head,
-        decoder_input: DecoderInput::Given,
-    })
+    Ok(ModelPlan::of_stacks(family, encoder, decoder, head))
 }
 
 fn stack(family: Family, c: &Config, layers: usize, decoder: bool) -> Result<StackPlan, Unplanned> {
