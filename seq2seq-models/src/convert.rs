@@ -75,6 +75,7 @@ pub struct Converted {
 /// let written = convert(&Files::folder(folder)?, &adapted, smaller)?;
 /// println!("{} bytes of weights", written.bytes);
 /// let model = Model::load(smaller, &int8)?; // the adapters are in the weights
+/// assert_eq!(model.format(), Format::Int8);
 /// assert_eq!(model.bytes(), Model::load(folder, &adapted)?.bytes());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
