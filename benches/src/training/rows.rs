@@ -128,7 +128,7 @@ impl Bench for Add {
     type Case = Case;
 
     fn calls(_: &Case) -> usize {
-        16
+        32
     }
 
     fn work(case: &Case) -> Work {
@@ -137,9 +137,10 @@ impl Bench for Add {
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {
         let backend = backend.clone();
-        let tensor = |seed| data::rows(&backend, seed, [case.rows(), case.width]);
-        let (mut gradient, calls) = (Some(tensor(1)?), Self::calls(case));
-        let mut left = (0..calls).map(|_| tensor(2)).collect::<Result<Vec<_>>>()?;
+        let mut gradient = Some(data::rows(&backend, 1, [case.rows(), case.width])?);
+        // Made on the device, as a GPU is given many.
+        let tensor = |_| backend.zeros(case.rows(), case.width);
+        let mut left = (0..Self::calls(case)).map(tensor).collect::<Result<Vec<_>>>()?;
         Ok(Box::new(move || {
             let spent = || Error::invalid("add", "all tensors of this case have been added");
             backend.add(left.pop().ok_or_else(spent)?, &mut gradient)
