@@ -7,6 +7,7 @@
 use super::{Dot, RawTile, bases::Bases, fetch::Fetching};
 use crate::memory::prefetch;
 use seq2seq_core::quant::group::GROUP;
+use std::hint::black_box;
 
 /// The instructions of a kernel whose panels are `NV` vectors wide.
 ///
@@ -133,7 +134,7 @@ unsafe fn store<G: Grouped<NV>, const NV: usize, const ROWS: usize>(
     }
 }
 
-/// Reads what [`store`] has written.
+/// Reads what [`store`] has written. The compiler is not to see that it is the same: it would keep it on the stack besides.
 ///
 /// # Safety
 /// As for [`store`].
@@ -142,6 +143,7 @@ unsafe fn load<G: Grouped<NV>, const NV: usize, const ROWS: usize>(
     totals: &mut Totals<G, NV, ROWS>,
     from: *const f32,
 ) {
+    let from = black_box(from);
     for (m, row) in totals.iter_mut().enumerate() {
         for (v, total) in row.iter_mut().enumerate() {
             // SAFETY: the caller's promise; a vector of f32 is its lanes in their order.
