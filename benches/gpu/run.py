@@ -123,10 +123,10 @@ def steps(out: pathlib.Path, device: str, models: pathlib.Path | None, clock: Cl
 
 
 def operations(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """Every operation of the report."""
+    """Every operation of the report, inference and training; 10 ms of each in a round are enough where none takes longer."""
     record = out / "ops.jsonl"
     record.unlink(missing_ok=True)
-    text, end = call([HERE / "report", "--device", device, "--record", record], clock.left(150))
+    text, end = call([HERE / "report", "--device", device, "--milliseconds", "10", "--record", record], clock.left(150))
     rows = sum(1 for line in text.splitlines() if line.endswith(" us"))
     return f"{rows} cases timed ({end})"
 
