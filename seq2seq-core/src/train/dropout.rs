@@ -6,6 +6,21 @@ use crate::noise::philox;
 /// 1 / (1 - rate).
 ///
 /// Nothing is drawn in an order, so the result does not depend on threads, and the backward has the same elements again.
+///
+/// ```
+/// use seq2seq_core::train::Dropout;
+///
+/// let dropout = Dropout { rate: 0.25, seed: 1, step: 7, place: 0 };
+/// let factors: Vec<f32> = (0..4000).map(|column| dropout.factor(0, column)).collect();
+/// let dropped = factors.iter().filter(|factor| **factor == 0.0).count();
+/// assert!((900..1100).contains(&dropped), "{dropped} of 4000");
+/// assert!(factors.iter().all(|&factor| factor == 0.0 || factor == dropout.scale()));
+///
+/// // The way back asks again and is told the same; the next layer has a mask of its own.
+/// assert_eq!(dropout.factor(0, 17), factors[17]);
+/// let next = Dropout { place: 1, ..dropout };
+/// assert!((0..4000).any(|column| next.factor(0, column) != factors[column]));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
     /// The probability that an element is dropped, in [0, 1).
