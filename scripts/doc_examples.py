@@ -20,7 +20,7 @@ RUST = {"", "rust", "no_run", "should_panic", "standalone_crate", "test_harness"
 
 
 def examples(docs):
-    """The code of the blocks of Rust in a documentation, with what is hidden of it."""
+    """What is shown of the blocks of Rust in a documentation."""
     fence, words, lines = "", "", []
     for line in (docs or "").splitlines():
         mark = re.match(r"\s*(`{3,}|~{3,})(.*)", line)
@@ -30,7 +30,7 @@ def examples(docs):
             if all(word in RUST or word.startswith("edition") for word in re.split(r"[\s,]+", words.strip())):
                 yield "\n".join(lines)
             fence = ""
-        else:
+        elif not re.match(r"\s*#(\s|$)", line):
             lines.append(line)
 
 
@@ -43,12 +43,13 @@ def public(api):
         if item is None or item["crate_id"] or id in way:
             return
         kind, inner = next(iter(item["inner"].items()))
-        if kind == "use" and not inner["is_glob"]:
-            walk(inner["id"], way)
-        elif kind == "use":
-            module = items.get(str(inner["id"]))
-            for child in module["inner"].get("module", {"items": []})["items"] if module else []:
-                walk(child, way)
+        if kind == "use":
+            of = items.get(str(inner["id"]), {"inner": {}})["inner"].get("module")
+            if not inner["is_glob"]:
+                walk(inner["id"], way)
+            elif of and inner["id"] not in way:
+                for child in of["items"]:
+                    walk(child, way)
         elif kind == "module":
             for child in inner["items"]:
                 walk(child, [*way, id])
