@@ -17,15 +17,31 @@ const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 /// assert_ne!(bits, philox([8, 0, 0, 0], 42));
 /// assert_ne!(bits, philox([7, 0, 0, 0], 43));
 /// ```
-pub fn philox(mut counter: [u32; 4], key: u64) -> [u32; 4] {
+pub fn philox(counter: [u32; 4], key: u64) -> [u32; 4] {
+    philox_side_by_side(counter.map(|word| [word]), key).map(|[word]| word)
+}
+
+/// Of `N` counters at once, word by word: loops that the compiler turns into vectors, where its caller has them.
+#[inline(always)]
+pub(crate) fn philox_side_by_side<const N: usize>(
+    mut counters: [[u32; N]; 4],
+    key: u64,
+) -> [[u32; N]; 4] {
     let mut key = [key as u32, (key >> 32) as u32];
     for _ in 0..ROUNDS {
-        let [p0, p1] = [0, 1].map(|i| u64::from(MULTIPLIERS[i]) * u64::from(counter[2 * i]));
-        let [hi, lo] = [|p: u64| (p >> 32) as u32, |p: u64| p as u32];
-        counter = [hi(p1) ^ counter[1] ^ key[0], lo(p1), hi(p0) ^ counter[3] ^ key[1], lo(p0)];
+        let mut next = [[0; N]; 4];
+        for i in 0..N {
+            let p0 = u64::from(MULTIPLIERS[0]) * u64::from(counters[0][i]);
+            let p1 = u64::from(MULTIPLIERS[1]) * u64::from(counters[2][i]);
+            next[0][i] = (p1 >> 32) as u32 ^ counters[1][i] ^ key[0];
+            next[1][i] = p1 as u32;
+            next[2][i] = (p0 >> 32) as u32 ^ counters[3][i] ^ key[1];
+            next[3][i] = p0 as u32;
+        }
+        counters = next;
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
-    counter
+    counters
 }
 
 /// The number of the standard Gumbel distribution, -ln(-ln u), that `seed` has for `id`.

@@ -220,7 +220,7 @@ pub(super) fn forward(
         let mask = factors.map(|factors| {
             let factors = &mut factors[..width];
             if let Some(dropout) = dropout {
-                mask(dropout, row, factors);
+                mask(cpu.isa(), dropout, row, factors);
             }
             &*factors
         });
@@ -255,7 +255,7 @@ fn gradient_of_sums(
         let mask = factors.map(|factors| {
             let factors = &mut factors[..width];
             if let Some(dropout) = of.dropout {
-                mask(dropout, row, factors);
+                mask(cpu.isa(), dropout, row, factors);
             }
             &*factors
         });
