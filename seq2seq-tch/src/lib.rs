@@ -24,6 +24,8 @@
 
 mod backend;
 mod fault;
+#[cfg(unix)]
+mod loaded;
 mod open;
 mod ops;
 mod tensor;

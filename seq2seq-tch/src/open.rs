@@ -7,7 +7,7 @@ use std::fmt;
 use tch::Kind;
 
 /// The libtorch that `tch` 0.24.0 binds.
-const LIBTORCH: &str = "2.11.0";
+pub(crate) const LIBTORCH: &str = "2.11.0";
 
 /// Where libtorch computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -69,13 +69,19 @@ pub struct Tch {
 }
 
 impl Tch {
-    /// Opens the device and has it compute something known, in f32 and bf16: a libtorch of another version than this crate was
-    /// built for is loaded without a word and fails oddly later.
+    /// Opens the device and has it compute something known, in f32 and bf16. Before anything is called, the version of the
+    /// libtorch that is loaded is compared (not on Windows): the loader takes another than this crate was built for without a
+    /// word, and it fails oddly later.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the device is not there, where libtorch's CUDA library cannot be loaded, and where the
-    /// known results do not come out. [`Error::Invalid`] for 0 threads.
+    /// [`Error::Unsupported`] for a libtorch of another version, with both versions and the file that is loaded; where the device
+    /// is not there, where libtorch's CUDA library cannot be loaded, and where the known results do not come out.
+    /// [`Error::Invalid`] for 0 threads.
     pub fn new(options: TchOptions) -> Result<Self, Error> {
+        #[cfg(unix)]
+        if let Some(loaded) = crate::loaded::Loaded::find() {
+            loaded.check()?;
+        }
         match options.threads {
             Some(0) => return Err(Error::invalid("tch", "0 threads; give 1 or more")),
             Some(threads) => tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX)),
