@@ -23,6 +23,7 @@
 //! ```
 
 mod backend;
+mod cuda;
 mod fault;
 #[cfg(unix)]
 mod loaded;

@@ -1,5 +1,6 @@
 //! Opening a device.
 
+use crate::cuda;
 use crate::fault::Result;
 use crate::tensor::{from_slice, to_host};
 use seq2seq_core::Error;
@@ -89,7 +90,7 @@ impl Tch {
         }
         let device = match options.device {
             TchDevice::Cpu => tch::Device::Cpu,
-            TchDevice::Cuda(number) => cuda(number)?,
+            TchDevice::Cuda(number) => cuda::open(number)?,
         };
         let this = Self { options, device };
         match this.works() {
@@ -146,38 +147,5 @@ fn foreign(device: TchDevice, why: &str) -> Error {
         hint: format!(
             "give libtorch {LIBTORCH} (LIBTORCH, LD_LIBRARY_PATH), which tch 0.24.0 binds"
         ),
-    }
-}
-
-/// The GPU of that number, its library loaded.
-fn cuda(number: usize) -> Result<tch::Device, Error> {
-    // Linkers drop libtorch_cuda, which nothing in a program names; without it libtorch says that there is no CUDA.
-    #[cfg(unix)]
-    if !tch::Cuda::is_available() {
-        use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-        use std::error::Error as _;
-        // SAFETY: what runs is the initialisation of libtorch's own library, which registers its CUDA operations and which
-        // a program that links it runs as well.
-        match unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) } {
-            // It must outlive every use of libtorch.
-            Ok(library) => std::mem::forget(library),
-            Err(error) => {
-                // What the loader says is behind what failed.
-                let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-                return Err(no_gpu(number, &why));
-            }
-        }
-    }
-    let count = tch::Cuda::device_count();
-    match usize::try_from(count).is_ok_and(|count| number < count) {
-        true => Ok(tch::Device::Cuda(number)),
-        false => Err(no_gpu(number, &format!("libtorch sees {count} GPUs"))),
-    }
-}
-
-fn no_gpu(number: usize, why: &str) -> Error {
-    Error::Unsupported {
-        what: format!("device tch:cuda:{number}"),
-        hint: format!("{why}; tch:cpu computes on the processor"),
     }
 }
