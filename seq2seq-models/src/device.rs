@@ -195,12 +195,20 @@ pub struct Found {
     pub what: Result<String, String>,
 }
 
-/// What this machine and this program have to compute on: the processor, and every GPU that the driver lists.
+/// What this machine and this program have to compute on: the processor, every GPU that the driver lists, and the same as
+/// libtorch sees it.
 pub fn devices() -> Vec<Found> {
-    let mut found = vec![Found { name: "cpu".into(), what: opens(Device::Cpu) }];
+    let mut found = vec![Found::named(Device::Cpu)];
     found.extend(cuda_found());
-    found.push(Found { name: "tch:cpu".into(), what: opens(Device::Torch(Torch::default())) });
+    found.extend(torch_found());
     found
+}
+
+impl Found {
+    /// A device that is asked for by its name.
+    fn named(device: Device) -> Self {
+        Self { name: device.to_string(), what: opens(device) }
+    }
 }
 
 /// Says what a backend is.
@@ -242,6 +250,27 @@ fn cuda_found() -> Vec<Found> {
 fn cuda_found() -> Vec<Found> {
     let what = opens(Device::Cuda(0));
     vec![Found { name: "cuda".into(), what }]
+}
+
+/// libtorch on the processor and on each GPU. Where the first of them does not open, libtorch itself is what is missing.
+fn torch_found() -> Vec<Found> {
+    let cpu = Found::named(Device::Torch(Torch::default()));
+    let gpus = if cpu.what.is_ok() { torch_gpus() } else { Vec::new() };
+    std::iter::once(cpu).chain(gpus).collect()
+}
+
+#[cfg(feature = "tch")]
+fn torch_gpus() -> Vec<Found> {
+    let gpu = |number| Found::named(Device::Torch(Torch { cuda: Some(number), exact: false }));
+    match seq2seq_tch::Tch::gpus() {
+        Ok(count) => (0..count).map(gpu).collect(),
+        Err(error) => vec![Found { name: "tch:cuda".into(), what: Err(error.to_string()) }],
+    }
+}
+
+#[cfg(not(feature = "tch"))]
+fn torch_gpus() -> Vec<Found> {
+    Vec::new()
 }
 
 /// Something to be done on a backend.

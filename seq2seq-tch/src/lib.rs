@@ -23,7 +23,10 @@
 //! ```
 
 mod backend;
+mod cuda;
 mod fault;
+#[cfg(unix)]
+mod loaded;
 mod open;
 mod ops;
 mod tensor;

@@ -1,5 +1,6 @@
 //! Opening a device.
 
+use crate::cuda;
 use crate::fault::Result;
 use crate::tensor::{from_slice, to_host};
 use seq2seq_core::Error;
@@ -7,7 +8,7 @@ use std::fmt;
 use tch::Kind;
 
 /// The libtorch that `tch` 0.24.0 binds.
-const LIBTORCH: &str = "2.11.0";
+pub(crate) const LIBTORCH: &str = "2.11.0";
 
 /// Where libtorch computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -69,13 +70,19 @@ pub struct Tch {
 }
 
 impl Tch {
-    /// Opens the device and has it compute something known, in f32 and bf16: a libtorch of another version than this crate was
-    /// built for is loaded without a word and fails oddly later.
+    /// Opens the device and has it compute something known, in f32 and bf16. Before anything is called, the version of the
+    /// libtorch that is loaded is compared (not on Windows): the loader takes another than this crate was built for without a
+    /// word, and it fails oddly later.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the device is not there, where libtorch's CUDA library cannot be loaded, and where the
-    /// known results do not come out. [`Error::Invalid`] for 0 threads.
+    /// [`Error::Unsupported`] for a libtorch of another version, with both versions and the file that is loaded; where the device
+    /// is not there, where libtorch's CUDA library cannot be loaded, and where the known results do not come out.
+    /// [`Error::Invalid`] for 0 threads.
     pub fn new(options: TchOptions) -> Result<Self, Error> {
+        #[cfg(unix)]
+        if let Some(loaded) = crate::loaded::Loaded::find() {
+            loaded.check()?;
+        }
         match options.threads {
             Some(0) => return Err(Error::invalid("tch", "0 threads; give 1 or more")),
             Some(threads) => tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX)),
@@ -83,7 +90,7 @@ impl Tch {
         }
         let device = match options.device {
             TchDevice::Cpu => tch::Device::Cpu,
-            TchDevice::Cuda(number) => cuda(number)?,
+            TchDevice::Cuda(number) => cuda::open(number)?,
         };
         let this = Self { options, device };
         match this.works() {
@@ -140,38 +147,5 @@ fn foreign(device: TchDevice, why: &str) -> Error {
         hint: format!(
             "give libtorch {LIBTORCH} (LIBTORCH, LD_LIBRARY_PATH), which tch 0.24.0 binds"
         ),
-    }
-}
-
-/// The GPU of that number, its library loaded.
-fn cuda(number: usize) -> Result<tch::Device, Error> {
-    // Linkers drop libtorch_cuda, which nothing in a program names; without it libtorch says that there is no CUDA.
-    #[cfg(unix)]
-    if !tch::Cuda::is_available() {
-        use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-        use std::error::Error as _;
-        // SAFETY: what runs is the initialisation of libtorch's own library, which registers its CUDA operations and which
-        // a program that links it runs as well.
-        match unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) } {
-            // It must outlive every use of libtorch.
-            Ok(library) => std::mem::forget(library),
-            Err(error) => {
-                // What the loader says is behind what failed.
-                let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-                return Err(no_gpu(number, &why));
-            }
-        }
-    }
-    let count = tch::Cuda::device_count();
-    match usize::try_from(count).is_ok_and(|count| number < count) {
-        true => Ok(tch::Device::Cuda(number)),
-        false => Err(no_gpu(number, &format!("libtorch sees {count} GPUs"))),
-    }
-}
-
-fn no_gpu(number: usize, why: &str) -> Error {
-    Error::Unsupported {
-        what: format!("device tch:cuda:{number}"),
-        hint: format!("{why}; tch:cpu computes on the processor"),
     }
 }

@@ -6,7 +6,9 @@ use serde_json::json;
 
 pub(super) fn run(args: &DevicesArgs) -> Result<()> {
     let mut output = Output::open(None)?;
-    for found in device::devices() {
+    let devices = device::devices();
+    let width = devices.iter().map(|found| found.name.len()).max().unwrap_or(0);
+    for found in devices {
         if args.json {
             let (key, what) = match &found.what {
                 Ok(what) => ("is", what),
@@ -18,7 +20,7 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
                 Ok(what) => what,
                 Err(why) => format!("- {why}"),
             };
-            output.text(&format!("{:<10}{what}\n", found.name))?;
+            output.text(&format!("{:<width$}  {what}\n", found.name))?;
         }
     }
     output.finish()
