@@ -11,10 +11,12 @@
 //! Wrong shapes and indices are errors, never panics. NaN and infinity propagate as IEEE 754 has it.
 
 pub mod check;
+mod choose;
 mod inherit;
 mod recurrent;
 mod stage;
 
+pub use choose::Pick;
 pub use recurrent::{Part, RecurrentOps};
 pub use stage::{Side, Stage};
 
@@ -132,6 +134,14 @@ pub struct Lookup<'a, E> {
     /// Multiplies the row (√M in some encoder-decoders; 1 elsewhere).
     pub scale: f32,
 }
+
+impl<E> Clone for Lookup<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Lookup<'_, E> {}
 
 /// Bytes of the memory that a device has of its own.
 ///
@@ -361,6 +371,8 @@ pub trait EncoderOps: Backend {
 pub trait DecoderOps: EncoderOps {
     /// Keys and values of all layers, and which of them each hypothesis sees.
     type KvCache: Send;
+    /// Ids that were chosen, one a row, with their log-probabilities: [`Sampled`] where they are the host's at once.
+    type Chosen: Send;
 
     /// An empty cache: `spec.sequences` hypotheses of length 0.
     fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache>;
@@ -422,6 +434,38 @@ pub trait DecoderOps: EncoderOps {
         warp: &Warp,
         seeds: &[u64],
     ) -> Result<TopK>;
+
+    /// Whether [`choose`](Self::choose) returns before the ids are known, so that it is worth asking for what follows them
+    /// ([`embed_chosen`](Self::embed_chosen)) before they are waited for ([`chosen`](Self::chosen)).
+    fn chooses_ahead(&self) -> bool {
+        false
+    }
+
+    /// One id a row of `[N, V]` logits after its rules: the bits of the operation that [`Pick`] names. What that fails with
+    /// because of the logits, this fails with, or [`chosen`](Self::chosen) does.
+    fn choose(
+        &self,
+        logits: &Self::Tensor,
+        rules: &[Vec<LogitRule>],
+        pick: &Pick<'_>,
+    ) -> Result<Self::Chosen>;
+
+    /// Waits for the ids, and for nothing that was asked for behind their choice.
+    fn chosen(&self, chosen: &Self::Chosen) -> Result<Sampled>;
+
+    /// As [`embed`](Backend::embed) of `scale · table[id]` for each id that was chosen, and then of `others`, without the host's
+    /// knowing the ids. Fails on an id outside its table, and where the ids are not known, where there could be one.
+    fn embed_chosen(
+        &self,
+        (table, scale): (&Self::Embedding, f32),
+        chosen: &Self::Chosen,
+        others: &[Lookup<'_, Self::Embedding>],
+    ) -> Result<Self::Tensor> {
+        let Sampled { ids, .. } = self.chosen(chosen)?;
+        let mut lookups = vec![Lookup { table, ids: &ids, scale }];
+        lookups.extend_from_slice(others);
+        self.embed(&lookups)
+    }
 }
 
 /// Attention of a decoder to an encoder's output.

@@ -16,6 +16,7 @@
 pub mod additive;
 pub mod attention;
 pub mod cache;
+pub mod choose;
 pub mod columns;
 pub mod cross;
 pub mod embed;
@@ -294,6 +295,9 @@ macro_rules! conformance_suite {
             sample_k_matches_reference: sample_k::matches_reference,
             sample_k_is_batch_invariant: sample_k::is_batch_invariant,
             sample_k_bears_rows_without_a_distribution: sample_k::bears_rows_without_a_distribution,
+            choose_gives_the_bits_of_top_k_and_sample: choose::gives_the_bits_of_top_k_and_sample,
+            choose_bears_rows_without_a_distribution: choose::bears_rows_without_a_distribution,
+            embed_chosen_gives_the_bits_of_embed: choose::embed_chosen_gives_the_bits_of_embed,
             errors_are_those_of_the_reference: errors::are_those_of_the_reference,
             formats_are_as_said: errors::formats_are_as_said,
             empty_batches_are_allowed: errors::empty_batches_are_allowed,

@@ -13,7 +13,7 @@ use crate::queue::Queue;
 pub(crate) use blocks::{Block, Blocks};
 use bytemuck::Pod;
 use seq2seq_core::{Error, Rows};
-use staging::Staging;
+use staging::{Reading, Staging};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -233,6 +233,18 @@ impl<T: Pod> Buffer<T> {
         Ok(out)
     }
 
+    /// Asks for a copy to the host, behind what was asked for before. None of values that are not staged: of too many, or of no
+    /// values.
+    pub(crate) fn land(&self) -> Result<Option<Landing>> {
+        let bytes = self.len * size_of::<T>();
+        let Some(block) = self.block.as_ref().filter(|_| Staging::takes(bytes)) else {
+            return Ok(None);
+        };
+        self.pool.submit()?;
+        let reading = self.pool.staging.begin_read(block.address, bytes)?;
+        Ok(Some(Landing { pool: Arc::clone(&self.pool), reading: Some(reading) }))
+    }
+
     /// Copies `count` values of `from`, from `start` on, to `at`. Both ranges must lie inside.
     pub(crate) fn copy_from(
         &mut self,
@@ -266,6 +278,31 @@ impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
         if let Some(block) = self.block {
             self.pool.give_back(block);
+        }
+    }
+}
+
+/// A copy to the host that has been asked for. Nobody need wait for it.
+pub(crate) struct Landing {
+    pool: Arc<Pool>,
+    /// There until this is dropped.
+    reading: Option<Reading>,
+}
+
+impl Landing {
+    /// Waits for the copy and for what was asked for before it, not for what was asked for since.
+    pub(crate) fn wait<T: Pod>(&self) -> Result<Vec<T>> {
+        let Some(reading) = &self.reading else { return Ok(Vec::new()) };
+        let mut out = vec![T::zeroed(); reading.bytes() / size_of::<T>()];
+        self.pool.staging.finish_read(reading, bytemuck::cast_slice_mut(&mut out))?;
+        Ok(out)
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            self.pool.staging.end_read(reading);
         }
     }
 }

@@ -59,6 +59,9 @@ macro_rules! inherit {
     (@ KvCache $field:ident $inner:ty) => {
         type KvCache = <$inner as $crate::DecoderOps>::KvCache;
     };
+    (@ Chosen $field:ident $inner:ty) => {
+        type Chosen = <$inner as $crate::DecoderOps>::Chosen;
+    };
     (@ Memory $field:ident $inner:ty) => {
         type Memory = <$inner as $crate::CrossAttentionOps>::Memory;
     };
@@ -252,6 +255,36 @@ macro_rules! inherit {
             seeds: &[u64],
         ) -> $crate::Result<$crate::TopK> {
             $crate::DecoderOps::sample_k(&self.$field, logits, k, order, rules, warp, seeds)
+        }
+    };
+    (@ chooses_ahead $field:ident $inner:ty) => {
+        fn chooses_ahead(&self) -> bool {
+            $crate::DecoderOps::chooses_ahead(&self.$field)
+        }
+    };
+    (@ choose $field:ident $inner:ty) => {
+        fn choose(
+            &self,
+            logits: &Self::Tensor,
+            rules: &[Vec<$crate::LogitRule>],
+            pick: &$crate::Pick<'_>,
+        ) -> $crate::Result<Self::Chosen> {
+            $crate::DecoderOps::choose(&self.$field, logits, rules, pick)
+        }
+    };
+    (@ chosen $field:ident $inner:ty) => {
+        fn chosen(&self, chosen: &Self::Chosen) -> $crate::Result<$crate::Sampled> {
+            $crate::DecoderOps::chosen(&self.$field, chosen)
+        }
+    };
+    (@ embed_chosen $field:ident $inner:ty) => {
+        fn embed_chosen(
+            &self,
+            table: (&Self::Embedding, f32),
+            chosen: &Self::Chosen,
+            others: &[$crate::Lookup<'_, Self::Embedding>],
+        ) -> $crate::Result<Self::Tensor> {
+            $crate::DecoderOps::embed_chosen(&self.$field, table, chosen, others)
         }
     };
     (@ memory $field:ident $inner:ty) => {

@@ -26,11 +26,11 @@ pub struct Case {
 }
 
 impl Case {
-    fn logits(&self) -> HostTensor {
+    pub(super) fn logits(&self) -> HostTensor {
         logits(self.logits, self.seed, self.rows, self.vocab)
     }
 
-    fn rules(&self) -> Vec<Vec<LogitRule>> {
+    pub(super) fn rules(&self) -> Vec<Vec<LogitRule>> {
         let mut random = Random::new(self.seed + 13);
         // Never so many that nothing is left.
         let list = |_| {
@@ -43,7 +43,7 @@ impl Case {
         if self.rules { (0..self.rows).map(list).collect() } else { Vec::new() }
     }
 
-    fn uniforms(&self) -> Vec<f32> {
+    pub(super) fn uniforms(&self) -> Vec<f32> {
         let mut random = Random::new(self.seed + 17);
         let draw = |_| match random.below(8) {
             0 => 0.0,

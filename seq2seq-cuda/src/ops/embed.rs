@@ -1,5 +1,6 @@
 //! Uploading, downloading, and looking up rows of tables.
 
+use super::choose::Chosen;
 use crate::kernels::embed::Source;
 use crate::memory::{Buffer, Tensor};
 use crate::{Cuda, kernels};
@@ -12,6 +13,12 @@ pub struct Embedding {
     shape: [usize; 2],
 }
 
+impl Embedding {
+    fn source(&self, scale: f32) -> Source {
+        Source { address: self.values.address(), dtype: self.dtype, scale }
+    }
+}
+
 pub(crate) fn embedding(cuda: &Cuda, table: &HostTensor) -> Result<Embedding> {
     let shape = check::embedding(table)?;
     let values = cuda.upload_values(table.bytes())?;
@@ -21,15 +28,28 @@ pub(crate) fn embedding(cuda: &Cuda, table: &HostTensor) -> Result<Embedding> {
 pub(crate) fn embed(cuda: &Cuda, lookups: &[Lookup<'_, Embedding>]) -> Result<Tensor> {
     let [rows, width] = check::embed(lookups, |table| table.shape)?;
     let mut y = cuda.tensor(rows, width)?;
-    let sources = lookups.iter().map(|l| Source {
-        address: l.table.values.address(),
-        dtype: l.table.dtype,
-        scale: l.scale,
-        ids: l.ids,
-    });
-    let sources: Vec<_> = sources.collect();
-    kernels::embed::embed(cuda, &sources, &mut y)?;
+    let sources: Vec<_> = lookups.iter().map(|l| l.table.source(l.scale)).collect();
+    kernels::embed::embed(cuda, &sources, (None, &ids_of(lookups)), &mut y)?;
     Ok(y)
+}
+
+pub(crate) fn embed_chosen(
+    cuda: &Cuda,
+    (table, scale): (&Embedding, f32),
+    chosen: &Chosen,
+    others: &[Lookup<'_, Embedding>],
+) -> Result<Tensor> {
+    let [rows, width] = check::embed_chosen(table.shape, chosen.shape(), others, |t| t.shape)?;
+    let mut y = cuda.tensor(rows, width)?;
+    let others_of = others.iter().map(|l| l.table.source(l.scale));
+    let sources: Vec<_> = std::iter::once(table.source(scale)).chain(others_of).collect();
+    kernels::embed::embed(cuda, &sources, (Some(chosen.picked()), &ids_of(others)), &mut y)?;
+    Ok(y)
+}
+
+/// The ids of all lookups, one after the other.
+pub(super) fn ids_of<E>(lookups: &[Lookup<'_, E>]) -> Vec<u32> {
+    lookups.iter().flat_map(|l| l.ids).copied().collect()
 }
 
 pub(crate) fn upload(cuda: &Cuda, host: &HostTensor) -> Result<Tensor> {

@@ -1,6 +1,6 @@
 //! The choice of the next token.
 
-use crate::{Error, LogitRule, Result, Rows, Warp};
+use crate::{Error, LogitRule, Lookup, Result, Rows, Warp};
 
 /// For [`DecoderOps::top_k`](crate::DecoderOps::top_k).
 ///
@@ -106,6 +106,27 @@ pub fn nothing_to_draw(row: usize) -> Error {
     let reason =
         format!("row {row} has no distribution: every id is banned, or a logit is NaN or infinite");
     Error::invalid("sample", reason)
+}
+
+/// For [`DecoderOps::embed_chosen`](crate::DecoderOps::embed_chosen) of ids that are not known, from the rows and width of their table,
+/// and how many of them there are and of how many they were chosen; `shape` gives rows and width of the other tables: N and M.
+pub fn embed_chosen<E>(
+    [limit, width]: [usize; 2],
+    [rows, vocab]: [usize; 2],
+    others: &[Lookup<'_, E>],
+    shape: impl Fn(&E) -> [usize; 2],
+) -> Result<[usize; 2]> {
+    const OP: &str = "embed_chosen";
+    if vocab > limit {
+        let reason = format!("ids chosen of {vocab} for a table of {limit} rows");
+        return Err(Error::invalid(OP, reason));
+    }
+    if !others.is_empty() {
+        let [n, m] = super::embed(others, shape)?;
+        Error::expect(OP, "ids of a lookup", rows, n)?;
+        Error::expect(OP, "width of a table", width, m)?;
+    }
+    Ok([rows, width])
 }
 
 fn warp(op: &'static str, w: &Warp) -> Result<()> {
