@@ -6,8 +6,7 @@
 /// through is that operation and a list of names:
 ///
 /// ```
-/// use seq2seq_core::{Backend, Epilogue, Format, HostTensor, LinearSpec, Lookup, NormSpec, Pool, Ragged, Result};
-/// use seq2seq_core::inherit;
+/// use seq2seq_core::{Backend, Epilogue, Result, Rows, inherit};
 /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
 ///
 /// /// Counts the rows that linear layers are given.
@@ -25,11 +24,11 @@
 ///     }
 ///
 ///     fn linear(&self, x: &B::Tensor, layer: &B::Linear, epilogue: Epilogue<'_, B::Tensor>) -> Result<B::Tensor> {
-///         self.rows.fetch_add(seq2seq_core::Rows::rows(x), Ordering::Relaxed);
+///         self.rows.fetch_add(x.rows(), Ordering::Relaxed);
 ///         self.inner.linear(x, layer, epilogue)
 ///     }
 /// }
-/// # use seq2seq_core::reference::Reference;
+/// # use seq2seq_core::{Format, HostTensor, LinearSpec, reference::Reference};
 /// # let counting = Counting { inner: Reference, rows: Arc::default() };
 /// # let layer = counting.pack(&LinearSpec::single(HostTensor::from_f32(vec![1, 1], &[2.0])?, None), Format::F32)?;
 /// # counting.linear(&counting.upload(&HostTensor::from_f32(vec![3, 1], &[1.0; 3])?)?, &layer, Epilogue::NONE)?;

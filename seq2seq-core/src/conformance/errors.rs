@@ -1,4 +1,14 @@
 //! Wrong calls are refused, with the error that the reference gives; empty batches are not wrong.
+//!
+//! ```
+//! use seq2seq_core::{conformance::errors, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! errors::are_those_of_the_reference(&backend)?;
+//! errors::formats_are_as_said(&backend)?;
+//! errors::empty_batches_are_allowed(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
 
 use super::{Outcome, fail, host};
 use crate::reference::Reference;

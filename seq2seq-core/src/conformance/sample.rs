@@ -1,4 +1,31 @@
 //! Drawing ids: rules, warps, the inverse of the cumulative distribution.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::sample, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! sample::matches_reference(&backend)?;
+//! sample::is_batch_invariant(&backend)?;
+//! sample::follows_the_distribution(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Warp, reference::Reference};
+//! use seq2seq_core::conformance::{Timed, sample::{Case, Draw, Prepared}, top_k::Logits};
+//!
+//! let warp = Warp { top_p: 0.9, ..Warp::default() };
+//! let case = Case { rows: 4, vocab: 100, logits: Logits::Model, rules: true, warp, seed: 1 };
+//! let mut prepared: Prepared<Reference> = Draw::prepare(&Reference, &case)?;
+//! let drawn = Draw::call(&Reference, &mut prepared)?;
+//! // A draw is a function: the same random numbers draw the same ids.
+//! assert_eq!((drawn.ids.len(), &drawn), (4, &Draw::call(&Reference, &mut prepared)?));
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::tolerance::{self, Approx};
 use super::top_k::{LOGITS, Logits, logits, random_rules};

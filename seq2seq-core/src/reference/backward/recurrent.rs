@@ -10,7 +10,7 @@ use crate::{Activation, Cell, Format, Ragged, RecurrentSpec, Result, Rows};
 ///
 /// ```
 /// use seq2seq_core::{Backend, Cell, Format, HostTensor, Ragged, reference::{Reference, backward::TrainRecurrent}};
-/// use seq2seq_core::train::{MasterPart, RecurrentMasters, TrainRecurrentOps};
+/// use seq2seq_core::train::{MasterPart, OptimiserOps, RecurrentMasters, TrainRecurrentOps};
 ///
 /// let b = Reference;
 /// let weight = b.zeros(3, 1)?;
@@ -26,7 +26,6 @@ use crate::{Activation, Cell, Format, Ragged, RecurrentSpec, Result, Rows};
 /// let weight = b.upload(&HostTensor::from_f32(vec![3, 1], &[0.0, 40.0, 0.0])?)?;
 /// b.repack_recurrent(&mut layer, &masters(&weight))?;
 /// assert_eq!(end(&layer)?, [1.0]);
-/// # use seq2seq_core::train::OptimiserOps;
 /// # Ok::<(), seq2seq_core::Error>(())
 /// ```
 #[derive(Debug)]
