@@ -9,6 +9,17 @@ use bytemuck::Pod;
 use std::sync::Arc;
 
 /// How a device is used.
+///
+/// ```no_run
+/// use seq2seq_cuda::{Cuda, CudaOptions, driver::Nvidia};
+/// use std::sync::Arc;
+///
+/// let driver = Arc::new(Nvidia::open(0)?);
+/// // Kernel by kernel, to see in a profiler or a sanitiser what each of them does.
+/// let options = CudaOptions::default().graphs(false).keep_memory(false);
+/// let cuda = Cuda::with_driver(driver, options);
+/// # Ok::<(), seq2seq_cuda::driver::DriverError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CudaOptions {
@@ -65,6 +76,31 @@ impl CudaOptions {
 }
 
 /// The backend on one GPU. Clones share the device.
+///
+/// ```no_run
+/// use seq2seq_core::Backend;
+/// use seq2seq_cuda::Cuda;
+///
+/// let cuda = Cuda::new(0)?;
+/// println!("{}", cuda.describe()); // cuda (NVIDIA H200, compute capability 9.0)
+/// if let Some(memory) = cuda.device_memory()? {
+///     println!("{} of {} bytes are free", memory.free, memory.total);
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
+///
+/// Other drivers do as well: this one plays a GPU on the CPU, as in the tests of this crate.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let played = gpu::Played::new(1 << 20);
+/// use seq2seq_core::Backend;
+/// use seq2seq_cuda::{Cuda, CudaOptions};
+/// use std::sync::Arc;
+///
+/// let cuda = Cuda::with_driver(Arc::new(played), CudaOptions::default());
+/// assert_eq!(cuda.describe(), "cuda (GPU played on the CPU, compute capability 8.0)");
+/// ```
 #[derive(Clone)]
 pub struct Cuda(Arc<Device>);
 

@@ -320,6 +320,21 @@ impl<T: Pod> From<&mut Buffer<T>> for Arg {
 }
 
 /// Activations: f32 rows `[N, width]` without gaps, in the device's memory.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{Backend, HostTensor, Rows};
+/// use seq2seq_cuda::Tensor;
+///
+/// let host = HostTensor::from_f32(vec![2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// let x: Tensor = cuda.upload(&host)?;
+/// assert_eq!((x.rows(), x.width()), (2, 3));
+/// let turned = cuda.gather_rows(&x, &[1, 0])?; // asked for, and not waited for
+/// drop(x); // its memory is given out again behind what still reads it
+/// assert_eq!(cuda.download(&turned)?, [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct Tensor {
     rows: usize,
     width: usize,

@@ -6,7 +6,7 @@ use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::{HostTensor, Ragged, Result, Rows, backend::check};
 
-/// The vector that scores are taken with.
+/// The vector that scores are taken with, `[A]`.
 ///
 /// With keys and values in an [`AdditiveMemory`]:
 ///
@@ -35,7 +35,7 @@ pub struct Additive {
     v: Vec<f32>,
 }
 
-/// Keys and values of the source sequences.
+/// Keys, `[N, A]`, and values, `[N, M]`, of the source sequences.
 ///
 /// [`Additive`] shows how it is attended to. Keys and values of the encoder are laid out once and serve every step:
 ///

@@ -24,7 +24,7 @@ use std::ops::Range;
 ///     Backend, Cell, Format, HostTensor, Ragged,
 ///     train::{MasterPart, RecurBackward, RecurPass, Recurred, RecurrentMasters, TrainRecurrentOps},
 /// };
-/// use seq2seq_cpu::{Cpu, CpuOptions, TrainRecurrent};
+/// use seq2seq_cpu::{Cpu, CpuOptions, Tensor, TrainRecurrent};
 ///
 /// let cpu = Cpu::new(CpuOptions::default())?;
 /// let upload = |rows, values: &[f32]| {
@@ -47,9 +47,9 @@ use std::ops::Range;
 ///     cpu.recur_weights_backward(&layer, &[pass], vec![[None, Some(&mut dbias)]])?;
 /// }
 ///
-/// // A bias of r or z and the input there are added, so their gradients are one over all positions.
-/// let both = dx.zip(dbias).map(|(dx, dbias)| Ok((cpu.download(&dx)?, cpu.download(&dbias)?)));
-/// let Some((dx, dbias)) = both.transpose()? else { unreachable!("both were asked for") };
+/// // The bias of r, and that of z, is added to the input, so that its gradient is the sum of the input's.
+/// let download = |x: Option<Tensor>| x.map(|x| cpu.download(&x)).transpose();
+/// let (Some(dx), Some(dbias)) = (download(dx)?, download(dbias)?) else { unreachable!() };
 /// assert!((0..2).all(|gate| (dbias[gate] - dx[gate] - dx[3 + gate]).abs() < 1e-6));
 /// # Ok::<(), seq2seq_core::Error>(())
 /// ```
