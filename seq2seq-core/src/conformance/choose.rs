@@ -1,4 +1,16 @@
 //! Choosing one id a row, and looking up what was chosen before the host need know it.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::choose, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! choose::gives_the_bits_of_top_k_and_sample(&backend)?;
+//! choose::embed_chosen_gives_the_bits_of_embed(&backend)?;
+//! choose::bears_rows_without_a_distribution(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
 
 use super::sample::{Case, Draw};
 use super::values::{Profile, Random, tensor, values};
