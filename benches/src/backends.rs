@@ -1,7 +1,8 @@
 //! The backends that are built in.
 
+use crate::bench::Bench;
 use crate::runner::{Runner, Wait, runner};
-use seq2seq_core::{Backend, Error, Result, conformance::Timed};
+use seq2seq_core::{Backend, Error, Result};
 use seq2seq_cpu::{Cpu, CpuOptions, Isa};
 
 /// One device of each backend that is built in, the processor first.
@@ -133,7 +134,7 @@ impl Opened {
     ///
     /// # Errors
     /// Those of the operation.
-    pub fn prepare<O: Timed + 'static>(&self, case: &O::Case) -> Result<Box<dyn Runner>> {
+    pub fn prepare<O: Bench>(&self, case: &O::Case) -> Result<Box<dyn Runner>> {
         match &self.device {
             Device::Cpu(backend) => runner::<O, _>(backend, case),
             #[cfg(feature = "cuda")]

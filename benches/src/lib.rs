@@ -6,8 +6,10 @@
 //! [`backends`], the [`runner`], the least [`work`] of each case and the [`limits`] of the machine.
 
 pub mod backends;
+pub mod bench;
 pub mod limits;
 pub mod lstm;
 pub mod runner;
 pub mod shapes;
+pub mod training;
 pub mod work;

@@ -1,6 +1,7 @@
 //! Timing one case.
 
-use seq2seq_core::{Result, SeqBackend, conformance::Timed};
+use crate::bench::{Bench, Call};
+use seq2seq_core::{Result, train::TrainBackend};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,27 +27,27 @@ pub trait Runner {
     fn run(&mut self, calls: usize) -> Result<Duration>;
 }
 
-struct Prepared<O: Timed, B: SeqBackend> {
+struct Prepared<O: Bench, B> {
     backend: B,
     case: O::Case,
-    ready: O::Prepared<B>,
-    /// Calls that `ready` still bears.
+    call: Call,
+    /// Calls that `call` still bears.
     left: usize,
 }
 
-impl<O: Timed, B: SeqBackend + Wait> Runner for Prepared<O, B> {
+impl<O: Bench, B: TrainBackend + Wait> Runner for Prepared<O, B> {
     fn run(&mut self, calls: usize) -> Result<Duration> {
         let (mut time, mut calls) = (Duration::ZERO, calls);
         while calls > 0 {
             if self.left == 0 {
-                self.ready = O::prepare(&self.backend, &self.case)?;
+                self.call = O::prepare(&self.backend, &self.case)?;
                 self.backend.wait()?;
                 self.left = O::calls(&self.case);
             }
             let now = calls.min(self.left);
             let begin = Instant::now();
             for _ in 0..now {
-                O::call(&self.backend, &mut self.ready)?;
+                (self.call)()?;
             }
             self.backend.wait()?;
             time += begin.elapsed();
@@ -56,13 +57,13 @@ impl<O: Timed, B: SeqBackend + Wait> Runner for Prepared<O, B> {
     }
 }
 
-pub(crate) fn runner<O: Timed + 'static, B: SeqBackend + Wait>(
+pub(crate) fn runner<O: Bench, B: TrainBackend + Wait>(
     backend: &B,
     case: &O::Case,
 ) -> Result<Box<dyn Runner>> {
-    let ready = O::prepare(backend, case)?;
+    let call = O::prepare(backend, case)?;
     let (backend, case, left) = (backend.clone(), case.clone(), O::calls(case));
-    Ok(Box::new(Prepared::<O, B> { backend, case, ready, left }))
+    Ok(Box::new(Prepared::<O, B> { backend, case, call, left }))
 }
 
 /// The seconds of a call of each runner, one a round; they take turns, with a pause between them.

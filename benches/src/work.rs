@@ -24,9 +24,9 @@ use seq2seq_core::conformance::{
 use seq2seq_core::{Cell, Format, NormKind, Precision};
 
 /// Bytes of an activation.
-const F32: usize = 4;
+pub(crate) const F32: usize = 4;
 /// Operations of a softmax on each score: the maximum, the difference, exp, the sum. The division is one a row, or a column.
-const SOFTMAX: usize = 4;
+pub(crate) const SOFTMAX: usize = 4;
 
 /// What a case asks at least.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +49,8 @@ impl Work {
         Self { operations, bytes: F32 * values + format.bytes(1, held), format }
     }
 
-    fn f32(operations: usize, values: usize) -> Self {
+    /// Of f32 throughout: `values` are read and written.
+    pub(crate) fn f32(operations: usize, values: usize) -> Self {
         Self { operations, bytes: F32 * values, format: Format::F32 }
     }
 

@@ -30,6 +30,76 @@
 //! | `lora.rs` | low-rank adapters of masters |
 //! | `ops.rs`, `recurrent.rs` | the traits |
 //! | `posterior.rs` | the latent of a variational autoencoder |
+//!
+//! # What a model holds
+//!
+//! Models are written over the traits and never name these types: `B::Linear` of an `Autodiff<R>` is [`Linear<R>`](Linear), the layer
+//! of the backend below and the parameters that it is packed from.
+//!
+//! ```
+//! use seq2seq_core::autodiff::{Autodiff, Embedding, Linear, Memory, Norm, RelativeBias};
+//! use seq2seq_core::{reference::Reference, train::Smoothing, *};
+//!
+//! let b = Autodiff::new(Reference);
+//! let values = |n: usize| (0..n).map(|i| (i * 7 % 11) as f32 / 10.0 - 0.5).collect::<Vec<f32>>();
+//! let host = |name: &str, shape: Vec<usize>| {
+//!     let values = values(shape.iter().product());
+//!     Ok::<_, Error>(HostTensor::from_f32(shape, &values)?.named(name))
+//! };
+//! let single = |name: &str, shape| b.pack(&LinearSpec::single(host(name, shape)?, None), Format::F32);
+//!
+//! let table: Embedding = b.embedding(&host("embed", vec![5, 4])?)?;
+//! let norm = NormSpec { kind: NormKind::Rms, eps: 1e-6, weight: host("norm", vec![4])?, bias: None };
+//! let norm: Norm<Reference> = b.norm_weights(&norm)?;
+//! let [qkv, kv]: [Linear<Reference>; 2] = [single("qkv", vec![12, 4])?, single("kv", vec![8, 4])?];
+//! let head = b.pack(&LinearSpec::single(host("embed", vec![5, 4])?, None), Format::F32)?; // tied to the table
+//! let buckets = BucketSpec { buckets: 8, max_distance: 16, bidirectional: true };
+//! let bias: RelativeBias<Reference> = b.relative_bias(&host("bias", vec![8, 2])?, buckets)?;
+//!
+//! let spec = AttentionSpec {
+//!     heads: 2, kv_heads: 2, head_dim: 2, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+//!     precision: Precision::F32,
+//! };
+//! let rows = Ragged::from_lengths([3]);
+//! b.begin(None);
+//! let x = b.embed(&[Lookup { table: &table, ids: &[0, 3, 1], scale: 1.0 }])?;
+//! let x = b.attend(&b.linear(&b.norm(&x, &norm)?, &qkv, Epilogue::NONE)?, &rows, &spec, Some(&bias))?;
+//! let memory: Memory<Reference> = b.memory(&b.linear(&x, &kv, Epilogue::NONE)?, &rows, &spec)?;
+//! let x = b.cross_attend(&x, &rows, &memory, &[0], &spec, None)?;
+//! b.cross_entropy(&b.linear(&x, &head, Epilogue::NONE)?, &[Some(1), None, Some(4)], Smoothing::None)?;
+//! b.backward()?;
+//!
+//! // Five tensors of a checkpoint, of which one is in two places, each with a gradient.
+//! let parameters = b.parameters();
+//! assert!(parameters.iter().map(|p| p.name()).eq(["embed", "norm", "qkv", "kv", "bias"]));
+//! assert!(parameters.iter().all(|p| p.gradient().is_some()));
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # What a recurrent model holds
+//!
+//! ```
+//! use seq2seq_core::{autodiff::{Additive, AdditiveMemory, Autodiff, Recurrent}, reference::Reference, *};
+//!
+//! let b = Autodiff::new(Reference);
+//! let host = |name: &str, shape, values: &[f32]| Ok::<_, Error>(HostTensor::from_f32(shape, values)?.named(name));
+//! let part = LinearPart { weight: host("weight_hh", vec![3, 1], &[0.5, 0.25, 1.0])?, bias: None, transposed: false };
+//! let spec = RecurrentSpec { cell: Cell::Gru, directions: vec![part] };
+//! let layer: Recurrent<Reference> = b.recurrent(&spec, Format::F32)?;
+//! let v: Additive<Reference> = b.additive(&host("v", vec![1], &[2.0])?)?;
+//!
+//! b.begin(None);
+//! let rows = Ragged::from_lengths([2]);
+//! let x = b.upload(&HostTensor::from_f32(vec![2, 3], &[0.1, 0.2, 0.3, -0.3, 0.2, 0.1])?)?;
+//! let (memory, state) = b.recur(&x, &rows, &layer, None)?;
+//! let keys: AdditiveMemory<Reference> = b.additive_memory(&memory, &memory, &rows)?;
+//! let context = b.additive_attend(&state, &Ragged::single_rows(1), &v, &keys, &[0], None)?;
+//! // The loss is the context itself: its gradient is 1.
+//! b.seed(&context, Reference.upload(&HostTensor::from_f32(vec![1, 1], &[1.0])?)?)?;
+//! b.backward()?;
+//! assert!(["weight_hh", "v"].iter().all(|name| b.parameters().get(name).is_some_and(|p| p.gradient().is_some())));
+//! # Ok::<(), Error>(())
+//! ```
 
 mod layers;
 mod lora;
@@ -55,6 +125,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tape::Tape;
 
 /// A backend that is trained on. Cloning shares parameters and tape: one pass at a time.
+///
+/// ```
+/// use seq2seq_core::{autodiff::{Autodiff, Optimiser}, reference::Reference, train::{AdamW, Smoothing}, *};
+///
+/// let b = Autodiff::new(Reference);
+/// let weight = HostTensor::from_f32(vec![3, 2], &[0.0; 6])?.named("head.weight");
+/// let head = b.pack(&LinearSpec::single(weight, None), Format::F32)?;
+/// let x = b.upload(&HostTensor::from_f32(vec![2, 2], &[1.0, 0.0, 0.0, 1.0])?)?;
+/// let (mut first, mut last) = (0.0, 0.0);
+/// for step in 1..=30 {
+///     b.begin(Some((42, step))); // with dropout, at the rates that the model gives
+///     let logits = b.linear(&b.dropout(x.clone(), 0.1)?, &head, Epilogue::NONE)?;
+///     let loss = b.cross_entropy(&logits, &[Some(2), Some(0)], Smoothing::None)?;
+///     b.backward()?;
+///     let gradient_scale = 1.0 / loss.tokens as f32;
+///     b.step(&Optimiser::AdamW(AdamW { rate: 0.2, step, gradient_scale, ..AdamW::default() }))?;
+///     (first, last) = (if step == 1 { loss.sum } else { first }, loss.sum);
+/// }
+/// assert!(last < 0.2 * first, "{first} {last}");
+///
+/// // Outside of a pass that is recorded it is the backend below, with what has been learned.
+/// assert!(!b.is_recording());
+/// let logits = b.linear(&x, &head, Epilogue::NONE)?;
+/// assert_eq!(b.top_k(&logits, 1, ScoreOrder::RulesThenNormalise, &[])?.ids, [2, 0]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct Autodiff<B: TrainBackend> {
     inner: B,
     shared: Arc<Shared<B>>,

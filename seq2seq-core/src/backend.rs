@@ -11,10 +11,12 @@
 //! Wrong shapes and indices are errors, never panics. NaN and infinity propagate as IEEE 754 has it.
 
 pub mod check;
+mod choose;
 mod inherit;
 mod recurrent;
 mod stage;
 
+pub use choose::Pick;
 pub use recurrent::{Part, RecurrentOps};
 pub use stage::{Side, Stage};
 
@@ -24,6 +26,31 @@ use crate::{
 };
 
 /// What every backend's activation type tells of itself.
+///
+/// ```
+/// use seq2seq_core::{Rows, backend::check};
+///
+/// /// The activations of a backend of one's own, row after row.
+/// struct Packed {
+///     values: Vec<f32>,
+///     width: usize,
+/// }
+///
+/// impl Rows for Packed {
+///     fn rows(&self) -> usize {
+///         self.values.len() / self.width.max(1)
+///     }
+///
+///     fn width(&self) -> usize {
+///         self.width
+///     }
+/// }
+///
+/// // It is all that the checks which backends share want of a tensor.
+/// let x = Packed { values: vec![0.0; 12], width: 4 };
+/// let error = check::gather_rows(&x, &[0, 3]).unwrap_err();
+/// assert_eq!(error.to_string(), "gather_rows: row 3 at position 1 is out of range (there are 3)");
+/// ```
 pub trait Rows {
     /// N
     fn rows(&self) -> usize;
@@ -32,6 +59,23 @@ pub trait Rows {
 }
 
 /// What [`Backend::linear`] does to a finished sum before it is stored: activation (or gate), then residual.
+///
+/// ```
+/// use seq2seq_core::{Activation, Backend, Epilogue, Format, HostTensor, LinearSpec, reference::Reference};
+///
+/// let b = Reference;
+/// let layer = b.pack(&LinearSpec::single(HostTensor::from_f32(vec![1, 1], &[2.0])?, None), Format::F32)?;
+/// let x = b.upload(&HostTensor::from_f32(vec![2, 1], &[-3.0, 3.0])?)?;
+/// let y = |epilogue| b.download(&b.linear(&x, &layer, epilogue)?);
+/// assert_eq!(y(Epilogue::NONE)?, [-6.0, 6.0]);
+/// assert_eq!(y(Epilogue::activation(Activation::Relu))?, [0.0, 6.0]);
+/// // The residual comes last: what is stored is x + relu(layer(x)).
+/// let both = Epilogue { activation: Some(Activation::Relu), ..Epilogue::residual(&x) };
+/// assert_eq!(y(both)?, [-3.0, 9.0]);
+/// // Nothing is dropped but by `autodiff`, in a pass that is trained on.
+/// assert_eq!(y(Epilogue::residual(&x).with_dropout(0.5))?, [-9.0, 9.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Epilogue<'a, T> {
     /// Applied after the bias; to the gate half of a gated layer.
@@ -66,6 +110,21 @@ impl<'a, T> Epilogue<'a, T> {
 }
 
 /// One table to look up and add: `scale · table[ids[row]]`.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Lookup, reference::Reference};
+///
+/// let b = Reference;
+/// let tokens = b.embedding(&HostTensor::from_f32(vec![3, 2], &[0.0, 1.0, 10.0, 11.0, 20.0, 21.0])?)?;
+/// let positions = b.embedding(&HostTensor::from_f32(vec![2, 2], &[0.0, 0.0, 0.5, 0.5])?)?;
+/// // Two rows: tokens 2 and 1, scaled, at the positions 0 and 1.
+/// let x = b.embed(&[
+///     Lookup { table: &tokens, ids: &[2, 1], scale: 2.0 },
+///     Lookup { table: &positions, ids: &[0, 1], scale: 1.0 },
+/// ])?;
+/// assert_eq!(b.download(&x)?, [40.0, 42.0, 20.5, 22.5]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Lookup<'a, E> {
     /// The table.
@@ -76,7 +135,30 @@ pub struct Lookup<'a, E> {
     pub scale: f32,
 }
 
+impl<E> Clone for Lookup<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Lookup<'_, E> {}
+
 /// Bytes of the memory that a device has of its own.
+///
+/// ```
+/// use seq2seq_core::{Backend, DeviceMemory, Result, reference::Reference};
+///
+/// /// Whether weights have room and leave a tenth of the device to activations.
+/// fn has_room(backend: &impl Backend, bytes: u64) -> Result<bool> {
+///     Ok(match backend.device_memory()? {
+///         Some(DeviceMemory { free, total }) => bytes + total / 10 <= free,
+///         None => true, // the host's memory, which the system sees to
+///     })
+/// }
+///
+/// assert!(has_room(&Reference, 5 << 30)?);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {
     /// In use by nobody.
@@ -88,6 +170,38 @@ pub struct DeviceMemory {
 /// Memory, linear layers, norms and embeddings: what every model needs.
 ///
 /// Cloning shares the device (threads, kernels), not the data.
+///
+/// ```
+/// use seq2seq_core::{Activation, Backend, Epilogue, Result};
+///
+/// /// The second half of a pre-norm transformer layer, on any backend.
+/// struct FeedForward<B: Backend> {
+///     norm: B::Norm,
+///     up: B::Linear,
+///     down: B::Linear,
+/// }
+///
+/// impl<B: Backend> FeedForward<B> {
+///     fn run(&self, b: &B, x: &B::Tensor) -> Result<B::Tensor> {
+///         let inner = b.linear(&b.norm(x, &self.norm)?, &self.up, Epilogue::activation(Activation::Relu))?;
+///         b.linear(&inner, &self.down, Epilogue::residual(x))
+///     }
+/// }
+///
+/// # use seq2seq_core::{Format, HostTensor, LinearSpec, NormKind, NormSpec, reference::Reference as SomeBackend};
+/// let b = SomeBackend;
+/// println!("computes on {}", b.describe());
+/// # let host = |shape, values: &[f32]| HostTensor::from_f32(shape, values);
+/// let weight = host(vec![2], &[1.0, 1.0])?;
+/// let block = FeedForward {
+///     norm: b.norm_weights(&NormSpec { kind: NormKind::Layer, eps: 0.0, weight, bias: None })?,
+///     up: b.pack(&LinearSpec::single(host(vec![3, 2], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0])?, None), Format::F32)?,
+///     down: b.pack(&LinearSpec::single(host(vec![2, 3], &[0.5, 0.0, 0.0, 0.0, 0.5, 0.0])?, None), Format::F32)?,
+/// };
+/// let x = b.upload(&host(vec![1, 2], &[1.0, 7.0])?)?;
+/// assert_eq!(b.download(&block.run(&b, &x)?)?, [1.0, 7.5]); // [1, 7] + relu([-1, 1]) / 2
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub trait Backend: Clone + Send + Sync + 'static {
     /// Activations, `[N, width]`. Dropping one returns its memory for the next.
     type Tensor: Rows + Send + Sync;
@@ -173,6 +287,32 @@ pub trait Backend: Clone + Send + Sync + 'static {
 }
 
 /// Attention within whole sequences.
+///
+/// ```
+/// use seq2seq_core::{reference::Reference, *};
+///
+/// let b = Reference;
+/// let spec = AttentionSpec {
+///     heads: 2, kv_heads: 2, head_dim: 1, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // T5's: to the key before (bucket 1) the first head never attends, the second likes to.
+/// let buckets = BucketSpec { buckets: 4, max_distance: 8, bidirectional: true };
+/// let table = HostTensor::from_f32(vec![4, 2], &[0.0, 0.0, -1e9, 5.0, 0.0, 0.0, 0.0, 0.0])?;
+/// let bias = b.relative_bias(&table, buckets)?;
+///
+/// let attend = |values: &[f32], lengths: &[usize]| -> Result<Vec<f32>> {
+///     let qkv = b.upload(&HostTensor::from_f32(vec![values.len() / 6, 6], values)?)?;
+///     b.download(&b.attend(&qkv, &Ragged::from_lengths(lengths.iter().copied()), &spec, Some(&bias))?)
+/// };
+/// // Query | key | value of two heads each. A sequence of two rows, and one of one row.
+/// let rows = [0.5, 1.0, -1.0, 2.0, 3.0, 4.0, /**/ 1.0, 0.0, 0.25, 1.5, 7.0, 8.0, /**/ 2.0, 2.0, 2.0, 2.0, 5.0, 6.0];
+/// let y = attend(&rows, &[2, 1])?;
+/// assert_eq!((y[2], &y[4..]), (7.0, &[5.0, 6.0][..]));
+/// // What stands beside a sequence changes none of its bits.
+/// assert_eq!(y[..4], attend(&rows[..12], &[2])?);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub trait EncoderOps: Backend {
     /// A bias for each head and each distance between key and query.
     type RelativeBias: Send + Sync;
@@ -195,9 +335,44 @@ pub trait EncoderOps: Backend {
 ///
 /// One pass over a decoder: [`extend`](Self::extend) once, [`attend_step`](Self::attend_step) once a layer.
 /// A hypothesis is one continuation; at first there is one a sequence.
+///
+/// ```
+/// use seq2seq_core::{reference::Reference, *};
+///
+/// let b = Reference;
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 2, scale: 1.0, causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Query | key | value of four positions: a prompt of three, and one more.
+/// let values: Vec<f32> = (0..4 * 6).map(|i| (i * 5 % 11) as f32 / 4.0 - 1.0).collect();
+/// let qkv = HostTensor::from_f32(vec![4, 6], &values)?;
+/// let whole = b.attend(&b.upload(&qkv)?, &Ragged::from_lengths([4]), &spec, None)?;
+///
+/// let mut cache = b.kv_cache(&CacheSpec {
+///     layers: 1, kv_heads: 1, head_dim: 2, sequences: 1, beams: 2, capacity: 8, precision: Precision::F32,
+/// })?;
+/// let mut pass = |positions: std::ops::Range<usize>, hypotheses: usize| {
+///     let one = qkv.slice_rows(positions.clone())?.to_f32();
+///     let x = b.upload(&HostTensor::from_f32(vec![hypotheses * positions.len(), 6], &one.repeat(hypotheses))?)?;
+///     let rows = Ragged::from_lengths(vec![positions.len(); hypotheses]);
+///     b.extend(&mut cache, &rows)?;
+///     let y = b.attend_step(&x, &rows, &mut cache, 0, &spec, None)?;
+///     b.reorder(&mut cache, &[0, 0])?; // both beams go on from the first
+///     b.download(&y)
+/// };
+/// // Piece by piece it has the bits of the whole, on every beam.
+/// let (prompt, step) = (pass(0..3, 1)?, pass(3..4, 2)?);
+/// let whole = b.download(&whole)?;
+/// assert_eq!(prompt, whole[..6]);
+/// assert_eq!(step, whole[6..].repeat(2));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub trait DecoderOps: EncoderOps {
     /// Keys and values of all layers, and which of them each hypothesis sees.
     type KvCache: Send;
+    /// Ids that were chosen, one a row, with their log-probabilities: [`Sampled`] where they are the host's at once.
+    type Chosen: Send;
 
     /// An empty cache: `spec.sequences` hypotheses of length 0.
     fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache>;
@@ -259,9 +434,62 @@ pub trait DecoderOps: EncoderOps {
         warp: &Warp,
         seeds: &[u64],
     ) -> Result<TopK>;
+
+    /// Whether [`choose`](Self::choose) returns before the ids are known, so that it is worth asking for what follows them
+    /// ([`embed_chosen`](Self::embed_chosen)) before they are waited for ([`chosen`](Self::chosen)).
+    fn chooses_ahead(&self) -> bool {
+        false
+    }
+
+    /// One id a row of `[N, V]` logits after its rules: the bits of the operation that [`Pick`] names. What that fails with
+    /// because of the logits, this fails with, or [`chosen`](Self::chosen) does.
+    fn choose(
+        &self,
+        logits: &Self::Tensor,
+        rules: &[Vec<LogitRule>],
+        pick: &Pick<'_>,
+    ) -> Result<Self::Chosen>;
+
+    /// Waits for the ids, and for nothing that was asked for behind their choice.
+    fn chosen(&self, chosen: &Self::Chosen) -> Result<Sampled>;
+
+    /// As [`embed`](Backend::embed) of `scale · table[id]` for each id that was chosen, and then of `others`, without the host's
+    /// knowing the ids. Fails on an id outside its table, and where the ids are not known, where there could be one.
+    fn embed_chosen(
+        &self,
+        (table, scale): (&Self::Embedding, f32),
+        chosen: &Self::Chosen,
+        others: &[Lookup<'_, Self::Embedding>],
+    ) -> Result<Self::Tensor> {
+        let Sampled { ids, .. } = self.chosen(chosen)?;
+        let mut lookups = vec![Lookup { table, ids: &ids, scale }];
+        lookups.extend_from_slice(others);
+        self.embed(&lookups)
+    }
 }
 
 /// Attention of a decoder to an encoder's output.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, Backend, CrossAttentionOps, HostTensor, Precision, Ragged, reference::Reference};
+///
+/// let b = Reference;
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Key | value of two sources, of two positions and of one.
+/// let kv = b.upload(&HostTensor::from_f32(vec![3, 2], &[0.0, 10.0, 3f32.ln(), 20.0, 0.0, 7.0])?)?;
+/// let memory = b.memory(&kv, &Ragged::from_lengths([2, 1]), &spec)?;
+/// // Three hypotheses of one row: two of the first source, one of the second.
+/// let q = b.upload(&HostTensor::from_f32(vec![3, 1], &[1.0, 0.0, 1.0])?)?;
+/// let mut weights = Vec::new();
+/// let y = b.cross_attend(&q, &Ragged::single_rows(3), &memory, &[0, 0, 1], &spec, Some(&mut weights))?;
+/// let near = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+/// assert!(near(&weights, &[0.25, 0.75, /**/ 0.5, 0.5, /**/ 1.0]));
+/// assert!(near(&b.download(&y)?, &[17.5, 15.0, 7.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub trait CrossAttentionOps: EncoderOps {
     /// Keys and values of one layer over the encoder's output, laid out once for the whole decoding.
     type Memory: Send + Sync;
@@ -290,5 +518,25 @@ pub trait CrossAttentionOps: EncoderOps {
 }
 
 /// Everything an encoder-decoder needs.
+///
+/// ```
+/// use seq2seq_core::{Epilogue, LogitRule, Result, ScoreOrder, SeqBackend};
+///
+/// /// The likeliest next id of each row, but for those that it may not be.
+/// fn choose<B: SeqBackend>(b: &B, x: &B::Tensor, head: &B::Linear, banned: &[u32]) -> Result<Vec<u32>> {
+///     let logits = b.linear(x, head, Epilogue::NONE)?;
+///     let rules = vec![vec![LogitRule::Ban(banned.to_vec())]; seq2seq_core::Rows::rows(x)];
+///     Ok(b.top_k(&logits, 1, ScoreOrder::RulesThenNormalise, &rules)?.ids)
+/// }
+///
+/// # use seq2seq_core::{Backend, Format, HostTensor, LinearSpec};
+/// # let b = seq2seq_core::reference::Reference;
+/// # let head = HostTensor::from_f32(vec![3, 2], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0])?;
+/// # let head = b.pack(&LinearSpec::single(head, None), Format::F32)?;
+/// # let x = b.upload(&HostTensor::from_f32(vec![2, 2], &[1.0, 2.0, 4.0, 1.0])?)?;
+/// assert_eq!(choose(&b, &x, &head, &[])?, [2, 2]);
+/// assert_eq!(choose(&b, &x, &head, &[2])?, [1, 0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub trait SeqBackend: DecoderOps + CrossAttentionOps + RecurrentOps {}
 impl<B: DecoderOps + CrossAttentionOps + RecurrentOps> SeqBackend for B {}

@@ -12,10 +12,65 @@
 //!
 //! Each check runs an eighth of `PROPTEST_CASES` cases (256 where unset), the same ones every time unless
 //! `PROPTEST_RNG_SEED` is set.
+//!
+//! # One operation of one's own
+//!
+//! A backend that inherits all but one operation from another is held to what is said of that one:
+//!
+//! ```
+//! use seq2seq_core::{conformance::{Failure, norm, pool}, inherit, reference::Reference, *};
+//!
+//! /// Takes the middle row for the mean.
+//! #[derive(Clone)]
+//! struct Hasty {
+//!     inner: Reference,
+//! }
+//!
+//! impl Backend for Hasty {
+//!     inherit! { inner: Reference =>
+//!         Tensor, Linear, Norm, Embedding,
+//!         describe, formats, device_memory, upload, download, pack, linear, embedding, embed, norm_weights, norm, gather_rows,
+//!         dropout, step, observe
+//!     }
+//!
+//!     fn pool(&self, x: &Self::Tensor, rows: &Ragged, pool: Pool) -> Result<Self::Tensor> {
+//!         backend::check::pool(x, rows)?;
+//!         match pool {
+//!             Pool::Mean => self.gather_rows(x, &rows.ranges().map(|r| r.start + r.len() / 2).collect::<Vec<_>>()),
+//!             other => self.inner.pool(x, rows, other),
+//!         }
+//!     }
+//! }
+//!
+//! impl EncoderOps for Hasty {
+//!     inherit! { inner: Reference => RelativeBias, relative_bias, attend }
+//! }
+//! # impl DecoderOps for Hasty {
+//! #     inherit! { inner: Reference => KvCache, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k }
+//! # }
+//! # impl CrossAttentionOps for Hasty {
+//! #     inherit! { inner: Reference => Memory, memory, cross_attend }
+//! # }
+//! # impl RecurrentOps for Hasty {
+//! #     inherit! { inner: Reference =>
+//! #         Recurrent, Additive, AdditiveMemory, recurrent, recur, columns, stack_rows, additive, additive_memory, additive_attend
+//! #     }
+//! # }
+//! // ... and so on
+//!
+//! let hasty = Hasty { inner: Reference };
+//! norm::matches_reference(&hasty)?;
+//! pool::is_batch_invariant(&hasty)?;
+//! let Err(Failure(reason)) = pool::matches_reference(&hasty) else { panic!("this went unnoticed") };
+//! // What is wrong, and the smallest case that shows it.
+//! assert!(reason.contains("pool: value 0 is") && reason.contains("minimal failing input"), "{reason}");
+//! # Ok::<(), Failure>(())
+//! ```
 
 pub mod additive;
 pub mod attention;
 pub mod cache;
+pub mod choose;
 pub mod columns;
 pub mod cross;
 pub mod embed;
@@ -43,9 +98,41 @@ use std::fmt;
 use tolerance::Approx;
 
 /// What a check found.
+///
+/// ```
+/// use seq2seq_core::{SeqBackend, conformance::{Outcome, norm, pool}, reference::Reference};
+///
+/// /// What there is to be said of a backend by those who changed two of its operations.
+/// fn both<B: SeqBackend>(backend: &B) -> Outcome {
+///     norm::matches_reference(backend)?;
+///     pool::matches_reference(backend)
+/// }
+///
+/// // As the result of a `#[test]` it prints what was found.
+/// both(&Reference)?;
+/// # Ok::<(), seq2seq_core::conformance::Failure>(())
+/// ```
 pub type Outcome = std::result::Result<(), Failure>;
 
 /// Why a backend does not conform, with the least case that shows it.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, conformance::{Failure, Outcome}, reference::Reference};
+///
+/// /// A check of one's own, beside those of the suite.
+/// fn keeps_minus_zero<B: Backend>(backend: &B) -> Outcome {
+///     let x = backend.upload(&HostTensor::from_f32(vec![1, 1], &[-0.0])?)?; // an error is a failure, too
+///     match backend.download(&x)?[0].is_sign_negative() {
+///         true => Ok(()),
+///         false => Err(Failure("-0 came back as 0".into())),
+///     }
+/// }
+///
+/// keeps_minus_zero(&Reference)?;
+/// let error = seq2seq_core::Error::invalid("upload", "no such device");
+/// assert_eq!(Failure::from(error).to_string(), "the backend refused a valid call: upload: no such device");
+/// # Ok::<(), Failure>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure(pub String);
 
@@ -71,6 +158,20 @@ impl From<crate::Error> for Failure {
 }
 
 /// An operation that is run on cases.
+///
+/// ```
+/// use seq2seq_core::{Result, SeqBackend, conformance::{Op, linear}, reference::Reference};
+///
+/// /// The largest difference of two backends on one case of whatever operation.
+/// fn difference<O: Op>(a: &impl SeqBackend, b: &impl SeqBackend, case: &O::Case) -> Result<f32> {
+///     let pairs = O::run(a, case)?.into_iter().zip(O::run(b, case)?);
+///     Ok(pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max))
+/// }
+///
+/// let case = linear::Case::plain(4, 64, 32);
+/// assert_eq!(difference::<linear::Linear>(&Reference, &Reference, &case)?, 0.0);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub trait Op {
     /// One call, as plain data.
     type Case: fmt::Debug + Clone + 'static;
@@ -98,6 +199,29 @@ fn cases_on<O: Cases>(backend: &impl Backend) -> impl Strategy<Value = O::Case> 
 }
 
 /// An operation that a bench can time, by the same cases.
+///
+/// ```
+/// use seq2seq_core::{Result, SeqBackend, conformance::{Timed, linear::{Case, Linear}}, reference::Reference};
+/// use std::time::{Duration, Instant};
+///
+/// /// The shortest of some calls. What has to be done but once is not timed.
+/// fn shortest<O: Timed, B: SeqBackend>(backend: &B, case: &O::Case) -> Result<Duration> {
+///     let mut prepared = O::prepare(backend, case)?;
+///     let mut shortest = Duration::MAX;
+///     for _ in 0..O::calls(case).min(10) {
+///         let begin = Instant::now();
+///         O::call(backend, &mut prepared)?;
+///         shortest = shortest.min(begin.elapsed());
+///     }
+///     Ok(shortest)
+/// }
+///
+/// let case = Case::plain(2, 16, 16);
+/// println!("{} of 2 rows: {:?}", Linear::NAME, shortest::<Linear, _>(&Reference, &case)?);
+/// // Shapes of real models come with their names.
+/// assert!(Linear::real().iter().any(|(name, _)| name == "bert-base qkv, 16 rows"));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub trait Timed: Op {
     /// The operation, by its method name.
     const NAME: &'static str;
@@ -319,6 +443,9 @@ macro_rules! conformance_suite {
             sample_k_matches_reference: sample_k::matches_reference,
             sample_k_is_batch_invariant: sample_k::is_batch_invariant,
             sample_k_bears_rows_without_a_distribution: sample_k::bears_rows_without_a_distribution,
+            choose_gives_the_bits_of_top_k_and_sample: choose::gives_the_bits_of_top_k_and_sample,
+            choose_bears_rows_without_a_distribution: choose::bears_rows_without_a_distribution,
+            embed_chosen_gives_the_bits_of_embed: choose::embed_chosen_gives_the_bits_of_embed,
             errors_are_those_of_the_reference: errors::are_those_of_the_reference,
             formats_are_as_said: errors::formats_are_as_said,
             empty_batches_are_allowed: errors::empty_batches_are_allowed,

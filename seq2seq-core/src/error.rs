@@ -1,9 +1,45 @@
 //! Typed errors of the operations.
 
 /// The result of an operation.
+///
+/// ```
+/// use seq2seq_core::{Backend, Error, HostTensor, Result};
+///
+/// /// The length of the longest row.
+/// fn longest<B: Backend>(backend: &B, x: &B::Tensor) -> Result<f32> {
+///     use seq2seq_core::Rows;
+///     let norms = backend.download(x)?;
+///     let norms = norms.chunks(x.width().max(1)).map(|row| row.iter().map(|v| v * v).sum::<f32>().sqrt());
+///     norms.reduce(f32::max).ok_or_else(|| Error::invalid("longest", "there are no rows"))
+/// }
+///
+/// let b = seq2seq_core::reference::Reference;
+/// let x = b.upload(&HostTensor::from_f32(vec![2, 2], &[3.0, 4.0, 1.0, 0.0])?)?;
+/// assert_eq!(longest(&b, &x)?, 5.0);
+/// let none = longest(&b, &b.gather_rows(&x, &[])?);
+/// assert_eq!(none.unwrap_err().to_string(), "longest: there are no rows");
+/// # Ok::<(), Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation could not be carried out. Each says what, where, and what was expected.
+///
+/// ```
+/// use seq2seq_core::{Backend, Error, HostTensor, Lookup, reference::Reference};
+///
+/// let b = Reference;
+/// let table = b.embedding(&HostTensor::from_f32(vec![3, 2], &[0.0; 6])?)?;
+/// let looked = b.embed(&[Lookup { table: &table, ids: &[0, 2, 7], scale: 1.0 }]);
+/// match looked.map(drop) {
+///     // Told apart by kind, where a program can do something about it ...
+///     Err(Error::OutOfRange { at, index, limit, .. }) => assert_eq!((at, index, limit), (2, 7, 3)),
+///     other => panic!("{other:?}"),
+/// }
+/// // ... and written for people otherwise.
+/// let error = HostTensor::from_f32(vec![2, 2], &[1.0]).map(drop).unwrap_err();
+/// assert_eq!(error.to_string(), "HostTensor: byte length is 4, expected 16");
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -5,6 +5,19 @@ use half::{bf16, f16};
 use std::{fmt, ops::Range, sync::Arc};
 
 /// The element type of a [`HostTensor`], little-endian as in safetensors.
+///
+/// ```
+/// use seq2seq_core::{DType, HostTensor};
+/// use std::sync::Arc;
+///
+/// // 1 and -2 in the bytes of bf16: two a number, the upper half of the f32.
+/// let bytes = Arc::new(vec![0x80, 0x3f, 0x00, 0xc0]);
+/// assert_eq!(bytes.len(), 2 * DType::BF16.size());
+/// let x = HostTensor::from_shared(DType::BF16, vec![2], bytes, 0..4)?;
+/// assert!(x.dtype().is_float());
+/// assert_eq!(x.to_f32(), [1.0, -2.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum DType {
@@ -35,6 +48,18 @@ impl DType {
 }
 
 /// Bytes that somebody else may own, such as a memory-mapped file.
+///
+/// ```
+/// use seq2seq_core::{DType, HostTensor, host::SharedBytes};
+/// use std::sync::Arc;
+///
+/// // Here a vector; a map of a file is as good. Tensors are ranges of it, and keep it alive.
+/// let file: SharedBytes = Arc::new([1.0f32, 2.0, 3.0, 4.0, 5.0].map(f32::to_le_bytes).concat());
+/// let bias = HostTensor::from_shared(DType::F32, vec![1], file.clone(), 0..4)?;
+/// let weight = HostTensor::from_shared(DType::F32, vec![2, 2], file, 4..20)?;
+/// assert_eq!((bias.to_f32(), weight.slice_rows(1..2)?.to_f32()), (vec![1.0], vec![4.0, 5.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A row-major tensor in host memory, owned or a view of shared bytes. Cloning shares the bytes.
@@ -58,6 +83,22 @@ pub struct HostTensor {
 }
 
 /// What the integers of a [`quantised`](HostTensor::quantised) matrix stand for.
+///
+/// ```
+/// use seq2seq_core::{Backend, DType, Error, Format, HostTensor, LinearSpec, Quantisation, reference::Reference};
+/// use std::sync::Arc;
+///
+/// let integers = HostTensor::from_shared(DType::I8, vec![2, 2], Arc::new([127, 1, 2, 127u8]), 0..4)?;
+/// let scales = Arc::new([0.5, 2.0]);
+/// let weight = HostTensor::quantised(integers, Quantisation::Channels { scales, axis: 0 })?;
+/// assert_eq!(weight.to_f32(), [63.5, 0.5, 4.0, 254.0]); // a scale for each row
+///
+/// // They are packed as they are into the format that they are in, and into no other.
+/// let spec = LinearSpec::single(weight, None);
+/// Reference.pack(&spec, Format::Int8)?;
+/// assert!(matches!(Reference.pack(&spec, Format::F32), Err(Error::Invalid { op: "pack", .. })));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Quantisation {
     /// Values of [`Format::Int8`](crate::Format::Int8), of type I8, with one scale for each row (`axis` 0) or column

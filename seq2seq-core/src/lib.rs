@@ -43,7 +43,7 @@ pub mod spec;
 pub mod train;
 
 pub use backend::{
-    Backend, CrossAttentionOps, DecoderOps, DeviceMemory, EncoderOps, Epilogue, Lookup, Part,
+    Backend, CrossAttentionOps, DecoderOps, DeviceMemory, EncoderOps, Epilogue, Lookup, Part, Pick,
     RecurrentOps, Rows, SeqBackend, Side, Stage,
 };
 pub use error::{Error, Result};

@@ -7,15 +7,41 @@ const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// The 128 random bits of `counter` under `key`.
-pub fn philox(mut counter: [u32; 4], key: u64) -> [u32; 4] {
+///
+/// ```
+/// use seq2seq_core::noise::philox;
+///
+/// // A function: there is no state that threads would have to share, and any number can be had again.
+/// let bits = philox([7, 0, 0, 0], 42);
+/// assert_eq!(bits, philox([7, 0, 0, 0], 42));
+/// assert_ne!(bits, philox([8, 0, 0, 0], 42));
+/// assert_ne!(bits, philox([7, 0, 0, 0], 43));
+/// ```
+pub fn philox(counter: [u32; 4], key: u64) -> [u32; 4] {
+    philox_side_by_side(counter.map(|word| [word]), key).map(|[word]| word)
+}
+
+/// Of `N` counters at once, word by word: loops that the compiler turns into vectors, where its caller has them.
+#[inline(always)]
+pub(crate) fn philox_side_by_side<const N: usize>(
+    mut counters: [[u32; N]; 4],
+    key: u64,
+) -> [[u32; N]; 4] {
     let mut key = [key as u32, (key >> 32) as u32];
     for _ in 0..ROUNDS {
-        let [p0, p1] = [0, 1].map(|i| u64::from(MULTIPLIERS[i]) * u64::from(counter[2 * i]));
-        let [hi, lo] = [|p: u64| (p >> 32) as u32, |p: u64| p as u32];
-        counter = [hi(p1) ^ counter[1] ^ key[0], lo(p1), hi(p0) ^ counter[3] ^ key[1], lo(p0)];
+        let mut next = [[0; N]; 4];
+        for i in 0..N {
+            let p0 = u64::from(MULTIPLIERS[0]) * u64::from(counters[0][i]);
+            let p1 = u64::from(MULTIPLIERS[1]) * u64::from(counters[2][i]);
+            next[0][i] = (p1 >> 32) as u32 ^ counters[1][i] ^ key[0];
+            next[1][i] = p1 as u32;
+            next[2][i] = (p0 >> 32) as u32 ^ counters[3][i] ^ key[1];
+            next[3][i] = p0 as u32;
+        }
+        counters = next;
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
-    counter
+    counters
 }
 
 /// The number of the standard Gumbel distribution, -ln(-ln u), that `seed` has for `id`.
@@ -23,6 +49,18 @@ pub fn philox(mut counter: [u32; 4], key: u64) -> [u32; 4] {
 /// The k largest of score + Gumbel number are k draws without replacement with probabilities in proportion to e^score,
 /// in the order in which they are drawn (Vieira 2014, "Gumbel-max trick and weighted reservoir sampling"; Kool, van Hoof
 /// and Welling 2019, "Stochastic Beams and Where to Find Them", section 2.3).
+///
+/// ```
+/// use seq2seq_core::noise::gumbel;
+///
+/// // Drawing an id with probabilities of 0.1, 0.2 and 0.7: of the noisy scores the largest.
+/// let draw = |seed: u64| {
+///     let noisy = [0.1f64, 0.2, 0.7].map(f64::ln).into_iter().zip(0u32..).map(|(score, id)| (score + gumbel(seed, id), id));
+///     noisy.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, id)| id)
+/// };
+/// let last = (0..2000).filter(|&seed| draw(seed) == Some(2)).count();
+/// assert!((1340..1460).contains(&last), "{last} of 2000");
+/// ```
 pub fn gumbel(seed: u64, id: u32) -> f64 {
     let [high, low, ..] = philox([id, 0, 0, 0], seed);
     -(-uniform(high, low).ln()).ln()
@@ -36,12 +74,28 @@ fn uniform(high: u32, low: u32) -> f64 {
 
 /// The number of the standard normal distribution that `seed` has for a row and a column (Box and Muller 1958, "A note on
 /// the generation of random normal deviates").
+///
+/// ```
+/// use seq2seq_core::noise::normal;
+///
+/// let draws: Vec<f64> = (0..4000).map(|column| normal(1, 0, column)).collect();
+/// let (mean, square) = (draws.iter().sum::<f64>() / 4000.0, draws.iter().map(|x| x * x).sum::<f64>() / 4000.0);
+/// assert!(mean.abs() < 0.07 && (square - 1.0).abs() < 0.1, "{mean} {square}");
+/// ```
 pub fn normal(seed: u64, row: u64, column: u32) -> f64 {
     let [a, b, c, d] = philox([column, row as u32, (row >> 32) as u32, 0], seed);
     (-2.0 * uniform(a, b).ln()).sqrt() * (std::f64::consts::TAU * uniform(c, d)).cos()
 }
 
 /// The [`normal`] numbers of the first `columns` columns of a row, in f32.
+///
+/// ```
+/// use seq2seq_core::noise::{normal, normal_row};
+///
+/// // A point of 16 dimensions for each of three rows, as those of the prior of a latent model.
+/// let points: Vec<Vec<f32>> = (0..3).map(|row| normal_row(7, row, 16).collect()).collect();
+/// assert_eq!(points[2][5], normal(7, 2, 5) as f32);
+/// ```
 pub fn normal_row(seed: u64, row: u64, columns: usize) -> impl Iterator<Item = f32> {
     (0..columns).map(move |column| normal(seed, row, column as u32) as f32)
 }

@@ -28,15 +28,35 @@ pub mod top_k;
 use crate::backend::check;
 use crate::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pool, Ragged,
-    RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
+    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Pool,
+    Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
 };
 
 /// The reference backend. It holds nothing.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Pool, Ragged, reference::Reference};
+///
+/// // To see what a backend of one's own should have given.
+/// let x = Reference.upload(&HostTensor::from_f32(vec![3, 1], &[1.0, 2.0, 6.0])?)?;
+/// let pooled = Reference.pool(&x, &Ragged::from_lengths([3]), Pool::Mean)?;
+/// assert_eq!(Reference.download(&pooled)?, [3.0]);
+/// assert_eq!(Reference.formats().len(), 5); // it has every format
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reference;
 
 /// Packed rows in host memory, `[N, width]`.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Rows, reference::{Reference, Tensor}};
+///
+/// let host = HostTensor::from_f32(vec![2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])?;
+/// let x: Tensor = Reference.upload(&host)?;
+/// assert_eq!((x.rows(), x.width(), Reference.download(&x)?), (2, 3, host.to_f32()));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
     rows: usize,
@@ -153,6 +173,7 @@ impl EncoderOps for Reference {
 
 impl DecoderOps for Reference {
     type KvCache = cache::KvCache;
+    type Chosen = Sampled;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache> {
         cache::KvCache::new(spec)
@@ -208,6 +229,19 @@ impl DecoderOps for Reference {
         seeds: &[u64],
     ) -> Result<TopK> {
         sample_k::sample_k(logits, k, order, rules, warp, seeds)
+    }
+
+    fn choose(
+        &self,
+        logits: &Tensor,
+        rules: &[Vec<LogitRule>],
+        pick: &Pick<'_>,
+    ) -> Result<Sampled> {
+        pick.at_once(self, logits, rules)
+    }
+
+    fn chosen(&self, chosen: &Sampled) -> Result<Sampled> {
+        Ok(chosen.clone())
     }
 }
 

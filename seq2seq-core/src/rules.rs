@@ -4,6 +4,25 @@
 //! a backend applies the statements where the scores lie. The order of the rules is the caller's.
 
 /// One change to the scores of one row.
+///
+/// ```
+/// use seq2seq_core::{LogitRule, reference::rules::apply};
+///
+/// // What this row may not say, and what it is to say less often; the order counts.
+/// let rules = [
+///     LogitRule::Penalise { ids: vec![0, 1], penalty: 2.0 },
+///     LogitRule::Ban(vec![3]),
+///     LogitRule::Add(vec![(2, 0.25)]),
+/// ];
+/// let mut scores = [2.0, -1.0, 0.5, 9.0];
+/// apply(&rules, &mut scores);
+/// assert_eq!(scores, [1.0, -2.0, 0.75, f32::NEG_INFINITY]);
+///
+/// // The end of a text, more likely the longer it is.
+/// apply(&[LogitRule::Grow { ids: vec![1], factor: 0.5 }], &mut scores);
+/// assert_eq!(scores[1], -1.0);
+/// assert!(rules[0].ids().eq([0, 1]));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum LogitRule {
     /// Adds to the score of each id.
@@ -44,6 +63,21 @@ impl LogitRule {
 }
 
 /// When the log-softmax is taken.
+///
+/// ```
+/// use seq2seq_core::{Backend, DecoderOps, HostTensor, LogitRule, ScoreOrder, reference::Reference};
+///
+/// let b = Reference;
+/// let logits = b.upload(&HostTensor::from_f32(vec![1, 3], &[1.0, 1.0, 1.0])?)?;
+/// let best = |order| b.top_k(&logits, 1, order, &[vec![LogitRule::Ban(vec![0])]]);
+/// let probability = |order| best(order).map(|top| top.scores[0].exp());
+/// // In beam search a ban leaves the scores of the others as they were, at 1/3; a second softmax, or one behind the
+/// // rules, shares out what the banned id had.
+/// assert!((probability(ScoreOrder::NormaliseThenRules)? - 1.0 / 3.0).abs() < 1e-6);
+/// assert!((probability(ScoreOrder::NormaliseRulesNormalise)? - 0.5).abs() < 1e-6);
+/// assert!((probability(ScoreOrder::RulesThenNormalise)? - 0.5).abs() < 1e-6);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScoreOrder {
     /// log-softmax, then the rules: beam search of transformers (PARITY trap 47).
@@ -56,6 +90,20 @@ pub enum ScoreOrder {
 
 /// The k best of each row, best first, equal scores in rising order of id; or k that were drawn, in the order of the
 /// draws.
+///
+/// ```
+/// use seq2seq_core::{Backend, DecoderOps, HostTensor, ScoreOrder, reference::Reference};
+///
+/// let b = Reference;
+/// let logits = b.upload(&HostTensor::from_f32(vec![2, 4], &[0.0, 3.0, 1.0, 3.0, 9.0, 0.0, 0.0, 0.0])?)?;
+/// let best = b.top_k(&logits, 2, ScoreOrder::RulesThenNormalise, &[])?;
+/// assert_eq!(best.ids, [1, 3, 0, 1]); // two a row; of equal ones the lower comes first
+/// for (ids, scores) in best.ids.chunks(best.k).zip(best.scores.chunks(best.k)) {
+///     println!("{} with probability {}", ids[0], scores[0].exp());
+/// }
+/// assert_eq!(best.scores[0], best.scores[1]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TopK {
     /// Entries a row.
@@ -68,6 +116,22 @@ pub struct TopK {
 
 /// Which part of the distribution sampling draws from. Applied in the order of the fields,
 /// each to the scores that the one before left, as transformers does.
+///
+/// ```
+/// use seq2seq_core::{Warp, reference::sample::apply};
+///
+/// let left = |warp: Warp| {
+///     // Probabilities of 1/2, 1/4, 1/8 and 1/8.
+///     let mut scores = [0.5f32, 0.25, 0.125, 0.125].map(f32::ln);
+///     apply(&warp, &mut scores);
+///     scores.map(|score| score > f32::NEG_INFINITY)
+/// };
+/// assert_eq!(left(Warp::default()), [true; 4]); // draws from all that there is
+/// assert_eq!(left(Warp { top_k: 1, ..Warp::default() }), [true, false, false, false]);
+/// assert_eq!(left(Warp { top_p: 0.7, ..Warp::default() }), [true, true, false, false]);
+/// // Beam search wants more than one, whatever the distribution is.
+/// assert_eq!(left(Warp { top_p: 0.2, min_keep: 2, ..Warp::default() }), [true, true, false, false]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Warp {
     /// Divides the scores; above 0.
@@ -104,6 +168,19 @@ impl Default for Warp {
 }
 
 /// One drawn id a row.
+///
+/// ```
+/// use seq2seq_core::{Backend, DecoderOps, HostTensor, Sampled, Warp, reference::Reference};
+///
+/// let b = Reference;
+/// // Probabilities of 1/4 and 3/4 in both rows; whoever asks for draws brings the random numbers.
+/// let quarter = [0.25f32.ln(), 0.75f32.ln()];
+/// let logits = b.upload(&HostTensor::from_f32(vec![2, 2], &[quarter, quarter].concat())?)?;
+/// let Sampled { ids, scores } = b.sample(&logits, &[], &Warp::default(), &[0.2, 0.3])?;
+/// assert_eq!(ids, [0, 1]);
+/// assert!((scores[0].exp() - 0.25).abs() < 1e-6);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sampled {
     /// `[N]`

@@ -10,6 +10,23 @@ use std::{fmt, str::FromStr, sync::Arc};
 /// How a packed weight is stored and multiplied.
 ///
 /// A format is offered only with a kernel that is faster for it.
+///
+/// ```
+/// use seq2seq_core::Format;
+///
+/// let format: Format = "int4".parse()?;
+/// assert_eq!((format, format.to_string().as_str()), (Format::Int4, "int4"));
+///
+/// // What a matrix of 4096 x 4096 takes, its scales included, in MiB.
+/// let size = Format::ALL.map(|format| format.bytes(4096, 4096) >> 20);
+/// assert_eq!(size, [64, 32, 32, 16, 9]); // f32, bf16, f16, int8, int4
+///
+/// // A name that there is not is an error that says which there are.
+/// let error = "fp8".parse::<Format>().unwrap_err().to_string();
+/// assert_eq!(error, "format 'fp8' is not available: f32, bf16, f16, int8, int4");
+/// assert!(Format::TRAINED.iter().all(|format| !format.quantises_rows()));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Format {
     /// f32 weights and activations, f32 sums.
@@ -80,6 +97,22 @@ impl FromStr for Format {
 }
 
 /// The function applied between the two projections of a feed-forward block, or by a head.
+///
+/// ```
+/// use seq2seq_core::{Activation, Backend, Epilogue, Format, HostTensor, LinearSpec, reference::Reference};
+///
+/// // Behind a layer that does nothing.
+/// let b = Reference;
+/// let same = b.pack(&LinearSpec::single(HostTensor::from_f32(vec![1, 1], &[1.0])?, None), Format::F32)?;
+/// let x = b.upload(&HostTensor::from_f32(vec![3, 1], &[-2.0, 0.0, 2.0])?)?;
+/// let y = |activation| b.download(&b.linear(&x, &same, Epilogue::activation(activation))?);
+/// assert_eq!(y(Activation::Relu)?, [0.0, 0.0, 2.0]);
+///
+/// // The two definitions of GELU are not the same function: a checkpoint says which one it was trained with.
+/// let (erf, tanh) = (y(Activation::Gelu)?, y(Activation::GeluTanh)?);
+/// assert!((erf[2] - 1.95450).abs() < 1e-5 && (tanh[2] - 1.95460).abs() < 1e-5);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// max(x, 0)
@@ -97,6 +130,23 @@ pub enum Activation {
 }
 
 /// One of the matrices that a [`LinearSpec`] lays side by side.
+///
+/// ```
+/// use seq2seq_core::{Backend, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Result, reference::Reference};
+///
+/// let b = Reference;
+/// let x = b.upload(&HostTensor::from_f32(vec![1, 3], &[1.0, 2.0, 3.0])?)?;
+/// let y = |shape, values: &[f32], transposed| -> Result<Vec<f32>> {
+///     let weight = HostTensor::from_f32(shape, values)?;
+///     let parts = vec![LinearPart { weight, bias: None, transposed }];
+///     let layer = b.pack(&LinearSpec { parts, gated: false, scale: 1.0 }, Format::F32)?;
+///     b.download(&b.linear(&x, &layer, Epilogue::NONE)?)
+/// };
+/// // One matrix as PyTorch's Linear has it, and as GPT-2's Conv1D does; neither is copied to be turned.
+/// assert_eq!(y(vec![2, 3], &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0], false)?, [1.0, 5.0]);
+/// assert_eq!(y(vec![3, 2], &[1.0, 0.0, 0.0, 1.0, 0.0, 1.0], true)?, [1.0, 5.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LinearPart {
     /// `[out, in]`, or `[in, out]` where `transposed` (GPT-2's Conv1D).
@@ -108,6 +158,28 @@ pub struct LinearPart {
 }
 
 /// A linear layer to be packed: y = scale · x Wᵀ + b, then the [`Epilogue`](crate::Epilogue).
+///
+/// ```
+/// use seq2seq_core::{Activation, Backend, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Rows, reference::Reference};
+///
+/// let b = Reference;
+/// let part = |values: &[f32]| {
+///     let weight = HostTensor::from_f32(vec![1, 2], values)?;
+///     Ok::<_, seq2seq_core::Error>(LinearPart { weight, bias: None, transposed: false })
+/// };
+/// let parts = vec![part(&[1.0, 1.0])?, part(&[1.0, -1.0])?];
+/// let beside = LinearSpec { parts, gated: false, scale: 1.0 };
+/// let gated = LinearSpec { gated: true, ..beside.clone() };
+///
+/// let x = b.upload(&HostTensor::from_f32(vec![1, 2], &[3.0, 1.0])?)?;
+/// // Two matrices in one pass, as query, key and value are.
+/// let y = b.linear(&x, &b.pack(&beside, Format::F32)?, Epilogue::NONE)?;
+/// assert_eq!(b.download(&y)?, [4.0, 2.0]);
+/// // The same two as gate and up of a feed-forward block: relu(gate) · up.
+/// let y = b.linear(&x, &b.pack(&gated, Format::F32)?, Epilogue::activation(Activation::Relu))?;
+/// assert_eq!((y.width(), b.download(&y)?), (1, vec![8.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LinearSpec {
     /// Concatenated along the output, such as query, key and value in one pass. All have one input width.
@@ -130,6 +202,20 @@ impl LinearSpec {
 }
 
 /// Which normalisation.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, NormKind, NormSpec, reference::Reference};
+///
+/// let b = Reference;
+/// let x = b.upload(&HostTensor::from_f32(vec![1, 2], &[1.0, 7.0])?)?;
+/// let normalised = |kind| {
+///     let weight = HostTensor::from_f32(vec![2], &[1.0, 1.0])?;
+///     b.download(&b.norm(&x, &b.norm_weights(&NormSpec { kind, eps: 0.0, weight, bias: None })?)?)
+/// };
+/// assert_eq!(normalised(NormKind::Layer)?, [-1.0, 1.0]); // a mean of 4, a deviation of 3
+/// assert_eq!(normalised(NormKind::Rms)?, [0.2, 1.4]); // a root mean square of 5
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum NormKind {
     /// (x - mean) / √(variance + eps) · weight + bias (Ba et al. 2016).
@@ -139,6 +225,18 @@ pub enum NormKind {
 }
 
 /// A normalisation over the width of each row, or over runs of columns that divide it.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, NormKind, NormSpec, reference::Reference};
+///
+/// let b = Reference;
+/// let weight = HostTensor::from_f32(vec![2], &[1.0, 2.0])?;
+/// let norm = b.norm_weights(&NormSpec { kind: NormKind::Rms, eps: 0.0, weight, bias: None })?;
+/// // Rows of two heads of two columns: each head by itself, as some models normalise queries and keys.
+/// let heads = b.upload(&HostTensor::from_f32(vec![1, 4], &[5.0, 5.0, -2.0, 2.0])?)?;
+/// assert_eq!(b.download(&b.norm(&heads, &norm)?)?, [1.0, 2.0, -1.0, 2.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct NormSpec {
     /// LayerNorm or RMSNorm.
@@ -156,6 +254,22 @@ pub struct NormSpec {
 ///
 /// Row at position p: angle_j = p · inv_freq_j (an f32 product); both cosine and sine are multiplied by `scale`
 /// (YaRN's attention factor; 1 elsewhere). Columns past `2 · inv_freq.len()` pass unchanged.
+///
+/// ```
+/// use seq2seq_core::{Rotary, reference::rope::rotate};
+///
+/// // LLaMA's frequencies for heads of 8 columns.
+/// let rotary = Rotary { inv_freq: (0..4).map(|j| 10_000f32.powf(-j as f32 / 4.0)).collect(), scale: 1.0 };
+/// let at = |position, mut head: [f32; 8]| {
+///     rotate(&rotary, position, &mut head);
+///     head
+/// };
+/// let (q, k) = ([0.5, -1.0, 0.25, 2.0, 1.0, 0.0, -0.5, 1.5], [1.0, 0.5, -0.75, 0.0, 0.5, 1.0, 1.0, -1.0]);
+/// let score = |i, j| at(i, q).iter().zip(at(j, k)).map(|(q, k)| q * k).sum::<f32>();
+/// assert_eq!(at(0, q), q);
+/// // A score knows how far apart query and key are, not where.
+/// assert!((score(5, 3) - score(105, 103)).abs() < 1e-4 && (score(5, 3) - score(5, 4)).abs() > 0.1);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
     /// One frequency a pair.
@@ -165,6 +279,20 @@ pub struct Rotary {
 }
 
 /// How attention holds and multiplies queries, keys, values and probabilities. Its sums are f32 in either.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, CacheSpec, DecoderOps, Precision, reference::Reference};
+///
+/// let spec = AttentionSpec {
+///     heads: 4, kv_heads: 2, head_dim: 16, scale: 0.25, causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::Bf16,
+/// };
+/// // A cache holds what the attentions over it multiply, so it is told the same.
+/// let (kv_heads, head_dim, precision) = (spec.kv_heads, spec.head_dim, spec.precision);
+/// Reference.kv_cache(&CacheSpec { layers: 2, kv_heads, head_dim, sequences: 1, beams: 1, capacity: 64, precision })?;
+/// assert_eq!(spec.trained().precision, Precision::F32);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Precision {
     /// f32 throughout.
@@ -177,6 +305,26 @@ pub enum Precision {
 }
 
 /// Shape and kind of an attention.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, Backend, EncoderOps, HostTensor, Precision, Ragged, Rows, reference::Reference};
+///
+/// // Four heads of two columns, whose queries read the keys and values of two.
+/// let spec = AttentionSpec {
+///     heads: 4, kv_heads: 2, head_dim: 2, scale: 2f32.powf(-0.5), causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// assert_eq!((spec.qkv_width(), spec.inner(), spec.kv_width()), (16, 8, 4));
+///
+/// let b = Reference;
+/// let qkv: Vec<f32> = (0..3 * 16).map(|i| (i % 7) as f32 - 3.0).collect();
+/// let qkv = b.upload(&HostTensor::from_f32(vec![3, 16], &qkv)?)?;
+/// let y = b.attend(&qkv, &Ragged::from_lengths([3]), &spec, None)?;
+/// assert_eq!((y.rows(), y.width()), (3, 8));
+/// // The first row sees itself alone: the heads 0 and 1 give its first value, 2 and 3 its second.
+/// assert_eq!(b.download(&y)?[..8], [2.0, 3.0, 2.0, 3.0, -3.0, -2.0, -3.0, -2.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionSpec {
     /// H
@@ -221,6 +369,20 @@ impl AttentionSpec {
 }
 
 /// T5's relative position buckets (Raffel et al. 2020, section 2.1).
+///
+/// ```
+/// use seq2seq_core::{BucketSpec, EncoderOps, HostTensor, reference::Reference};
+///
+/// let spec = BucketSpec { buckets: 32, max_distance: 128, bidirectional: true };
+/// // Near keys have a bucket for each distance, far ones share one; what follows has the second half of them.
+/// assert_eq!([-1, -7, 0, 1, 7].map(|distance| spec.bucket(distance)), [1, 7, 0, 17, 23]);
+/// assert_eq!(spec.bucket(-60), spec.bucket(-62));
+/// assert_eq!(spec.bucket(-128), spec.bucket(-100_000));
+///
+/// // A bias for each bucket and each of 8 heads.
+/// Reference.relative_bias(&HostTensor::from_f32(vec![32, 8], &[0.0; 32 * 8])?, spec)?;
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BucketSpec {
     /// Rows of the bias table.
@@ -256,6 +418,21 @@ impl BucketSpec {
 }
 
 /// The size of a key-value cache for all layers of a decoder.
+///
+/// ```
+/// use seq2seq_core::{CacheSpec, DecoderOps, Error, Precision, Ragged, reference::Reference};
+///
+/// let b = Reference;
+/// let spec = CacheSpec {
+///     layers: 1, kv_heads: 2, head_dim: 4, sequences: 2, beams: 3, capacity: 5, precision: Precision::F32,
+/// };
+/// let mut cache = b.kv_cache(&spec)?;
+/// // Two prompts at first, one hypothesis each. The second would be longer than the cache was made for.
+/// let prompts = Ragged::from_lengths([3, 6]);
+/// let too_long = b.extend(&mut cache, &prompts);
+/// assert_eq!(too_long, Err(Error::Capacity { op: "extend", sequence: 1, needed: 6, capacity: 5 }));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheSpec {
     /// L
@@ -275,6 +452,19 @@ pub struct CacheSpec {
 }
 
 /// How the rows of a sequence become one row.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Pool, Ragged, reference::Reference};
+///
+/// let b = Reference;
+/// let x = b.upload(&HostTensor::from_f32(vec![5, 1], &[1.0, 2.0, 6.0, 10.0, 20.0])?)?;
+/// let rows = Ragged::from_lengths([3, 2]);
+/// let pooled = |pool| b.download(&b.pool(&x, &rows, pool)?);
+/// assert_eq!(pooled(Pool::First)?, [1.0, 10.0]);
+/// assert_eq!(pooled(Pool::Mean)?, [3.0, 15.0]);
+/// assert_eq!(pooled(Pool::Last)?, [6.0, 20.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
     /// The first row (BERT's `[CLS]`).

@@ -22,6 +22,83 @@
 //! Weights are f32 tensors in the layout of their checkpoint, called masters. What forward and backward read is packed
 //! from them anew after each step ([`TrainBackend::repack`]); in [`Format::Bf16`] that is all there is to training in
 //! bf16.
+//!
+//! # One layer
+//!
+//! ```
+//! use seq2seq_core::{Backend, Format, HostTensor, reference::Reference};
+//! use seq2seq_core::train::{
+//!     AdamW, LinearBackward, LinearGradients, MasterPart, Masters, OptimiserOps, Smoothing, TrainBackend, TrainEpilogue,
+//! };
+//!
+//! fn masters<T>(weight: &T) -> Masters<'_, T> {
+//!     Masters { parts: vec![MasterPart { weight, bias: None, transposed: false }], gated: false, scale: 1.0 }
+//! }
+//!
+//! // Two rows of three columns, to be told apart.
+//! let b = Reference;
+//! let x = b.upload(&HostTensor::from_f32(vec![2, 3], &[1.0, 0.5, 0.0, 0.0, 0.5, 1.0])?)?;
+//! let mut weight = b.zeros(2, 3)?;
+//! let mut moments = [b.zeros(2, 3)?, b.zeros(2, 3)?];
+//! let mut layer = b.pack_masters(&masters(&weight), Format::F32)?;
+//! let mut losses = Vec::new();
+//! for step in 1..=20 {
+//!     let epilogue = TrainEpilogue { activation: None, dropout: None, residual: None };
+//!     let (logits, sums) = b.linear_forward(&x, &layer, &epilogue, true)?;
+//!     let (loss, dy) = b.cross_entropy(&logits, &[Some(0), Some(1)], Smoothing::None)?;
+//!     losses.push(loss.sum / loss.tokens as f64);
+//!
+//!     let mut gradient = None;
+//!     let of = LinearBackward { x: &x, sums: sums.as_ref(), activation: None, dropout: None, dy: &dy };
+//!     // Nobody wants the gradient of x, and there is no bias.
+//!     b.linear_backward(&layer, &of, LinearGradients { x: None, parts: vec![[Some(&mut gradient), None]] })?;
+//!
+//!     let settings = AdamW { rate: 0.1, step, gradient_scale: 1.0 / loss.tokens as f32, ..AdamW::default() };
+//!     if let Some(gradient) = &gradient {
+//!         b.adamw(&settings, &mut weight, gradient, &mut moments)?;
+//!     }
+//!     b.repack(&mut layer, &masters(&weight))?;
+//! }
+//! assert!((losses[0] - 2f64.ln()).abs() < 1e-6 && losses[19] < 0.1, "{losses:?}");
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
+//!
+//! [`Autodiff`](crate::autodiff::Autodiff) does all of it for whole models.
+//!
+//! # A recurrent layer
+//!
+//! ```
+//! use seq2seq_core::{Backend, Cell, Format, HostTensor, Ragged, reference::Reference};
+//! use seq2seq_core::train::{MasterPart, RecurBackward, RecurPass, Recurred, RecurrentMasters, TrainRecurrentOps};
+//!
+//! let b = Reference;
+//! let upload = |rows, width, values: &[f32]| b.upload(&HostTensor::from_f32(vec![rows, width], values)?);
+//! // A GRU of width 1, which has three gates.
+//! let weight = upload(3, 1, &[0.5, -0.25, 1.0])?;
+//! let directions = vec![MasterPart { weight: &weight, bias: None, transposed: false }];
+//! let layer = b.pack_recurrent(&RecurrentMasters { cell: Cell::Gru, directions }, Format::F32)?;
+//!
+//! let rows = Ragged::from_lengths([2]);
+//! let x = upload(2, 3, &[0.1, 0.2, 0.3, -0.3, 0.2, 0.1])?;
+//! let Recurred { y, kept, .. } = b.recur_forward(&x, &rows, &layer, None, true)?;
+//! let kept = kept.ok_or("nothing was kept")?;
+//!
+//! // The loss is the last h. Positions first, and then the weights, over all passes there were.
+//! let (dy, mut dx) = (upload(2, 1, &[0.0, 1.0])?, None);
+//! let of = RecurBackward { rows: &rows, state: None, y: &y, kept: &kept, dy: Some(&dy), dend: None };
+//! let du = b.recur_backward(&layer, &of, Some(&mut dx), None)?;
+//! let passes = [RecurPass { rows: &rows, state: None, y: &y, du: &du }];
+//! let (mut weights, mut bias) = (None, None);
+//! b.recur_weights_backward(&layer, &passes, vec![[Some(&mut weights), Some(&mut bias)]])?;
+//!
+//! // What moving the first input by a little does to the last h is what its gradient says.
+//! let slope = b.download(&dx.ok_or("no gradient")?)?[2];
+//! let moved = b.recur_forward(&upload(2, 3, &[0.1, 0.2, 0.301, -0.3, 0.2, 0.1])?, &rows, &layer, None, false)?;
+//! let difference = (b.download(&moved.y)?[1] - b.download(&y)?[1]) / 0.001;
+//! assert!((slope - difference).abs() < 1e-3, "{slope} {difference}");
+//! assert_eq!(b.download(&weights.ok_or("no gradient")?)?.len(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod dropout;
 mod loss;
@@ -42,9 +119,37 @@ pub use recurrent::{
 use crate::{Activation, AttentionSpec, Format, Lookup, Pool, Ragged, Result, SeqBackend};
 
 /// A sum of gradients; `None` is zero.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, reference::Reference, train::{Gradient, TrainBackend}};
+///
+/// let b = Reference;
+/// let mut sum: Gradient<_> = None;
+/// for term in [[1.0, 2.0], [0.5, 0.0]] {
+///     b.add(b.upload(&HostTensor::from_f32(vec![1, 2], &term)?)?, &mut sum)?;
+/// }
+/// assert_eq!(sum.map(|sum| b.download(&sum)).transpose()?, Some(vec![1.5, 2.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub type Gradient<T> = Option<T>;
 
 /// Where a gradient goes; `None` where nobody wants it.
+///
+/// ```
+/// use seq2seq_core::train::{Gradient, Wanted};
+///
+/// /// Where the gradient of a parameter goes; nowhere while it is frozen.
+/// fn wanted<T>(frozen: bool, gradient: &mut Gradient<T>) -> Wanted<'_, T> {
+///     (!frozen).then_some(gradient)
+/// }
+///
+/// let mut gradient: Gradient<f32> = None;
+/// assert!(wanted(true, &mut gradient).is_none());
+/// if let Some(gradient) = wanted(false, &mut gradient) {
+///     *gradient = Some(1.0); // as a backward would
+/// }
+/// assert_eq!(gradient, Some(1.0));
+/// ```
 pub type Wanted<'a, T> = Option<&'a mut Gradient<T>>;
 
 /// A matrix of a linear layer to be trained.
@@ -70,6 +175,26 @@ pub struct Masters<'a, T> {
 }
 
 /// What [`TrainBackend::linear_forward`] does to a finished sum: activation (or gate), dropout, residual.
+///
+/// ```
+/// use seq2seq_core::{Backend, Format, HostTensor, reference::Reference};
+/// use seq2seq_core::train::{Dropout, MasterPart, Masters, TrainBackend, TrainEpilogue};
+///
+/// let b = Reference;
+/// let one = b.upload(&HostTensor::from_f32(vec![1, 1], &[1.0])?)?;
+/// let parts = vec![MasterPart { weight: &one, bias: None, transposed: false }];
+/// let layer = b.pack_masters(&Masters { parts, gated: false, scale: 1.0 }, Format::F32)?;
+/// let x = b.upload(&HostTensor::from_f32(vec![100, 1], &[1.0; 100])?)?;
+///
+/// // The residual is added to what dropout has left, and none of it is dropped.
+/// let dropout = Dropout { rate: 0.5, seed: 1, step: 0, place: 0 };
+/// let epilogue = TrainEpilogue { activation: None, dropout: Some(dropout), residual: Some(&x) };
+/// let (y, _) = b.linear_forward(&x, &layer, &epilogue, false)?;
+/// for (row, y) in b.download(&y)?.into_iter().enumerate() {
+///     assert_eq!(y, dropout.factor(row, 0) + 1.0); // 0 or 2, and 1
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TrainEpilogue<'a, T> {
     /// As in [`Epilogue`](crate::Epilogue).
@@ -105,6 +230,24 @@ pub struct LinearGradients<'a, T> {
 }
 
 /// Where the gradients of a normalisation go.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, NormKind, NormSpec, reference::Reference};
+/// use seq2seq_core::train::{NormGradients, TrainBackend};
+///
+/// let b = Reference;
+/// let (weight, bias) = (HostTensor::from_f32(vec![2], &[1.0, 1.0])?, HostTensor::from_f32(vec![2], &[0.0, 0.0])?);
+/// let norm = b.norm_weights(&NormSpec { kind: NormKind::Layer, eps: 0.0, weight, bias: Some(bias) })?;
+/// // Both rows are normalised to -1 and 1.
+/// let x = b.upload(&HostTensor::from_f32(vec![2, 2], &[1.0, 7.0, 2.0, 4.0])?)?;
+/// let dy = b.upload(&HostTensor::from_f32(vec![2, 2], &[1.0, 0.0, 1.0, 2.0])?)?;
+/// let (mut weight, mut bias) = (None, None);
+/// b.norm_backward(&x, &norm, &dy, NormGradients { x: None, weight: Some(&mut weight), bias: Some(&mut bias) })?;
+/// let values = |gradient: Option<_>| gradient.map(|g| b.download(&g)).transpose();
+/// assert_eq!(values(weight)?, Some(vec![-2.0, 2.0]));
+/// assert_eq!(values(bias)?, Some(vec![2.0, 2.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct NormGradients<'a, T> {
     /// As wide as x: M, or runs of M columns.
@@ -116,6 +259,32 @@ pub struct NormGradients<'a, T> {
 }
 
 /// What the backward of an attention within sequences starts from.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, Backend, HostTensor, Precision, Ragged, reference::Reference};
+/// use seq2seq_core::train::{AttendBackward, TrainBackend};
+///
+/// let b = Reference;
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// let rows = Ragged::from_lengths([2]);
+/// // Query | key | value of two positions.
+/// let qkv = b.upload(&HostTensor::from_f32(vec![2, 3], &[1.0, 2.0, 3.0, 0.0, 2.0, 5.0])?)?;
+/// let (y, log_sums) = b.attend_forward(&qkv, &rows, &spec, None, None)?;
+/// let dy = b.upload(&HostTensor::from_f32(vec![2, 1], &[0.0, 1.0])?)?;
+/// let of = AttendBackward {
+///     qkv: &qkv, y: &y, log_sums: &log_sums, rows: &rows, spec: &spec, bias: None, dropout: None, dy: &dy,
+/// };
+/// let mut dqkv = None;
+/// b.attend_backward(&of, Some(&mut dqkv), None)?;
+/// let gradient = b.download(&dqkv.ok_or("no gradient")?)?;
+/// // The second position sees two equal keys: its result is the mean of the values.
+/// assert!((gradient[2] - 0.5).abs() < 1e-6 && (gradient[5] - 0.5).abs() < 1e-6);
+/// assert_eq!(gradient[0], 0.0); // nothing depends on the query of the first
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct AttendBackward<'a, T, R> {
     /// The input, `[N, (H + 2 G) D]`.
@@ -137,6 +306,34 @@ pub struct AttendBackward<'a, T, R> {
 }
 
 /// What the backward of an attention to a memory starts from.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, Backend, CrossAttentionOps, HostTensor, Precision, Ragged, reference::Reference};
+/// use seq2seq_core::train::{CrossBackward, TrainBackend};
+///
+/// let b = Reference;
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Key | value of two sources of one position; both targets read the second.
+/// let (rows, source_rows, sources) = (Ragged::from_lengths([2, 1]), Ragged::single_rows(2), [1, 1]);
+/// let kv = b.upload(&HostTensor::from_f32(vec![2, 2], &[1.0, 2.0, 3.0, 4.0])?)?;
+/// let memory = b.memory(&kv, &source_rows, &spec)?;
+/// let q = b.upload(&HostTensor::from_f32(vec![3, 1], &[0.5, -0.5, 1.0])?)?;
+/// let (y, log_sums) = b.cross_attend_forward(&q, &rows, &memory, &sources, &spec, None)?;
+/// let dy = b.upload(&HostTensor::from_f32(vec![3, 1], &[1.0, 1.0, 1.0])?)?;
+/// let of = CrossBackward {
+///     q: &q, y: &y, log_sums: &log_sums, rows: &rows, kv: &kv, source_rows: &source_rows, memory: &memory,
+///     sources: &sources, spec: &spec, dropout: None, dy: &dy,
+/// };
+/// let mut dkv = None;
+/// b.cross_attend_backward(&of, None, Some(&mut dkv))?;
+/// // Its value is each of the three results.
+/// let gradient = b.download(&dkv.ok_or("no gradient")?)?;
+/// assert_eq!((&gradient[..2], gradient[3]), (&[0.0, 0.0][..], 3.0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct CrossBackward<'a, T, M> {
     /// The queries, `[N, H D]`.
@@ -164,6 +361,18 @@ pub struct CrossBackward<'a, T, M> {
 }
 
 /// Ids that rows of a table were looked up by.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, reference::Reference, train::{Looked, TrainBackend}};
+///
+/// let b = Reference;
+/// let dy = b.upload(&HostTensor::from_f32(vec![3, 1], &[1.0, 10.0, 100.0])?)?;
+/// let mut table = None;
+/// b.embed_backward(Looked { ids: &[2, 0, 2], scale: 0.5, table_rows: 4 }, &dy, &mut table)?;
+/// // Row 2 was looked up twice, the rows 1 and 3 never.
+/// assert_eq!(table.map(|table| b.download(&table)).transpose()?, Some(vec![5.0, 0.0, 50.5, 0.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Looked<'a> {
     /// One row index for each of the N rows.

@@ -38,6 +38,25 @@ use micro::MicroKernel;
 use seq2seq_core::backend::check::LinearShape;
 
 /// A packed linear layer with its bias.
+///
+/// Any number of requests may use one at a time, and a row has the same bits in each of them:
+///
+/// ```
+/// use seq2seq_core::{Activation, Backend, Epilogue, Format, HostTensor, LinearSpec};
+/// use seq2seq_cpu::{Cpu, CpuOptions, Linear};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let weight = HostTensor::from_f32(vec![2, 3], &[0.5, -1.0, 0.25, 1.0, 0.0, -0.5])?;
+/// let bias = HostTensor::from_f32(vec![2], &[0.1, -0.2])?;
+/// let layer: Linear = cpu.pack(&LinearSpec::single(weight, Some(bias)), Format::Int8)?;
+///
+/// let gelu = || Epilogue::activation(Activation::Gelu);
+/// let batch = cpu.upload(&HostTensor::from_f32(vec![2, 3], &[1.0, 2.0, 3.0, 0.3, -0.2, 7.0])?)?;
+/// let alone = cpu.gather_rows(&batch, &[1])?;
+/// let (y, one) = (cpu.linear(&batch, &layer, gelu())?, cpu.linear(&alone, &layer, gelu())?);
+/// assert_eq!(cpu.download(&y)?[2..], cpu.download(&one)?);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Linear {
     isa: Isa,

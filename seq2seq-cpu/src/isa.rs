@@ -10,6 +10,21 @@ use std::fmt;
 pub const ISA_VARIABLE: &str = "SEQ2SEQ_CPU_ISA";
 
 /// A level of vector instructions that this machine has.
+///
+/// ```
+/// use seq2seq_core::Backend;
+/// use seq2seq_cpu::{Cpu, CpuOptions, Isa};
+///
+/// let levels = Isa::available(); // slowest first
+/// assert_eq!((levels[0], levels.last()), (Isa::Scalar, Some(&Isa::detect())));
+/// let scalar = Isa::from_name("scalar")?;
+/// let cpu = Cpu::new(CpuOptions { threads: Some(1), isa: Some(scalar) })?;
+/// assert_eq!(cpu.describe(), "cpu (scalar, 1 thread)");
+/// // What this machine lacks, or nobody has, is an error that says what there is.
+/// let error = Isa::from_name("sse2").map_err(|e| e.to_string());
+/// assert!(error.is_err_and(|e| e.contains("this machine has scalar")));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
@@ -27,6 +42,19 @@ pub enum Isa {
 }
 
 /// Proof of `avx2`, `fma` and `f16c`.
+///
+/// ```
+/// use seq2seq_cpu::{Cpu, CpuOptions, Isa, isa::Avx2};
+///
+/// if let Some(avx2) = Avx2::detect() {
+///     println!("8-bit dot products: {}", avx2.vnni());
+///     // As a machine without them runs, to compare with.
+///     let isa = Some(Isa::Avx2(avx2.plain()));
+///     let cpu = Cpu::new(CpuOptions { isa, ..CpuOptions::default() })?;
+///     assert_eq!(cpu.isa().name(), "avx2");
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Avx2 {
@@ -59,6 +87,19 @@ impl Avx2 {
 ///
 /// A machine with AVX-512 but without VNNI (Skylake-SP) runs as [`Avx2`]: it would have to widen int8 to 16 bits,
 /// and it slows its clock for 512-bit multiplications, so the wider registers gain it little.
+///
+/// ```
+/// use seq2seq_cpu::{Cpu, CpuOptions, Isa, isa::{Avx2, Avx512}};
+///
+/// if let Some(avx512) = Avx512::detect() {
+///     println!("bf16 dot products: {}", avx512.bf16());
+///     let isa = Some(Isa::Avx512(avx512.plain()));
+///     let cpu = Cpu::new(CpuOptions { isa, ..CpuOptions::default() })?;
+///     assert_eq!(cpu.isa().name(), "avx512");
+///     assert!(Avx2::detect().is_some());
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Avx512 {
@@ -92,6 +133,18 @@ impl Avx512 {
 }
 
 /// Proof of `neon`.
+///
+/// ```
+/// use seq2seq_cpu::{Cpu, CpuOptions, Isa, isa::Neon};
+///
+/// if let Some(neon) = Neon::detect() {
+///     println!("8-bit dot products: {}", neon.dot());
+///     let isa = Some(Isa::Neon(neon.plain()));
+///     let cpu = Cpu::new(CpuOptions { isa, ..CpuOptions::default() })?;
+///     assert_eq!(cpu.isa().name(), "neon");
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[cfg(target_arch = "aarch64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Neon {

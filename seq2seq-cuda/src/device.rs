@@ -9,6 +9,17 @@ use bytemuck::Pod;
 use std::sync::Arc;
 
 /// How a device is used.
+///
+/// ```no_run
+/// use seq2seq_cuda::{Cuda, CudaOptions, driver::Nvidia};
+/// use std::sync::Arc;
+///
+/// let driver = Arc::new(Nvidia::open(0)?);
+/// // Kernel by kernel, to see in a profiler or a sanitiser what each of them does.
+/// let options = CudaOptions::default().graphs(false).keep_memory(false);
+/// let cuda = Cuda::with_driver(driver, options);
+/// # Ok::<(), seq2seq_cuda::driver::DriverError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CudaOptions {
@@ -21,6 +32,10 @@ pub struct CudaOptions {
     /// Whether a kernel of such a graph may begin while the one before it runs, on a GPU of Hopper or later. Without, each begins
     /// when the one before is over, to compare with.
     pub overlap: bool,
+    /// Whether greedy search and sampling ask for the next step before the host knows the ids that it reads
+    /// ([`DecoderOps::chooses_ahead`](seq2seq_core::DecoderOps::chooses_ahead)). Without, each step waits for the ids of the one
+    /// before, to compare with.
+    pub ahead: bool,
 }
 
 /// The environment variable that turns graphs off for [`Cuda::new`], where it is `0`.
@@ -29,9 +44,12 @@ pub const GRAPHS_VARIABLE: &str = "SEQ2SEQ_CUDA_GRAPHS";
 /// The environment variable that keeps the kernels of graphs apart for [`Cuda::new`], where it is `0`.
 pub const OVERLAP_VARIABLE: &str = "SEQ2SEQ_CUDA_OVERLAP";
 
+/// The environment variable that makes each step wait for the ids of the one before for [`Cuda::new`], where it is `0`.
+pub const AHEAD_VARIABLE: &str = "SEQ2SEQ_CUDA_AHEAD";
+
 impl Default for CudaOptions {
     fn default() -> Self {
-        Self { keep_memory: true, graphs: true, overlap: true }
+        Self { keep_memory: true, graphs: true, overlap: true, ahead: true }
     }
 }
 
@@ -50,9 +68,39 @@ impl CudaOptions {
     pub fn overlap(self, overlap: bool) -> Self {
         Self { overlap, ..self }
     }
+
+    /// The same with or without steps that are asked for ahead.
+    pub fn ahead(self, ahead: bool) -> Self {
+        Self { ahead, ..self }
+    }
 }
 
 /// The backend on one GPU. Clones share the device.
+///
+/// ```no_run
+/// use seq2seq_core::Backend;
+/// use seq2seq_cuda::Cuda;
+///
+/// let cuda = Cuda::new(0)?;
+/// println!("{}", cuda.describe()); // cuda (NVIDIA H200, compute capability 9.0)
+/// if let Some(memory) = cuda.device_memory()? {
+///     println!("{} of {} bytes are free", memory.free, memory.total);
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
+///
+/// Other drivers do as well: this one plays a GPU on the CPU, as in the tests of this crate.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let played = gpu::Played::new(1 << 20);
+/// use seq2seq_core::Backend;
+/// use seq2seq_cuda::{Cuda, CudaOptions};
+/// use std::sync::Arc;
+///
+/// let cuda = Cuda::with_driver(Arc::new(played), CudaOptions::default());
+/// assert_eq!(cuda.describe(), "cuda (GPU played on the CPU, compute capability 8.0)");
+/// ```
 #[derive(Clone)]
 pub struct Cuda(Arc<Device>);
 
@@ -61,6 +109,7 @@ struct Device {
     loaded: Loaded,
     plans: KeptPlans,
     overlap: bool,
+    ahead: bool,
 }
 
 impl Drop for Device {
@@ -72,16 +121,17 @@ impl Drop for Device {
 
 impl Cuda {
     /// Opens device `index`. Steps are replayed as graphs unless [`GRAPHS_VARIABLE`] says otherwise, in which kernels overlap unless
-    /// [`OVERLAP_VARIABLE`] does.
+    /// [`OVERLAP_VARIABLE`] does, and are asked for ahead unless [`AHEAD_VARIABLE`] does.
     ///
     /// # Errors
     /// No driver, a driver or a device that is too old, no such device, or what the driver says.
     pub fn new(index: usize) -> Result<Self, DriverError> {
         let on = |variable| std::env::var_os(variable).is_none_or(|value| value != "0");
-        let (graphs, overlap) = (on(GRAPHS_VARIABLE), on(OVERLAP_VARIABLE));
+        let (graphs, overlap, ahead) =
+            (on(GRAPHS_VARIABLE), on(OVERLAP_VARIABLE), on(AHEAD_VARIABLE));
         let driver = Nvidia::open(index)?;
-        tracing::info!(device = driver.name(), graphs, overlap, "opened");
-        let options = CudaOptions::default().graphs(graphs).overlap(overlap);
+        tracing::info!(device = driver.name(), graphs, overlap, ahead, "opened");
+        let options = CudaOptions::default().graphs(graphs).overlap(overlap).ahead(ahead);
         Ok(Self::with_driver(Arc::new(driver), options))
     }
 
@@ -89,7 +139,8 @@ impl Cuda {
     pub fn with_driver(driver: Arc<dyn Driver>, options: CudaOptions) -> Self {
         let pool = Pool::new(driver, options.keep_memory, options.graphs);
         let (loaded, plans) = (Loaded::default(), KeptPlans::default());
-        Self(Arc::new(Device { pool, loaded, plans, overlap: options.overlap }))
+        let CudaOptions { overlap, ahead, .. } = options;
+        Self(Arc::new(Device { pool, loaded, plans, overlap, ahead }))
     }
 
     /// What the device does, is done by this.
@@ -120,6 +171,11 @@ impl Cuda {
     /// Whether a kernel may begin while the one before it runs: it waits by itself.
     pub(crate) fn overlaps(&self, kernel: &Kernel) -> bool {
         self.0.overlap && kernel.artifact.overlaps(self.driver().capability())
+    }
+
+    /// Whether steps are asked for ahead.
+    pub(crate) fn goes_ahead(&self) -> bool {
+        self.0.ahead
     }
 
     /// Rows that are not defined yet.

@@ -8,6 +8,80 @@
 //!
 //! [`Nvidia`] drives a GPU. Tests drive one that is played on the CPU (`seq2seq-ptx`), so that all of the host's code runs
 //! on any machine.
+//!
+//! ```
+//! # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+//! use seq2seq_cuda::driver::{Arg, Driver, FunctionId, Image, ModuleId, Result, Shape};
+//!
+//! const DOUBLE: &str = "
+//!     .version 8.0
+//!     .target sm_80
+//!     .address_size 64
+//!     .visible .entry double(.param .u64 x) {
+//!         .reg .b64 %x;
+//!         .reg .b32 %t, %v;
+//!         ld.param.u64 %x, [x];
+//!         mov.u32 %t, %tid.x;
+//!         mad.wide.u32 %x, %t, 4, %x;
+//!         ld.global.u32 %v, [%x];
+//!         shl.b32 %v, %v, 1;
+//!         st.global.u32 [%x], %v;
+//!         ret;
+//!     }";
+//!
+//! /// Doubles numbers: a thread each.
+//! fn double(driver: &dyn Driver, numbers: [u32; 4]) -> Result<[u32; 4]> {
+//!     let module: ModuleId = driver.load("double", Image::Ptx(DOUBLE))?;
+//!     let function: FunctionId = driver.function(module, "double", 0)?;
+//!     let mut bytes = numbers.map(u32::to_ne_bytes);
+//!     let x = driver.alloc(16)?;
+//!     driver.write(x, bytes.as_flattened())?;
+//!     let (grid, block) = ([1, 1, 1], [4, 1, 1]);
+//!     let shape = Shape { grid, block, shared: 0, cooperative: false, overlaps: false };
+//!     // SAFETY: the kernel takes the address of as many numbers as there are threads.
+//!     unsafe { driver.launch(function, shape, &[Arg::from(x)]) }?;
+//!     driver.read(x, bytes.as_flattened_mut())?; // when the kernel is done
+//!     driver.free(x)?;
+//!     Ok(bytes.map(u32::from_ne_bytes))
+//! }
+//! # assert_eq!(double(&gpu::Played::new(1 << 20), [1, 2, 3, 40])?, [2, 4, 6, 80]);
+//! # Ok::<(), seq2seq_cuda::driver::DriverError>(())
+//! ```
+//!
+//! What comes again can be made ready once, and asked for as a whole:
+//!
+//! ```
+//! # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+//! # let driver = gpu::Played::new(1 << 20);
+//! use seq2seq_cuda::driver::{Driver, GraphId, Piece, Work};
+//!
+//! let [from, to] = [driver.alloc(4)?, driver.alloc(4)?];
+//! let listed = || {
+//!     let mut work = Work::default();
+//!     work.push(Piece::Fill { to: from, value: 7, bytes: 4 });
+//!     work.push(Piece::Copy { from, to, bytes: 4 });
+//!     work
+//! };
+//! let work = listed();
+//! assert!(work == listed() && work.len() == 2 && !work.is_cooperative());
+//!
+//! // SAFETY: there is no launch in it.
+//! let graph: Option<GraphId> = unsafe { driver.graph(&work) }?;
+//! if let Some(graph) = graph {
+//!     for _ in 0..2 {
+//!         driver.fill(to, 0, 4)?;
+//!         // SAFETY: as above, and the memory is allocated.
+//!         unsafe { driver.run_graph(graph) }?;
+//!         let mut bytes = [0; 4];
+//!         driver.read(to, &mut bytes)?;
+//!         assert_eq!(bytes, [7; 4]);
+//!     }
+//!     driver.free_graph(graph)?;
+//! }
+//! # driver.free(from)?;
+//! # driver.free(to)?;
+//! # Ok::<(), seq2seq_cuda::driver::DriverError>(())
+//! ```
 
 mod error;
 pub(crate) mod nvidia;
@@ -28,6 +102,36 @@ pub struct ModuleId(pub u64);
 pub struct FunctionId(pub u64);
 
 /// A mark in the queue that the host can wait for, as its driver names it.
+///
+/// What lies in page-locked memory is copied while the host goes on, and an event says when the device has taken it:
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let driver = gpu::Played::new(1 << 20).late();
+/// use seq2seq_cuda::driver::{Driver, EventId};
+///
+/// let (device, host) = (driver.alloc(4)?, driver.alloc_host(4)?);
+/// let event: EventId = driver.event()?;
+/// // SAFETY: four bytes were given out, which nobody touches before the event has passed.
+/// unsafe {
+///     host.cast::<u32>().write(7);
+///     driver.write_later(device, host, 4)?;
+/// }
+/// driver.record(event)?;
+/// // ... the host has other things to do ...
+/// driver.wait(event)?;
+/// // SAFETY: the copy is done.
+/// unsafe { host.cast::<u32>().write(8) };
+///
+/// let mut bytes = [0; 4];
+/// driver.read(device, &mut bytes)?;
+/// assert_eq!(u32::from_ne_bytes(bytes), 7);
+/// driver.free_event(event)?;
+/// // SAFETY: as above.
+/// unsafe { driver.free_host(host) }?;
+/// driver.free(device)?;
+/// # Ok::<(), seq2seq_cuda::driver::DriverError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId(pub u64);
 
@@ -91,6 +195,19 @@ macro_rules! arg_from {
 arg_from!(u32 i32 u64 i64 f32);
 
 /// Bytes of a device's memory.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let driver = gpu::Played::new(1 << 20);
+/// use seq2seq_cuda::driver::{Driver, MemoryInfo};
+///
+/// let MemoryInfo { free, total } = driver.memory()?;
+/// let address = driver.alloc(free / 2)?;
+/// assert!(driver.memory()?.free <= free / 2);
+/// driver.free(address)?;
+/// assert_eq!(driver.memory()?, MemoryInfo { free, total });
+/// # Ok::<(), seq2seq_cuda::driver::DriverError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryInfo {
     /// Not in use by anyone.

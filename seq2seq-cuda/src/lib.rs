@@ -18,11 +18,12 @@ mod module;
 mod ops;
 mod queue;
 
-pub use device::{Cuda, CudaOptions, GRAPHS_VARIABLE, OVERLAP_VARIABLE};
+pub use device::{AHEAD_VARIABLE, Cuda, CudaOptions, GRAPHS_VARIABLE, OVERLAP_VARIABLE};
 pub use memory::Tensor;
 pub use ops::additive::{Additive, AdditiveMemory};
 pub use ops::attention::RelativeBias;
 pub use ops::cache::KvCache;
+pub use ops::choose::Chosen;
 pub use ops::cross::Memory;
 pub use ops::embed::Embedding;
 pub use ops::linear::Linear;

@@ -13,7 +13,7 @@ use crate::queue::Queue;
 pub(crate) use blocks::{Block, Blocks};
 use bytemuck::Pod;
 use seq2seq_core::{Error, Rows};
-use staging::Staging;
+use staging::{Reading, Staging};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -233,6 +233,18 @@ impl<T: Pod> Buffer<T> {
         Ok(out)
     }
 
+    /// Asks for a copy to the host, behind what was asked for before. None of values that are not staged: of too many, or of no
+    /// values.
+    pub(crate) fn land(&self) -> Result<Option<Landing>> {
+        let bytes = self.len * size_of::<T>();
+        let Some(block) = self.block.as_ref().filter(|_| Staging::takes(bytes)) else {
+            return Ok(None);
+        };
+        self.pool.submit()?;
+        let reading = self.pool.staging.begin_read(block.address, bytes)?;
+        Ok(Some(Landing { pool: Arc::clone(&self.pool), reading: Some(reading) }))
+    }
+
     /// Copies `count` values of `from`, from `start` on, to `at`. Both ranges must lie inside.
     pub(crate) fn copy_from(
         &mut self,
@@ -270,6 +282,31 @@ impl<T> Drop for Buffer<T> {
     }
 }
 
+/// A copy to the host that has been asked for. Nobody need wait for it.
+pub(crate) struct Landing {
+    pool: Arc<Pool>,
+    /// There until this is dropped.
+    reading: Option<Reading>,
+}
+
+impl Landing {
+    /// Waits for the copy and for what was asked for before it, not for what was asked for since.
+    pub(crate) fn wait<T: Pod>(&self) -> Result<Vec<T>> {
+        let Some(reading) = &self.reading else { return Ok(Vec::new()) };
+        let mut out = vec![T::zeroed(); reading.bytes() / size_of::<T>()];
+        self.pool.staging.finish_read(reading, bytemuck::cast_slice_mut(&mut out))?;
+        Ok(out)
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            self.pool.staging.end_read(reading);
+        }
+    }
+}
+
 impl<T: Pod> From<&Buffer<T>> for Arg {
     fn from(buffer: &Buffer<T>) -> Self {
         buffer.address().into()
@@ -283,6 +320,21 @@ impl<T: Pod> From<&mut Buffer<T>> for Arg {
 }
 
 /// Activations: f32 rows `[N, width]` without gaps, in the device's memory.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{Backend, HostTensor, Rows};
+/// use seq2seq_cuda::Tensor;
+///
+/// let host = HostTensor::from_f32(vec![2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// let x: Tensor = cuda.upload(&host)?;
+/// assert_eq!((x.rows(), x.width()), (2, 3));
+/// let turned = cuda.gather_rows(&x, &[1, 0])?; // asked for, and not waited for
+/// drop(x); // its memory is given out again behind what still reads it
+/// assert_eq!(cuda.download(&turned)?, [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct Tensor {
     rows: usize,
     width: usize,

@@ -3,6 +3,7 @@
 pub(crate) mod additive;
 pub(crate) mod attention;
 pub(crate) mod cache;
+pub(crate) mod choose;
 pub(crate) mod columns;
 pub(crate) mod cross;
 pub(crate) mod embed;

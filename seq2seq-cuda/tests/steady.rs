@@ -8,7 +8,7 @@ mod decoder;
 use common::counting::{Counting, Counts};
 use common::{CHOICE, Played};
 use decoder::{Decoder, Step};
-use seq2seq_core::{Backend, EncoderOps, Format, HostTensor, Ragged};
+use seq2seq_core::{Backend, DecoderOps, EncoderOps, Format, HostTensor, Pick, Ragged, Warp};
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::sync::Arc;
 
@@ -53,6 +53,59 @@ fn a_steady_step_waits_only_for_its_ids() {
             let graphs = usize::from(AGAIN.contains(&i));
             let own = Counts { uploads, launches, graphs, graph_runs, ..Counts::default() };
             assert_eq!(counts, Counts { waits: 1, downloads: 1, ..own }, "{format}, step {i}");
+        }
+    }
+}
+
+/// Where the step is asked for before the ids are known that it reads: nothing waits but who asks for the ids, and for them alone.
+#[test]
+fn a_step_that_is_asked_for_ahead_is_not_waited_for() {
+    const ROWS: usize = 3;
+    const STEPS: usize = 7;
+    let uniforms: Vec<[f32; ROWS]> =
+        (0..STEPS).map(|i| [0.1, 0.5, 0.9].map(|u| u + i as f32 * 0.01)).collect();
+    let warp = Warp { top_k: 9, temperature: 1.5, ..Warp::default() };
+    for drawn in [false, true] {
+        let pick = |i: usize| match drawn {
+            true => Pick::Draw { warp: &warp, uniforms: &uniforms[i] },
+            false => Pick::Best,
+        };
+        // The same on a device that does each thing at once, each step behind its ids.
+        let at_once = common::with_memory(BYTES);
+        let mut decoder = Decoder::new(&at_once, Format::Bf16, ROWS, 1);
+        let mut logits = decoder.read(&[61; ROWS]);
+        let expected = (0..STEPS).map(|i| {
+            let chosen = decoder.choose(&logits, &pick(i));
+            let known = at_once.chosen(&chosen).unwrap();
+            logits = decoder.go_on(&chosen);
+            known
+        });
+        let expected: Vec<_> = expected.collect();
+        let (cuda, driver) = late();
+        let mut decoder = Decoder::new(&cuda, Format::Bf16, ROWS, 1);
+        let first = decoder.read(&[61; ROWS]);
+        let mut chosen = decoder.choose(&first, &pick(0));
+        drop(first);
+        for (i, expected) in expected.iter().enumerate() {
+            let (logits, step) = driver.counts_of(|| decoder.go_on(&chosen));
+            let (known, ids) = driver.counts_of(|| cuda.chosen(&chosen).unwrap());
+            assert!(driver.inner().pending() > 0, "step {i} was waited for");
+            assert_eq!(known, *expected, "step {i}");
+            drop(chosen);
+            let next = pick((i + 1).min(STEPS - 1));
+            let (next, choice) = driver.counts_of(|| decoder.choose(&logits, &next));
+            chosen = next;
+            let none = Counts::default();
+            assert_eq!(ids, Counts { waits: 1, ..none }, "step {i}");
+            // Rules, and the numbers of draws; the draw is one kernel where there are two for the best.
+            let (uploads, launches) = if drawn { (4 + 1, CHOICE - 1) } else { (4, CHOICE) };
+            assert_eq!(choice, Counts { uploads, launches, downloads: 1, ..none }, "step {i}");
+            assert_eq!((step.waits, step.downloads, step.blocking_copies), (0, 0, 0), "step {i}");
+            // The first takes memory; the fourth begins a page, and the fifth, the first like another, is made into a graph.
+            if i > 4 {
+                // The tables of the cache, and no ids.
+                assert_eq!(step, Counts { uploads: 6, graph_runs: 1, ..none }, "step {i}");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ mod rotary;
 mod sinusoid;
 
 pub(crate) use block::{Block, Cross, Pass};
-pub(crate) use embedding::{Embedding, Scratch, Tokens};
+pub(crate) use embedding::{Embedding, Ids, Scratch, Tokens};
 
 use crate::{
     Result,

@@ -6,6 +6,42 @@ use std::fmt;
 pub type Result<T, E = Fault> = std::result::Result<T, E>;
 
 /// A mistake of a kernel or of its host code, and where it was made.
+///
+/// ```
+/// use seq2seq_ptx::{Access, Arg, Device, Fault, FaultKind, Launch, Module, Party, Site, Space};
+///
+/// let module = Module::parse("last.ptx", "
+///     .version 8.0
+///     .target sm_80
+///     .address_size 64
+///     .visible .entry last(.param .u64 x) {
+///         .reg .b64 %x;
+///         .reg .b32 %t;
+///         ld.param.u64 %x, [x];
+///         mov.u32 %t, %tid.x;
+///         st.global.u32 [%x], %t;
+///         ret;
+///     }")?;
+/// let device = Device::new(1 << 20);
+/// let x = device.alloc(4)?;
+/// // Every thread writes its index to one place; which is the last?
+/// let shape = Launch { grid: [1, 1, 1], block: [33, 1, 1], dynamic_shared: 0, cooperative: false };
+/// let Err(Fault { kind, site }) = device.launch(&module, "last", shape, &[Arg::pointer(x)]) else {
+///     panic!("nothing orders the threads");
+/// };
+/// let FaultKind::Race { space: Space::Global, access: Access::Write, address, other } = kind else {
+///     panic!("{kind}");
+/// };
+/// let Party { access, thread, line, .. } = other;
+/// assert_eq!((address, access, thread, line), (x, Access::Write, 0, 10));
+/// let Some(Site { kernel, text, line, .. }) = site.as_deref() else { panic!("a thread did it") };
+/// assert_eq!((&kernel[..], &text[..], *line), ("last", "st.global.u32 [%x], %t;", 10));
+///
+/// // A mistake of the host has no site.
+/// device.free(x)?;
+/// assert_eq!(device.free(x), Err(Fault { kind: FaultKind::InvalidFree(x), site: None }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// What went wrong.
@@ -15,6 +51,25 @@ pub struct Fault {
 }
 
 /// The thread and the line of PTX of a fault.
+///
+/// What a message says of it stands behind what went wrong ([`Fault`] shows the fields):
+///
+/// ```
+/// use seq2seq_ptx::{Fault, FaultKind, Site};
+///
+/// let site = Site {
+///     module: "norm.ptx".into(),
+///     kernel: "norm".into(),
+///     block: [2, 0, 0],
+///     thread: [31, 0, 0],
+///     line: 40,
+///     text: "bar.sync 0;".into(),
+///     source: Some(("norm.cu".into(), 12)),
+/// };
+/// let fault = Fault { kind: FaultKind::Trap("assert".into()), site: Some(Box::new(site)) };
+/// let place = "norm block (2,0,0) thread (31,0,0), norm.ptx:40: bar.sync 0; (norm.cu:12)";
+/// assert_eq!(fault.to_string(), format!("trap: assert | {place}"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
     /// Name given to [`Module::parse`](crate::Module::parse).
@@ -34,6 +89,16 @@ pub struct Site {
 }
 
 /// A memory that threads read and write.
+///
+/// ```
+/// use seq2seq_ptx::{Device, FaultKind, Space};
+///
+/// let device = Device::new(1 << 20);
+/// let x = device.alloc(4)?;
+/// let Err(fault) = device.read(x, &mut [0; 4]) else { panic!("nobody has written it") };
+/// assert!(matches!(fault.kind, FaultKind::Uninitialised { space: Space::Global, bytes: 4, .. }));
+/// # Ok::<(), seq2seq_ptx::Fault>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Space {
     /// Device memory.
@@ -49,6 +114,18 @@ pub enum Space {
 }
 
 /// How memory is used.
+///
+/// ```
+/// use seq2seq_ptx::{Access, Device, FaultKind};
+///
+/// let device = Device::new(1 << 20);
+/// let x = device.alloc(4)?;
+/// device.free(x)?;
+/// let Err(fault) = device.write(x, &[1; 4]) else { panic!("it was freed") };
+/// assert!(matches!(fault.kind, FaultKind::UseAfterFree { access: Access::Write, offset: 0, .. }));
+/// assert!(fault.to_string().starts_with("write of 4 bytes at "));
+/// # Ok::<(), seq2seq_ptx::Fault>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
     /// A load.
@@ -60,6 +137,17 @@ pub enum Access {
 }
 
 /// The other side of a race: who used the same bytes before.
+///
+/// [`Fault`] shows a race in full.
+///
+/// ```
+/// use seq2seq_ptx::{Access, FaultKind, Party, Space};
+///
+/// let other = Party { access: Access::Write, block: 0, thread: 32, line: 7 };
+/// let race = FaultKind::Race { space: Space::Shared, access: Access::Read, address: 16, other };
+/// let sides = "race: read at shared address 0x10, and write by block 0 thread 32 (PTX line 7)";
+/// assert!(race.to_string().starts_with(sides));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Party {
     /// What it did.

@@ -16,6 +16,47 @@ pub struct Launch {
 }
 
 /// A kernel and all that it is launched with.
+///
+/// ```
+/// use seq2seq_ptx::{Arg, Call, Device, FaultKind, Launch, Module};
+///
+/// let text = "
+///     .version 8.0
+///     .target sm_90
+///     .address_size 64
+///     .visible .entry add(.param .u64 x) {
+///         .reg .b64 %x;
+///         .reg .b32 %v;
+///         griddepcontrol.launch_dependents;
+///         ld.param.u64 %x, [x];
+///         griddepcontrol.wait;
+///         ld.global.u32 %v, [%x];
+///         add.u32 %v, %v, 1;
+///         st.global.u32 [%x], %v;
+///         ret;
+///     }";
+/// let device = Device::new(1 << 20);
+/// let x = device.alloc(4)?;
+/// device.write(x, &40u32.to_le_bytes())?;
+/// let (arguments, one) = ([Arg::pointer(x)], [1, 1, 1]);
+/// let shape = Launch { grid: one, block: one, dynamic_shared: 0, cooperative: false };
+/// let twice = |module: &Module| {
+///     let call = Call { module, kernel: "add", shape, arguments: &arguments };
+///     device.chain(&[call, call])
+/// };
+///
+/// // Each may begin while the one before it runs, and waits for it before it reads.
+/// twice(&Module::parse("add.ptx", text)?)?;
+/// let mut bytes = [0; 4];
+/// device.read(x, &mut bytes)?;
+/// assert_eq!(u32::from_le_bytes(bytes), 42);
+///
+/// let hasty = text.replace("griddepcontrol.wait;", "");
+/// let Err(fault) = twice(&Module::parse("hasty.ptx", &hasty)?) else { panic!("it does not wait") };
+/// println!("{fault}");
+/// assert!(matches!(fault.kind, FaultKind::EndsWithoutWait));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// Where the kernel is.

@@ -6,6 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// PTX text that cannot be read.
+///
+/// ```
+/// use seq2seq_ptx::Module;
+///
+/// let text = "
+///     .version 8.0
+///     .target sm_80
+///     .address_size 64
+///     .visible .entry kernel() {
+///         pmevent 1;
+///         ret;
+///     }";
+/// let Err(error) = Module::parse("kernel.ptx", text) else { panic!("events are not played") };
+/// assert_eq!((&error.module[..], error.line), ("kernel.ptx", 6));
+/// assert!(error.to_string().starts_with("kernel.ptx:6: ") && error.reason.contains("pmevent"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{module}:{line}: {reason}")]
 pub struct ParseError {

@@ -20,8 +20,8 @@ use seq2seq_core::reference::Reference;
 use seq2seq_core::train::Recurred;
 use seq2seq_core::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pool, Ragged,
-    RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
+    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Pool,
+    Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
 };
 
 impl Backend for Tch {
@@ -104,6 +104,7 @@ impl Tch {
 
 impl DecoderOps for Tch {
     type KvCache = KvCache;
+    type Chosen = Sampled;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<KvCache> {
         Ok(KvCache::new(spec)?)
@@ -161,6 +162,19 @@ impl DecoderOps for Tch {
         seeds: &[u64],
     ) -> Result<TopK> {
         Reference.sample_k(&self.logits(logits)?, k, order, rules, warp, seeds)
+    }
+
+    fn choose(
+        &self,
+        logits: &Tensor,
+        rules: &[Vec<LogitRule>],
+        pick: &Pick<'_>,
+    ) -> Result<Sampled> {
+        pick.at_once(self, logits, rules)
+    }
+
+    fn chosen(&self, chosen: &Sampled) -> Result<Sampled> {
+        Ok(chosen.clone())
     }
 }
 

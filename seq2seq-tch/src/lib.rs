@@ -12,13 +12,21 @@
 //!
 //! It takes libtorch 2.11.0, as `tch` 0.24.0 does; see [`Tch::new`] for what is checked when it is opened.
 //!
-//! ```no_run
-//! use seq2seq_core::{Backend, HostTensor};
-//! use seq2seq_tch::{Tch, TchDevice, TchOptions};
+//! ```
+//! use seq2seq_core::{Backend, Epilogue, Format, HostTensor, LinearSpec, Lookup};
+//! use seq2seq_tch::{Embedding, Linear, Precision, Tch, TchDevice, TchOptions, Tensor};
 //!
-//! let tch = Tch::new(TchOptions { device: TchDevice::Cpu, ..TchOptions::default() })?;
-//! let x = tch.upload(&HostTensor::from_f32(vec![1, 2], &[1.0, 2.0])?)?;
-//! assert_eq!(tch.download(&x)?, [1.0, 2.0]);
+//! let exact = TchOptions { precision: Precision::Exact, device: TchDevice::Cpu, threads: None };
+//! let tch = Tch::new(exact)?;
+//! assert_eq!(tch.describe(), "libtorch (cpu, exact)");
+//! let table = HostTensor::from_f32(vec![2, 3], &[0.0, 0.0, 0.0, 1e8, 1.0, -1e8])?;
+//! let table: Embedding = tch.embedding(&table)?;
+//! let weight = HostTensor::from_f32(vec![1, 3], &[1.0, 1.0, 1.0])?;
+//! let layer: Linear = tch.pack(&LinearSpec::single(weight, None), Format::F32)?;
+//!
+//! let x: Tensor = tch.embed(&[Lookup { table: &table, ids: &[1], scale: 1.0 }])?;
+//! let y = tch.linear(&x, &layer, Epilogue::NONE)?;
+//! assert_eq!(tch.download(&y)?, [1.0]); // which a sum in f32 may lose
 //! # Ok::<(), seq2seq_core::Error>(())
 //! ```
 

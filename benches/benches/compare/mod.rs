@@ -5,8 +5,11 @@
 //! `family/operation/case/device`, so that a filter picks any of these.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use seq2seq_benches::{backends, work::Counted};
-use std::time::Duration;
+use seq2seq_benches::{
+    backends::{BUILT_IN, Opened},
+    bench::Bench,
+};
+use std::{sync::OnceLock, time::Duration};
 
 /// Criterion with little time for each of many cases; options of the command line come on top.
 pub(crate) fn criterion() -> Criterion {
@@ -18,24 +21,25 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn devices() -> seq2seq_core::Result<Vec<backends::Opened>> {
+/// Opened once, however many operations are compared.
+fn devices() -> &'static [Opened] {
+    static DEVICES: OnceLock<Vec<Opened>> = OnceLock::new();
+    DEVICES.get_or_init(|| open().unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn open() -> seq2seq_core::Result<Vec<Opened>> {
     let threads = variable("SEQ2SEQ_BENCH_THREADS").map(|n| {
         let n = n.parse().ok().filter(|&n| n > 0);
         n.expect("SEQ2SEQ_BENCH_THREADS is a number from 1")
     });
     let threads =
         threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let names = variable("SEQ2SEQ_BENCH_DEVICES").unwrap_or_else(|| backends::BUILT_IN.join(","));
-    names.split(',').map(|name| backends::Opened::open(name.trim(), threads)).collect()
+    let names = variable("SEQ2SEQ_BENCH_DEVICES").unwrap_or_else(|| BUILT_IN.join(","));
+    names.split(',').map(|name| Opened::open(name.trim(), threads)).collect()
 }
 
 /// Times every case on every device. What a filter leaves out is not prepared.
-pub(crate) fn compare<O: Counted + 'static>(
-    c: &mut Criterion,
-    family: &str,
-    cases: Vec<(String, O::Case)>,
-) {
-    let devices = devices().unwrap_or_else(|error| panic!("{error}"));
+pub(crate) fn compare<O: Bench>(c: &mut Criterion, family: &str, cases: Vec<(String, O::Case)>) {
     let operation = match O::NAME {
         name if name == family => family.to_owned(),
         name => format!("{family}/{name}"),
@@ -47,7 +51,7 @@ pub(crate) fn compare<O: Counted + 'static>(
             elements: work.operations as u64,
             bytes: work.bytes as u64,
         });
-        for device in &devices {
+        for device in devices() {
             let mut runner = None;
             group.bench_function(BenchmarkId::from_parameter(device.name()), |b| {
                 let runner =

@@ -21,6 +21,33 @@ use crate::{Error, Format, HostTensor, Result};
 const OP: &str = "adapt";
 
 /// What is added to a matrix of `[rows, columns]`, in the layout of its checkpoint.
+///
+/// ```
+/// use seq2seq_core::{autodiff::{Autodiff, LowRank}, reference::Reference, *};
+///
+/// let b = Autodiff::new(Reference);
+/// let weight = HostTensor::from_f32(vec![2, 3], &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0])?.named("weight");
+/// let layer = b.pack(&LinearSpec::single(weight, None), Format::F32)?;
+/// // Of rank 1, five numbers in the place of six. The matrix itself is not to change.
+/// b.adapt("weight", &LowRank {
+///     left: HostTensor::from_f32(vec![2, 1], &[1.0, 2.0])?.named("weight.lora_B"),
+///     right: HostTensor::from_f32(vec![1, 3], &[0.0, 0.0, 0.5])?.named("weight.lora_A"),
+///     scale: 2.0,
+///     dropout: 0.0,
+/// })?;
+/// b.parameters().iter_mut().filter(|p| p.name() == "weight").for_each(|p| p.freeze(true));
+///
+/// let x = b.upload(&HostTensor::from_f32(vec![1, 3], &[1.0, 1.0, 1.0])?)?;
+/// let y = b.download(&b.linear(&x, &layer, Epilogue::NONE)?)?;
+/// assert_eq!(y, [1.0 + 1.0, 1.0 + 2.0]);
+/// // To be saved as a model without adapters, and to be trained on.
+/// let weight = || Reference.download(b.parameters().get("weight").unwrap().value());
+/// b.merge_adapters(true);
+/// assert_eq!(weight()?, [1.0, 0.0, 1.0, 0.0, 1.0, 2.0]);
+/// b.merge_adapters(false);
+/// assert_eq!(weight()?, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LowRank {
     /// L, `[rows, r]`, under the name of its parameter.

@@ -10,8 +10,8 @@ use crate::backend::check;
 use crate::train::{TrainBackend, TrainEpilogue};
 use crate::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, DeviceMemory,
-    EncoderOps, Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pool,
-    Ragged, Result, Rows, Sampled, ScoreOrder, Stage, TopK, Warp,
+    EncoderOps, Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pick,
+    Pool, Ragged, Result, Rows, Sampled, ScoreOrder, Stage, TopK, Warp,
 };
 use std::sync::{Arc, RwLock};
 
@@ -263,6 +263,7 @@ impl<B: TrainBackend> EncoderOps for Autodiff<B> {
 
 impl<B: TrainBackend> DecoderOps for Autodiff<B> {
     type KvCache = B::KvCache;
+    type Chosen = B::Chosen;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<B::KvCache> {
         self.only_serves("kv_cache")?;
@@ -327,6 +328,20 @@ impl<B: TrainBackend> DecoderOps for Autodiff<B> {
     ) -> Result<TopK> {
         self.only_serves("sample_k")?;
         self.inner.sample_k(logits.value(), k, order, rules, warp, seeds)
+    }
+
+    fn choose(
+        &self,
+        logits: &Tensor<B>,
+        rules: &[Vec<LogitRule>],
+        pick: &Pick<'_>,
+    ) -> Result<B::Chosen> {
+        self.only_serves("choose")?;
+        self.inner.choose(logits.value(), rules, pick)
+    }
+
+    fn chosen(&self, chosen: &B::Chosen) -> Result<Sampled> {
+        self.inner.chosen(chosen)
     }
 }
 

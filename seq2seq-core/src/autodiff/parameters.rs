@@ -10,6 +10,33 @@ use std::{
 };
 
 /// A tensor of a checkpoint that is trained.
+///
+/// ```
+/// use seq2seq_core::{autodiff::{Autodiff, Optimiser}, reference::Reference, train::{Sgd, Smoothing}, *};
+///
+/// let b = Autodiff::new(Reference);
+/// let weight = HostTensor::from_f32(vec![2, 2], &[0.5, 0.0, 0.0, 0.5])?.named("weight");
+/// let bias = HostTensor::from_f32(vec![2], &[0.0, 0.0])?.named("bias");
+/// let layer = b.pack(&LinearSpec::single(weight, Some(bias)), Format::F32)?;
+/// // The matrix stays as it is; only the bias is trained. Optimisers would shrink matrices alone.
+/// for parameter in b.parameters().iter_mut() {
+///     parameter.freeze(parameter.name() == "weight");
+///     assert_eq!(parameter.decays(), parameter.shape().len() == 2);
+/// }
+/// let x = b.upload(&HostTensor::from_f32(vec![1, 2], &[1.0, 1.0])?)?;
+/// b.begin(None);
+/// b.cross_entropy(&b.linear(&x, &layer, Epilogue::NONE)?, &[Some(0)], Smoothing::None)?;
+/// b.backward()?;
+/// b.step(&Optimiser::Sgd(Sgd { rate: 1.0, momentum: 0.9, decay: 0.0, gradient_scale: 1.0 }))?;
+///
+/// let parameters = b.parameters();
+/// let [weight, bias] = ["weight", "bias"].map(|name| parameters.get(name).unwrap());
+/// assert_eq!(Reference.download(weight.value())?, [0.5, 0.0, 0.0, 0.5]);
+/// assert_eq!(Reference.download(bias.value())?, [0.5, -0.5]);
+/// // What a checkpoint of the training has to have, for the next step to be the same.
+/// assert!(weight.state().is_empty() && bias.state()[0].0 == "velocity");
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Parameter<B: TrainBackend> {
     name: Option<Arc<str>>,
@@ -34,6 +61,28 @@ enum State<T> {
 }
 
 /// One step of an optimiser.
+///
+/// ```
+/// use seq2seq_core::{autodiff::{Autodiff, Optimiser}, reference::Reference, train::{AdamW, Muon, Smoothing}, *};
+///
+/// let b = Autodiff::new(Reference);
+/// let weight = HostTensor::from_f32(vec![2, 2], &[0.5, 0.0, 0.0, 0.5])?.named("weight");
+/// let bias = HostTensor::from_f32(vec![2], &[0.0, 0.0])?.named("bias");
+/// let layer = b.pack(&LinearSpec::single(weight, Some(bias)), Format::F32)?;
+/// let x = b.upload(&HostTensor::from_f32(vec![1, 2], &[1.0, 1.0])?)?;
+/// b.begin(None);
+/// b.cross_entropy(&b.linear(&x, &layer, Epilogue::NONE)?, &[Some(0)], Smoothing::None)?;
+/// b.backward()?;
+/// // Muon is for matrices; what else there is learns by AdamW.
+/// b.step_each(|parameter| match parameter.shape() {
+///     [_, _] => Optimiser::Muon(Muon { rate: 0.02, ..Muon::default() }),
+///     _ => Optimiser::AdamW(AdamW { rate: 1e-3, step: 1, ..AdamW::default() }),
+/// })?;
+/// let parameters = b.parameters();
+/// let kept = |name| parameters.get(name).map(|p| p.state().into_iter().map(|(what, _)| what).collect::<Vec<_>>());
+/// assert_eq!((kept("weight"), kept("bias")), (Some(vec!["momentum"]), Some(vec!["first", "second"])));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[allow(missing_docs)]
 pub enum Optimiser {
@@ -47,6 +96,28 @@ pub enum Optimiser {
 pub(super) type Id = usize;
 
 /// All parameters, in the order in which they were first loaded.
+///
+/// ```
+/// use seq2seq_core::{autodiff::Autodiff, reference::Reference, train::Smoothing, *};
+///
+/// let b = Autodiff::new(Reference);
+/// let weight = HostTensor::from_f32(vec![2, 1], &[0.0, 0.0])?.named("weight");
+/// let layer = b.pack(&LinearSpec::single(weight, None), Format::F32)?;
+/// let x = b.upload(&HostTensor::from_f32(vec![1, 1], &[1.0])?)?;
+/// b.begin(None);
+/// b.cross_entropy(&b.linear(&x, &layer, Epilogue::NONE)?, &[Some(0)], Smoothing::None)?;
+/// b.backward()?;
+///
+/// let mut parameters = b.parameters();
+/// let names: Vec<&str> = parameters.iter().map(|p| p.name()).collect();
+/// assert_eq!(names, ["weight"]);
+/// // Half of -1, and half of 1: a norm of 1/√2, which one may clip.
+/// let norm = parameters.gradient_norm(b.inner())?;
+/// assert!((norm - 0.5f64.sqrt()).abs() < 1e-6);
+/// parameters.clear_gradients();
+/// assert_eq!(parameters.gradient_norm(b.inner())?, 0.0);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct Parameters<B: TrainBackend> {
     pub(super) all: Vec<Parameter<B>>,
     by_name: HashMap<Arc<str>, Id>,

@@ -21,6 +21,17 @@ use record::forgotten;
 use std::sync::Arc;
 
 /// Activations, and where on the tape they came from.
+///
+/// ```
+/// use seq2seq_core::{autodiff::Autodiff, reference::Reference, train::OptimiserOps, *};
+///
+/// let b = Autodiff::new(Reference);
+/// let x = b.upload(&HostTensor::from_f32(vec![1, 2], &[1.0, 2.0])?)?;
+/// assert_eq!((x.rows(), x.width()), (1, 2));
+/// // What the backend below has of it, for whatever is not to be recorded.
+/// assert_eq!(Reference.sum_of_squares(x.value())?, 5.0);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct Tensor<B: TrainBackend> {
     value: Arc<B::Tensor>,
     /// `None` for what depends on no parameter.

@@ -6,8 +6,7 @@
 /// through is that operation and a list of names:
 ///
 /// ```
-/// use seq2seq_core::{Backend, Epilogue, Format, HostTensor, LinearSpec, Lookup, NormSpec, Pool, Ragged, Result};
-/// use seq2seq_core::inherit;
+/// use seq2seq_core::{Backend, Epilogue, Result, Rows, inherit};
 /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
 ///
 /// /// Counts the rows that linear layers are given.
@@ -25,11 +24,11 @@
 ///     }
 ///
 ///     fn linear(&self, x: &B::Tensor, layer: &B::Linear, epilogue: Epilogue<'_, B::Tensor>) -> Result<B::Tensor> {
-///         self.rows.fetch_add(seq2seq_core::Rows::rows(x), Ordering::Relaxed);
+///         self.rows.fetch_add(x.rows(), Ordering::Relaxed);
 ///         self.inner.linear(x, layer, epilogue)
 ///     }
 /// }
-/// # use seq2seq_core::reference::Reference;
+/// # use seq2seq_core::{Format, HostTensor, LinearSpec, reference::Reference};
 /// # let counting = Counting { inner: Reference, rows: Arc::default() };
 /// # let layer = counting.pack(&LinearSpec::single(HostTensor::from_f32(vec![1, 1], &[2.0])?, None), Format::F32)?;
 /// # counting.linear(&counting.upload(&HostTensor::from_f32(vec![3, 1], &[1.0; 3])?)?, &layer, Epilogue::NONE)?;
@@ -58,6 +57,9 @@ macro_rules! inherit {
     };
     (@ KvCache $field:ident $inner:ty) => {
         type KvCache = <$inner as $crate::DecoderOps>::KvCache;
+    };
+    (@ Chosen $field:ident $inner:ty) => {
+        type Chosen = <$inner as $crate::DecoderOps>::Chosen;
     };
     (@ Memory $field:ident $inner:ty) => {
         type Memory = <$inner as $crate::CrossAttentionOps>::Memory;
@@ -252,6 +254,36 @@ macro_rules! inherit {
             seeds: &[u64],
         ) -> $crate::Result<$crate::TopK> {
             $crate::DecoderOps::sample_k(&self.$field, logits, k, order, rules, warp, seeds)
+        }
+    };
+    (@ chooses_ahead $field:ident $inner:ty) => {
+        fn chooses_ahead(&self) -> bool {
+            $crate::DecoderOps::chooses_ahead(&self.$field)
+        }
+    };
+    (@ choose $field:ident $inner:ty) => {
+        fn choose(
+            &self,
+            logits: &Self::Tensor,
+            rules: &[Vec<$crate::LogitRule>],
+            pick: &$crate::Pick<'_>,
+        ) -> $crate::Result<Self::Chosen> {
+            $crate::DecoderOps::choose(&self.$field, logits, rules, pick)
+        }
+    };
+    (@ chosen $field:ident $inner:ty) => {
+        fn chosen(&self, chosen: &Self::Chosen) -> $crate::Result<$crate::Sampled> {
+            $crate::DecoderOps::chosen(&self.$field, chosen)
+        }
+    };
+    (@ embed_chosen $field:ident $inner:ty) => {
+        fn embed_chosen(
+            &self,
+            table: (&Self::Embedding, f32),
+            chosen: &Self::Chosen,
+            others: &[$crate::Lookup<'_, Self::Embedding>],
+        ) -> $crate::Result<Self::Tensor> {
+            $crate::DecoderOps::embed_chosen(&self.$field, table, chosen, others)
         }
     };
     (@ memory $field:ident $inner:ty) => {

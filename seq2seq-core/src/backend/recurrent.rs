@@ -5,6 +5,17 @@ use crate::{Format, HostTensor, Ragged, RecurrentSpec, Result};
 use std::ops::Range;
 
 /// Some columns of a tensor.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Part, RecurrentOps, reference::Reference};
+///
+/// let b = Reference;
+/// let x = b.upload(&HostTensor::from_f32(vec![2, 3], &[0.0, 1.0, 2.0, 10.0, 11.0, 12.0])?)?;
+/// let y = b.upload(&HostTensor::from_f32(vec![2, 1], &[7.0, 8.0])?)?;
+/// let both = b.columns(&[Part { tensor: &x, columns: 1..3 }, Part::all(&y)])?;
+/// assert_eq!(b.download(&both)?, [1.0, 2.0, 7.0, /**/ 11.0, 12.0, 8.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Part<'a, T> {
     /// The tensor.
@@ -26,6 +37,37 @@ impl<'a, T: super::Rows> Part<'a, T> {
 /// (Luong et al. 2015) is [`cross_attend`](crate::CrossAttentionOps::cross_attend) with one head and scale 1, keys and
 /// values both the encoder's output; their "general" score is a linear layer on the query, their "concat" the additive
 /// one here.
+///
+/// ```
+/// use seq2seq_core::{reference::Reference, *};
+///
+/// let b = Reference;
+/// let host = |shape, values: &[f32]| HostTensor::from_f32(shape, values);
+/// // A GRU of width 1 over rows of 2 columns: the product with the input, and what goes from position to position.
+/// let input = LinearSpec::single(host(vec![3, 2], &[0.5, 0.0, 0.0, 0.5, 1.0, -1.0])?, None);
+/// let weight = host(vec![3, 1], &[0.25, -0.5, 1.0])?;
+/// let directions = vec![LinearPart { weight, bias: None, transposed: false }];
+/// let input = b.pack(&input, Format::F32)?;
+/// let layer = b.recurrent(&RecurrentSpec { cell: Cell::Gru, directions }, Format::F32)?;
+///
+/// let sources = Ragged::from_lengths([2, 1]);
+/// let x = b.upload(&host(vec![3, 2], &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0])?)?;
+/// let (memory, state) = b.recur(&b.linear(&x, &input, Epilogue::NONE)?, &sources, &layer, None)?;
+/// // The state is what the last positions gave.
+/// let last = b.gather_rows(&memory, &sources.last_rows()?)?;
+/// assert_eq!(b.download(&state)?, b.download(&last)?);
+///
+/// // A decoder attends to all of it by Bahdanau's score; keys and values are the same here.
+/// let v = b.additive(&host(vec![1], &[2.0])?)?;
+/// let keys = b.additive_memory(&memory, &memory, &sources)?;
+/// let mut weights = Vec::new();
+/// let context = b.additive_attend(&state, &Ragged::single_rows(2), &v, &keys, &[0, 1], Some(&mut weights))?;
+/// assert!((weights[0] + weights[1] - 1.0).abs() < 1e-6 && weights[2] == 1.0);
+/// // What the next layer reads: state and context of each hypothesis side by side.
+/// let fed = b.columns(&[Part::all(&state), Part::all(&context)])?;
+/// assert_eq!(b.download(&fed)?.len(), 2 * 2);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub trait RecurrentOps: Backend {
     /// Packed weights of [`recur`](Self::recur).
     type Recurrent: Send + Sync;

@@ -1,4 +1,33 @@
 //! Additive attention.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::additive, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! additive::matches_reference(&backend)?;
+//! additive::is_batch_invariant(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Backend, reference::Reference};
+//! use seq2seq_core::conformance::{Op, Timed, additive::{AdditiveAttend, Case, Prepared}, groups::Groups};
+//!
+//! // One source of seven tokens, read by three hypotheses.
+//! let groups = Groups { lengths: vec![7], rows: vec![1; 3] };
+//! let case = Case { groups, keys: 6, width: 8, sharpness: 1.0, seed: 1 };
+//! let mut prepared: Prepared<Reference> = AdditiveAttend::prepare(&Reference, &case)?;
+//! let y = AdditiveAttend::call(&Reference, &mut prepared)?;
+//! // A case that is run gives the weights as well: of each hypothesis one for each token.
+//! let both = AdditiveAttend::run(&Reference, &case)?;
+//! let (values, weights) = both.split_at(3 * 8);
+//! assert_eq!((Reference.download(&y)?, weights.len()), (values.to_vec(), 3 * 7));
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::groups::Groups;
 use super::tolerance::{self, Approx};
@@ -112,7 +141,7 @@ impl Op for AdditiveAttend {
     type Case = Case;
 
     fn run<B: SeqBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
-        let (mut out, weights) = both_after(backend, case)?;
+        let (mut out, weights) = both(backend, case)?;
         out.extend(weights);
         Ok(out)
     }

@@ -1,4 +1,35 @@
 //! Attention within whole sequences: bidirectional and causal, grouped heads, relative bias, rotary positions.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::attention, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! attention::matches_reference(&backend)?;
+//! attention::is_batch_invariant(&backend)?;
+//! attention::keeps_nan_in_its_sequence(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Backend, EncoderOps, reference::Reference};
+//! use seq2seq_core::conformance::{Op, Timed, attention::{Attend, Case, Kind, Prepared}};
+//!
+//! // Four heads over two of keys and values, rotary and causal; most of the weights vanish.
+//! let plain = Case::plain(vec![5, 0, 2], 4, 2);
+//! let case = Case { head_dim: 8, causal: true, rotary: Some(true), kind: Kind::Sharp, ..plain };
+//! let qkv = Reference.upload(&case.qkv())?;
+//! let bias = case.bias(&Reference)?;
+//! let y = Reference.attend(&qkv, &case.rows(), &case.spec(), bias.as_ref())?;
+//! assert_eq!(Attend::run(&Reference, &case)?, Reference.download(&y)?);
+//!
+//! let mut prepared: Prepared<Reference> = Attend::prepare(&Reference, &case)?;
+//! assert_eq!(Attend::call(&Reference, &mut prepared)?, y);
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::precision::{Loss, precision, represent};
 use super::tolerance::{self, Approx};

@@ -1,4 +1,47 @@
 //! The key-value cache: steps over it give the bits of attention over whole sequences, however it came about.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::cache, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! cache::is_batch_invariant(&backend)?;
+//! cache::refuses_without_change(&backend)?;
+//! cache::reorders_as_if_recomputed(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! Over longer sequences, over which the reference takes longer:
+//!
+//! ```
+//! use seq2seq_core::{SeqBackend, conformance::{Outcome, cache}};
+//!
+//! fn pieces_are_the_whole<B: SeqBackend>(backend: &B) -> Outcome {
+//!     cache::gives_the_bits_of_the_whole(backend)
+//! }
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Rows, reference::Reference};
+//! use seq2seq_core::conformance::{Op, Timed, attention, cache::{Case, Decode, Prepared, Step}};
+//!
+//! // Prompts of three and one positions, then four steps of up to three beams.
+//! let attention = attention::Case { head_dim: 8, ..attention::Case::plain(vec![3, 1], 2, 2) };
+//! let case = Case { attention: attention.clone(), layers: 2, beams: 3, steps: 4, most: 1 };
+//! let rows = Decode::run(&Reference, &case)?;
+//! assert!(rows.iter().all(|v| v.is_finite()));
+//!
+//! // A step over contexts of three and one, which grow with each pass over the layers.
+//! let mut prepared: Prepared<Reference> = Step::prepare(&Reference, &attention)?;
+//! for _ in 0..Step::calls(&attention) {
+//!     assert_eq!(Step::call(&Reference, &mut prepared)?.rows(), 2);
+//! }
+//! assert!(Step::call(&Reference, &mut prepared).is_err()); // there is room for no more
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::attention::{self, Case as Attention};
 use super::values::Random;

@@ -1,4 +1,13 @@
 //! Columns side by side, rows one below the other: copies, to the bit.
+//!
+//! ```
+//! use seq2seq_core::{conformance::columns, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! columns::columns_copies(&backend)?;
+//! columns::stack_rows_copies(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
 
 use super::values::{Profile, values};
 use super::{Outcome, bits, each, host, width};

@@ -1,4 +1,36 @@
 //! Attention to an encoder's output.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::cross, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! cross::matches_reference(&backend)?;
+//! cross::is_batch_invariant(&backend)?;
+//! cross::weights_sum_to_one(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Backend, Precision, reference::Reference};
+//! use seq2seq_core::conformance::{Op, Timed, cross::{Case, CrossAttend, Prepared}, groups::Groups};
+//!
+//! // Sources of seven and three tokens, each read by two hypotheses.
+//! let groups = Groups { lengths: vec![7, 3], rows: vec![1; 4] };
+//! let case = Case {
+//!     groups, heads: 4, kv_heads: 4, head_dim: 8, sharpness: 1.0, precision: Precision::F32, seed: 1,
+//! };
+//! let mut prepared: Prepared<Reference> = CrossAttend::prepare(&Reference, &case)?;
+//! let y = CrossAttend::call(&Reference, &mut prepared)?;
+//! // A case that is run gives the weights as well: of each hypothesis and head one for each token.
+//! let both = CrossAttend::run(&Reference, &case)?;
+//! let (values, weights) = both.split_at(4 * case.spec().inner());
+//! assert_eq!((Reference.download(&y)?, weights.len()), (values.to_vec(), 2 * 4 * (7 + 3)));
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::groups::Groups;
 use super::precision::{Loss, precision, represent};

@@ -1,4 +1,34 @@
 //! Uploading, and looking up rows of tables.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::embed, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! embed::upload_is_exact(&backend)?;
+//! embed::matches_reference(&backend)?;
+//! embed::is_batch_invariant(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Backend, DType, reference::Reference};
+//! use seq2seq_core::conformance::{Op, Timed, embed::{Case, Embed, Prepared, Table}};
+//!
+//! // Tokens and positions of five rows of 16 columns.
+//! let tables = vec![
+//!     Table { rows: 1000, dtype: DType::F16, scale: 4.0 },
+//!     Table { rows: 512, dtype: DType::F32, scale: 1.0 },
+//! ];
+//! let case = Case { rows: 5, width: 16, tables, seed: 1 };
+//! let mut prepared: Prepared<Reference> = Embed::prepare(&Reference, &case)?;
+//! let x = Embed::call(&Reference, &mut prepared)?;
+//! assert_eq!(Reference.download(&x)?, Embed::run(&Reference, &case)?);
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::tolerance::Approx;
 use super::values::{Profile, Random, tensor, values};

@@ -1,11 +1,21 @@
 //! Wrong calls are refused, with the error that the reference gives; empty batches are not wrong.
+//!
+//! ```
+//! use seq2seq_core::{conformance::errors, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! errors::are_those_of_the_reference(&backend)?;
+//! errors::formats_are_as_said(&backend)?;
+//! errors::empty_batches_are_allowed(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
 
 use super::{Outcome, fail, host};
 use crate::reference::Reference;
 use crate::{
     AttentionSpec, BucketSpec, CacheSpec, Cell, DType, Epilogue, Error, Format, HostTensor,
-    LinearPart, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Part, Pool, Precision, Ragged,
-    RecurrentSpec, Result, Rotary, ScoreOrder, SeqBackend, Warp,
+    LinearPart, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Part, Pick, Pool, Precision,
+    Ragged, RecurrentSpec, Result, Rotary, ScoreOrder, SeqBackend, Warp,
 };
 use std::sync::Arc;
 
@@ -492,6 +502,12 @@ fn draws<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
         calls.add("a warp out of range", backend.sample(&x, &[], &warp, &uniforms));
         calls.add("a warp out of range", backend.sample_k(&x, 1, order, &[], &warp, &[0, 0]));
     }
+    for (what, rule) in wrong_rules() {
+        calls.add(what, backend.choose(&x, &[vec![], vec![rule]], &Pick::Best));
+    }
+    calls.add("numbers of rule lists", backend.choose(&x, &[vec![]], &Pick::Best));
+    let draw = Pick::Draw { warp: &fine, uniforms: &[0.5] };
+    calls.add("numbers of uniforms", backend.choose(&x, &[], &draw));
     let all = LogitRule::Ban((0..6).collect());
     calls.add("every id banned", backend.sample(&x, &[vec![], vec![all]], &fine, &uniforms));
     for bad in [f32::NAN, f32::INFINITY] {

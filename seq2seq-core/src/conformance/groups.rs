@@ -4,6 +4,15 @@ use crate::Ragged;
 use proptest::prelude::*;
 
 /// Their lengths.
+///
+/// ```
+/// use seq2seq_core::conformance::groups::Groups;
+///
+/// // Two sources, and three groups of queries: of one row, of two, and of none.
+/// let groups = Groups { lengths: vec![5, 3], rows: vec![1, 2, 0] };
+/// assert_eq!(groups.sources(), [0, 1, 0]);
+/// assert_eq!((groups.source_rows().rows(), groups.group_rows().rows()), (8, 3));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Groups {
     /// Length of each source; there is at least one.

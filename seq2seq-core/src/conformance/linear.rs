@@ -1,4 +1,53 @@
 //! Linear layers, every format.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::linear, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! linear::matches_reference(&backend)?;
+//! linear::activations_match(&backend)?;
+//! linear::is_batch_invariant(&backend)?;
+//! linear::propagates_nan(&backend)?;
+//! linear::f16_gives_the_bits_of_f32(&backend)?; // nothing is asked of a backend without it
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! To the bit, on numbers whose sums do not round; the reference takes longer over these:
+//!
+//! ```
+//! use seq2seq_core::{SeqBackend, conformance::{Outcome, linear}};
+//!
+//! fn quantised_sums_are_exact<B: SeqBackend>(backend: &B) -> Outcome {
+//!     linear::int8_sums_are_exact(backend)?;
+//!     linear::int4_sums_are_exact(backend)
+//! }
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Activation, Backend, Format, Rows, reference::Reference};
+//! use seq2seq_core::conformance::{Op, Timed, linear::{ACTIVATIONS, Case, Linear, Prepared}};
+//!
+//! // A gated layer over three rows of 20, in bf16: what it gives, and what it was given.
+//! let case = Case {
+//!     parts: vec![8, 8],
+//!     gated: true,
+//!     activation: Some(Activation::Silu),
+//!     format: Format::Bf16,
+//!     ..Case::plain(3, 20, 0)
+//! };
+//! assert!(ACTIVATIONS.contains(&Activation::Silu));
+//! assert_eq!(case.spec().parts.len(), 2);
+//! assert_eq!((case.x().shape(), Linear::run(&Reference, &case)?.len()), (&[3, 20][..], 3 * 8));
+//!
+//! let mut prepared: Prepared<Reference> = Linear::prepare(&Reference, &case)?;
+//! let y = Linear::call(&Reference, &mut prepared)?;
+//! assert_eq!((y.rows(), Reference.download(&y)?), (3, Linear::run(&Reference, &case)?));
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::tolerance::{self, Approx, Product};
 use super::values::{Profile, Random, tensor, values};

@@ -1,4 +1,31 @@
 //! LayerNorm and RMSNorm.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::norm, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! norm::matches_reference(&backend)?;
+//! norm::is_batch_invariant(&backend)?;
+//! norm::propagates_nan(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Backend, DType, NormKind, reference::Reference};
+//! use seq2seq_core::conformance::{Op, norm::{Case, Norm}, values::Profile};
+//!
+//! // RMSNorm of two heads of 8 columns in each of three rows.
+//! let case = Case {
+//!     rows: 3, width: 8, runs: 2, kind: NormKind::Rms, eps: 1e-6, bias: false, dtype: DType::BF16, x: Profile::Wide, seed: 1,
+//! };
+//! let (norm, x) = (Reference.norm_weights(&case.spec())?, Reference.upload(&case.x())?);
+//! assert_eq!(Norm::run(&Reference, &case)?, Reference.download(&Reference.norm(&x, &norm)?)?);
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::tolerance::Approx;
 use super::values::{Profile, tensor, values};

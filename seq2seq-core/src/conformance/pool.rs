@@ -1,4 +1,29 @@
 //! Pooling and choosing rows.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::pool, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! pool::matches_reference(&backend)?;
+//! pool::is_batch_invariant(&backend)?;
+//! pool::gather_rows_copies(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Pool, reference::Reference};
+//! use seq2seq_core::conformance::{Op, pool::{Case, Pooling}};
+//!
+//! let case = Case { lengths: vec![4, 1], width: 8, pool: Pool::Last, seed: 1 };
+//! let (x, last) = (case.x().to_f32(), case.rows().last_rows()?);
+//! let y = Pooling::run(&Reference, &case)?;
+//! assert_eq!((last, &y[..8], &y[8..]), (vec![3, 4], &x[24..32], &x[32..]));
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::tolerance::Approx;
 use super::values::{Profile, Random, values};

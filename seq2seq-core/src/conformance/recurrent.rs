@@ -2,6 +2,49 @@
 //!
 //! A bound that followed a sequence would grow with it, and rounding to integers is not continuous. So a layer is judged a
 //! position at a time, from the state that the backend itself came to; that the pieces are the whole is a check of its own.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::recurrent, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! recurrent::pieces_give_the_bits_of_the_whole(&backend)?;
+//! recurrent::f16_gives_the_bits_of_f32(&backend)?;
+//! recurrent::runs_directions_apart(&backend)?;
+//! recurrent::is_batch_invariant(&backend)?;
+//! recurrent::keeps_nan_in_its_sequence(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! A position at a time, over which the reference takes longer:
+//!
+//! ```
+//! use seq2seq_core::{SeqBackend, conformance::{Outcome, recurrent}};
+//!
+//! fn each_position<B: SeqBackend>(backend: &B) -> Outcome {
+//!     recurrent::matches_reference(backend)
+//! }
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Backend, Cell, DType, Format, reference::Reference};
+//! use seq2seq_core::conformance::{Op, Timed, recurrent::{Case, Prepared, Recur}, values::Profile};
+//!
+//! // Both directions of an LSTM of 8 over two sentences, in int8.
+//! let case = Case {
+//!     lengths: vec![4, 2], width: 8, cell: Cell::Lstm, directions: 2, format: Format::Int8, dtype: DType::F32,
+//!     bias: true, state: false, x: Profile::Normal, seed: 1,
+//! };
+//! assert_eq!(case.spec().directions.len(), 2);
+//! let mut prepared: Prepared<Reference> = Recur::prepare(&Reference, &case)?;
+//! let (y, end) = Recur::call(&Reference, &mut prepared)?;
+//! let both = [Reference.download(&y)?, Reference.download(&end)?].concat();
+//! assert_eq!(both, Recur::run(&Reference, &case)?);
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::linear::products;
 use super::tolerance::Approx;

@@ -1,4 +1,31 @@
 //! Drawing ids: rules, warps, the inverse of the cumulative distribution.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::sample, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! sample::matches_reference(&backend)?;
+//! sample::is_batch_invariant(&backend)?;
+//! sample::follows_the_distribution(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{Warp, reference::Reference};
+//! use seq2seq_core::conformance::{Timed, sample::{Case, Draw, Prepared}, top_k::Logits};
+//!
+//! let warp = Warp { top_p: 0.9, ..Warp::default() };
+//! let case = Case { rows: 4, vocab: 100, logits: Logits::Model, rules: true, warp, seed: 1 };
+//! let mut prepared: Prepared<Reference> = Draw::prepare(&Reference, &case)?;
+//! let drawn = Draw::call(&Reference, &mut prepared)?;
+//! // A draw is a function: the same random numbers draw the same ids.
+//! assert_eq!((drawn.ids.len(), &drawn), (4, &Draw::call(&Reference, &mut prepared)?));
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::tolerance::{self, Approx};
 use super::top_k::{LOGITS, Logits, logits, random_rules};
@@ -26,11 +53,11 @@ pub struct Case {
 }
 
 impl Case {
-    fn logits(&self) -> HostTensor {
+    pub(super) fn logits(&self) -> HostTensor {
         logits(self.logits, self.seed, self.rows, self.vocab)
     }
 
-    fn rules(&self) -> Vec<Vec<LogitRule>> {
+    pub(super) fn rules(&self) -> Vec<Vec<LogitRule>> {
         let mut random = Random::new(self.seed + 13);
         // Never so many that nothing is left.
         let list = |_| {
@@ -43,7 +70,7 @@ impl Case {
         if self.rules { (0..self.rows).map(list).collect() } else { Vec::new() }
     }
 
-    fn uniforms(&self) -> Vec<f32> {
+    pub(super) fn uniforms(&self) -> Vec<f32> {
         let mut random = Random::new(self.seed + 17);
         let draw = |_| match random.below(8) {
             0 => 0.0,

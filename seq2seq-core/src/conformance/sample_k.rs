@@ -1,4 +1,35 @@
 //! Drawing k ids without replacement: log-softmax, rules, warps, noise, order.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::sample_k, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! sample_k::matches_reference(&backend)?;
+//! sample_k::is_batch_invariant(&backend)?;
+//! sample_k::bears_rows_without_a_distribution(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::{ScoreOrder, Warp, reference::Reference};
+//! use seq2seq_core::conformance::{Timed, sample_k::{Case, DrawK, Prepared}, top_k::Logits};
+//!
+//! // Eight draws for each of four beams; no id comes twice in a row.
+//! let case = Case {
+//!     rows: 4, vocab: 100, k: 8, order: ScoreOrder::NormaliseThenRules, logits: Logits::Model, rules: false,
+//!     warp: Warp::default(), seed: 1,
+//! };
+//! let mut prepared: Prepared<Reference> = DrawK::prepare(&Reference, &case)?;
+//! let drawn = DrawK::call(&Reference, &mut prepared)?;
+//! for row in drawn.ids.chunks(drawn.k) {
+//!     assert!(row.iter().enumerate().all(|(i, id)| !row[..i].contains(id)));
+//! }
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::sample::{doubt, moved, warp};
 use super::tolerance::Approx;

@@ -17,6 +17,16 @@ fn compare<O: Cases>(a: &impl SeqBackend, b: &impl SeqBackend, large: Vec<O::Cas
 
 /// Every operation gives the same bits on both backends: on the generated cases, and on some that are large enough
 /// for work to be divided.
+///
+/// ```
+/// use seq2seq_core::{SeqBackend, conformance::{Outcome, same_bits}};
+///
+/// /// `on` gives the backend with so many threads.
+/// fn threads_change_no_bit<B: SeqBackend>(on: impl Fn(usize) -> B) -> Outcome {
+///     same_bits(&on(1), &on(2))?;
+///     same_bits(&on(1), &on(3))
+/// }
+/// ```
 pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
     let layer = |format| {
         [1, 5, 130].map(|rows| linear::Case {

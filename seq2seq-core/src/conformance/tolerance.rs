@@ -22,6 +22,24 @@
 //! subnormal operands as zero and flush subnormal results: in bf16 each may lose 2⁻¹²⁶.
 //!
 //! **Not judged.** Where a bound is infinite (a value that f32 cannot hold on the way) nothing is compared.
+//!
+//! ```
+//! use seq2seq_core::{Format, conformance::tolerance::{Approx, Product, U, gamma, linear}};
+//!
+//! // The mean of three numbers, as a backend may compute it.
+//! let x = [1e8f32, 1.0, -1e8].map(Approx::exact);
+//! let mean = Approx::sum(&x).over(3);
+//! assert!((mean.value - 1.0 / 3.0).abs() < 1e-12);
+//! // In f32 the 1 is gone beside 1e8, or it is not: both orders are as good.
+//! assert!(mean.accepts((1e8f32 + 1.0 - 1e8) / 3.0) && mean.accepts((1e8f32 - 1e8 + 1.0) / 3.0));
+//! assert!(!mean.accepts(20.0));
+//!
+//! // A product of 768 columns: about 768 roundings of what went into it, and fewer in int8, whose sum is exact.
+//! let product = Product { value: 2.0, magnitude: 40.0, bias: 0.0, terms: 768, largest: 4.0 };
+//! let allowed = |format| linear(format, product).error;
+//! assert!(allowed(Format::F32) < 1.01 * gamma(770) * 40.0 && gamma(770) < 771.0 * U);
+//! assert!(allowed(Format::Int8) < allowed(Format::F32) / 100.0);
+//! ```
 
 use crate::{Activation, Format, quant::group, reference};
 
@@ -47,12 +65,31 @@ pub const SUBNORMAL: f64 = f32::from_bits(1) as f64;
 const FLUSHED: f64 = 2.0 * f32::MIN_POSITIVE as f64;
 
 /// The accumulated relative error of n roundings.
+///
+/// ```
+/// use seq2seq_core::conformance::tolerance::{U, gamma};
+///
+/// assert_eq!(gamma(0), 0.0);
+/// assert!(gamma(1000) > 1000.0 * U && gamma(1000) < 1000.1 * U);
+/// ```
 pub fn gamma(n: usize) -> f64 {
     let nu = n as f64 * U;
     if nu < 1.0 { nu / (1.0 - nu) } else { f64::INFINITY }
 }
 
 /// An exact value and how far an f32 evaluation of it may be off.
+///
+/// ```
+/// use seq2seq_core::conformance::tolerance::Approx;
+///
+/// // 1 / √(x² + 0.01), one rounding after the other.
+/// let x = Approx::exact(0.1f32);
+/// let y = x.times(x).plus(Approx::exact(0.01f32)).rsqrt();
+/// let got = (0.1f32 * 0.1 + 0.01).sqrt().recip();
+/// assert!(y.accepts(got) && !y.accepts(got * 1.00001));
+/// // What is not a number has to come out as such.
+/// assert!(!y.accepts(f32::NAN) && Approx::exact(f32::NAN).accepts(f32::NAN));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Approx {
     /// What it is, in exact arithmetic (f64).
@@ -193,6 +230,15 @@ pub struct Product {
 /// scales of the groups and their sums round, and so do the product of the zero point and its factor, the two scales
 /// and the bias: γ(2 groups + 5) · magnitude. The zero point may leave in f32, once for all groups, and need not
 /// leave each group exactly; so the magnitude counts rows as they are stored.
+///
+/// ```
+/// use seq2seq_core::{Format, conformance::tolerance::{Product, linear}};
+///
+/// // 3 · 0.5 + 1
+/// let product = Product { value: 2.5, magnitude: 2.5, bias: 1.0, terms: 1, largest: 3.0 };
+/// let bound = linear(Format::F32, product);
+/// assert!(bound.accepts(2.5) && bound.accepts(2.5f32.next_up()) && !bound.accepts(2.50001));
+/// ```
 pub fn linear(format: Format, p: Product) -> Approx {
     let (value, bias) = (f64::from(p.value), f64::from(p.bias));
     let underflow = |smallest: f64| 3.0 * smallest * p.terms as f64 * f64::from(p.largest);
@@ -217,6 +263,14 @@ pub fn linear(format: Format, p: Product) -> Approx {
 ///
 /// `magnitude` is |scale| · Σ |q||k| over D terms. Where queries and keys are rotated, their magnitudes are those of
 /// the pairs, |a| + |b|, and cosine, sine, two products and a sum make each off by 3 [`TRIG`] of that.
+///
+/// ```
+/// use seq2seq_core::conformance::tolerance::score;
+///
+/// // Of 64 columns; where they were rotated, a score may be off by more.
+/// let [plain, rotated] = [false, true].map(|rotated| score(0.5, 6.0, 0.0, 64, rotated));
+/// assert!(plain.accepts(0.500_01) && plain.error < rotated.error);
+/// ```
 pub fn score(value: f64, magnitude: f64, bias: f64, terms: usize, rotated: bool) -> Approx {
     let rotation = if rotated { 6.0 * TRIG } else { 0.0 };
     let error = (gamma(terms + 2) + rotation) * magnitude + 2.0 * U * (value.abs() + bias.abs());
@@ -232,6 +286,16 @@ fn weigh(share: f64, error: f64) -> f64 {
 ///
 /// With p = e^(s - m) / Σ e^(s - m), m the largest (its error cancels): each exponent is off by its score's error and
 /// the rounding of s - m; a running softmax may rescale a sum once every 8 keys, each time by another exponential.
+///
+/// ```
+/// use seq2seq_core::conformance::tolerance::{Approx, softmax};
+///
+/// let p = softmax(&[0.0f32, 3f32.ln()].map(Approx::exact));
+/// assert!(p[0].accepts(0.25) && p[1].accepts(0.75) && !p[0].accepts(0.2501));
+/// // What scores may be off by, probabilities may.
+/// let loose = softmax(&[Approx::new(0.0, 1e-3), Approx::new(3f64.ln(), 1e-3)]);
+/// assert!(loose[0].accepts(0.2501) && !loose[0].accepts(0.251));
+/// ```
 pub fn softmax(scores: &[Approx]) -> Vec<Approx> {
     let n = scores.len();
     let values: Vec<f64> = scores.iter().map(|s| s.value).collect();
@@ -252,6 +316,14 @@ pub fn softmax(scores: &[Approx]) -> Vec<Approx> {
 }
 
 /// The bound of Σ weight · value over the keys of one query; each product and sum may lose 2⁻¹⁴⁹ to underflow.
+///
+/// ```
+/// use seq2seq_core::conformance::tolerance::{Approx, weighted_sum};
+///
+/// let weights = [0.25f32, 0.75].map(Approx::exact);
+/// let y = weighted_sum(&weights, [8.0f32, 4.0].into_iter().map(Approx::exact));
+/// assert!(y.value == 5.0 && y.accepts(5f32.next_up()) && !y.accepts(5.001));
+/// ```
 pub fn weighted_sum(weights: &[Approx], values: impl Iterator<Item = Approx>) -> Approx {
     let rounding = gamma(weights.len() + 1);
     let (mut value, mut error) = (0.0, 0.0);
@@ -267,6 +339,15 @@ pub fn weighted_sum(weights: &[Approx], values: impl Iterator<Item = Approx>) ->
 ///
 /// Subtracting the largest, m, before anything else is part of the definition: with s - ln Σ e^s, 1e30 beside 1e30
 /// would come out as 0 and not as ln 1/2.
+///
+/// ```
+/// use seq2seq_core::conformance::tolerance::log_softmax;
+///
+/// let scores = [1.0f32, 2.0, 4.0];
+/// let (sum, bounds) = (scores.iter().map(|s| (s - 4.0).exp()).sum::<f32>(), log_softmax(&scores, 0.0));
+/// assert!(scores.iter().zip(&bounds).all(|(s, bound)| bound.accepts(s - 4.0 - sum.ln())));
+/// assert_eq!(log_softmax(&[0.0, f32::NEG_INFINITY], 0.0)[1].value, f64::NEG_INFINITY);
+/// ```
 pub fn log_softmax(scores: &[f32], error: f64) -> Vec<Approx> {
     let l = reference::top_k::log_softmax(scores);
     let largest = f64::from(scores.iter().copied().fold(f32::NEG_INFINITY, f32::max));

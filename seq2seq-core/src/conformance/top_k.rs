@@ -1,4 +1,33 @@
 //! The k best ids: rules, log-softmax, order.
+//!
+//! # Checks
+//!
+//! ```
+//! use seq2seq_core::{conformance::top_k, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! top_k::matches_reference(&backend)?;
+//! top_k::is_batch_invariant(&backend)?;
+//! top_k::bears_nan(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
+//!
+//! # Cases
+//!
+//! ```
+//! use seq2seq_core::reference::Reference;
+//! use seq2seq_core::conformance::{Op, Timed, top_k::{Case, Choose, LOGITS, Logits, ORDERS, Prepared}};
+//!
+//! // Whatever the logits are like, and whenever they are normalised, the best come first.
+//! for (logits, order) in LOGITS.into_iter().flat_map(|logits| ORDERS.map(|order| (logits, order))) {
+//!     let case = Case { rows: 2, vocab: 50, k: 3, order, logits, rules: logits != Logits::Banned, seed: 1 };
+//!     let mut prepared: Prepared<Reference> = Choose::prepare(&Reference, &case)?;
+//!     let best = Choose::call(&Reference, &mut prepared)?;
+//!     assert!(best.scores.chunks(3).all(|row| row.is_sorted_by(|a, b| a >= b)));
+//!     assert_eq!(Choose::run(&Reference, &case)?[6..], best.scores); // behind the ids
+//! }
+//! # Ok::<(), seq2seq_core::Error>(())
+//! ```
 
 use super::tolerance::{self, Approx};
 use super::values::{Profile, Random, values};

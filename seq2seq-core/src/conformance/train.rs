@@ -2,6 +2,46 @@
 //!
 //! Backwards are held to the reference's loops, run over numbers that carry their error ([`Approx`]): the definition and
 //! the bound are one text. Gradients begin at a number that is not zero, to be added to.
+//!
+//! ```
+//! use seq2seq_core::{conformance::{Outcome, train}, train::TrainBackend};
+//!
+//! /// The way back of every operation; [`training_suite!`](seq2seq_core::training_suite) makes a test of each.
+//! fn backwards<B: TrainBackend>(backend: &B) -> Outcome {
+//!     train::linear::forward_is_linear(backend)?;
+//!     train::linear::backward_matches_reference(backend)?;
+//!     train::linear::packs_again(backend)?;
+//!     train::norm::backward_matches_reference(backend)?;
+//!     train::embed::backward_matches_reference(backend)?;
+//!     train::embed::rows_and_pools_match_reference(backend)?;
+//!     train::attention::backward_matches_reference(backend)?;
+//!     train::attention::cross_backward_matches_reference(backend)?;
+//!     train::recurrent::forward_is_recur(backend)?;
+//!     train::recurrent::backward_matches_reference(backend)?;
+//!     train::recurrent::passes_are_summed(backend)?;
+//!     train::recurrent::packs_again(backend)?;
+//!     train::additive::backward_matches_reference(backend)?;
+//!     train::additive::renews(backend)?;
+//!     train::columns::backwards_match_reference(backend)?;
+//!     train::errors::are_those_of_the_reference(backend)
+//! }
+//! ```
+//!
+//! Losses and steps of optimisers:
+//!
+//! ```
+//! use seq2seq_core::{conformance::train, reference::Reference as MyBackend};
+//!
+//! let backend = MyBackend;
+//! train::loss::matches_reference(&backend)?;
+//! train::loss::dropout_matches_reference(&backend)?;
+//! train::optimiser::squares_are_summed(&backend)?;
+//! train::optimiser::sgd_matches_reference(&backend)?;
+//! train::optimiser::adamw_matches_reference(&backend)?;
+//! train::optimiser::adafactor_matches_reference(&backend)?;
+//! train::muon::matches_reference(&backend)?;
+//! # Ok::<(), seq2seq_core::conformance::Failure>(())
+//! ```
 
 pub mod additive;
 pub mod attention;
@@ -76,6 +116,16 @@ fn narrow() -> impl Strategy<Value = usize> + Clone {
 
 /// Two instances of a backend, such as one with one thread and one with two, give the same bits, also where there is
 /// enough work to be divided.
+///
+/// ```
+/// use seq2seq_core::{conformance::{Outcome, train}, train::TrainBackend};
+///
+/// /// `on` gives the backend with so many threads.
+/// fn threads_change_no_gradient<B: TrainBackend>(on: impl Fn(usize) -> B) -> Outcome {
+///     train::same_bits(&on(1), &on(2))?;
+///     train::same_bits(&on(1), &on(3))
+/// }
+/// ```
 pub fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
     linear::same_bits(a, b)?;
     norm::same_bits(a, b)?;
@@ -90,6 +140,13 @@ pub fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
 
 /// Runs every check of the suite as a `#[test]` of its own, as [`conformance_suite`](crate::conformance_suite) does;
 /// the expression gives an `Option` of a [`TrainBackend`]. `training_suite!(each check)` takes them one by one.
+///
+/// ```
+/// // tests/conformance.rs of a backend
+/// mod reference {
+///     seq2seq_core::training_suite!(Some(seq2seq_core::reference::Reference));
+/// }
+/// ```
 #[macro_export]
 macro_rules! training_suite {
     (each $callback:ident) => {

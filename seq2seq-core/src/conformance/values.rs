@@ -5,6 +5,14 @@ use half::{bf16, f16};
 use std::sync::Arc;
 
 /// What the values of a tensor look like.
+///
+/// ```
+/// use seq2seq_core::conformance::values::{Profile, values};
+///
+/// assert!(values(Profile::Integers, 1, 100).iter().all(|v| v.fract() == 0.0 && v.abs() <= 127.0));
+/// assert!(values(Profile::Tiny, 1, 100).iter().all(|v| *v != 0.0 && v * v == 0.0));
+/// assert!(values(Profile::Huge, 1, 100).iter().any(|v| (v * v).is_infinite()));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// Normal, deviation 1.
@@ -26,6 +34,17 @@ pub enum Profile {
 }
 
 /// SplitMix64 (Steele et al. 2014).
+///
+/// ```
+/// use seq2seq_core::conformance::values::Random;
+///
+/// let mut random = Random::new(7);
+/// let dice: Vec<usize> = (0..600).map(|_| 1 + random.below(6)).collect();
+/// assert!((1..=6).all(|side| (60..140).contains(&dice.iter().filter(|d| **d == side).count())));
+/// // A stream is its seed.
+/// let mut again = Random::new(7);
+/// assert!(dice.iter().all(|&d| d == 1 + again.below(6)));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
@@ -62,6 +81,15 @@ impl Random {
 }
 
 /// `n` values for `seed`.
+///
+/// ```
+/// use seq2seq_core::conformance::values::{Profile, values};
+///
+/// let x = values(Profile::Normal, 42, 1000);
+/// let mean = x.iter().sum::<f32>() / 1000.0;
+/// assert!(mean.abs() < 0.1);
+/// assert_eq!(x[..10], values(Profile::Normal, 42, 10)); // more of them begin with the same
+/// ```
 pub fn values(profile: Profile, seed: u64, n: usize) -> Vec<f32> {
     let mut random = Random::new(seed);
     let constant = random.normal() as f32;
@@ -87,6 +115,13 @@ pub fn values(profile: Profile, seed: u64, n: usize) -> Vec<f32> {
 }
 
 /// A host tensor of a float type; values are rounded to it.
+///
+/// ```
+/// use seq2seq_core::{DType, conformance::values::tensor};
+///
+/// let x = tensor(DType::BF16, vec![1, 2], &[1.0, 1.001]);
+/// assert_eq!(x.to_f32(), [1.0, 1.0]);
+/// ```
 ///
 /// # Panics
 /// When the shape does not hold as many values, or the type is an integer.

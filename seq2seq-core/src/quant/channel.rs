@@ -11,6 +11,14 @@ use super::TINY;
 
 /// The scale of a channel with the largest magnitude `max_abs` (NaN where one is not finite),
 /// and the factor that takes its values to -127..=127.
+///
+/// ```
+/// use seq2seq_core::quant::channel::scale_and_inverse;
+///
+/// assert_eq!(scale_and_inverse(254.0), (2.0, 0.5));
+/// assert_eq!(scale_and_inverse(1e-40), (0.0, 0.0)); // counts as zeros
+/// assert!(scale_and_inverse(f32::INFINITY).0.is_nan());
+/// ```
 pub fn scale_and_inverse(max_abs: f32) -> (f32, f32) {
     match max_abs {
         a if !a.is_finite() => (f32::NAN, 0.0),
@@ -20,6 +28,13 @@ pub fn scale_and_inverse(max_abs: f32) -> (f32, f32) {
 }
 
 /// The largest magnitude; not finite where a value is not.
+///
+/// ```
+/// use seq2seq_core::quant::channel::max_abs;
+///
+/// assert_eq!(max_abs(&[0.5, -3.0, 2.0]), 3.0);
+/// assert!(max_abs(&[0.5, f32::NAN]).is_nan()); // which f32::max would pass over
+/// ```
 pub fn max_abs(values: &[f32]) -> f32 {
     // The bit patterns of magnitudes are ordered as the magnitudes are, NaN last.
     let bits = values.iter().map(|v| v.to_bits() & 0x7fff_ffff).max();
@@ -27,6 +42,18 @@ pub fn max_abs(values: &[f32]) -> f32 {
 }
 
 /// Quantises a channel into `out` and returns its scale. One that is not finite becomes zeros with scale NaN.
+///
+/// ```
+/// use seq2seq_core::quant::channel::quantise;
+///
+/// let weights = [0.5, -12.7, 3.3];
+/// let mut integers = [0; 3];
+/// let scale = quantise(&weights, &mut integers);
+/// assert_eq!(integers, [5, -127, 33]);
+/// // No weight is off by more than half a step.
+/// let off = |(weight, &integer): (&f32, &i8)| (weight - scale * f32::from(integer)).abs();
+/// assert!(weights.iter().zip(&integers).map(off).all(|off| off <= 0.5 * scale));
+/// ```
 ///
 /// # Panics
 /// When `out` is not as long as `values`.

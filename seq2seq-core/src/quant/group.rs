@@ -90,6 +90,18 @@ fn fit(t: &[f32; GROUP], factor: f32) -> (f32, f32) {
 }
 
 /// The scale and the codes of a group. The scale is a bf16.
+///
+/// ```
+/// use seq2seq_core::quant::group::{GROUP, LEVELS, ZERO, quantise_group};
+///
+/// // A ramp, and a weight that is zero stays zero.
+/// let weights: [f32; GROUP] = std::array::from_fn(|k| k as f32 - 16.0);
+/// let (scale, codes) = quantise_group(&weights);
+/// assert_eq!(codes[16], ZERO);
+/// let back = codes.map(|code| scale * f32::from(LEVELS[usize::from(code)]));
+/// let off = weights.iter().zip(back).map(|(weight, back)| (weight - back).abs());
+/// assert!(off.reduce(f32::max) < Some(2.0));
+/// ```
 pub fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
     let mut extreme = 0.0f32;
     let mut finite = true;
@@ -119,16 +131,42 @@ pub fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
 }
 
 /// The scale that fits units best, as it is stored: for weights, and as a bf16.
+///
+/// ```
+/// use seq2seq_core::quant::group::stored_scale;
+///
+/// // A group whose largest weight is 12.7, and whose units fit levels best as they are: 0.1, as near as a bf16 comes.
+/// assert_eq!(stored_scale(1.0, 12.7), 0.10009765625);
+/// ```
 pub fn stored_scale(scale: f32, extreme: f32) -> f32 {
     bf16::from_f32(scale * (extreme / 127.0)).to_f32()
 }
 
 /// The groups of a channel of any length.
+///
+/// ```
+/// use seq2seq_core::quant::group::{GROUP, groups};
+///
+/// assert_eq!([1, GROUP, GROUP + 1].map(groups), [1, 1, 2]);
+/// ```
 pub fn groups(length: usize) -> usize {
     length.div_ceil(GROUP)
 }
 
 /// Quantises a channel: a code for each value, a scale for each group. The last group is filled up with zeros.
+///
+/// ```
+/// use seq2seq_core::quant::group::{LEVELS, groups, quantise};
+///
+/// let channel: Vec<f32> = (0..40).map(|k| if k < 32 { 1.0 } else { -0.001 }).collect();
+/// let (mut codes, mut scales) = (vec![0; 40], vec![0.0; groups(40)]);
+/// quantise(&channel, &mut codes, &mut scales);
+/// // Each group has a scale for its own weights, so that large ones elsewhere do not drown small ones.
+/// for (k, weight) in channel.iter().enumerate() {
+///     let back = scales[k / 32] * f32::from(LEVELS[usize::from(codes[k])]);
+///     assert!((back / weight - 1.0).abs() < 0.01, "{back} for {weight}");
+/// }
+/// ```
 ///
 /// # Panics
 /// When `codes` is not as long as `values`, or `scales` not as long as there are [`groups`].

@@ -23,6 +23,16 @@ use super::TINY;
 pub const SHIFT: f32 = 12_582_912.0;
 
 /// How a row becomes integers, and back: v is nearly (q - zero) · scale.
+///
+/// ```
+/// use seq2seq_core::quant::row::Affine;
+///
+/// // Behind a ReLU nothing is negative: all 255 steps are for what there is.
+/// let affine = Affine::of((0.0, 25.4));
+/// assert_eq!((affine.zero, affine.quantise(0.0), affine.quantise(25.4)), (0, 0, 254));
+/// let back = |q: u8| (f32::from(q) - affine.zero as f32) * affine.scale;
+/// assert!((back(affine.quantise(7.77)) - 7.77).abs() <= 0.5001 * affine.scale);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Affine {
     /// The distance of two integers; 0 for a row of zeros, NaN for one that is not finite.
@@ -56,6 +66,13 @@ impl Affine {
 }
 
 /// The smallest and the largest of the values and 0; not finite where a value is not.
+///
+/// ```
+/// use seq2seq_core::quant::row::extremes;
+///
+/// assert_eq!(extremes(&[3.0, 1.0]), (0.0, 3.0)); // zero is always among them: it is to be exact
+/// assert_eq!(extremes(&[3.0, -1.0]), (-1.0, 3.0));
+/// ```
 pub fn extremes(values: &[f32]) -> (f32, f32) {
     // As signed integers, bit patterns of positive values are ordered as the values are, NaN last, and negative ones are
     // below. As unsigned ones, those of negative values are ordered by magnitude, NaN last, above all positive ones.
@@ -67,6 +84,16 @@ pub fn extremes(values: &[f32]) -> (f32, f32) {
 }
 
 /// Quantises a row into `out`. One that is not finite becomes zeros.
+///
+/// ```
+/// use seq2seq_core::quant::row::quantise;
+///
+/// let mut bytes = [0; 4];
+/// let affine = quantise(&[-1.0, 0.0, 0.5, 1.54], &mut bytes);
+/// // 2.54 over 254 steps, of which a hundred lie below zero.
+/// assert_eq!((bytes, affine.zero), ([0, 100, 150, 254], 100));
+/// assert!((affine.scale - 0.01).abs() < 1e-8);
+/// ```
 ///
 /// # Panics
 /// When `out` is not as long as `values`.

@@ -5,12 +5,44 @@ use crate::backend::check;
 use crate::{HostTensor, Ragged, Result, Rows};
 
 /// The vector that scores are taken with.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Ragged, RecurrentOps, reference::{Reference, additive::Additive}};
+///
+/// let b = Reference;
+/// let upload = |rows, values: &[f32]| b.upload(&HostTensor::from_f32(vec![rows, 1], values)?);
+/// let memory = b.additive_memory(&upload(2, &[1.0, -1.0])?, &upload(2, &[1.0, 9.0])?, &Ragged::from_lengths([2]))?;
+/// let q = upload(1, &[0.0])?;
+/// // How much a score counts: not at all, or so much that one position takes all.
+/// for (v, expected) in [(0.0, 5.0), (40.0, 1.0)] {
+///     let v: Additive = b.additive(&HostTensor::from_f32(vec![1], &[v])?)?;
+///     let y = b.additive_attend(&q, &Ragged::single_rows(1), &v, &memory, &[0], None)?;
+///     assert_eq!(b.download(&y)?, [expected]);
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Additive {
     v: Vec<f32>,
 }
 
 /// Keys and values of the source sequences.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Ragged, RecurrentOps, reference::{Reference, additive::AdditiveMemory}};
+///
+/// let b = Reference;
+/// // Keys that are all alike, so that each position has the same share of the result.
+/// let keys = b.upload(&HostTensor::from_f32(vec![3, 2], &[0.5; 6])?)?;
+/// let values = b.upload(&HostTensor::from_f32(vec![3, 1], &[1.0, 3.0, 9.0])?)?;
+/// let memory: AdditiveMemory = b.additive_memory(&keys, &values, &Ragged::from_lengths([2, 1]))?;
+///
+/// let v = b.additive(&HostTensor::from_f32(vec![2], &[1.0, 1.0])?)?;
+/// let q = b.upload(&HostTensor::from_f32(vec![2, 2], &[0.0; 4])?)?;
+/// let y = b.additive_attend(&q, &Ragged::single_rows(2), &v, &memory, &[0, 1], None)?;
+/// assert_eq!(b.download(&y)?, [2.0, 9.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AdditiveMemory {
     rows: Ragged,

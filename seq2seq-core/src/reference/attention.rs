@@ -6,6 +6,25 @@ use crate::{AttentionSpec, BucketSpec, HostTensor, Ragged, Result, Rows};
 use std::ops::Range;
 
 /// A bias for each bucket and head.
+///
+/// ```
+/// use seq2seq_core::{reference::{Reference, attention::RelativeBias}, *};
+///
+/// // One head that prefers what stands before: three times as likely as anything else.
+/// let buckets = BucketSpec { buckets: 4, max_distance: 8, bidirectional: true };
+/// let table = HostTensor::from_f32(vec![4, 1], &[0.0, 3f32.ln(), 0.0, 0.0])?;
+/// let bias: RelativeBias = Reference.relative_bias(&table, buckets)?;
+///
+/// // Queries and keys say nothing; the values are 1 and 9.
+/// let qkv = Reference.upload(&HostTensor::from_f32(vec![2, 3], &[0.0, 0.0, 1.0, 0.0, 0.0, 9.0])?)?;
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// let y = Reference.attend(&qkv, &Ragged::from_lengths([2]), &spec, Some(&bias))?;
+/// assert!(Reference.download(&y)?.iter().zip([5.0, 3.0]).all(|(y, expected)| (y - expected).abs() < 1e-5));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug)]
 pub struct RelativeBias {
     spec: BucketSpec,
@@ -145,6 +164,22 @@ pub(crate) fn split(
 /// The probabilities behind [`attend`](crate::EncoderOps::attend), which gives only what is made of them: of one sequence,
 /// without a bias. `qkv` is `[T, (H + 2 G) D]`; for each position of `queries`, for each head, one value for each of the T
 /// positions, 0 for those that it does not see.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, HostTensor, Precision, reference::attention::probabilities};
+///
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Query | key | value: at the query 1 the keys 0 and ln 3 score as they are.
+/// let qkv = HostTensor::from_f32(vec![3, 3], &[9.0, 0.0, 0.0, 1.0, 3f32.ln(), 0.0, 0.0, 5.0, 0.0])?;
+/// let rows = probabilities(&qkv, 1..3, &spec)?;
+/// let near = |a: &[f32], b: [f32; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+/// assert!(near(&rows[..3], [0.25, 0.75, 0.0])); // the last position is not seen yet
+/// assert!(near(&rows[3..], [1.0 / 3.0; 3]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 ///
 /// # Errors
 /// Where `qkv` is not shaped as `spec` has it, and for positions that are not there.

@@ -8,6 +8,19 @@ use crate::backend::check::{self, Pass};
 use crate::{AttentionSpec, CacheSpec, Ragged, Result, Rows};
 
 /// Keys and values of every layer for each hypothesis.
+///
+/// ```
+/// use seq2seq_core::{CacheSpec, DecoderOps, Precision, Ragged, reference::{Reference, cache::KvCache}};
+///
+/// let spec = CacheSpec {
+///     layers: 1, kv_heads: 1, head_dim: 4, sequences: 2, beams: 1, capacity: 16, precision: Precision::F32,
+/// };
+/// let mut cache: KvCache = Reference.kv_cache(&spec)?;
+/// Reference.extend(&mut cache, &Ragged::from_lengths([3, 5]))?;
+/// // The layer has not attended yet: its keys and values of this pass are missing.
+/// assert!(Reference.extend(&mut cache, &Ragged::from_lengths([1, 1])).is_err());
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct KvCache {
     spec: CacheSpec,

@@ -6,6 +6,26 @@ use crate::backend::check;
 use crate::{AttentionSpec, Ragged, Result, Rows};
 
 /// Keys and values of the source sequences.
+///
+/// ```
+/// use seq2seq_core::{reference::{Reference, cross::Memory}, *};
+///
+/// let spec = AttentionSpec {
+///     heads: 2, kv_heads: 1, head_dim: 2, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Key | value of one head: the projected output of an encoder for sources of 3 and 2 tokens.
+/// let kv = Reference.upload(&HostTensor::from_f32(vec![5, 2 * spec.kv_width()], &[0.5; 20])?)?;
+/// let memory: Memory = Reference.memory(&kv, &Ragged::from_lengths([3, 2]), &spec)?;
+/// // It serves any number of steps, of any number of hypotheses.
+/// for hypotheses in [1, 4] {
+///     let q = Reference.upload(&HostTensor::from_f32(vec![hypotheses, spec.inner()], &vec![1.0; 4 * hypotheses])?)?;
+///     let rows = Ragged::single_rows(hypotheses);
+///     let y = Reference.cross_attend(&q, &rows, &memory, &vec![1; hypotheses], &spec, None)?;
+///     assert_eq!(Reference.download(&y)?, vec![0.5; 4 * hypotheses]);
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Memory {
     rows: Ragged,

@@ -5,6 +5,15 @@ use crate::backend::check;
 use crate::{HostTensor, Lookup, Result};
 
 /// A table, still in the type it came in.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Lookup, reference::{Reference, embed::Embedding}};
+///
+/// let table: Embedding = Reference.embedding(&HostTensor::from_f32(vec![2, 2], &[1.0, 2.0, 3.0, 4.0])?)?;
+/// let x = Reference.embed(&[Lookup { table: &table, ids: &[1], scale: 1.0 }])?;
+/// assert_eq!(Reference.download(&x)?, [3.0, 4.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Embedding {
     table: HostTensor,

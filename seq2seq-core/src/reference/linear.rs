@@ -18,6 +18,21 @@ use crate::{
 use half::{bf16, f16};
 
 /// A layer in the layout of its definition: one run of `input` weights an output channel.
+///
+/// ```
+/// use seq2seq_core::{Backend, Epilogue, Format, HostTensor, LinearSpec, reference::{Reference, linear::Linear}};
+///
+/// let weight = HostTensor::from_f32(vec![1, 2], &[0.3, 12.7])?;
+/// let y = |format| {
+///     let layer: Linear = Reference.pack(&LinearSpec::single(weight.clone(), None), format)?;
+///     let x = Reference.upload(&HostTensor::from_f32(vec![1, 2], &[1.0, 0.0])?)?;
+///     Reference.download(&Reference.linear(&x, &layer, Epilogue::NONE)?)
+/// };
+/// assert_eq!(y(Format::F32)?, [0.3]);
+/// assert_eq!(y(Format::Bf16)?, [0.30078125]); // eight bits of it
+/// assert!((y(Format::Int8)?[0] - 0.3).abs() < 1e-6); // three steps of 0.1, which the 12.7 beside it makes
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Linear {
     shape: LinearShape,
@@ -57,6 +72,16 @@ fn sum(x: &[i32], w: &[i8]) -> f64 {
 }
 
 /// `[out, in]` of a part, whichever way it lies.
+///
+/// ```
+/// use seq2seq_core::{HostTensor, LinearPart, reference::linear::rows_of};
+///
+/// // [in, out]
+/// let weight = HostTensor::from_f32(vec![3, 2], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0])?;
+/// let part = LinearPart { weight, bias: None, transposed: true };
+/// assert_eq!(rows_of(&part), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn rows_of(part: &LinearPart) -> Vec<f32> {
     let values = part.weight.to_f32();
     if !part.transposed {
@@ -70,6 +95,17 @@ pub fn rows_of(part: &LinearPart) -> Vec<f32> {
 }
 
 /// The codes of a part and the scales of their groups: those that it has, or those that its weights are quantised to.
+///
+/// ```
+/// use seq2seq_core::{HostTensor, LinearPart, quant::group::LEVELS, reference::linear::codes_of};
+///
+/// let weight = HostTensor::from_f32(vec![1, 40], &[0.5; 40])?;
+/// let (codes, scales) = codes_of(&LinearPart { weight, bias: None, transposed: false }, 40);
+/// assert_eq!((codes.len(), scales.len()), (40, 2)); // a group of 32 and one of 8
+/// let back = f32::from(LEVELS[usize::from(codes[0])]) * scales[0];
+/// assert!((back - 0.5).abs() < 0.01);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn codes_of(part: &LinearPart, input: usize) -> (Vec<u8>, Vec<f32>) {
     if let Some(Quantisation::Groups { scales }) = part.weight.quantisation() {
         return (part.weight.bytes().to_vec(), scales.to_vec());

@@ -5,6 +5,16 @@ use crate::backend::check;
 use crate::{NormKind, NormSpec, Result, Rows};
 
 /// The weights of a normalisation.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, NormKind, NormSpec, reference::{Reference, norm::Norm}};
+///
+/// let weight = HostTensor::from_f32(vec![2], &[1.0, 0.5])?;
+/// let norm: Norm = Reference.norm_weights(&NormSpec { kind: NormKind::Rms, eps: 0.0, weight, bias: None })?;
+/// let x = Reference.upload(&HostTensor::from_f32(vec![1, 2], &[2.0, -2.0])?)?;
+/// assert_eq!(Reference.download(&Reference.norm(&x, &norm)?)?, [1.0, -0.5]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Norm {
     kind: NormKind,

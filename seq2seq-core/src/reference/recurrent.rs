@@ -9,6 +9,22 @@ use crate::train::Recurred;
 use crate::{Cell, Format, LinearSpec, Ragged, RecurrentSpec, Result, Rows};
 
 /// The recurrent half of a layer.
+///
+/// ```
+/// use seq2seq_core::{reference::{Reference, recurrent::Recurrent}, *};
+///
+/// let direction = || {
+///     let weight = HostTensor::from_f32(vec![8, 2], &[0.25; 16])?;
+///     Ok::<_, Error>(LinearPart { weight, bias: None, transposed: false })
+/// };
+/// // Both directions of an LSTM of width 2; the matrices may be quantised, h and c never are.
+/// let spec = RecurrentSpec { cell: Cell::Lstm, directions: vec![direction()?, direction()?] };
+/// let layer: Recurrent = Reference.recurrent(&spec, Format::Int8)?;
+/// let x = Reference.upload(&HostTensor::from_f32(vec![3, 2 * 4 * 2], &[0.0; 48])?)?;
+/// let (y, end) = Reference.recur(&x, &Ragged::from_lengths([3]), &layer, None)?;
+/// assert_eq!((y.width(), end.width()), (2 * 2, 2 * 2 * 2));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Recurrent {
     shape: RecurrentShape,

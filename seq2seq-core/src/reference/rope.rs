@@ -6,6 +6,17 @@ use crate::Rotary;
 ///
 /// With half = `inv_freq.len()` and angle = position · inv_freq\[j\] (an f32 product), columns a = j and b = j + half
 /// become a cos - b sin and b cos + a sin, cosine and sine each times `scale`.
+///
+/// ```
+/// use seq2seq_core::{Rotary, reference::rope::rotate};
+/// use std::f32::consts::FRAC_PI_2;
+///
+/// // One frequency: the columns 0 and 1 are a pair, which turns by a right angle a position; the third is left alone.
+/// let rotary = Rotary { inv_freq: [FRAC_PI_2].into(), scale: 1.0 };
+/// let mut head = [1.0, 0.0, 5.0];
+/// rotate(&rotary, 1, &mut head);
+/// assert!(head[0].abs() < 1e-6 && (head[1] - 1.0).abs() < 1e-6 && head[2] == 5.0, "{head:?}");
+/// ```
 pub fn rotate(rotary: &Rotary, position: usize, head: &mut [f32]) {
     let half = rotary.inv_freq.len();
     for (j, &frequency) in rotary.inv_freq.iter().enumerate() {

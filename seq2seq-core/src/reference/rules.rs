@@ -4,6 +4,15 @@ use crate::LogitRule;
 
 /// Applies `rules` in their order to the scores of one row.
 ///
+/// ```
+/// use seq2seq_core::{LogitRule, reference::rules::apply};
+///
+/// // A token that has to come next: nothing is left of the others.
+/// let mut scores = [2.0, -1.0, 0.5];
+/// apply(&[LogitRule::Add(vec![(1, 9.0)]), LogitRule::Only(vec![2])], &mut scores);
+/// assert_eq!(scores, [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0]);
+/// ```
+///
 /// # Panics
 /// When an id is not below `scores.len()`; [`check::rules`](crate::backend::check::rules) finds those.
 pub fn apply(rules: &[LogitRule], scores: &mut [f32]) {

@@ -8,6 +8,14 @@ use crate::backend::check;
 use crate::{LogitRule, Result, Rows, Sampled, Warp};
 
 /// Applies `warp` to the scores of one row.
+///
+/// ```
+/// use seq2seq_core::{Warp, reference::sample::apply};
+///
+/// let mut scores = [4.0, 2.0, 0.0];
+/// apply(&Warp { temperature: 2.0, top_k: 2, ..Warp::default() }, &mut scores);
+/// assert_eq!(scores, [2.0, 1.0, f32::NEG_INFINITY]);
+/// ```
 pub fn apply(warp: &Warp, scores: &mut [f32]) {
     let keep = warp.min_keep.min(scores.len());
     scores.iter_mut().for_each(|s| *s /= warp.temperature);
@@ -105,6 +113,16 @@ fn cutoff(least: f64, keep: usize, scores: &mut [f32]) {
 
 /// The first id, in rising order, at which the cumulative probability exceeds `uniform`, and its log-probability.
 /// Where rounding keeps the sum from exceeding it, the last id that is possible. None where there is no distribution.
+///
+/// ```
+/// use seq2seq_core::reference::sample::draw;
+///
+/// // Probabilities of 1/4, 0 and 3/4.
+/// let scores = [0.25f32.ln(), f32::NEG_INFINITY, 0.75f32.ln()];
+/// let id = |uniform| draw(&scores, uniform).map(|(id, _)| id);
+/// assert_eq!([0.0, 0.2, 0.3, 0.999].map(id), [Some(0), Some(0), Some(2), Some(2)]);
+/// assert_eq!(draw(&[f32::NEG_INFINITY; 2], 0.5), None);
+/// ```
 pub fn draw(scores: &[f32], uniform: f64) -> Option<(u32, f32)> {
     let log_p = log_softmax(scores);
     let mut sum = 0.0;

@@ -8,6 +8,15 @@ use crate::noise::gumbel;
 use crate::{LogitRule, Result, Rows, ScoreOrder, TopK, Warp};
 
 /// The scores of one row that noise is added to; all NaN where one is NaN or plus infinity before the warp.
+///
+/// ```
+/// use seq2seq_core::{LogitRule, ScoreOrder, Warp, reference::sample_k::scores};
+///
+/// let warp = Warp { top_k: 2, ..Warp::default() };
+/// let scores = scores(&[0.0, 0.0, 0.0, -9.0], ScoreOrder::RulesThenNormalise, &[LogitRule::Ban(vec![0])], &warp);
+/// // One is banned, one is not among the best two; what the others are drawn by sums to one.
+/// assert_eq!(scores, [f32::NEG_INFINITY, 0.5f32.ln(), 0.5f32.ln(), f32::NEG_INFINITY]);
+/// ```
 pub fn scores(logits: &[f32], order: ScoreOrder, rule_list: &[LogitRule], warp: &Warp) -> Vec<f32> {
     let mut scores = logits.to_vec();
     if order != ScoreOrder::RulesThenNormalise {
@@ -28,6 +37,18 @@ pub fn scores(logits: &[f32], order: ScoreOrder, rule_list: &[LogitRule], warp: 
 }
 
 /// Ids from the largest sum of score and noise to the smallest, equal ones in rising order.
+///
+/// ```
+/// use seq2seq_core::reference::sample_k::draws;
+///
+/// // The first of the draws is one draw by the probabilities; none comes twice.
+/// let scores = [0.1f32, 0.2, 0.7].map(f32::ln);
+/// let first = (0..2000).filter(|&seed| draws(&scores, seed)[0] == 2).count();
+/// assert!((1340..1460).contains(&first), "{first} of 2000");
+/// let mut ids = draws(&scores, 1);
+/// ids.sort_unstable();
+/// assert_eq!(ids, [0, 1, 2]);
+/// ```
 pub fn draws(scores: &[f32], seed: u64) -> Vec<u32> {
     let noisy = |(id, &s): (u32, &f32)| f64::from(s) + gumbel(seed, id);
     let keys: Vec<f64> = (0..).zip(scores).map(noisy).collect();

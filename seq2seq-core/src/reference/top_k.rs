@@ -11,6 +11,14 @@ use crate::{LogitRule, Result, Rows, ScoreOrder, TopK};
 /// (score - largest) - ln Σ e^(score - largest), in f64; minus infinity for all where all are. One NaN makes all NaN.
 ///
 /// Subtracting the largest first keeps large scores apart: 1e30 beside 1e30 has probability 1/2.
+///
+/// ```
+/// use seq2seq_core::reference::top_k::log_softmax;
+///
+/// assert_eq!(log_softmax(&[1e30, 1e30]), [-2f64.ln(); 2]);
+/// assert_eq!(log_softmax(&[0.0, f32::NEG_INFINITY]), [0.0, f64::NEG_INFINITY]);
+/// assert!(log_softmax(&[0.0, f32::NAN]).iter().all(|l| l.is_nan()));
+/// ```
 pub fn log_softmax(scores: &[f32]) -> Vec<f64> {
     let scores = scores.iter().map(|&s| f64::from(s));
     if scores.clone().any(f64::is_nan) {
@@ -30,6 +38,12 @@ pub(super) fn normalise(scores: &mut [f32]) {
 }
 
 /// Ids from the best score to the worst, equal ones in rising order; NaN first, as the largest.
+///
+/// ```
+/// use seq2seq_core::reference::top_k::ranking;
+///
+/// assert_eq!(ranking(&[1.0, 3.0, -0.0, 3.0, 0.0]), [1, 3, 0, 2, 4]);
+/// ```
 pub fn ranking(scores: &[f32]) -> Vec<u32> {
     let mut ids: Vec<u32> = (0..scores.len() as u32).collect();
     let key = |id: u32| {

@@ -4,6 +4,16 @@ use crate::LinearPart;
 
 /// What a recurrent layer computes at each position, in PyTorch's equations: σ the logistic function, x the row of the
 /// input's projection, h and c the state, U and b the weights of [`RecurrentSpec`].
+///
+/// ```
+/// use seq2seq_core::Cell;
+///
+/// // What a bidirectional layer of 512 is made of, in values a row.
+/// let (directions, width) = (2, 512);
+/// let sizes = |cell: Cell| [cell.gates(), 1, cell.vectors()].map(|vectors| directions * vectors * width);
+/// assert_eq!(sizes(Cell::Lstm), [4096, 1024, 2048]); // projected input, result, state
+/// assert_eq!(sizes(Cell::Gru), [3072, 1024, 1024]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cell {
     /// Hochreiter and Schmidhuber 1997 with a forget gate (Gers et al. 2000). Gates i, f, g, o = x + U h + b:
@@ -53,6 +63,25 @@ impl Cell {
 }
 
 /// The recurrent half of a layer. Its other half, the product with the input, is a linear layer over all positions.
+///
+/// ```
+/// use seq2seq_core::{Backend, Cell, Format, HostTensor, LinearPart, Ragged, RecurrentOps, RecurrentSpec, reference::Reference};
+///
+/// let b = Reference;
+/// let weight = HostTensor::from_f32(vec![3, 1], &[0.0; 3])?; // [gates · M, M]
+/// let spec = RecurrentSpec {
+///     cell: Cell::Gru,
+///     directions: vec![LinearPart { weight, bias: None, transposed: false }],
+/// };
+/// let layer = b.recurrent(&spec, Format::F32)?;
+/// // All gates are at 1/2 and n is 0, so that each position halves the state.
+/// let x = b.upload(&HostTensor::from_f32(vec![3, 3], &[0.0; 9])?)?;
+/// let state = b.upload(&HostTensor::from_f32(vec![1, 1], &[8.0])?)?;
+/// let (y, end) = b.recur(&x, &Ragged::from_lengths([3]), &layer, Some(&state))?;
+/// assert_eq!(b.download(&y)?, [4.0, 2.0, 1.0]);
+/// assert_eq!(b.download(&end)?, [1.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct RecurrentSpec {
     /// Which equations.

@@ -1,11 +1,29 @@
 //! Which elements are dropped: a function of the seed, the step, the place in the model and the element.
 
-use crate::noise::philox;
+use crate::noise::{philox, philox_side_by_side};
 
 /// One use of dropout (Srivastava et al. 2014): an element is dropped with probability `rate`, others are multiplied by
 /// 1 / (1 - rate).
 ///
 /// Nothing is drawn in an order, so the result does not depend on threads, and the backward has the same elements again.
+///
+/// ```
+/// use seq2seq_core::train::Dropout;
+///
+/// let dropout = Dropout { rate: 0.25, seed: 1, step: 7, place: 0 };
+/// let factors: Vec<f32> = (0..4000).map(|column| dropout.factor(0, column)).collect();
+/// let dropped = factors.iter().filter(|factor| **factor == 0.0).count();
+/// assert!((900..1100).contains(&dropped), "{dropped} of 4000");
+/// assert!(factors.iter().all(|&factor| factor == 0.0 || factor == dropout.scale()));
+///
+/// // The way back asks again and is told the same; the next layer has a mask of its own.
+/// assert_eq!(dropout.factor(0, 17), factors[17]);
+/// let mut row = vec![0.0; 4000];
+/// dropout.factors(0, &mut row);
+/// assert_eq!(row, factors);
+/// let next = Dropout { place: 1, ..dropout };
+/// assert!((0..4000).any(|column| next.factor(0, column) != factors[column]));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
     /// The probability that an element is dropped, in [0, 1).
@@ -35,6 +53,30 @@ impl Dropout {
         philox([block, row, self.place, self.step], self.seed)
     }
 
+    /// The [`factor`](Self::factor) of each of the first columns of `row`, as many as `out` holds. In a function that has a
+    /// processor's vectors it is compiled for them.
+    #[inline(always)]
+    pub fn factors(&self, row: usize, out: &mut [f32]) {
+        /// Blocks of random bits at once: enough for the widest vectors, and for multiplications not to wait for each other.
+        const BLOCKS: usize = 16;
+        let (threshold, scale) = (self.threshold(), self.scale());
+        let mut counters =
+            [[0; BLOCKS], [row as u32; BLOCKS], [self.place; BLOCKS], [self.step; BLOCKS]];
+        for (i, out) in out.chunks_mut(4 * BLOCKS).enumerate() {
+            for (j, block) in counters[0].iter_mut().enumerate() {
+                *block = (i * BLOCKS + j) as u32;
+            }
+            let bits = philox_side_by_side(counters, self.seed);
+            let mut factors = [[0.0; 4]; BLOCKS];
+            for j in 0..BLOCKS {
+                for word in 0..4 {
+                    factors[j][word] = if bits[word][j] < threshold { 0.0 } else { scale };
+                }
+            }
+            out.copy_from_slice(&factors.as_flattened()[..out.len()]);
+        }
+    }
+
     /// 0 where the element is dropped, [`scale`](Self::scale) where it is not.
     pub fn factor(&self, row: usize, column: usize) -> f32 {
         let bits = self.bits(row as u32, (column / 4) as u32)[column % 4];
@@ -50,6 +92,16 @@ mod tests {
 
     fn dropped(d: Dropout) -> Vec<bool> {
         (0..200).flat_map(|r| (0..50).map(move |c| d.factor(r, c) == 0.0)).collect()
+    }
+
+    #[test]
+    fn the_factors_of_a_row_are_those_of_its_columns() {
+        for columns in [0, 1, 3, 4, 63, 64, 65, 130] {
+            let mut row = vec![f32::NAN; columns];
+            DROPOUT.factors(11, &mut row);
+            let want: Vec<f32> = (0..columns).map(|c| DROPOUT.factor(11, c)).collect();
+            assert_eq!(row, want);
+        }
     }
 
     #[test]

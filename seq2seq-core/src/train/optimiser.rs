@@ -3,6 +3,20 @@
 use crate::{Backend, Format, Result};
 
 /// AdamW (Loshchilov and Hutter 2019) as in PyTorch.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, reference::Reference, train::{AdamW, OptimiserOps}};
+///
+/// let b = Reference;
+/// let mut parameter = b.upload(&HostTensor::from_f32(vec![1, 3], &[1.0, 1.0, 1.0])?)?;
+/// let gradient = b.upload(&HostTensor::from_f32(vec![1, 3], &[1e-3, -5.0, 0.0])?)?;
+/// let settings = AdamW { rate: 0.25, decay: 0.5, ..AdamW::default() };
+/// b.adamw(&settings, &mut parameter, &gradient, &mut [b.zeros(1, 3)?, b.zeros(1, 3)?])?;
+/// // An eighth of each is gone first. Then the first step is as long for a small gradient as for a large one.
+/// let expected = [0.875 - 0.25, 0.875 + 0.25, 0.875];
+/// assert!(b.download(&parameter)?.iter().zip(expected).all(|(p, e)| (p - e).abs() < 1e-4));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
     /// The learning rate of this step.
@@ -34,6 +48,23 @@ impl Default for AdamW {
 }
 
 /// Stochastic gradient descent with momentum as in PyTorch: b = momentum b + g, then p -= rate b; the first b is g.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, reference::Reference, train::{OptimiserOps, Sgd}};
+///
+/// let b = Reference;
+/// let mut parameter = b.zeros(1, 1)?;
+/// let gradient = b.upload(&HostTensor::from_f32(vec![1, 1], &[1.0])?)?;
+/// let settings = Sgd { rate: 1.0, momentum: 0.5, decay: 0.0, gradient_scale: 1.0 };
+/// let mut velocity = None;
+/// let mut path = Vec::new();
+/// for _ in 0..3 {
+///     b.sgd(&settings, &mut parameter, &gradient, &mut velocity)?;
+///     path.extend(b.download(&parameter)?);
+/// }
+/// assert_eq!(path, [-1.0, -2.5, -4.25]); // steps of 1, 1.5 and 1.75, towards 2
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sgd {
     /// The learning rate of this step.
@@ -47,6 +78,31 @@ pub struct Sgd {
 }
 
 /// Adafactor (Shazeer and Stern 2018) as in transformers, without a first moment.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, reference::Reference, train::{Adafactor, OptimiserOps, Second}};
+///
+/// // The settings that transformers calls `scale_parameter`, `relative_step` and `warmup_init`.
+/// let settings = |step| Adafactor {
+///     rate: Adafactor::relative_rate(step, true),
+///     scale_parameter: true,
+///     step,
+///     ..Adafactor::default()
+/// };
+/// assert_eq!((settings(1).rate, settings(1_000_000).rate), (1e-6, 1e-3));
+/// assert_eq!(settings(1).beta(), 0.0); // the first step knows of no other
+///
+/// let b = Reference;
+/// let mut parameter = b.upload(&HostTensor::from_f32(vec![1, 2], &[3.0, 4.0])?)?;
+/// let gradient = b.upload(&HostTensor::from_f32(vec![1, 2], &[-1e-4, 1e-4])?)?;
+/// let mut second = Second::Full(b.zeros(1, 2)?);
+/// b.adafactor(&Adafactor { rate: 0.1, ..settings(1) }, &mut parameter, &gradient, &mut second)?;
+/// // A tenth of the parameter's root mean square, whatever the gradient's is.
+/// let rms = 12.5f32.sqrt();
+/// let moved = b.download(&parameter)?;
+/// assert!((moved[0] - (3.0 + 0.1 * rms)).abs() < 1e-4 && (moved[1] - (4.0 - 0.1 * rms)).abs() < 1e-4);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adafactor {
     /// The learning rate of this step; that of `relative_rate` where steps are relative.
@@ -96,6 +152,21 @@ impl Adafactor {
 }
 
 /// Adafactor's second moment of a matrix: means of its rows and of its columns.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, reference::Reference, train::{Adafactor, Factors, OptimiserOps, Second}};
+///
+/// let b = Reference;
+/// // What is kept of 1000 x 500 weights are 1500 numbers.
+/// let mut parameter = b.zeros(1000, 500)?;
+/// let mut second = Second::Factored(Factors { rows: b.zeros(1, 1000)?, columns: b.zeros(1, 500)? });
+/// let gradient = b.upload(&HostTensor::from_f32(vec![1000, 500], &vec![2.0; 500_000])?)?;
+/// b.adafactor(&Adafactor::default(), &mut parameter, &gradient, &mut second)?;
+/// if let Second::Factored(Factors { rows, .. }) = &second {
+///     assert_eq!(b.download(rows)?, [4.0; 1000]); // the mean square of each row
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Factors<T> {
     /// `[1, rows]`
@@ -105,6 +176,22 @@ pub struct Factors<T> {
 }
 
 /// Adafactor's second moment.
+///
+/// ```
+/// use seq2seq_core::{Backend, Result, reference::Reference, train::{Factors, OptimiserOps, Second}};
+///
+/// /// What Adafactor keeps of a parameter before its first step.
+/// fn second<B: OptimiserOps>(b: &B, rows: usize, columns: usize) -> Result<Second<B::Tensor>> {
+///     Ok(match rows {
+///         1 => Second::Full(b.zeros(1, columns)?),
+///         _ => Second::Factored(Factors { rows: b.zeros(1, rows)?, columns: b.zeros(1, columns)? }),
+///     })
+/// }
+///
+/// assert!(matches!(second(&Reference, 1, 64)?, Second::Full(_)));
+/// assert!(matches!(second(&Reference, 64, 64)?, Second::Factored(_)));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum Second<T> {
     /// Of a matrix.
@@ -115,6 +202,21 @@ pub enum Second<T> {
 
 /// Muon (Jordan et al. 2024), for matrices: momentum with Nesterov's step, of which the nearest orthogonal matrix is taken,
 /// roughly, by steps of Newton and Schulz; as large as an update of AdamW (Liu et al. 2025, Moonlight).
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, reference::Reference, train::{Muon, OptimiserOps}};
+///
+/// let b = Reference;
+/// let mut parameter = b.zeros(2, 2)?;
+/// // A gradient that is large in one direction, and small in another.
+/// let gradient = b.upload(&HostTensor::from_f32(vec![2, 2], &[4.0, 0.0, 0.0, 0.5])?)?;
+/// b.muon(&Muon { rate: 0.1, ..Muon::default() }, &mut parameter, &gradient, &mut b.zeros(2, 2)?)?;
+/// // The step goes about as far in both.
+/// let length = 0.1 * Muon::scale(2, 2) as f32;
+/// let moved = b.download(&parameter)?;
+/// assert!([moved[0], moved[3]].iter().all(|m| (0.65..1.25).contains(&(-m / length))), "{moved:?}");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Muon {
     /// The learning rate of this step.
@@ -161,6 +263,26 @@ impl Muon {
 ///
 /// Fails where shapes differ. Numbers that are not finite are for the caller to find beforehand
 /// ([`sum_of_squares`](Self::sum_of_squares)).
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Result, reference::Reference, train::{OptimiserOps, Sgd}};
+///
+/// /// A step along all gradients, which together are at most `most` long.
+/// fn clipped<B: OptimiserOps>(b: &B, parameters: &mut [B::Tensor], gradients: &[B::Tensor], most: f64) -> Result<()> {
+///     let squares: f64 = gradients.iter().map(|g| b.sum_of_squares(g)).sum::<Result<f64>>()?;
+///     let gradient_scale = (most / squares.sqrt()).min(1.0) as f32;
+///     let settings = Sgd { rate: 1.0, momentum: 0.0, decay: 0.0, gradient_scale };
+///     let mut pairs = parameters.iter_mut().zip(gradients);
+///     pairs.try_for_each(|(parameter, gradient)| b.sgd(&settings, parameter, gradient, &mut None))
+/// }
+///
+/// let b = Reference;
+/// let mut parameters = [b.zeros(1, 1)?, b.zeros(1, 1)?];
+/// let gradient = |value| b.upload(&HostTensor::from_f32(vec![1, 1], &[value])?);
+/// clipped(&b, &mut parameters, &[gradient(3.0)?, gradient(4.0)?], 2.5)?;
+/// assert_eq!((b.download(&parameters[0])?, b.download(&parameters[1])?), (vec![-1.5], vec![-2.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub trait OptimiserOps: Backend {
     /// A tensor of zeros.
     fn zeros(&self, rows: usize, columns: usize) -> Result<Self::Tensor>;

@@ -8,6 +8,20 @@
 use crate::{Error, Result};
 
 /// `[B, 2 Z]` posteriors on the host.
+///
+/// ```
+/// use seq2seq_core::{noise::normal_row, train::Posteriors};
+///
+/// // Two rows of three means and three logarithms of variances.
+/// let values = [0.5, -1.0, 0.0, /**/ 0.0, 0.0, -20.0, /**/ 2.0, 1.0, 0.0, /**/ -20.0, -20.0, -20.0];
+/// let posteriors = Posteriors::new(&values, 3)?;
+/// assert_eq!(posteriors.rows(), 2);
+/// let noise: Vec<f32> = (0..2).flat_map(|row| normal_row(1, row, 3)).collect();
+/// let z = posteriors.draw(&noise)?;
+/// assert_eq!(z[0], 0.5 + noise[0]); // a deviation of 1
+/// assert!((z[3] - 2.0).abs() < 1e-3); // hardly any
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Posteriors<'a> {
     values: &'a [f32],
@@ -15,6 +29,18 @@ pub struct Posteriors<'a> {
 }
 
 /// How far posteriors are from the prior, the standard normal distribution.
+///
+/// ```
+/// use seq2seq_core::train::{Divergence, DivergenceWeight, Posteriors};
+///
+/// // The prior itself is nowhere from it; a mean of 2 is 2²/2 nats away.
+/// let divergence = |values: &[f32]| -> seq2seq_core::Result<Divergence> {
+///     Ok(Posteriors::new(values, 1)?.divergence(&DivergenceWeight::default()).0)
+/// };
+/// assert_eq!(divergence(&[0.0, 0.0])?, Divergence::default());
+/// assert_eq!(divergence(&[2.0, 0.0])?, Divergence { sum: 2.0, penalty: 2.0 });
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Divergence {
     /// Σ KL(posterior ‖ prior) over rows and dimensions, in nats.
@@ -24,6 +50,20 @@ pub struct Divergence {
 }
 
 /// How the divergence enters a loss.
+///
+/// ```
+/// use seq2seq_core::train::{DivergenceWeight, Posteriors};
+///
+/// let values = [0.5, 2.0, 0.0, 0.0]; // means of 0.5 and 2, variances of 1
+/// let by = DivergenceWeight { weight: 0.1, free_bits: 0.25 };
+/// let (divergence, gradient) = Posteriors::new(&values, 2)?.divergence(&by);
+/// assert_eq!(divergence.sum, 0.125 + 2.0);
+/// // The first dimension is within what is free: it costs that much anyway, and is not pulled at.
+/// assert!((divergence.penalty - 0.1 * (0.25 + 2.0)).abs() < 1e-9);
+/// assert_eq!(gradient[0], 0.0);
+/// assert!((gradient[1] - 0.1 * 2.0).abs() < 1e-6);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DivergenceWeight {
     /// Multiplies it: 1 makes the loss the negative evidence lower bound, less lets posteriors be told apart first (Bowman

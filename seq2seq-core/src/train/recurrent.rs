@@ -56,6 +56,28 @@ pub struct RecurPass<'a, T> {
 }
 
 /// What the backward of additive attention starts from.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Ragged, RecurrentOps, reference::Reference};
+/// use seq2seq_core::train::{AdditiveBackward, AdditiveGradients, TrainRecurrentOps};
+///
+/// let b = Reference;
+/// let upload = |rows, width, values: &[f32]| b.upload(&HostTensor::from_f32(vec![rows, width], values)?);
+/// // One source of two positions with equal keys, one query.
+/// let (rows, source_rows, sources) = (Ragged::single_rows(1), Ragged::from_lengths([2]), [0]);
+/// let v = b.additive(&HostTensor::from_f32(vec![1], &[2.0])?)?;
+/// let memory = b.additive_memory(&upload(2, 1, &[0.5, 0.5])?, &upload(2, 2, &[1.0, 2.0, 3.0, 6.0])?, &source_rows)?;
+/// let q = upload(1, 1, &[0.25])?;
+/// let (y, weights) = b.additive_attend_forward(&q, &rows, &v, &memory, &sources)?;
+/// assert_eq!((b.download(&weights)?, b.download(&y)?), (vec![0.5, 0.5], vec![2.0, 4.0]));
+///
+/// let (dy, mut values) = (upload(1, 2, &[1.0, 0.0])?, None);
+/// let of = AdditiveBackward { q: &q, weights: &weights, rows: &rows, v: &v, memory: &memory, sources: &sources, dy: &dy };
+/// let gradients = AdditiveGradients { q: None, keys: None, values: Some(&mut values), v: None };
+/// b.additive_attend_backward(&of, gradients)?;
+/// assert_eq!(values.map(|values| b.download(&values)).transpose()?, Some(vec![0.5, 0.0, 0.5, 0.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AdditiveBackward<'a, T, V, M> {
     /// The queries, `[N, A]`.
@@ -75,6 +97,19 @@ pub struct AdditiveBackward<'a, T, V, M> {
 }
 
 /// Where the gradients of additive attention go.
+///
+/// ```
+/// use seq2seq_core::{reference::Tensor, train::{AdditiveGradients, Gradient}};
+///
+/// /// What a pass wants: v is a parameter; q, keys and values go on to what they were made from.
+/// fn wanted<'a>(v: &'a mut Gradient<Tensor>, others: &'a mut [Gradient<Tensor>; 3]) -> AdditiveGradients<'a, Tensor> {
+///     let [q, keys, values] = others.each_mut().map(Some);
+///     AdditiveGradients { q, keys, values, v: Some(v) }
+/// }
+///
+/// let (mut v, mut others) = (None, [None, None, None]);
+/// assert!(wanted(&mut v, &mut others).keys.is_some());
+/// ```
 #[derive(Debug)]
 pub struct AdditiveGradients<'a, T> {
     /// `[N, A]`

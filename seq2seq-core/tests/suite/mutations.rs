@@ -2,8 +2,8 @@
 
 use crate::mutant::{Fault, Mutant};
 use seq2seq_core::conformance::{
-    additive, attention, cache, columns, cross, embed, errors, linear, norm, pool, recurrent,
-    same_bits, sample, sample_k, top_k, train,
+    additive, attention, cache, choose, columns, cross, embed, errors, linear, norm, pool,
+    recurrent, same_bits, sample, sample_k, top_k, train,
 };
 use seq2seq_core::reference::Reference;
 
@@ -101,6 +101,9 @@ faults! {
     min_keep_forgotten: MinKeepForgotten => sample_k::matches_reference;
     dropped_unsorted: DroppedUnsorted => sample_k::matches_reference;
     draws_depend_on_the_batch: ChoiceUlpInBatches => sample_k::is_batch_invariant;
+    draw_that_takes_the_best: PickForgotten => choose::gives_the_bits_of_top_k_and_sample;
+    draw_from_nothing: DrawnNothing => choose::bears_rows_without_a_distribution;
+    other_lookups_forgotten: OthersForgotten => choose::embed_chosen_gives_the_bits_of_embed;
     any_temperature: AnyTemperature => errors::are_those_of_the_reference;
     bf16_back_in_f32: BackInF32 => train::linear::backward_matches_reference;
     masters_not_packed_again: RepackForgotten => train::linear::packs_again;

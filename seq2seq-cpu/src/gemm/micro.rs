@@ -69,7 +69,7 @@ mod f32f32_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
 mod f32f32_avx512_12x32;
 #[cfg(target_arch = "x86_64")]
-mod i16i4_avx2_3x16;
+mod i16i4_avx2_4x16;
 #[cfg(target_arch = "x86_64")]
 mod i16i8_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
@@ -130,6 +130,9 @@ pub(super) struct Layout {
     /// zero is stored as some integer z make a sum too large by z times the sum of the weights, so it starts from z
     /// times this.
     pub(super) sums: bool,
+    /// In int4, whether the pairs of k of a unit of four are interleaved: 0, 2, 1, 3. So the lower bytes of its words are the first
+    /// pair, the upper bytes the second.
+    pub(super) pairs: bool,
 }
 
 /// The stored type of a weight.
@@ -148,7 +151,7 @@ pub(super) enum Weight {
 impl Layout {
     /// Columns in their own order, no sums.
     const fn plain(columns: usize, unit: usize, weight: Weight) -> Self {
-        Self { columns, unit, stride: columns, weight, sums: false }
+        Self { columns, unit, stride: columns, weight, sums: false, pairs: false }
     }
 
     /// Columns in their own order, behind their sums.
@@ -158,12 +161,17 @@ impl Layout {
 
     /// Codes in groups, with the scales of columns `c` and `c + stride` side by side.
     const fn grouped(columns: usize, unit: usize, stride: usize, sums: bool) -> Self {
-        Self { columns, unit, stride, weight: Weight::I4, sums }
+        Self { stride, sums, ..Self::plain(columns, unit, Weight::I4) }
+    }
+
+    /// Units of four codes with their pairs interleaved.
+    const fn by_pairs(self) -> Self {
+        Self { pairs: true, ..self }
     }
 
     /// Columns `c` and `c + stride` side by side, one k a unit.
     const fn interleaved(columns: usize, stride: usize, weight: Weight) -> Self {
-        Self { columns, unit: 1, stride, weight, sums: false }
+        Self { stride, ..Self::plain(columns, 1, weight) }
     }
 
     /// Units of a reduction over `input` columns: of whole groups in int4.

@@ -25,6 +25,7 @@ use seq2seq_core::{
     quant::group::{GROUP, ZERO, groups},
 };
 use std::{
+    mem::swap,
     ops::Range,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -267,7 +268,7 @@ impl Packer<'_> {
     /// Writes a panel of int4 from its codes, a byte each and otherwise in the order of the panel, and the scales of each
     /// column.
     fn join_halves(&self, codes: &[u8], scales: &[f32], panel: &mut [u8]) {
-        let Layout { columns, unit, .. } = self.layout;
+        let Layout { columns, unit, pairs, .. } = self.layout;
         let groups = scales.len() / columns;
         let group_codes = codes.chunks_exact(columns * GROUP);
         for (g, (codes, out)) in
@@ -280,6 +281,9 @@ impl Packer<'_> {
                 for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
                     *out = low | high << 4;
                 }
+            }
+            if pairs {
+                joined.as_chunks_mut::<4>().0.iter_mut().for_each(|[_, b, c, _]| swap(b, c));
             }
             for (place, out) in out_scales.chunks_exact_mut(2).enumerate() {
                 let scale = scales[self.layout.scale_at(place) * groups + g];

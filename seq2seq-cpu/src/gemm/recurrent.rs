@@ -38,6 +38,36 @@ pub(crate) const MAX_GATES: usize = 4;
 pub(crate) const MAX_KEPT: usize = 5;
 
 /// The recurrent half of a layer, packed.
+///
+/// A sequence can be run piece by piece, with the bits of the whole:
+///
+/// ```
+/// use seq2seq_core::{
+///     Backend, Cell, Format, HostTensor, LinearPart, Ragged, RecurrentOps, RecurrentSpec,
+/// };
+/// use seq2seq_cpu::{Cpu, CpuOptions, Recurrent};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let weight = HostTensor::from_f32(vec![3, 1], &[0.5, -1.0, 0.25])?;
+/// let bias = HostTensor::from_f32(vec![3], &[0.1, 0.0, -0.3])?;
+/// let direction = LinearPart { weight, bias: Some(bias), transposed: false };
+/// let spec = RecurrentSpec { cell: Cell::Gru, directions: vec![direction] };
+/// let layer: Recurrent = cpu.recurrent(&spec, Format::F32)?;
+///
+/// // What a linear layer made of the inputs: r, z and n of two positions.
+/// let x = cpu.upload(&HostTensor::from_f32(vec![2, 3], &[0.3, 1.0, -0.2, 0.7, -1.0, 2.0])?)?;
+/// let (h, end) = cpu.recur(&x, &Ragged::from_lengths([2]), &layer, None)?;
+///
+/// let (step, mut state, mut steps) = (Ragged::single_rows(1), None, Vec::new());
+/// for row in 0..2 {
+///     let (h, end) = cpu.recur(&cpu.gather_rows(&x, &[row])?, &step, &layer, state.as_ref())?;
+///     steps.extend(cpu.download(&h)?);
+///     state = Some(end);
+/// }
+/// assert_eq!(steps, cpu.download(&h)?);
+/// assert_eq!(steps[1..], cpu.download(&end)?);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Recurrent {
     shape: RecurrentShape,

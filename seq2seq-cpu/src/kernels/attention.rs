@@ -43,7 +43,6 @@ pub(crate) use rotary::Angles;
 pub(crate) use softmax::row as softmax_row;
 pub(crate) use store::Store;
 
-use super::dropout::mask;
 use crate::memory::{Buffer, Tensor, Tile};
 use crate::simd::Simd;
 use crate::simd::words::{Words, WordsKernel};
@@ -218,7 +217,7 @@ impl Unit<'_> {
         if let Some(dropout) = call.dropout {
             let mut factors = Buffer::<f32>::scratch(limit);
             let rows = (self.rows.start + n) * call.spec.heads;
-            mask(dropout, rows + query_head, &mut factors);
+            dropout.factors(rows + query_head, &mut factors);
             row.iter_mut().zip(&factors[..]).for_each(|(p, factor)| *p *= factor);
         }
         if let Some(weights) = &mut self.weights {

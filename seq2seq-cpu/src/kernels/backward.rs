@@ -2,6 +2,7 @@
 //!
 //! Loops without a sum along the vector are plain ones, which the compiler vectorises for each level.
 
+pub(crate) mod adafactor;
 pub(crate) mod additive;
 pub(crate) mod attention;
 pub(crate) mod copy;

@@ -1,14 +1,27 @@
 //! The factors of one row under dropout.
 
+use crate::{
+    isa::Isa,
+    simd::{self, Simd},
+};
 use seq2seq_core::train::Dropout;
 
-/// For each column of `row` 0 or the scale of what is kept.
-pub(crate) fn mask(dropout: Dropout, row: usize, out: &mut [f32]) {
-    let (threshold, scale) = (dropout.threshold(), dropout.scale());
-    for (block, out) in out.chunks_mut(4).enumerate() {
-        let bits = dropout.bits(row as u32, block as u32);
-        for (out, bits) in out.iter_mut().zip(bits) {
-            *out = if bits < threshold { 0.0 } else { scale };
-        }
+struct Mask<'a> {
+    dropout: Dropout,
+    row: usize,
+    out: &'a mut [f32],
+}
+
+impl simd::Kernel for Mask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.dropout.factors(self.row, self.out);
     }
+}
+
+/// For each column of `row` 0 or the scale of what is kept.
+pub(crate) fn mask(isa: Isa, dropout: Dropout, row: usize, out: &mut [f32]) {
+    simd::dispatch(isa, Mask { dropout, row, out });
 }

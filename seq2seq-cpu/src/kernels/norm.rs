@@ -16,6 +16,21 @@ use seq2seq_core::NormKind;
 use std::sync::Arc;
 
 /// The weights of a normalisation, `[M]` each.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, NormKind, NormSpec};
+/// use seq2seq_cpu::{Cpu, CpuOptions, Norm};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let [weight, bias] = [[1.0, 10.0], [0.0, 5.0]].map(|w| HostTensor::from_f32(vec![2], &w));
+/// let spec = NormSpec { kind: NormKind::Layer, eps: 0.0, weight: weight?, bias: Some(bias?) };
+/// let norm: Norm = cpu.norm_weights(&spec)?;
+///
+/// let x = cpu.upload(&HostTensor::from_f32(vec![1, 4], &[1.0, 3.0, 70.0, 50.0])?)?;
+/// // Two columns each: two heads, say, which are normalised by themselves.
+/// assert_eq!(cpu.download(&cpu.norm(&x, &norm)?)?, [-1.0, 15.0, 1.0, -5.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Norm {
     pub(crate) kind: NormKind,

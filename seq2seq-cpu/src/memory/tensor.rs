@@ -13,6 +13,19 @@ const GAP: usize = 16;
 ///
 /// Row r begins at `r · stride`. Nothing is known of the values between its width and the next row, and nothing may
 /// depend on them.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Rows};
+/// use seq2seq_cpu::{Cpu, CpuOptions, Tensor};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let host = HostTensor::from_f32(vec![2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// let x: Tensor = cpu.upload(&host)?;
+/// assert_eq!((x.rows(), x.width()), (2, 3));
+/// let turned = cpu.gather_rows(&x, &[1, 0])?;
+/// assert_eq!(cpu.download(&turned)?, [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]); // only the columns
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Tensor {
     rows: usize,

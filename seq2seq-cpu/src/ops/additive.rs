@@ -6,13 +6,59 @@ use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::{HostTensor, Ragged, Result, Rows, backend::check};
 
-/// The vector that scores are taken with.
+/// The vector that scores are taken with, `[A]`.
+///
+/// With keys and values in an [`AdditiveMemory`]:
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Ragged, RecurrentOps};
+/// use seq2seq_cpu::{Additive, AdditiveMemory, Cpu, CpuOptions};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let upload = |rows, values: &[f32]| {
+///     cpu.upload(&HostTensor::from_f32(vec![rows, values.len() / rows], values)?)
+/// };
+/// let v: Additive = cpu.additive(&HostTensor::from_f32(vec![1], &[3.0f32.ln()])?)?;
+/// // A source of two positions, whose keys are 0 and so large that their tanh is 1.
+/// let (keys, values) = (upload(2, &[0.0, 100.0])?, upload(2, &[4.0, 0.0, 8.0, 1.0])?);
+/// let memory: AdditiveMemory = cpu.additive_memory(&keys, &values, &Ragged::from_lengths([2]))?;
+///
+/// let (q, rows, mut weights) = (upload(1, &[0.0])?, Ragged::single_rows(1), Vec::new());
+/// let y = cpu.additive_attend(&q, &rows, &v, &memory, &[0], Some(&mut weights))?;
+/// let close = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-5);
+/// assert!(close(&weights, &[0.25, 0.75])); // of e⁰ and e to the power of v
+/// assert!(close(&cpu.download(&y)?, &[7.0, 0.75]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Additive {
     v: Vec<f32>,
 }
 
-/// Keys and values of the source sequences.
+/// Keys, `[N, A]`, and values, `[N, M]`, of the source sequences.
+///
+/// [`Additive`] shows how it is attended to. Keys and values of the encoder are laid out once and serve every step:
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Ragged, RecurrentOps};
+/// use seq2seq_cpu::{AdditiveMemory, Cpu, CpuOptions};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let [keys, values] = [1, 3].map(|width| {
+///     cpu.upload(&HostTensor::from_f32(vec![5, width], &vec![0.5; 5 * width])?)
+/// });
+/// let (keys, values) = (keys?, values?);
+/// let memory: AdditiveMemory = cpu.additive_memory(&keys, &values, &Ragged::from_lengths([3, 2]))?;
+/// drop((keys, values)); // it has its own
+///
+/// let v = cpu.additive(&HostTensor::from_f32(vec![1], &[1.0])?)?;
+/// for step in 0..4 {
+///     let q = cpu.upload(&HostTensor::from_f32(vec![2, 1], &[step as f32, 0.0])?)?;
+///     let y = cpu.additive_attend(&q, &Ragged::single_rows(2), &v, &memory, &[0, 1], None)?;
+///     assert!(cpu.download(&y)?.iter().all(|y| (y - 0.5).abs() < 1e-6)); // whatever the weights
+/// }
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AdditiveMemory {
     rows: Ragged,

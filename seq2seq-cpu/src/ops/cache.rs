@@ -31,6 +31,42 @@ use hypotheses::Hypotheses;
 use seq2seq_core::{AttentionSpec, CacheSpec, Error, Ragged, Result, backend::check};
 
 /// Keys and values of all layers, and which of them each hypothesis sees.
+///
+/// Steps over it give the bits of attention over the whole sequence, whatever hypotheses do in between:
+///
+/// ```
+/// use seq2seq_core::{
+///     AttentionSpec, Backend, CacheSpec, DecoderOps, EncoderOps, HostTensor, Precision, Ragged,
+/// };
+/// use seq2seq_cpu::{Cpu, CpuOptions, KvCache, Tensor};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let spec = AttentionSpec {
+///     heads: 2, kv_heads: 1, head_dim: 4, scale: 0.5, causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// let size = CacheSpec {
+///     layers: 1, kv_heads: 1, head_dim: 4, sequences: 1, beams: 2, capacity: 64,
+///     precision: Precision::F32,
+/// };
+/// let mut cache: KvCache = cpu.kv_cache(&size)?;
+/// let pass = |x: Tensor, rows: Ragged, cache: &mut KvCache| {
+///     cpu.extend(cache, &rows)?;
+///     cpu.attend_step(&x, &rows, cache, 0, &spec, None)
+/// };
+///
+/// let values: Vec<f32> = (0..4 * 16).map(|i| (i % 7) as f32).collect();
+/// let x = cpu.upload(&HostTensor::from_f32(vec![4, 16], &values)?)?;
+/// pass(cpu.gather_rows(&x, &[0, 1])?, Ragged::from_lengths([2]), &mut cache)?; // a prompt
+/// cpu.reorder(&mut cache, &[0, 0])?; // goes on in two ways,
+/// pass(cpu.gather_rows(&x, &[0, 2])?, Ragged::single_rows(2), &mut cache)?;
+/// cpu.reorder(&mut cache, &[1])?; // of which the second stays
+/// let last = pass(cpu.gather_rows(&x, &[3])?, Ragged::single_rows(1), &mut cache)?;
+///
+/// let whole = cpu.attend(&x, &Ragged::from_lengths([4]), &spec, None)?;
+/// assert_eq!(cpu.download(&last)?, cpu.download(&whole)?[3 * 8..]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct KvCache {
     spec: CacheSpec,

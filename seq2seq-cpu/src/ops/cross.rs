@@ -7,6 +7,29 @@ use crate::memory::Tensor;
 use seq2seq_core::{AttentionSpec, Error, Ragged, Result, Rows, backend::check, train::Dropout};
 
 /// Keys and values of the source sequences, laid out once for a whole decoding.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, Backend, CrossAttentionOps, HostTensor, Precision, Ragged};
+/// use seq2seq_cpu::{Cpu, CpuOptions, Memory};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Key and value of each position of two sources, of two positions and one.
+/// let kv = HostTensor::from_f32(vec![3, 2], &[0.0, 4.0, 3.0f32.ln(), 8.0, 0.0, 9.0])?;
+/// let memory: Memory = cpu.memory(&cpu.upload(&kv)?, &Ragged::from_lengths([2, 1]), &spec)?;
+///
+/// // Three hypotheses, the first two of them of the first source.
+/// let q = cpu.upload(&HostTensor::from_f32(vec![3, 1], &[0.0, 1.0, 1.0])?)?;
+/// let (rows, mut weights) = (Ragged::single_rows(3), Vec::new());
+/// let y = cpu.cross_attend(&q, &rows, &memory, &[0, 0, 1], &spec, Some(&mut weights))?;
+/// let close = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-5);
+/// assert!(close(&cpu.download(&y)?, &[6.0, 7.0, 9.0]));
+/// assert!(weights.len() == 5 && close(&weights, &[0.5, 0.5, 0.25, 0.75, 1.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Memory {
     held: Sequences,

@@ -6,6 +6,24 @@ use seq2seq_core::{HostTensor, Lookup, Result, Rows, backend::check};
 
 /// A table as it came: rows are converted when they are looked up, so pages of a mapped file that nobody asks for are
 /// never read.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Lookup};
+/// use seq2seq_cpu::{Cpu, CpuOptions, Embedding};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let table = |values: &[f32]| cpu.embedding(&HostTensor::from_f32(vec![3, 2], values)?);
+/// let tokens: Embedding = table(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// let positions: Embedding = table(&[0.25, 0.0, 0.5, 0.0, 0.75, 0.0])?;
+///
+/// let ids = Lookup { table: &tokens, ids: &[2, 0], scale: 10.0 };
+/// let places = Lookup { table: &positions, ids: &[0, 1], scale: 1.0 };
+/// assert_eq!(cpu.download(&cpu.embed(&[ids, places])?)?, [50.25, 60.0, 10.5, 20.0]);
+///
+/// // An id outside its table is an error.
+/// assert!(cpu.embed(&[Lookup { table: &tokens, ids: &[3], scale: 1.0 }]).is_err());
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Embedding {
     table: HostTensor,

@@ -1,10 +1,10 @@
 //! Attention, its cache, and the choice of the next token.
 
-use crate::ops::{attention, cache, cross, sample, sample_k, top_k};
-use crate::{Cuda, KvCache, Memory, RelativeBias, Tensor};
+use crate::ops::{attention, cache, choose, cross, embed, sample, sample_k, top_k};
+use crate::{Chosen, Cuda, Embedding, KvCache, Memory, RelativeBias, Tensor};
 use seq2seq_core::{
     AttentionSpec, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps, HostTensor,
-    LogitRule, Ragged, Result, Sampled, ScoreOrder, TopK, Warp,
+    LogitRule, Lookup, Pick, Ragged, Result, Sampled, ScoreOrder, TopK, Warp,
 };
 
 impl EncoderOps for Cuda {
@@ -27,6 +27,7 @@ impl EncoderOps for Cuda {
 
 impl DecoderOps for Cuda {
     type KvCache = KvCache;
+    type Chosen = Chosen;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<KvCache> {
         cache::kv_cache(spec)
@@ -82,6 +83,27 @@ impl DecoderOps for Cuda {
         seeds: &[u64],
     ) -> Result<TopK> {
         sample_k::sample_k(self, logits, (k, order), (rules, seeds), warp)
+    }
+
+    fn chooses_ahead(&self) -> bool {
+        self.goes_ahead()
+    }
+
+    fn choose(&self, logits: &Tensor, rules: &[Vec<LogitRule>], pick: &Pick<'_>) -> Result<Chosen> {
+        choose::choose(self, logits, rules, pick)
+    }
+
+    fn chosen(&self, chosen: &Chosen) -> Result<Sampled> {
+        choose::chosen(chosen)
+    }
+
+    fn embed_chosen(
+        &self,
+        table: (&Embedding, f32),
+        chosen: &Chosen,
+        others: &[Lookup<'_, Embedding>],
+    ) -> Result<Tensor> {
+        embed::embed_chosen(self, table, chosen, others)
     }
 }
 

@@ -6,6 +6,25 @@ use seq2seq_core::Error;
 pub type Result<T, E = DriverError> = std::result::Result<T, E>;
 
 /// Why there is no device, or why it failed. Each says what to do.
+///
+/// ```
+/// use seq2seq_cuda::{Cuda, driver::DriverError};
+///
+/// match Cuda::new(99) {
+///     Ok(_) => println!("a hundred GPUs!"),
+///     // Say that the program runs on the CPU instead.
+///     Err(error @ DriverError::NoDriver { .. }) => {
+///         assert!(error.to_string().contains("install the driver, or run on the CPU"));
+///     }
+///     Err(DriverError::NoSuchDevice { index, count }) => assert!(count <= index),
+///     Err(error) => println!("{error}"),
+/// }
+///
+/// // As what an operation fails with, it is an error of the engine.
+/// let full = DriverError::OutOfMemory { needed: 4096, free: 1024, total: 8192 };
+/// let error = seq2seq_core::Error::from(full);
+/// assert!(matches!(error, seq2seq_core::Error::OutOfMemory { needed: 4096, free: 1024, .. }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DriverError {

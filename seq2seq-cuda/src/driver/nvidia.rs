@@ -18,6 +18,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const MAX_ARGS: usize = 32;
 
 /// A device that is there, whether or not it can be used.
+///
+/// ```
+/// use seq2seq_cuda::driver::{DeviceInfo, Nvidia};
+///
+/// /// The index of the usable device with the most memory.
+/// fn largest(devices: &[DeviceInfo]) -> Option<usize> {
+///     let usable = devices.iter().enumerate().filter(|(_, device)| device.usable);
+///     usable.max_by_key(|(_, device)| device.memory).map(|(index, _)| index)
+/// }
+///
+/// match Nvidia::devices() {
+///     Ok(devices) => println!("{:?} of {devices:?}", largest(&devices)),
+///     Err(error) => println!("{error}"), // there is no driver, say
+/// }
+/// # let of = |memory, usable| {
+/// #     DeviceInfo { name: "GPU".into(), capability: (9, 0), multiprocessors: 132, memory, usable }
+/// # };
+/// # assert_eq!(largest(&[of(1, true), of(3, true), of(4, false)]), Some(1));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceInfo {
     /// Such as `NVIDIA H200`.
@@ -33,6 +52,15 @@ pub struct DeviceInfo {
 }
 
 /// A GPU with a stream of its own.
+///
+/// ```no_run
+/// use seq2seq_cuda::driver::{Driver, Nvidia};
+///
+/// let gpu = Nvidia::open(0)?;
+/// let (major, minor) = gpu.capability();
+/// println!("{}: {major}.{minor}, {} multiprocessors", gpu.name(), gpu.multiprocessors());
+/// # Ok::<(), seq2seq_cuda::driver::DriverError>(())
+/// ```
 pub struct Nvidia {
     device: sys::CUdevice,
     context: sys::CUcontext,

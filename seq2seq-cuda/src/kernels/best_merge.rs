@@ -23,7 +23,7 @@ pub(crate) fn merge(
 ) -> Result<Chosen> {
     let (rows, k) = (scores.len() / vocab, found.k);
     assert!(vocab <= MOST_IDS && k <= vocab && found.parts.len() == rows * segments(vocab));
-    let mut chosen = Chosen::new(cuda, rows * k)?;
+    let chosen = Chosen::new(cuda, rows * k)?;
     let launch = Launch::new(cuda, &MERGE)
         .grid(rows, 1, 1)
         .arg(scores)

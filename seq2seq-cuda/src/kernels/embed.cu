@@ -1,6 +1,7 @@
 // Table lookups: y[n][j] = sum over i of scale[i] * table[i][ids[i][n]][j], added in the order of i.
 //
-// y: [rows, width]; table i: [any, width] in f32, f16 or bf16; ids: [count, rows].
+// y: [rows, width]; table i: [any, width] in f32, f16 or bf16; ids: [rows] of the first table, which may be what a kernel before
+// has chosen, and [count - 1, rows] of the others.
 // Up to four tables a launch; more are added by further launches (`accumulate`).
 //
 // Floor: the rows that are read and written, count * width * (2 or 4) + width * 4 bytes a row, over the memory bandwidth.
@@ -22,7 +23,8 @@ DEVICE float entry(const Table& table, u64 at) {
 }
 
 KERNEL embed(const void* t0, int type0, float s0, const void* t1, int type1, float s1, const void* t2, int type2, float s2,
-             const void* t3, int type3, float s3, const u32* ids, int count, int rows, int width, int accumulate, float* y) {
+             const void* t3, int type3, float s3, const u32* first, const u32* others, int count, int rows, int width,
+             int accumulate, float* y) {
     const Table tables[4] = {{t0, type0, s0}, {t1, type1, s1}, {t2, type2, s2}, {t3, type3, s3}};
     begin_behind_previous();
     u64 row = blockIdx.x;
@@ -31,7 +33,7 @@ KERNEL embed(const void* t0, int type0, float s0, const void* t1, int type1, flo
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             if (i < count) {
-                u64 id = ids[(u64)i * rows + row];
+                u64 id = i == 0 ? first[row] : others[(u64)(i - 1) * rows + row];
                 sum += tables[i].scale * entry(tables[i], id * width + j);
             }
         }

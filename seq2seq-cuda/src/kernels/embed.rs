@@ -1,6 +1,6 @@
 //! Table lookups.
 
-use super::column_threads;
+use super::{chosen::Chosen, column_threads};
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
@@ -23,35 +23,49 @@ fn code(dtype: DType) -> i32 {
     }
 }
 
-/// A table in the device's memory, and the rows that are looked up in it.
+/// A table in the device's memory.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct Source {
     pub(crate) address: u64,
     pub(crate) dtype: DType,
     pub(crate) scale: f32,
-    pub(crate) ids: &'a [u32],
 }
 
-/// `y` = the sum of the lookups. Ids and the tables' widths are checked by the caller.
-pub(crate) fn embed(cuda: &Cuda, sources: &[Source<'_>], y: &mut Tensor) -> Result<()> {
-    let ids: Vec<u32> = sources.iter().flat_map(|s| s.ids).copied().collect();
-    let ids = cuda.upload_values(&ids)?;
+/// `y` = the sum of the lookups: `chosen`, where there are some, in the first table, then `ids`, a run of them for each table that is
+/// left. Ids and the tables' widths are checked by the caller.
+pub(crate) fn embed(
+    cuda: &Cuda,
+    sources: &[Source],
+    (chosen, ids): (Option<&Chosen>, &[u32]),
+    y: &mut Tensor,
+) -> Result<()> {
     let (rows, width) = (y.rows(), y.width());
+    assert!(chosen.is_none_or(|chosen| chosen.count() == rows));
+    let known = sources.len() - usize::from(chosen.is_some());
+    assert_eq!(ids.len(), known * rows, "an id for each row and table");
+    let ids = cuda.upload_values(ids)?;
     for (part, sources) in sources.chunks(TABLES).enumerate() {
-        let first = part * TABLES * rows;
+        // Those that are uploaded begin with the second table where the first one's are chosen.
+        let run = |table: usize| offset(&ids, table * rows);
+        let (first, others) = match (chosen, part * TABLES) {
+            (Some(chosen), 0) => (chosen.ids(), run(0)),
+            (Some(_), table) => (run(table - 1), run(table)),
+            (None, table) => (run(table), run(table + 1)),
+        };
         let mut launch = Launch::new(cuda, &EMBED).grid(rows, 1, 1).block(column_threads(width));
         for i in 0..TABLES {
             let source = sources.get(i).unwrap_or(&sources[0]);
             launch = launch.arg(source.address).arg(code(source.dtype)).arg(source.scale);
         }
         launch = launch
-            .arg(offset(&ids, first))
+            .arg(first)
+            .arg(others)
             .size(sources.len())
             .size(rows)
             .size(width)
             .arg(i32::from(part > 0))
             .out(y.values_mut());
-        // SAFETY: `ids` has a run of `rows` ids for each table, each below its rows; `y` is [rows, width].
+        // SAFETY: each table has a run of `rows` ids, each below its rows; `y` is [rows, width].
         unsafe { launch.run() }?;
     }
     Ok(())

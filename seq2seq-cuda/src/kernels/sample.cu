@@ -2,7 +2,7 @@
 //
 // scores [rows, V] after the rules, changed in place. A block takes a row; threads and so the order of sums depend on V
 // alone. The cumulative probability is a split of ids by integer weights (choice.cuh, warp.cuh), so it has no order.
-// ids[row] is 2^32 - 1 where the row has no distribution.
+// A row that has no distribution gives id 0, and NaN.
 //
 // Floor: a pass over the row is 4 V bytes out of the L2 cache; a plain draw takes 6 passes and each part of the warp about
 // 8. Not measured: no GPU has run it yet.
@@ -16,7 +16,7 @@ KERNEL sample(
     const Row row = {scores + (s64)blockIdx.x * vocab, vocab, scratch};
     if (row.state() <= 0) {
         if (threadIdx.x == 0) {
-            ids[blockIdx.x] = 0xffffffffu;
+            ids[blockIdx.x] = 0;
             out[blockIdx.x] = quiet_nan();
         }
         return;

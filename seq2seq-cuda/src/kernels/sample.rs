@@ -29,10 +29,8 @@ pub(super) fn warp<'l>(launch: Launch<'l>, warp: &Warp, vocab: usize) -> Launch<
         .size(warp.min_keep.min(vocab))
 }
 
-/// What a row without a distribution draws.
-pub(crate) const NOTHING: u32 = u32::MAX;
-
-/// One id a row of `[N, vocab]` scores, which are spent, and its log-probability. The warp is in its ranges.
+/// One id a row of `[N, vocab]` scores, which are spent, and its log-probability, which is NaN where the row has no distribution.
+/// The warp is in its ranges.
 pub(crate) fn sample(
     cuda: &Cuda,
     (mut scores, vocab): (Buffer<f32>, usize),
@@ -42,7 +40,7 @@ pub(crate) fn sample(
     let rows = uniforms.len();
     assert_eq!(rows * vocab, scores.len());
     let uniforms = cuda.upload_values(uniforms)?;
-    let mut chosen = Chosen::new(cuda, rows)?;
+    let chosen = Chosen::new(cuda, rows)?;
     let launch = Launch::new(cuda, &SAMPLE)
         .grid(rows, 1, 1)
         .block(threads(vocab))

@@ -4,8 +4,8 @@
 //! when one is full, an event is put behind its copies, and it is written again once that has passed. A step of a
 //! decoding uploads a few kilobytes: by the time the ring comes round, the event has long passed and nobody waits.
 //!
-//! A download lands in a slot of its own, with an event behind it, which is all that is waited for. Slots are kept, and
-//! there are as many as threads have ever read at a time.
+//! A download lands in a slot of its own, with an event behind it, which is all that is waited for, at once or when more has been
+//! asked for since. Slots are kept, and there are as many as downloads have ever been under way at a time.
 //!
 //! What is longer than a part goes straight ([`Driver::write`], [`Driver::read`]): weights, which are uploaded once, and
 //! tensors that a caller looks at.
@@ -41,8 +41,14 @@ struct Ring {
 struct Slot {
     /// PART bytes.
     memory: NonNull<u8>,
-    /// Behind the copy to it.
+    /// Behind the last copy to it.
     event: EventId,
+}
+
+/// A copy to a slot.
+pub(super) struct Reading {
+    slot: Slot,
+    bytes: usize,
 }
 
 // SAFETY: the memory is reached through the ring or slot alone, of which there is one owner at a time.
@@ -83,11 +89,35 @@ impl Staging {
         if !Self::takes(out.len()) {
             return self.driver.read(from, out);
         }
+        let reading = self.begin_read(from, out.len())?;
+        let done = self.finish_read(&reading, out);
+        self.end_read(reading);
+        done
+    }
+
+    /// Asks for a copy to the host of bytes that are staged, behind what was asked for before.
+    pub(super) fn begin_read(&self, from: u64, bytes: usize) -> Result<Reading> {
+        assert!(Self::takes(bytes), "{bytes} bytes are not staged");
         let kept = lock(&self.slots).pop();
         let slot = kept.map_or_else(|| Slot::new(&*self.driver), Ok)?;
-        let done = slot.read(&*self.driver, from, out);
-        lock(&self.slots).push(slot);
-        done
+        let reading = Reading { slot, bytes };
+        match reading.begin(&*self.driver, from) {
+            Ok(()) => Ok(reading),
+            Err(e) => {
+                self.end_read(reading);
+                Err(e)
+            }
+        }
+    }
+
+    /// Waits for it: as many bytes as were asked for.
+    pub(super) fn finish_read(&self, reading: &Reading, out: &mut [u8]) -> Result<()> {
+        reading.finish(&*self.driver, out)
+    }
+
+    /// Takes its slot for the next, whether it was waited for or not.
+    pub(super) fn end_read(&self, reading: Reading) {
+        lock(&self.slots).push(reading.slot);
     }
 }
 
@@ -124,15 +154,27 @@ impl Slot {
     fn new(driver: &dyn Driver) -> Result<Self> {
         Ok(Self { event: driver.event()?, memory: driver.alloc_host(PART)? })
     }
+}
 
-    fn read(&self, driver: &dyn Driver, from: u64, out: &mut [u8]) -> Result<()> {
-        // SAFETY: `out` is not longer than the memory, which is touched only once the event has passed; where one of the
-        // calls fails, not before the next read, which stands behind this one.
+impl Reading {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn begin(&self, driver: &dyn Driver, from: u64) -> Result<()> {
+        // SAFETY: the bytes are not more than the memory has, which is touched only once the event has passed; where it is not
+        // waited for, or one of the calls fails, not before that of the next copy to this memory, which stands behind this one.
+        unsafe { driver.read_later(from, self.slot.memory, self.bytes) }?;
+        driver.record(self.slot.event)
+    }
+
+    fn finish(&self, driver: &dyn Driver, out: &mut [u8]) -> Result<()> {
+        assert_eq!(out.len(), self.bytes, "as many bytes as were asked for");
+        driver.wait(self.slot.event)?;
+        // SAFETY: the memory has so many bytes, and the copy to it is done: its event was recorded when this was begun, and the
+        // slot is this reading's until it is ended.
         unsafe {
-            driver.read_later(from, self.memory, out.len())?;
-            driver.record(self.event)?;
-            driver.wait(self.event)?;
-            NonNull::from(&mut *out).cast().copy_from_nonoverlapping(self.memory, out.len());
+            NonNull::from(&mut *out).cast().copy_from_nonoverlapping(self.slot.memory, out.len());
         }
         Ok(())
     }

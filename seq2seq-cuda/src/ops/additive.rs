@@ -7,12 +7,57 @@ use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{HostTensor, Ragged, Result, Rows, backend::check};
 use std::ops::Range;
 
-/// The vector that scores are taken with.
+/// The vector that scores are taken with, `[A]`.
+///
+/// With keys and values in an [`AdditiveMemory`]:
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{Backend, HostTensor, Ragged, RecurrentOps};
+/// use seq2seq_cuda::{Additive, AdditiveMemory};
+///
+/// let upload = |rows, values: &[f32]| {
+///     cuda.upload(&HostTensor::from_f32(vec![rows, values.len() / rows], values)?)
+/// };
+/// let v: Additive = cuda.additive(&HostTensor::from_f32(vec![1], &[3.0f32.ln()])?)?;
+/// // A source of two positions, whose keys are 0 and so large that their tanh is 1.
+/// let (keys, values) = (upload(2, &[0.0, 100.0])?, upload(2, &[4.0, 0.0, 8.0, 1.0])?);
+/// let memory: AdditiveMemory = cuda.additive_memory(&keys, &values, &Ragged::from_lengths([2]))?;
+///
+/// let (q, rows, mut weights) = (upload(1, &[0.0])?, Ragged::single_rows(1), Vec::new());
+/// let y = cuda.additive_attend(&q, &rows, &v, &memory, &[0], Some(&mut weights))?;
+/// let close = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-5);
+/// assert!(close(&weights, &[0.25, 0.75])); // of e⁰ and e to the power of v
+/// assert!(close(&cuda.download(&y)?, &[7.0, 0.75]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct Additive {
     v: Buffer<f32>,
 }
 
-/// Keys and values of the source sequences.
+/// Keys, `[N, A]`, and values, `[N, M]`, of the source sequences.
+///
+/// [`Additive`] shows how it is attended to. It has keys and values of its own:
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{Backend, HostTensor, Ragged, RecurrentOps};
+/// use seq2seq_cuda::AdditiveMemory;
+///
+/// let keys = cuda.upload(&HostTensor::from_f32(vec![3, 1], &[0.5; 3])?)?;
+/// let values = cuda.upload(&HostTensor::from_f32(vec![3, 2], &[2.0; 6])?)?;
+/// let memory: AdditiveMemory = cuda.additive_memory(&keys, &values, &Ragged::from_lengths([2, 1]))?;
+/// drop((keys, values));
+///
+/// // The second source alone.
+/// let (v, q) = (HostTensor::from_f32(vec![1], &[1.0])?, HostTensor::from_f32(vec![1, 1], &[0.0])?);
+/// let (v, q) = (cuda.additive(&v)?, cuda.upload(&q)?);
+/// let y = cuda.additive_attend(&q, &Ragged::single_rows(1), &v, &memory, &[1], None)?;
+/// assert_eq!(cuda.download(&y)?, [2.0, 2.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct AdditiveMemory {
     rows: Ragged,
     keys: Tensor,

@@ -13,6 +13,29 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A bias for each head and distance, in the device's memory.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{AttentionSpec, Backend, BucketSpec, EncoderOps, HostTensor, Precision, Ragged};
+/// use seq2seq_cuda::RelativeBias;
+///
+/// // One head. The first bucket is for the key at the query's own position, the last for one behind it.
+/// let table = HostTensor::from_f32(vec![4, 1], &[0.0, 9.0, 9.0, 3.0f32.ln()])?;
+/// let buckets = BucketSpec { buckets: 4, max_distance: 8, bidirectional: true };
+/// assert_eq!([buckets.bucket(0), buckets.bucket(1)], [0, 3]);
+/// let bias: RelativeBias = cuda.relative_bias(&table, buckets)?;
+///
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Queries and keys of 0, so that the bias alone tells how much each value counts.
+/// let qkv = cuda.upload(&HostTensor::from_f32(vec![2, 3], &[0.0, 0.0, 4.0, 0.0, 0.0, 8.0])?)?;
+/// let y = cuda.attend(&qkv, &Ragged::from_lengths([2]), &spec, Some(&bias))?;
+/// assert!((cuda.download(&y)?[0] - 7.0).abs() < 1e-5); // 1/4 of 4 and 3/4 of 8
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct RelativeBias {
     spec: BucketSpec,
     heads: usize,

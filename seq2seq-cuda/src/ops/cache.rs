@@ -20,6 +20,40 @@ use histories::Histories;
 use seq2seq_core::{AttentionSpec, CacheSpec, Error, Ragged, Result, Rows, backend::check};
 
 /// Keys and values of all layers in the device's memory, and which of them each hypothesis sees.
+///
+/// A step of a decoding that comes again, to the byte but for what is uploaded, is replayed as a graph:
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{
+///     AttentionSpec, Backend, CacheSpec, DecoderOps, EncoderOps, HostTensor, Precision, Ragged, Result,
+/// };
+/// use seq2seq_cuda::KvCache;
+///
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 4, scale: 0.5, causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// let size = CacheSpec {
+///     layers: 1, kv_heads: 1, head_dim: 4, sequences: 1, beams: 1, capacity: 64,
+///     precision: Precision::F32,
+/// };
+/// let mut cache: KvCache = cuda.kv_cache(&size)?;
+/// let values: Vec<f32> = (0..4 * 12).map(|i| (i % 7) as f32).collect();
+/// let rows = |rows: &[f32]| cuda.upload(&HostTensor::from_f32(vec![rows.len() / 12, 12], rows)?);
+///
+/// let mut steps = Vec::new();
+/// for x in values.chunks(12) {
+///     let one = Ragged::single_rows(1);
+///     cuda.extend(&mut cache, &one)?;
+///     let y = cuda.step(|| cuda.attend_step(&rows(x)?, &one, &mut cache, 0, &spec, None))?;
+///     steps.extend(cuda.download(&y)?);
+/// }
+/// let whole = cuda.attend(&rows(&values)?, &Ragged::from_lengths([4]), &spec, None)?;
+/// assert_eq!(steps, cuda.download(&whole)?); // to the bit
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct KvCache {
     spec: CacheSpec,
     shape: PageShape,

@@ -12,6 +12,28 @@ use seq2seq_core::{AttentionSpec, Error, Precision, Ragged, Result, Rows, backen
 use std::sync::Arc;
 
 /// Keys and values of the source sequences in the device's memory.
+///
+/// Sources are of any length, and of none:
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{AttentionSpec, Backend, CrossAttentionOps, HostTensor, Precision, Ragged};
+/// use seq2seq_cuda::Memory;
+///
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Key and value of each position of the first source; the second has none.
+/// let kv = cuda.upload(&HostTensor::from_f32(vec![2, 2], &[0.0, 4.0, 3.0f32.ln(), 8.0])?)?;
+/// let memory: Memory = cuda.memory(&kv, &Ragged::from_lengths([2, 0]), &spec)?;
+/// let q = cuda.upload(&HostTensor::from_f32(vec![2, 1], &[1.0, 1.0])?)?;
+/// let y = cuda.cross_attend(&q, &Ragged::single_rows(2), &memory, &[0, 1], &spec, None)?;
+/// let y = cuda.download(&y)?;
+/// assert!((y[0] - 7.0).abs() < 1e-5 && y[1] == 0.0); // 1/4 of 4 and 3/4 of 8
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct Memory {
     rows: Ragged,
     kv_heads: usize,

@@ -14,6 +14,27 @@ use seq2seq_core::backend::check::{self, LinearShape};
 use seq2seq_core::{Epilogue, Format, LinearSpec, Result, Rows};
 
 /// A packed linear layer in the device's memory.
+///
+/// It takes what its format says of the device's memory, and no more:
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{Backend, Epilogue, Format, HostTensor, LinearSpec};
+/// use seq2seq_cuda::Linear;
+///
+/// let free = || Ok::<_, seq2seq_core::Error>(cuda.device_memory()?.map_or(0, |memory| memory.free));
+/// let before = free()?;
+/// let weight = HostTensor::from_f32(vec![128, 64], &[0.5; 128 * 64])?;
+/// let layer: Linear = cuda.pack(&LinearSpec::single(weight, None), Format::F16)?;
+/// let bias = 4 * 128; // zeros here
+/// assert_eq!(before - free()?, (Format::F16.bytes(128, 64) + bias) as u64);
+///
+/// let x = cuda.upload(&HostTensor::from_f32(vec![1, 64], &[1.0; 64])?)?;
+/// let y = cuda.linear(&x, &layer, Epilogue::NONE)?;
+/// assert_eq!(cuda.download(&y)?, [32.0; 128]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct Linear {
     pub(crate) shape: LinearShape,
     pub(crate) gated: bool,

@@ -4,7 +4,23 @@ use crate::memory::{Buffer, Tensor};
 use crate::{Cuda, kernels};
 use seq2seq_core::{NormKind, NormSpec, Result, Rows, backend::check};
 
-/// The weights of a normalisation in the device's memory.
+/// The weights of a normalisation, `[M]` each, in the device's memory.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{Backend, HostTensor, NormKind, NormSpec};
+/// use seq2seq_cuda::Norm;
+///
+/// let weight = HostTensor::from_f32(vec![2], &[1.0, 10.0])?;
+/// let spec = NormSpec { kind: NormKind::Rms, eps: 0.0, weight, bias: None };
+/// let norm: Norm = cuda.norm_weights(&spec)?;
+/// let x = cuda.upload(&HostTensor::from_f32(vec![2, 2], &[1.0, 7.0, -3.0, 3.0])?)?;
+/// let y = cuda.download(&cuda.norm(&x, &norm)?)?;
+/// let expected = [0.2, 14.0, -1.0, 10.0]; // the root of the mean square is 5, and 3
+/// assert!(y.iter().zip(expected).all(|(y, expected)| (y - expected).abs() < 1e-5));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct Norm {
     pub(crate) kind: NormKind,
     pub(crate) eps: f32,

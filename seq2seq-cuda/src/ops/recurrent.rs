@@ -13,6 +13,37 @@ use seq2seq_core::train::Recurred;
 use seq2seq_core::{Format, LinearSpec, Ragged, RecurrentSpec, Result, Rows};
 
 /// The recurrent half of a layer in the device's memory.
+///
+/// A sequence can be run piece by piece, with the bits of the whole:
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{
+///     Backend, Cell, Format, HostTensor, LinearPart, Ragged, RecurrentOps, RecurrentSpec,
+/// };
+/// use seq2seq_cuda::Recurrent;
+///
+/// let weight = HostTensor::from_f32(vec![4, 1], &[0.5, -1.0, 0.25, 0.75])?;
+/// let direction = LinearPart { weight, bias: None, transposed: false };
+/// let spec = RecurrentSpec { cell: Cell::Lstm, directions: vec![direction] };
+/// let layer: Recurrent = cuda.recurrent(&spec, Format::F32)?;
+///
+/// // What a linear layer made of the inputs: i, f, g and o of two positions.
+/// let x = [0.3, 1.0, -0.2, 0.5, 0.7, -1.0, 2.0, 0.1];
+/// let x = cuda.upload(&HostTensor::from_f32(vec![2, 4], &x)?)?;
+/// let (h, end) = cuda.recur(&x, &Ragged::from_lengths([2]), &layer, None)?;
+///
+/// let (step, mut state, mut steps) = (Ragged::single_rows(1), None, Vec::new());
+/// for row in 0..2 {
+///     let (h, end) = cuda.recur(&cuda.gather_rows(&x, &[row])?, &step, &layer, state.as_ref())?;
+///     steps.extend(cuda.download(&h)?);
+///     state = Some(end);
+/// }
+/// assert_eq!(steps, cuda.download(&h)?);
+/// assert_eq!(steps[1], cuda.download(&end)?[0]); // h, and behind it c
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct Recurrent {
     shape: RecurrentShape,
     /// Where the weights fit on the chip; for all directions.

@@ -2,7 +2,7 @@
 
 use super::top_k::{check_vocabulary, ruled};
 use crate::Cuda;
-use crate::kernels;
+use crate::kernels::{self, chosen::Chosen};
 use crate::memory::Tensor;
 use seq2seq_core::{LogitRule, Result, Rows, Sampled, ScoreOrder, Warp, backend::check};
 
@@ -12,15 +12,25 @@ pub(crate) fn sample(
     (rules, uniforms): (&[Vec<LogitRule>], &[f32]),
     warp: &Warp,
 ) -> Result<Sampled> {
+    drawn(draw(cuda, logits, (rules, uniforms), warp)?.download()?)
+}
+
+/// The same, without waiting for them.
+pub(super) fn draw(
+    cuda: &Cuda,
+    logits: &Tensor,
+    (rules, uniforms): (&[Vec<LogitRule>], &[f32]),
+    warp: &Warp,
+) -> Result<Chosen> {
     check::sample(logits, rules, warp, uniforms)?;
     check_vocabulary(logits.width())?;
-    if logits.rows() == 0 {
-        return Ok(Sampled::default());
-    }
     let scores = ruled(cuda, logits, ScoreOrder::RulesThenNormalise, rules)?;
-    let chosen = kernels::sample::sample(cuda, (scores, logits.width()), warp, uniforms)?;
-    let (ids, scores) = chosen.download()?;
-    match ids.iter().position(|&id| id == kernels::sample::NOTHING) {
+    Ok(kernels::sample::sample(cuda, (scores, logits.width()), warp, uniforms)?)
+}
+
+/// What was drawn, or the error for the first row without a distribution.
+pub(super) fn drawn((ids, scores): (Vec<u32>, Vec<f32>)) -> Result<Sampled> {
+    match scores.iter().position(|score| score.is_nan()) {
         None => Ok(Sampled { ids, scores }),
         Some(row) => Err(check::nothing_to_draw(row)),
     }

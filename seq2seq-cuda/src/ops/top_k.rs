@@ -1,7 +1,7 @@
 //! The k best ids of each row.
 
 use crate::Cuda;
-use crate::kernels::{best, best_merge, rule_scores};
+use crate::kernels::{best, best_merge, chosen::Chosen, rule_scores};
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{Error, LogitRule, Result, Rows, ScoreOrder, TopK, backend::check};
 
@@ -38,13 +38,22 @@ pub(crate) fn top_k(
     order: ScoreOrder,
     rules: &[Vec<LogitRule>],
 ) -> Result<TopK> {
+    let (ids, scores) = best(cuda, logits, k, order, rules)?.download()?;
+    Ok(TopK { k, ids, scores })
+}
+
+/// The same, without waiting for them.
+pub(super) fn best(
+    cuda: &Cuda,
+    logits: &Tensor,
+    k: usize,
+    order: ScoreOrder,
+    rules: &[Vec<LogitRule>],
+) -> Result<Chosen> {
     check::top_k(logits, k, rules)?;
     check_vocabulary(logits.width())?;
-    if logits.rows() == 0 {
-        return Ok(TopK { k, ..TopK::default() });
-    }
     let vocab = logits.width();
-    let chosen = if rules.iter().all(Vec::is_empty) {
+    Ok(if rules.iter().all(Vec::is_empty) {
         // A log-softmax keeps the order: one pass over the logits finds the best and the sums.
         let found = best::best(cuda, logits.values(), vocab, k)?;
         best_merge::merge(cuda, (logits.values(), vocab), &found, true)?
@@ -53,7 +62,5 @@ pub(crate) fn top_k(
         let found = best::best(cuda, &scores, vocab, k)?;
         let normalise = order != ScoreOrder::NormaliseThenRules;
         best_merge::merge(cuda, (&scores, vocab), &found, normalise)?
-    };
-    let (ids, scores) = chosen.download()?;
-    Ok(TopK { k, ids, scores })
+    })
 }

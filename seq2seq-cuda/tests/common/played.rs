@@ -152,6 +152,11 @@ impl Played {
         self.edges.load(Ordering::Relaxed)
     }
 
+    /// How much was asked for and has not been done.
+    pub(crate) fn pending(&self) -> usize {
+        self.queue.lock().unwrap().len()
+    }
+
     /// Graphs that were made and not given back.
     pub(crate) fn graphs_held(&self) -> usize {
         self.host.lock().unwrap().graphs.len()

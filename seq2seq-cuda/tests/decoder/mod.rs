@@ -1,12 +1,15 @@
 //! A small decoder with memory of sources, as the operations of a step follow each other in one of a model.
 
+// Each test program uses a part.
+#![allow(dead_code)]
+
 use seq2seq_core::conformance::values::{Profile, values};
 use seq2seq_core::{
     Activation, AttentionSpec, Backend, CacheSpec, CrossAttentionOps, DecoderOps, Epilogue, Format,
-    HostTensor, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Precision, Ragged, Result,
+    HostTensor, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Pick, Precision, Ragged, Result,
     Rotary, ScoreOrder, TopK,
 };
-use seq2seq_cuda::Cuda;
+use seq2seq_cuda::{Chosen, Cuda, Tensor};
 
 const LAYERS: usize = 2;
 const WIDTH: usize = 32;
@@ -52,6 +55,22 @@ struct Layer {
     query: <Cuda as Backend>::Linear,
     out: <Cuda as Backend>::Linear,
     memory: <Cuda as CrossAttentionOps>::Memory,
+}
+
+/// What a pass reads.
+#[derive(Clone, Copy)]
+enum Ids<'a> {
+    Known(&'a [u32]),
+    Chosen(&'a Chosen),
+}
+
+/// So many ids.
+fn prompt(rows: usize) -> Vec<u32> {
+    (0..rows).map(|i| (i * 7 % VOCAB) as u32).collect()
+}
+
+fn rules(hypotheses: usize) -> Vec<Vec<LogitRule>> {
+    vec![vec![LogitRule::Ban(vec![3, 4])]; hypotheses]
 }
 
 fn matrix(rows: usize, seed: u64) -> HostTensor {
@@ -125,7 +144,7 @@ impl<'c> Decoder<'c> {
         let (ids, rows) = match step {
             Step::Prefill(lengths) => {
                 let rows = Ragged::from_lengths(lengths.iter().copied());
-                ((0..rows.rows()).map(|i| (i * 7 % VOCAB) as u32).collect(), rows)
+                (prompt(rows.rows()), rows)
             }
             Step::Next(parents) => {
                 self.cuda.reorder(&mut self.cache, parents)?;
@@ -134,23 +153,46 @@ impl<'c> Decoder<'c> {
                 (ids, Ragged::single_rows(parents.len()))
             }
         };
-        self.cuda.extend(&mut self.cache, &rows)?;
-        // As sessions of models do.
-        let logits = match step {
-            Step::Prefill(_) => self.forward(&ids, &rows),
-            Step::Next(_) => self.cuda.step(|| self.forward(&ids, &rows)),
-        }?;
-        let rules = vec![vec![LogitRule::Ban(vec![3, 4])]; rows.sequences()];
+        let logits = self.logits(Ids::Known(&ids), &rows)?;
         let order = ScoreOrder::RulesThenNormalise;
-        let best = self.cuda.top_k(&logits, k, order, &rules)?;
+        let best = self.cuda.top_k(&logits, k, order, &rules(rows.sequences()))?;
         self.best = best.ids.chunks(k).map(|ids| ids[0]).collect();
         Ok(best)
     }
 
-    fn forward(&mut self, ids: &[u32], rows: &Ragged) -> Result<<Cuda as Backend>::Tensor> {
+    /// Prompts of these lengths: their logits.
+    pub(crate) fn read(&mut self, lengths: &[usize]) -> Tensor {
+        let rows = Ragged::from_lengths(lengths.iter().copied());
+        self.logits(Ids::Known(&prompt(rows.rows())), &rows).unwrap()
+    }
+
+    /// The step that reads what was chosen for each hypothesis: its logits.
+    pub(crate) fn go_on(&mut self, chosen: &Chosen) -> Tensor {
+        let rows = Ragged::single_rows(self.sources.len());
+        self.logits(Ids::Chosen(chosen), &rows).unwrap()
+    }
+
+    /// Chooses an id for each hypothesis.
+    pub(crate) fn choose(&self, logits: &Tensor, pick: &Pick<'_>) -> Chosen {
+        self.cuda.choose(logits, &rules(self.sources.len()), pick).unwrap()
+    }
+
+    /// As sessions of models do.
+    fn logits(&mut self, ids: Ids<'_>, rows: &Ragged) -> Result<Tensor> {
+        self.cuda.extend(&mut self.cache, rows)?;
+        match rows.rows() == rows.sequences() {
+            true => self.cuda.step(|| self.forward(ids, rows)),
+            false => self.forward(ids, rows),
+        }
+    }
+
+    fn forward(&mut self, ids: Ids<'_>, rows: &Ragged) -> Result<Tensor> {
         let Self { cuda, norm, spec, cache, sources, .. } = self;
         let cross = AttentionSpec { rotary: None, ..spec.clone() };
-        let mut x = cuda.embed(&[Lookup { table: &self.table, ids, scale: 1.0 }])?;
+        let mut x = match ids {
+            Ids::Known(ids) => cuda.embed(&[Lookup { table: &self.table, ids, scale: 1.0 }])?,
+            Ids::Chosen(chosen) => cuda.embed_chosen((&self.table, 1.0), chosen, &[])?,
+        };
         for (i, layer) in self.layers.iter().enumerate() {
             let y = cuda.norm(&x, norm)?;
             let qkv = cuda.linear(&y, &layer.qkv, Epilogue::NONE)?;

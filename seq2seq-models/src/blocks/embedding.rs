@@ -6,13 +6,28 @@ use crate::{
     checkpoint::{Part, Scope},
     plan::{Position, StackPlan},
 };
-use seq2seq_core::{Backend, Epilogue, Lookup, Ragged};
+use seq2seq_core::{Backend, DecoderOps, Epilogue, Lookup, Ragged};
 
-/// The ids of packed sequences.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tokens<'a> {
+/// The ids of N rows.
+pub(crate) enum Ids<'a, B: DecoderOps> {
+    /// As the host knows them.
+    Known(&'a [u32]),
+    /// As they were chosen, which the host need not know.
+    Chosen(&'a B::Chosen),
+}
+
+impl<B: DecoderOps> Clone for Ids<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: DecoderOps> Copy for Ids<'_, B> {}
+
+/// Packed sequences.
+pub(crate) struct Tokens<'a, B: DecoderOps> {
     /// N ids.
-    pub(crate) ids: &'a [u32],
+    pub(crate) ids: Ids<'a, B>,
     /// N segment ids; zeros where absent.
     pub(crate) types: Option<&'a [u32]>,
     /// How they divide into sequences.
@@ -47,7 +62,7 @@ pub(crate) struct Scratch {
     zeros: Vec<u32>,
 }
 
-impl<B: Backend> Embedding<B> {
+impl<B: DecoderOps> Embedding<B> {
     pub(crate) fn load(plan: &StackPlan, scope: &Scope<'_, '_, B>) -> Result<Self> {
         let e = &plan.embedding;
         let width = e.width.unwrap_or(plan.width);
@@ -80,19 +95,30 @@ impl<B: Backend> Embedding<B> {
     pub(crate) fn forward(
         &self,
         backend: &B,
-        tokens: &Tokens<'_>,
+        tokens: &Tokens<'_, B>,
         scratch: &mut Scratch,
     ) -> Result<B::Tensor> {
         let Scratch { positions: position_ids, zeros } = scratch;
+        let waited;
+        let ids = match tokens.ids {
+            Ids::Chosen(chosen) if self.positions.as_ref().is_some_and(Positions::by_ids) => {
+                waited = backend.chosen(chosen)?.ids;
+                Ids::Known(&waited[..])
+            }
+            ids => ids,
+        };
+        let known = match ids {
+            Ids::Known(known) => known,
+            Ids::Chosen(_) => &[],
+        };
         if let Some(positions) = &self.positions {
-            positions.ids(tokens, position_ids);
+            positions.ids(tokens, known, position_ids);
         }
         let type_ids = tokens.types.unwrap_or_else(|| {
             zeros.clear();
-            zeros.resize(tokens.ids.len(), 0);
+            zeros.resize(tokens.rows.rows(), 0);
             zeros
         });
-        let token = Lookup { table: &self.tokens, ids: tokens.ids, scale: self.scale };
         let types = self.types.as_ref().map(|table| Lookup { table, ids: type_ids, scale: 1.0 });
         let positions = self.positions.as_ref().map(|p| Lookup {
             table: &p.table,
@@ -100,11 +126,17 @@ impl<B: Backend> Embedding<B> {
             scale: 1.0,
         });
         // Tokens, segments, positions: the order in which BERT adds them (PARITY trap 31).
-        let x = match (types, positions) {
-            (None, None) => backend.embed(&[token]),
-            (Some(types), None) => backend.embed(&[token, types]),
-            (None, Some(positions)) => backend.embed(&[token, positions]),
-            (Some(types), Some(positions)) => backend.embed(&[token, types, positions]),
+        let mut lookups = [Lookup { table: &self.tokens, ids: known, scale: self.scale }; 3];
+        let mut count = 1;
+        for lookup in types.into_iter().chain(positions) {
+            lookups[count] = lookup;
+            count += 1;
+        }
+        let x = match ids {
+            Ids::Known(_) => backend.embed(&lookups[..count]),
+            Ids::Chosen(chosen) => {
+                backend.embed_chosen((&self.tokens, self.scale), chosen, &lookups[1..count])
+            }
         }?;
         let x = match &self.norm {
             Some(norm) => backend.norm(&x, norm)?,
@@ -119,8 +151,13 @@ impl<B: Backend> Embedding<B> {
 }
 
 impl<B: Backend> Positions<B> {
-    /// The row of the table for each token.
-    fn ids(&self, tokens: &Tokens<'_>, out: &mut Vec<u32>) {
+    /// Whether they depend on the ids.
+    fn by_ids(&self) -> bool {
+        self.padding.is_some()
+    }
+
+    /// The row of the table for each token, of which `known` are the ids where they matter.
+    fn ids<D: DecoderOps>(&self, tokens: &Tokens<'_, D>, known: &[u32], out: &mut Vec<u32>) {
         out.clear();
         for (i, range) in tokens.rows.ranges().enumerate() {
             let start = tokens.starts.get(i).copied().unwrap_or(0);
@@ -130,7 +167,7 @@ impl<B: Backend> Positions<B> {
                 // Padding tokens inside a text stay at their own row and are not counted (PARITY trap 32).
                 Some(padding) => {
                     let mut next = first;
-                    out.extend(tokens.ids[range].iter().map(|&id| match id == padding {
+                    out.extend(known[range].iter().map(|&id| match id == padding {
                         true => self.offset as u32 - 1,
                         false => {
                             next += 1;

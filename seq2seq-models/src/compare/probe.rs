@@ -174,7 +174,7 @@ impl<B: EncoderOps> EncoderOps for Probe<B> {
 }
 
 impl<B: SeqBackend> DecoderOps for Probe<B> {
-    inherit! { inner: B => KvCache, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k }
+    inherit! { inner: B => KvCache, Chosen, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k, choose, chosen }
 }
 
 impl<B: SeqBackend> CrossAttentionOps for Probe<B> {

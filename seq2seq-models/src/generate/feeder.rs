@@ -6,6 +6,7 @@ use seq2seq_core::{Backend, DecoderOps, LogitRule, Ragged, ScoreOrder};
 pub(super) struct Feeder<'s, S: ?Sized> {
     session: &'s mut S,
     ids: Vec<u32>,
+    /// One run a hypothesis of the session.
     rows: Ragged,
     weights: bool,
     /// How many of the likeliest ids are kept of each step.
@@ -52,14 +53,40 @@ impl<'s, S: ?Sized> Feeder<'s, S> {
         self.feed()
     }
 
+    /// The same with the ids that have been chosen for the hypotheses, which need not be known. None where the session does
+    /// without, and where something is kept of each step.
+    pub(super) fn step_chosen<B: DecoderOps>(
+        &mut self,
+        chosen: &B::Chosen,
+    ) -> Result<Option<B::Tensor>>
+    where
+        S: DecodeSession<B>,
+    {
+        if self.weights || self.choices.is_some() {
+            return Ok(None);
+        }
+        self.rows.set_lengths(std::iter::repeat_n(1, self.hypotheses()));
+        self.session.step_chosen(chosen, &self.rows)
+    }
+
+    /// How many hypotheses the session holds.
+    pub(super) fn hypotheses(&self) -> usize {
+        self.rows.sequences()
+    }
+
     /// Hypothesis i becomes a continuation of hypothesis `parents[i]`.
     pub(super) fn reorder<B: Backend>(&mut self, parents: &[usize]) -> Result<()>
     where
         S: DecodeSession<B>,
     {
-        let all_stay = parents.len() == self.rows.sequences()
+        let all_stay = parents.len() == self.hypotheses()
             && parents.iter().enumerate().all(|(i, &parent)| i == parent);
-        if all_stay { Ok(()) } else { self.session.reorder(parents) }
+        if all_stay {
+            return Ok(());
+        }
+        self.session.reorder(parents)?;
+        self.rows.set_lengths(std::iter::repeat_n(1, parents.len()));
+        Ok(())
     }
 
     /// Keeps the likeliest ids of each row of `logits`, where they are asked for.

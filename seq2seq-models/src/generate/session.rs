@@ -1,5 +1,5 @@
 use crate::Result;
-use seq2seq_core::{Backend, Ragged};
+use seq2seq_core::{Backend, DecoderOps, Ragged};
 
 /// One decoding in progress: what search drives and stacks (transformer or recurrent) implement.
 ///
@@ -14,6 +14,20 @@ pub trait DecodeSession<B: Backend> {
     /// # Errors
     /// Ids outside the vocabulary, more of them than there is room for, and those of the backend.
     fn step(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor>;
+
+    /// Feeds each hypothesis the id that was chosen for it: [`step`](Self::step) of one id each, `rows` saying so, without the
+    /// host's having to know them. None where it cannot be told yet whether there is room for each; nothing has been done then. A
+    /// search that goes ahead of the host ([`DecoderOps::chooses_ahead`]) asks for it, and does without where there is none.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
+    fn step_chosen(&mut self, chosen: &B::Chosen, rows: &Ragged) -> Result<Option<B::Tensor>>
+    where
+        B: DecoderOps,
+    {
+        let _ = (chosen, rows);
+        Ok(None)
+    }
 
     /// Hypothesis i becomes a continuation of old hypothesis `parents[i]`; see `DecoderOps::reorder`.
     ///

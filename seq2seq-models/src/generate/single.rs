@@ -1,11 +1,15 @@
 //! Greedy search and sampling: each returned sequence is one hypothesis, which takes the best id or draws one.
+//!
+//! Where the backend chooses ahead of the host, a step is asked for before the ids are known that it reads: the host hears of them,
+//! tells the sink and makes the rules of the next choice while the device is at that step. What has ended is found one step
+//! late, and what the step gave for it is dropped. Results, and all that a sink hears and when, are those of a search that waits.
 
 use super::{
     DecodeSession, Plan, Sink, feeder::Feeder, log::Step, no_id_left, plan::Mode, results::Results,
     rng,
 };
 use crate::{Generated, Result};
-use seq2seq_core::{DecoderOps, LogitRule, Sampled, ScoreOrder};
+use seq2seq_core::{DecoderOps, LogitRule, Pick, Sampled, ScoreOrder};
 use std::{ops::ControlFlow, time::Instant};
 
 /// A sequence in the making.
@@ -42,6 +46,14 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
     loop {
         let chosen = choice.choose(plan, &backend, &logits, &live)?;
         feeder.keep_likeliest(&backend, &logits, ScoreOrder::RulesThenNormalise, &choice.rules)?;
+        // The next step may have their memory.
+        drop(logits);
+        let ahead = match may_go_on(plan, &live, &feeder) && backend.chooses_ahead() {
+            // What it fails with counts only if the step is needed.
+            true => feeder.step_chosen(&chosen).transpose(),
+            false => None,
+        };
+        let chosen = backend.chosen(&chosen)?;
         let mut flow = append(plan, &mut live, &slots, &chosen, sink)?;
         if plan.max_time.is_some_and(|limit| start.elapsed() > limit) {
             live.iter_mut().for_each(|h| h.ended = true);
@@ -57,11 +69,27 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
         if live.is_empty() {
             return Ok(results.into_rows());
         }
-        feeder.reorder(&slots)?;
-        logits = feeder.step(live.iter().map(|h| h.ids[h.ids.len() - 1]))?;
+        logits = match ahead.transpose()? {
+            Some(ahead) => {
+                let all_go_on = live.len() == feeder.hypotheses();
+                feeder.reorder(&slots)?;
+                if all_go_on { ahead } else { backend.gather_rows(&ahead, &slots)? }
+            }
+            None => {
+                feeder.reorder(&slots)?;
+                feeder.step(live.iter().map(|h| h.ids[h.ids.len() - 1]))?
+            }
+        };
         slots.clear();
         slots.extend(0..live.len());
     }
+}
+
+/// Whether the session holds all hypotheses as they are, and each goes on unless its next id ends it: there is a position for that
+/// id to be fed at.
+fn may_go_on<S: ?Sized>(plan: &Plan<'_>, live: &[Hypothesis], feeder: &Feeder<'_, S>) -> bool {
+    let below_length = |h: &Hypothesis| h.ids.len() + 1 < plan.rows[h.row].max_length;
+    live.len() == feeder.hypotheses() && live.iter().all(below_length)
 }
 
 fn begin(plan: &Plan<'_>) -> Vec<Hypothesis> {
@@ -82,32 +110,28 @@ struct Choice {
 }
 
 impl Choice {
-    /// An id for each hypothesis and its log-probability.
+    /// An id for each hypothesis and its log-probability, which the host need not know yet.
     fn choose<B: DecoderOps>(
         &mut self,
         plan: &Plan<'_>,
         backend: &B,
         logits: &B::Tensor,
         live: &[Hypothesis],
-    ) -> Result<Sampled> {
+    ) -> Result<B::Chosen> {
         plan.rules.fill(live.iter().map(|h| plan.view(h.row, &h.ids)), &mut self.rules);
-        let chosen = match &plan.mode {
+        let pick = match &plan.mode {
             Mode::Sample { warp, seed, .. } => {
                 let uniform = |h: &Hypothesis| {
                     rng::uniform(*seed, plan.rows[h.row].number, h.sequence as u32, self.step)
                 };
                 self.uniforms.clear();
                 self.uniforms.extend(live.iter().map(uniform));
-                backend.sample(logits, &self.rules, warp, &self.uniforms)?
+                Pick::Draw { warp, uniforms: &self.uniforms }
             }
-            _ => {
-                let order = ScoreOrder::RulesThenNormalise;
-                let best = backend.top_k(logits, 1, order, &self.rules)?;
-                Sampled { ids: best.ids, scores: best.scores }
-            }
+            _ => Pick::Best,
         };
         self.step += 1;
-        Ok(chosen)
+        Ok(backend.choose(logits, &self.rules, &pick)?)
     }
 }
 

@@ -67,7 +67,8 @@ pub trait Sink {
         ControlFlow::Continue(())
     }
 
-    /// Called before every step of the decoder.
+    /// Called before every step of the decoder. Where the device goes ahead of the host, the step may have begun; if this ends the
+    /// generation, it is dropped.
     fn step(&mut self) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }

@@ -2,7 +2,7 @@
 
 use seq2seq_core::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pool,
+    Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Pool,
     Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
 };
 
@@ -90,6 +90,7 @@ impl EncoderOps for Blank {
 
 impl DecoderOps for Blank {
     type KvCache = ();
+    type Chosen = Sampled;
 
     fn kv_cache(&self, _: &CacheSpec) -> Result<()> {
         refuse()
@@ -126,6 +127,12 @@ impl DecoderOps for Blank {
         _: &Warp,
         _: &[u64],
     ) -> Result<TopK> {
+        refuse()
+    }
+    fn choose(&self, _: &Nothing, _: &[Vec<LogitRule>], _: &Pick<'_>) -> Result<Sampled> {
+        refuse()
+    }
+    fn chosen(&self, _: &Sampled) -> Result<Sampled> {
         refuse()
     }
 }

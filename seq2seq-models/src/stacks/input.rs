@@ -2,10 +2,10 @@
 
 use crate::{
     Error, Result,
-    blocks::Tokens,
+    blocks::{Ids, Tokens},
     plan::{DecoderInput, StackPlan},
 };
-use seq2seq_core::Ragged;
+use seq2seq_core::{DecoderOps, Ragged};
 
 /// A batch of sequences, packed.
 #[derive(Debug)]
@@ -70,8 +70,9 @@ impl Packed {
     }
 
     /// The packed ids as a stack reads them from their beginning.
-    pub(crate) fn tokens(&self) -> Tokens<'_> {
-        Tokens { ids: &self.ids, types: self.types.as_deref(), rows: &self.rows, starts: &[] }
+    pub(crate) fn tokens<B: DecoderOps>(&self) -> Tokens<'_, B> {
+        let (ids, types) = (Ids::Known(&self.ids), self.types.as_deref());
+        Tokens { ids, types, rows: &self.rows, starts: &[] }
     }
 }
 

@@ -13,6 +13,7 @@ mod steps;
 use super::input::Packed;
 use crate::{
     Error, Forward, ForwardOutput, Result,
+    blocks::Ids,
     checkpoint::{Loader, OutputShape, Presence},
     plan::{HeadPlan, RecurrentPlan},
 };
@@ -125,7 +126,7 @@ impl<B: SeqBackend> RecurrentModel<B> {
     /// The targets from a state on: what their scores are made of, and these.
     fn decode(&self, target: &Packed, state: &mut State<B>) -> Result<(B::Tensor, B::Tensor)> {
         let b = &self.backend;
-        let x = self.decoder.forward(b, &target.ids, &target.rows, state, None)?;
+        let x = self.decoder.forward(b, Ids::Known(&target.ids), &target.rows, state, None)?;
         let logits = b.linear(&x, &self.output, Epilogue::NONE)?;
         b.observe(Stage::Head, &logits)?;
         Ok((x, logits))

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    blocks::{Cross, Scratch, Tokens},
+    blocks::{Cross, Ids, Scratch, Tokens},
     generate::DecodeSession,
 };
 use seq2seq_core::{Ragged, SeqBackend};
@@ -87,7 +87,7 @@ impl<'m, B: SeqBackend> Session<'m, B> {
     }
 
     /// The new rows through the decoder: `[N, M]`.
-    fn forward(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor> {
+    fn forward(&mut self, ids: Ids<'_, B>, rows: &Ragged) -> Result<B::Tensor> {
         let Parts { backend, decoder, .. } = self.parts;
         let weights = self.recording.as_mut().map(|r| {
             r.layers.iter_mut().for_each(Vec::clear);
@@ -105,7 +105,7 @@ impl<'m, B: SeqBackend> Session<'m, B> {
     }
 
     /// The scores behind the last of each hypothesis' new rows.
-    fn scores(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor> {
+    fn scores(&mut self, ids: Ids<'_, B>, rows: &Ragged) -> Result<B::Tensor> {
         let Parts { backend, head, .. } = self.parts;
         let mut x = self.forward(ids, rows)?;
         self.locate_weights(rows);
@@ -139,9 +139,19 @@ impl<B: SeqBackend> DecodeSession<B> for Session<'_, B> {
         self.extend(rows)?;
         // One id a hypothesis, again and again: steps are alike. A pass over prompts is like no other.
         match rows.rows() == rows.sequences() {
-            true => self.parts.backend.step(|| self.scores(ids, rows)),
-            false => self.scores(ids, rows),
+            true => self.parts.backend.step(|| self.scores(Ids::Known(ids), rows)),
+            false => self.scores(Ids::Known(ids), rows),
         }
+    }
+
+    fn step_chosen(&mut self, chosen: &B::Chosen, rows: &Ragged) -> Result<Option<B::Tensor>> {
+        let plan = self.parts.decoder.plan();
+        let has_room = |&length: &usize| plan.max_positions().is_none_or(|most| length < most);
+        if !self.lengths.iter().all(has_room) {
+            return Ok(None);
+        }
+        self.extend(rows)?;
+        self.parts.backend.step(|| self.scores(Ids::Chosen(chosen), rows)).map(Some)
     }
 
     fn reorder(&mut self, parents: &[usize]) -> Result<()> {

@@ -98,7 +98,7 @@ impl<B: SeqBackend> Stack<B> {
     pub(crate) fn forward(
         &self,
         backend: &B,
-        tokens: &Tokens<'_>,
+        tokens: &Tokens<'_, B>,
         context: Context<'_, B>,
         scratch: &mut Scratch,
     ) -> Result<B::Tensor> {

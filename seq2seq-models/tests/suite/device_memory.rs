@@ -70,7 +70,7 @@ impl EncoderOps for Small {
 }
 
 impl DecoderOps for Small {
-    inherit! { inner: Reference => KvCache, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k }
+    inherit! { inner: Reference => KvCache, Chosen, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k, choose, chosen }
 }
 
 impl CrossAttentionOps for Small {

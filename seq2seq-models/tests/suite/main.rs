@@ -1,6 +1,7 @@
 //! The tests of whole models, as one program: each program more links the whole crate once more.
 
 mod adapters;
+mod ahead;
 mod compare;
 mod convert;
 mod damage;

@@ -15,14 +15,40 @@ use driver::Played;
 use safetensors::Dtype;
 use seq2seq_core::Format;
 use seq2seq_cuda::{Cuda, CudaOptions};
-use seq2seq_models::{Files, LoadOptions, Model, convert};
-use std::{path::Path, sync::Arc};
+use seq2seq_models::{
+    Files, LoadOptions, Model, Prompt, convert,
+    generate::{GenerationConfig, Sink, TokenIds},
+};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 /// A model on a GPU of Hopper, whose kernels overlap.
 fn load(folder: &Path, format: Format) -> Model {
     let cuda = Cuda::with_driver(Arc::new(Played::new(1 << 28).hopper(4)), CudaOptions::default());
     let options = LoadOptions { format, ..LoadOptions::default() };
     Model::load_on(Files::folder(folder).unwrap(), cuda, &options).unwrap()
+}
+
+/// The same on a device that does nothing before it is waited for, which is given, too.
+fn load_late(folder: &Path, ahead: bool) -> (Model, Arc<Played>) {
+    let driver = Arc::new(Played::new(1 << 28).hopper(4).late());
+    let cuda = Cuda::with_driver(driver.clone(), CudaOptions::default().ahead(ahead));
+    let options = LoadOptions { format: Format::F32, ..LoadOptions::default() };
+    (Model::load_on(Files::folder(folder).unwrap(), cuda, &options).unwrap(), driver)
+}
+
+/// Hears of ids, and whether the device had been asked for more by then.
+struct Hearing {
+    driver: Arc<Played>,
+    ids: Vec<(usize, usize, u32)>,
+    busy: Vec<bool>,
+}
+
+impl Sink for Hearing {
+    fn ids(&mut self, row: usize, sequence: usize, ids: &[u32]) -> ControlFlow<()> {
+        self.ids.extend(ids.iter().map(|&id| (row, sequence, id)));
+        self.busy.push(self.driver.pending() > 0);
+        ControlFlow::Continue(())
+    }
 }
 
 /// What a model gives: its outputs, the ids that it wrote, and their scores.
@@ -61,4 +87,92 @@ fn a_checkpoint_of_f16_gives_the_bits_of_f32() {
         families.insert(f16.family().name());
     }
     assert_eq!(families.len(), seq2seq_models::Family::ALL.len(), "{families:?}");
+}
+
+/// On a device that is as late as can be: what is written, and when it is told, is what a search has that waits for the ids of each
+/// step, and what the processor writes. The device has been asked for the next step before the host hears of ids, but for the last.
+#[test]
+fn a_search_that_goes_ahead_writes_what_one_that_waits_does() {
+    const NEW: usize = 6;
+    for name in ["t5_v1_0", "bart_base", "m2m_100", "llama", "rnn_lstm_bahdanau"] {
+        let fixture = crate::support::fixture(name);
+        let prompts: Vec<_> = fixture.forward().0.input_ids.into_iter().map(Prompt::new).collect();
+        let processor = fixture.load(&LoadOptions::default());
+        let devices = [true, false].map(|ahead| load_late(&fixture.folder, ahead));
+        let no_end = Some(TokenIds(Vec::new()));
+        let greedy = GenerationConfig {
+            num_beams: Some(1),
+            max_new_tokens: Some(NEW),
+            eos_token_id: no_end,
+            repetition_penalty: Some(1.2),
+            ..GenerationConfig::default()
+        };
+        let drawn = GenerationConfig {
+            do_sample: Some(true),
+            seed: Some(7),
+            num_return_sequences: Some(2),
+            ..greedy.clone()
+        };
+        for config in [greedy, drawn] {
+            let expected = processor.generate(&prompts, &config, &mut ()).unwrap();
+            // A new id of the first row ends texts, wherever it comes.
+            let end = expected[0][0].ids[expected[0][0].ids.len() - 4];
+            let ended = GenerationConfig { eos_token_id: Some(end.into()), ..config.clone() };
+            for (config, ends) in [(config, false), (ended, true)] {
+                let expected = processor.generate(&prompts, &config, &mut ()).unwrap();
+                let [going, waiting] = [0, 1].map(|i| {
+                    let (model, driver) = &devices[i];
+                    let (ids, busy) = (Vec::new(), Vec::new());
+                    let mut hearing = Hearing { driver: driver.clone(), ids, busy };
+                    let rows = model.generate(&prompts, &config, &mut hearing).unwrap();
+                    (rows, hearing)
+                });
+                assert_eq!(going.0, waiting.0, "{name}");
+                assert_eq!(going.1.ids, waiting.1.ids, "{name}");
+                for (row, expected) in going.0.iter().flatten().zip(expected.iter().flatten()) {
+                    assert_eq!(row.ids, expected.ids, "{name}");
+                    assert!(near(&[row.score], &[expected.score]), "{name}");
+                }
+                assert!(!waiting.1.busy.contains(&true), "{name}");
+                if ends {
+                    assert!(going.1.busy.contains(&true), "{name}");
+                    continue;
+                }
+                let sequences = going.0.concat().len();
+                let steps: Vec<bool> = going.1.busy.chunks(sequences).map(|b| b[0]).collect();
+                let mut ahead = vec![true; NEW];
+                ahead[NEW - 1] = false;
+                // The first step of several sequences of a row spreads them.
+                ahead[0] = config.num_return_sequences.is_none();
+                assert_eq!(steps, ahead, "{name}");
+            }
+        }
+    }
+}
+
+/// Rules that leave nothing end both with the error that the processor has.
+#[test]
+fn a_search_that_goes_ahead_fails_as_one_that_waits() {
+    let fixture = crate::support::fixture("t5_v1_0");
+    let processor = fixture.load(&LoadOptions::default());
+    let vocab = processor.context().unwrap().vocab as u32;
+    for do_sample in [false, true] {
+        let config = GenerationConfig {
+            num_beams: Some(1),
+            do_sample: Some(do_sample),
+            // One id is left, and may come once behind the start, which is the same.
+            suppress_tokens: Some((1..vocab).collect()),
+            bad_words_ids: Some(vec![vec![0, 0, 0]]),
+            max_new_tokens: Some(5),
+            ..GenerationConfig::default()
+        };
+        let error = |model: &Model| {
+            model.generate(&[Prompt::new([5, 6, 7])], &config, &mut ()).unwrap_err().to_string()
+        };
+        let expected = error(&processor);
+        for ahead in [true, false] {
+            let (model, _) = load_late(&fixture.folder, ahead);
+            assert_eq!(error(&model), expected);
+        }
+    }
 }

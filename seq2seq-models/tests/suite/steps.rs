@@ -64,7 +64,7 @@ impl EncoderOps for Watching {
 }
 
 impl DecoderOps for Watching {
-    inherit! { inner: Reference => KvCache, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k }
+    inherit! { inner: Reference => KvCache, Chosen, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k, choose, chosen }
 }
 
 impl CrossAttentionOps for Watching {

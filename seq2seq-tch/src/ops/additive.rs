@@ -9,12 +9,54 @@ use seq2seq_core::{HostTensor, Ragged, Rows};
 use std::ops::Range;
 
 /// The vector that scores are taken with, `[A]`.
+///
+/// With keys and values in an [`AdditiveMemory`]:
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Ragged, RecurrentOps};
+/// use seq2seq_tch::{Additive, AdditiveMemory, Tch, TchOptions};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// let upload = |rows, values: &[f32]| {
+///     tch.upload(&HostTensor::from_f32(vec![rows, values.len() / rows], values)?)
+/// };
+/// let v: Additive = tch.additive(&HostTensor::from_f32(vec![1], &[3.0f32.ln()])?)?;
+/// // A source of two positions, whose keys are 0 and so large that their tanh is 1.
+/// let (keys, values) = (upload(2, &[0.0, 100.0])?, upload(2, &[4.0, 0.0, 8.0, 1.0])?);
+/// let memory: AdditiveMemory = tch.additive_memory(&keys, &values, &Ragged::from_lengths([2]))?;
+///
+/// let (q, rows, mut weights) = (upload(1, &[0.0])?, Ragged::single_rows(1), Vec::new());
+/// let y = tch.additive_attend(&q, &rows, &v, &memory, &[0], Some(&mut weights))?;
+/// let close = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-5);
+/// assert!(close(&weights, &[0.25, 0.75])); // of e⁰ and e to the power of v
+/// assert!(close(&tch.download(&y)?, &[7.0, 0.75]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Additive {
     pub(crate) v: Shared,
 }
 
 /// Keys, `[N, A]`, and values, `[N, M]`, of the source sequences, in what the backend computes in.
+///
+/// [`Additive`] shows how it is attended to.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, Ragged, RecurrentOps};
+/// use seq2seq_tch::{AdditiveMemory, Tch, TchOptions};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// let keys = tch.upload(&HostTensor::from_f32(vec![3, 1], &[0.5; 3])?)?;
+/// let values = tch.upload(&HostTensor::from_f32(vec![3, 2], &[2.0; 6])?)?;
+/// let memory: AdditiveMemory = tch.additive_memory(&keys, &values, &Ragged::from_lengths([2, 1]))?;
+///
+/// // The second source alone.
+/// let (v, q) = (HostTensor::from_f32(vec![1], &[1.0])?, HostTensor::from_f32(vec![1, 1], &[0.0])?);
+/// let (v, q) = (tch.additive(&v)?, tch.upload(&q)?);
+/// let y = tch.additive_attend(&q, &Ragged::single_rows(1), &v, &memory, &[1], None)?;
+/// assert_eq!(tch.download(&y)?, [2.0, 2.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AdditiveMemory {
     rows: Ragged,

@@ -11,6 +11,27 @@ use std::ops::Range;
 use tch::Kind;
 
 /// A bias for each bucket and head.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, Backend, BucketSpec, EncoderOps, HostTensor, Precision, Ragged};
+/// use seq2seq_tch::{RelativeBias, Tch, TchOptions};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// // One head. The first bucket is for the key at the query's own position, the second for those before it.
+/// let table = HostTensor::from_f32(vec![2, 1], &[0.0, 3.0f32.ln()])?;
+/// let buckets = BucketSpec { buckets: 2, max_distance: 4, bidirectional: false };
+/// let bias: RelativeBias = tch.relative_bias(&table, buckets)?;
+///
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Queries and keys of 0, so that the bias alone tells how much each value counts.
+/// let qkv = tch.upload(&HostTensor::from_f32(vec![2, 3], &[0.0, 0.0, 4.0, 0.0, 0.0, 8.0])?)?;
+/// let y = tch.attend(&qkv, &Ragged::from_lengths([2]), &spec, Some(&bias))?;
+/// assert!((tch.download(&y)?[1] - 5.0).abs() < 1e-5); // 3/4 of 4 and 1/4 of 8
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct RelativeBias {
     spec: BucketSpec,

@@ -9,6 +9,38 @@ use seq2seq_core::backend::check::{self, Pass};
 use seq2seq_core::{AttentionSpec, CacheSpec, Ragged, Rows};
 
 /// Keys and values of every layer for each hypothesis.
+///
+/// ```
+/// use seq2seq_core::{
+///     AttentionSpec, Backend, CacheSpec, DecoderOps, EncoderOps, HostTensor, Precision, Ragged,
+/// };
+/// use seq2seq_tch::{KvCache, Tch, TchOptions};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 4, scale: 0.5, causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// let size = CacheSpec {
+///     layers: 1, kv_heads: 1, head_dim: 4, sequences: 1, beams: 1, capacity: 64,
+///     precision: Precision::F32,
+/// };
+/// let mut cache: KvCache = tch.kv_cache(&size)?;
+/// let values: Vec<f32> = (0..4 * 12).map(|i| (i % 7) as f32).collect();
+/// let x = tch.upload(&HostTensor::from_f32(vec![4, 12], &values)?)?;
+///
+/// let (mut steps, one) = (Vec::new(), Ragged::single_rows(1));
+/// for position in 0..4 {
+///     tch.extend(&mut cache, &one)?;
+///     let row = tch.gather_rows(&x, &[position])?;
+///     let y = tch.attend_step(&row, &one, &mut cache, 0, &spec, None)?;
+///     steps.extend(tch.download(&y)?);
+/// }
+/// // Within rounding: libtorch sums in another order for another shape.
+/// let whole = tch.download(&tch.attend(&x, &Ragged::from_lengths([4]), &spec, None)?)?;
+/// assert!(steps.iter().zip(&whole).all(|(step, whole)| (step - whole).abs() < 1e-5));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct KvCache {
     spec: CacheSpec,

@@ -9,6 +9,25 @@ use seq2seq_core::train::Dropout;
 use seq2seq_core::{AttentionSpec, Ragged, Rows};
 
 /// Keys and values of the source sequences.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, Backend, CrossAttentionOps, HostTensor, Precision, Ragged};
+/// use seq2seq_tch::{Memory, Tch, TchOptions};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: false, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Key and value of each position of the first source; the second has none.
+/// let kv = tch.upload(&HostTensor::from_f32(vec![2, 2], &[0.0, 4.0, 3.0f32.ln(), 8.0])?)?;
+/// let memory: Memory = tch.memory(&kv, &Ragged::from_lengths([2, 0]), &spec)?;
+/// let q = tch.upload(&HostTensor::from_f32(vec![2, 1], &[1.0, 1.0])?)?;
+/// let y = tch.cross_attend(&q, &Ragged::single_rows(2), &memory, &[0, 1], &spec, None)?;
+/// let y = tch.download(&y)?;
+/// assert!((y[0] - 7.0).abs() < 1e-5 && y[1] == 0.0); // 1/4 of 4 and 3/4 of 8
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Memory {
     rows: Ragged,

@@ -13,6 +13,25 @@ use seq2seq_core::{
 use tch::Kind;
 
 /// A layer in the layout of PyTorch's.
+///
+/// libtorch has no products in int8 or int4; layers in these formats are computed in f64 from the numbers that the format keeps, in
+/// either [`Precision`](crate::Precision):
+///
+/// ```
+/// use seq2seq_core::{Backend, Epilogue, Format, HostTensor, LinearSpec, reference::Reference};
+/// use seq2seq_tch::{Linear, Tch, TchOptions};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// let weight = HostTensor::from_f32(vec![2, 3], &[0.5, -1.0, 0.25, 1.0, 0.0, -0.5])?;
+/// let x = HostTensor::from_f32(vec![1, 3], &[1.0, 2.0, 3.0])?;
+/// let layer: Linear = tch.pack(&LinearSpec::single(weight.clone(), None), Format::Int8)?;
+/// let y = tch.download(&tch.linear(&tch.upload(&x)?, &layer, Epilogue::NONE)?)?;
+///
+/// let layer = Reference.pack(&LinearSpec::single(weight, None), Format::Int8)?;
+/// let expected = Reference.linear(&Reference.upload(&x)?, &layer, Epilogue::NONE)?;
+/// assert_eq!(y, Reference.download(&expected)?);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Linear {
     shape: LinearShape,

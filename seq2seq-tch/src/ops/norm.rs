@@ -6,7 +6,22 @@ use crate::{Tch, Tensor};
 use seq2seq_core::backend::check;
 use seq2seq_core::{NormKind, NormSpec, Rows};
 
-/// The weights of a normalisation.
+/// The weights of a normalisation, `[M]` each.
+///
+/// ```
+/// use seq2seq_core::{Backend, HostTensor, NormKind, NormSpec};
+/// use seq2seq_tch::{Norm, Tch, TchOptions};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// let weight = HostTensor::from_f32(vec![2], &[1.0, 10.0])?;
+/// let spec = NormSpec { kind: NormKind::Rms, eps: 0.0, weight, bias: None };
+/// let norm: Norm = tch.norm_weights(&spec)?;
+/// let x = tch.upload(&HostTensor::from_f32(vec![2, 2], &[1.0, 7.0, -3.0, 3.0])?)?;
+/// let y = tch.download(&tch.norm(&x, &norm)?)?;
+/// let expected = [0.2, 14.0, -1.0, 10.0]; // the root of the mean square is 5, and 3
+/// assert!(y.iter().zip(expected).all(|(y, expected)| (y - expected).abs() < 1e-5));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Norm {
     pub(crate) kind: NormKind,

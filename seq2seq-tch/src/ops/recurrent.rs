@@ -10,6 +10,28 @@ use seq2seq_core::{Cell, Format, LinearSpec, Ragged, RecurrentSpec, Rows};
 use tch::Kind;
 
 /// The recurrent half of a layer.
+///
+/// ```
+/// use seq2seq_core::{
+///     Backend, Cell, Format, HostTensor, LinearPart, Ragged, RecurrentOps, RecurrentSpec,
+/// };
+/// use seq2seq_tch::{Recurrent, Tch, TchOptions};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// let weight = HostTensor::from_f32(vec![3, 1], &[0.0; 3])?;
+/// let bias = HostTensor::from_f32(vec![3], &[0.0, 0.0, 2.0])?;
+/// let direction = LinearPart { weight, bias: Some(bias), transposed: false };
+/// let spec = RecurrentSpec { cell: Cell::Gru, directions: vec![direction] };
+/// let layer: Recurrent = tch.recurrent(&spec, Format::F32)?;
+///
+/// // Inputs of 0: r = z = 1/2 and n = tanh(r · 2), so that h comes half as near to tanh 1 at each position.
+/// let x = tch.upload(&HostTensor::from_f32(vec![2, 3], &[0.0; 6])?)?;
+/// let (h, end) = tch.recur(&x, &Ragged::from_lengths([2]), &layer, None)?;
+/// let (h, n) = (tch.download(&h)?, 1f32.tanh());
+/// assert!((h[0] - n / 2.0).abs() < 1e-6 && (h[1] - n * 0.75).abs() < 1e-6);
+/// assert_eq!(tch.download(&end)?, h[1..]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Recurrent {
     shape: RecurrentShape,

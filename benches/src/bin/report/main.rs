@@ -1,4 +1,5 @@
-//! Every operation on every backend, side by side, over the cases that the conformance suite checks.
+//! Every operation on every backend, side by side: those of inference over the cases that the conformance suite checks, and those
+//! of training.
 //!
 //! `report --device cpu --device tch:cpu --record FILE.jsonl` times them **alternating**: for each case all devices prepare and
 //! warm up, and then, round after round, each is timed in turn, so that all see the same minutes of the machine. Before each
@@ -12,10 +13,12 @@ use clap::Parser;
 use record::{Record, Row};
 use seq2seq_benches::{
     backends::{BUILT_IN, Opened},
+    bench::Bench,
     limits::Limits,
     lstm::Lstm,
     runner::{Runner, rounds},
     shapes,
+    training::{self, Size, Training, Visit},
     work::Counted,
 };
 use seq2seq_core::conformance::{
@@ -62,7 +65,7 @@ fn measure<O: Counted + 'static>(
 }
 
 /// Some cases of one operation, with their names.
-fn measure_cases<O: Counted + 'static>(
+fn measure_cases<O: Bench>(
     arguments: &Arguments,
     devices: &[Opened],
     record: &mut Record,
@@ -91,6 +94,21 @@ fn measure_cases<O: Counted + 'static>(
     }
     record.limits.extend(limits.map(|limits| (O::NAME, limits)));
     Ok(())
+}
+
+/// Measures the operations of training.
+struct Trainings<'a> {
+    arguments: &'a Arguments,
+    devices: &'a [Opened],
+    record: &'a mut Record,
+}
+
+impl Visit for Trainings<'_> {
+    type Error = Box<dyn Error>;
+
+    fn visit<O: Training>(&mut self) -> Result<(), Box<dyn Error>> {
+        measure_cases::<O>(self.arguments, self.devices, self.record, O::cases(&Size::BASE))
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -127,6 +145,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     measure::<Choose>(&arguments, &devices, &mut record)?;
     measure::<Draw>(&arguments, &devices, &mut record)?;
     measure::<DrawK>(&arguments, &devices, &mut record)?;
+    let (arguments, devices) = (&arguments, &devices[..]);
+    training::each(&mut Trainings { arguments, devices, record: &mut record })?;
     record.write(&arguments.record)?;
     let table = record.table();
     std::fs::write(arguments.record.with_extension("md"), &table)?;

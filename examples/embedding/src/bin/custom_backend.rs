@@ -56,7 +56,7 @@ impl EncoderOps for Counting {
 }
 
 impl DecoderOps for Counting {
-    inherit! { cpu: Cpu => KvCache, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k }
+    inherit! { cpu: Cpu => KvCache, Chosen, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k, choose, chosen }
 }
 
 impl CrossAttentionOps for Counting {

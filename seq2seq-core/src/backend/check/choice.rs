@@ -1,8 +1,20 @@
 //! The choice of the next token.
 
-use crate::{Error, LogitRule, Result, Rows, Warp};
+use crate::{Error, LogitRule, Lookup, Result, Rows, Warp};
 
 /// For [`DecoderOps::top_k`](crate::DecoderOps::top_k).
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::backend::check;
+///
+/// let logits = tensor(2, 100)?;
+/// check::top_k(&logits, 8, &[])?;
+/// let error = check::top_k(&logits, 101, &[]).unwrap_err();
+/// assert_eq!(error.to_string(), "top_k: k is 101, expected 1 to the 100 ids there are");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn top_k(logits: &impl Rows, k: usize, rule_lists: &[Vec<LogitRule>]) -> Result<()> {
     choose("top_k", logits, k, rule_lists)
 }
@@ -21,6 +33,19 @@ fn choose(
 }
 
 /// For [`DecoderOps::sample`](crate::DecoderOps::sample).
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::{Warp, backend::check};
+///
+/// let logits = tensor(2, 100)?;
+/// check::sample(&logits, &[], &Warp::default(), &[0.0, 0.999])?;
+/// assert!(check::sample(&logits, &[], &Warp::default(), &[0.0, 1.0]).is_err());
+/// let error = check::sample(&logits, &[], &Warp { temperature: 0.0, ..Warp::default() }, &[0.0; 2]).unwrap_err();
+/// assert_eq!(error.to_string(), "sample: temperature is 0, expected a number above 0");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn sample(
     logits: &impl Rows,
     rule_lists: &[Vec<LogitRule>],
@@ -41,6 +66,18 @@ pub fn sample(
 }
 
 /// For [`DecoderOps::sample_k`](crate::DecoderOps::sample_k).
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::{Warp, backend::check};
+///
+/// let logits = tensor(2, 100)?;
+/// check::sample_k(&logits, 8, &[], &Warp::default(), &[1, 2])?;
+/// let error = check::sample_k(&logits, 8, &[], &Warp::default(), &[1]).unwrap_err();
+/// assert_eq!(error.to_string(), "sample_k: seeds is 1, expected 2");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn sample_k(
     logits: &impl Rows,
     k: usize,
@@ -56,10 +93,40 @@ pub fn sample_k(
 
 /// The error of [`DecoderOps::sample`](crate::DecoderOps::sample) for a row that nothing can be drawn from:
 /// its scores are all minus infinity, or one is NaN or plus infinity.
+///
+/// ```
+/// use seq2seq_core::{Backend, DecoderOps, HostTensor, LogitRule, Warp, backend::check, reference::Reference};
+///
+/// let logits = Reference.upload(&HostTensor::from_f32(vec![1, 2], &[0.5, 1.5])?)?;
+/// let drawn = Reference.sample(&logits, &[vec![LogitRule::Ban(vec![0, 1])]], &Warp::default(), &[0.5]);
+/// assert_eq!(drawn, Err(check::nothing_to_draw(0)));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn nothing_to_draw(row: usize) -> Error {
     let reason =
         format!("row {row} has no distribution: every id is banned, or a logit is NaN or infinite");
     Error::invalid("sample", reason)
+}
+
+/// For [`DecoderOps::embed_chosen`](crate::DecoderOps::embed_chosen) of ids that are not known, from the rows and width of their table,
+/// and how many of them there are and of how many they were chosen; `shape` gives rows and width of the other tables: N and M.
+pub fn embed_chosen<E>(
+    [limit, width]: [usize; 2],
+    [rows, vocab]: [usize; 2],
+    others: &[Lookup<'_, E>],
+    shape: impl Fn(&E) -> [usize; 2],
+) -> Result<[usize; 2]> {
+    const OP: &str = "embed_chosen";
+    if vocab > limit {
+        let reason = format!("ids chosen of {vocab} for a table of {limit} rows");
+        return Err(Error::invalid(OP, reason));
+    }
+    if !others.is_empty() {
+        let [n, m] = super::embed(others, shape)?;
+        Error::expect(OP, "ids of a lookup", rows, n)?;
+        Error::expect(OP, "width of a table", width, m)?;
+    }
+    Ok([rows, width])
 }
 
 fn warp(op: &'static str, w: &Warp) -> Result<()> {
@@ -86,6 +153,18 @@ fn warp(op: &'static str, w: &Warp) -> Result<()> {
 }
 
 /// Per-row rules: one list a row, or none at all.
+///
+/// ```
+/// use seq2seq_core::{LogitRule, backend::check};
+///
+/// let lists = [vec![LogitRule::Ban(vec![3])], vec![]];
+/// check::rules("top_k", &lists, 2, 100)?;
+/// check::rules("top_k", &[], 2, 100)?; // none for any row
+/// let error = check::rules("top_k", &lists, 3, 100).unwrap_err();
+/// assert_eq!(error.to_string(), "top_k: lists of rules is 2, expected 3");
+/// assert!(check::rules("top_k", &lists, 2, 3).is_err()); // there is no id 3
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn rules(op: &'static str, rules: &[Vec<LogitRule>], rows: usize, vocab: usize) -> Result<()> {
     if rules.is_empty() {
         return Ok(());

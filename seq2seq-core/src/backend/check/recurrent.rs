@@ -6,6 +6,14 @@ use crate::{
 };
 
 /// The sizes of a recurrent layer.
+///
+/// ```
+/// use seq2seq_core::{Cell, backend::check::RecurrentShape};
+///
+/// let shape = RecurrentShape { cell: Cell::Lstm, width: 16, directions: 2 };
+/// assert_eq!((shape.input(), shape.output()), (4 * 32, 32));
+/// assert_eq!(shape.state(), 2 * 32); // h and c
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecurrentShape {
     /// Which equations.
@@ -35,6 +43,21 @@ impl RecurrentShape {
 
 /// For [`RecurrentOps::recurrent`](crate::RecurrentOps::recurrent). Whether the weights are finite is for the packing to
 /// find, as in [`pack`].
+///
+/// ```
+/// use seq2seq_core::{Cell, Format, HostTensor, LinearPart, RecurrentSpec, backend::check};
+///
+/// let weight = HostTensor::from_f32(vec![6, 2], &[0.0; 12])?;
+/// let spec = RecurrentSpec {
+///     cell: Cell::Gru,
+///     directions: vec![LinearPart { weight, bias: None, transposed: false }],
+/// };
+/// let shape = check::recurrent(&spec, Format::F32)?;
+/// assert_eq!((shape.width, shape.directions), (2, 1));
+/// let error = check::recurrent(&RecurrentSpec { cell: Cell::Lstm, ..spec }, Format::F32).unwrap_err();
+/// assert_eq!(error.to_string(), "recurrent: rows of a weight is 6, expected 8");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn recurrent(spec: &RecurrentSpec, format: Format) -> Result<RecurrentShape> {
     const OP: &str = "recurrent";
     let directions = spec.directions.len();
@@ -54,6 +77,19 @@ pub fn recurrent(spec: &RecurrentSpec, format: Format) -> Result<RecurrentShape>
 }
 
 /// For [`RecurrentOps::recur`](crate::RecurrentOps::recur).
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::{Cell, Ragged, backend::check::{RecurrentShape, recur}};
+///
+/// let shape = RecurrentShape { cell: Cell::Gru, width: 2, directions: 1 };
+/// let (x, rows) = (tensor(5, shape.input())?, Ragged::from_lengths([3, 2]));
+/// recur(&x, &rows, shape, Some(&tensor(2, shape.state())?))?;
+/// let error = recur(&x, &rows, shape, Some(&tensor(5, shape.state())?)).unwrap_err();
+/// assert_eq!(error.to_string(), "recur: rows of the state is 5, expected 2");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn recur<T: Rows>(
     x: &T,
     rows: &Ragged,
@@ -71,6 +107,18 @@ pub fn recur<T: Rows>(
 }
 
 /// For [`RecurrentOps::columns`](crate::RecurrentOps::columns): N and the sum of widths.
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::{Part, backend::check::columns};
+///
+/// let (x, y) = (tensor(3, 4)?, tensor(3, 2)?);
+/// assert_eq!(columns(&[Part::all(&x), Part { tensor: &y, columns: 1..2 }])?, [3, 5]);
+/// let error = columns(&[Part { tensor: &y, columns: 1..3 }]).unwrap_err();
+/// assert_eq!(error.to_string(), "columns: columns 1..3 of 2");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn columns<T: Rows>(parts: &[Part<'_, T>]) -> Result<[usize; 2]> {
     const OP: &str = "columns";
     let first = parts.first().ok_or_else(|| Error::invalid(OP, "no parts; give one"))?;
@@ -87,6 +135,16 @@ pub fn columns<T: Rows>(parts: &[Part<'_, T>]) -> Result<[usize; 2]> {
 }
 
 /// For [`RecurrentOps::stack_rows`](crate::RecurrentOps::stack_rows): the sum of rows, and the width.
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::backend::check::stack_rows;
+///
+/// assert_eq!(stack_rows(&[&tensor(3, 4)?, &tensor(2, 4)?])?, [5, 4]);
+/// assert!(stack_rows(&[&tensor(3, 4)?, &tensor(2, 5)?]).is_err());
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn stack_rows<T: Rows>(parts: &[&T]) -> Result<[usize; 2]> {
     const OP: &str = "stack_rows";
     let first = parts.first().ok_or_else(|| Error::invalid(OP, "no parts; give one"))?;
@@ -97,6 +155,14 @@ pub fn stack_rows<T: Rows>(parts: &[&T]) -> Result<[usize; 2]> {
 }
 
 /// For [`RecurrentOps::additive`](crate::RecurrentOps::additive): A.
+///
+/// ```
+/// use seq2seq_core::{HostTensor, backend::check::additive};
+///
+/// assert_eq!(additive(&HostTensor::from_f32(vec![3], &[1.0, 2.0, 3.0])?)?, 3);
+/// assert!(additive(&HostTensor::from_f32(vec![3], &[1.0, 2.0, f32::NAN])?).is_err());
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn additive(v: &HostTensor) -> Result<usize> {
     const OP: &str = "additive";
     let [width] = float(OP, "v", v)?;
@@ -108,6 +174,18 @@ pub fn additive(v: &HostTensor) -> Result<usize> {
 }
 
 /// For [`RecurrentOps::additive_memory`](crate::RecurrentOps::additive_memory).
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::{Ragged, backend::check::additive_memory};
+///
+/// let sources = Ragged::from_lengths([3, 2]);
+/// additive_memory(&tensor(5, 8)?, &tensor(5, 16)?, &sources)?;
+/// let error = additive_memory(&tensor(5, 8)?, &tensor(4, 16)?, &sources).unwrap_err();
+/// assert_eq!(error.to_string(), "additive_memory: rows of the values is 4, expected 5");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn additive_memory<T: Rows>(keys: &T, values: &T, rows: &Ragged) -> Result<()> {
     const OP: &str = "additive_memory";
     Error::expect(OP, "rows of the keys", rows.rows(), keys.rows())?;
@@ -116,6 +194,19 @@ pub fn additive_memory<T: Rows>(keys: &T, values: &T, rows: &Ragged) -> Result<(
 
 /// For [`RecurrentOps::additive_attend`](crate::RecurrentOps::additive_attend): v of `width` values, a memory of `held`
 /// sources with keys of `key_width` columns.
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::{Ragged, backend::check::additive_attend};
+///
+/// // Three hypotheses with queries of 8 columns, as v and the keys of two sources have.
+/// let (q, rows) = (tensor(3, 8)?, Ragged::single_rows(3));
+/// additive_attend(&q, &rows, 8, &[0, 0, 1], (2, 8))?;
+/// let error = additive_attend(&q, &rows, 8, &[0, 0, 1], (2, 16)).unwrap_err();
+/// assert_eq!(error.to_string(), "additive_attend: width of the keys is 16, expected 8");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn additive_attend(
     q: &impl Rows,
     rows: &Ragged,

@@ -20,7 +20,7 @@ fn short() -> impl Strategy<Value = usize> + Clone {
 
 /// An attention within sequences and its way back.
 #[derive(Debug, Clone)]
-pub struct Case {
+struct Case {
     forward: Forward,
     dropout: Option<Dropout>,
 }
@@ -117,7 +117,7 @@ pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
 
 /// An attention to a memory and its way back.
 #[derive(Debug, Clone)]
-pub struct CrossCase {
+struct CrossCase {
     groups: groups::Groups,
     heads: usize,
     kv_heads: usize,

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 /// Rows that are looked up in two tables.
 #[derive(Debug, Clone)]
-pub struct Case {
+struct Case {
     rows: usize,
     width: usize,
     tables: [usize; 2],

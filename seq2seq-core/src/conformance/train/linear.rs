@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 /// A layer and its way back.
 #[derive(Debug, Clone)]
-pub struct BackwardCase {
+struct BackwardCase {
     layer: Case,
     dropout: Option<Dropout>,
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 /// Logits and their targets.
 #[derive(Debug, Clone)]
-pub struct Case {
+struct Case {
     rows: usize,
     vocab: usize,
     smoothing: Smoothing,

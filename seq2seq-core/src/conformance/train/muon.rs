@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 /// A matrix and its gradient.
 #[derive(Debug, Clone)]
-pub struct Case {
+struct Case {
     rows: usize,
     columns: usize,
     settings: Muon,

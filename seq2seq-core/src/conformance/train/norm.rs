@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 /// A normalisation and its way back.
 #[derive(Debug, Clone)]
-pub struct Case {
+struct Case {
     rows: usize,
     width: usize,
     /// Runs of that width in a row.

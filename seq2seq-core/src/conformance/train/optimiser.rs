@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 /// A parameter and its gradient.
 #[derive(Debug, Clone)]
-pub struct Case {
+struct Case {
     rows: usize,
     width: usize,
     decay: f32,

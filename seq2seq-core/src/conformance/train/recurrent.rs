@@ -20,7 +20,7 @@ use proptest::prelude::*;
 
 /// A layer and its way back.
 #[derive(Debug, Clone)]
-pub struct BackwardCase {
+struct BackwardCase {
     layer: Case,
     /// Whether there are gradients of results and of last states.
     wanted: [bool; 2],

@@ -7,6 +7,23 @@ use crate::train::{LinearBackward, LinearGradients, MasterPart, Masters, TrainEp
 use crate::{Format, HostTensor, LinearPart, LinearSpec, Result, Rows};
 
 /// A layer and how its parts lie in their checkpoint.
+///
+/// ```
+/// use seq2seq_core::{Backend, Epilogue, Format, HostTensor, LinearSpec, reference::{Reference, backward::TrainLinear}};
+/// use seq2seq_core::train::{MasterPart, Masters, TrainBackend, TrainEpilogue};
+///
+/// let b = Reference;
+/// let host = HostTensor::from_f32(vec![1, 2], &[0.3, -0.7])?;
+/// let master = b.upload(&host)?;
+/// let parts = vec![MasterPart { weight: &master, bias: None, transposed: false }];
+/// let layer: TrainLinear = b.pack_masters(&Masters { parts, gated: false, scale: 1.0 }, Format::Bf16)?;
+/// let x = b.upload(&HostTensor::from_f32(vec![1, 2], &[1.0, 2.0])?)?;
+/// let (y, _) = b.linear_forward(&x, &layer, &TrainEpilogue { activation: None, dropout: None, residual: None }, false)?;
+/// // What is served later is what was trained, to the bit.
+/// let served = b.pack(&LinearSpec::single(host, None), Format::Bf16)?;
+/// assert_eq!(y, b.linear(&x, &served, Epilogue::NONE)?);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TrainLinear {
     layer: Linear,

@@ -7,6 +7,27 @@ use crate::train::{RecurBackward, RecurPass, Recurred, RecurrentMasters, Wanted}
 use crate::{Activation, Cell, Format, Ragged, RecurrentSpec, Result, Rows};
 
 /// A layer and its format.
+///
+/// ```
+/// use seq2seq_core::{Backend, Cell, Format, HostTensor, Ragged, reference::{Reference, backward::TrainRecurrent}};
+/// use seq2seq_core::train::{MasterPart, OptimiserOps, RecurrentMasters, TrainRecurrentOps};
+///
+/// let b = Reference;
+/// let weight = b.zeros(3, 1)?;
+/// let masters = |weight| RecurrentMasters {
+///     cell: Cell::Gru,
+///     directions: vec![MasterPart { weight, bias: None, transposed: false }],
+/// };
+/// let mut layer: TrainRecurrent = b.pack_recurrent(&masters(&weight), Format::F32)?;
+/// let (rows, x, state) = (Ragged::from_lengths([1]), b.zeros(1, 3)?, b.upload(&HostTensor::from_f32(vec![1, 1], &[1.0])?)?);
+/// let end = |layer: &_| b.download(&b.recur_forward(&x, &rows, layer, Some(&state), false)?.end);
+/// assert_eq!(end(&layer)?, [0.5]); // all gates at 1/2
+/// // The update gate has learned to hold what there is.
+/// let weight = b.upload(&HostTensor::from_f32(vec![3, 1], &[0.0, 40.0, 0.0])?)?;
+/// b.repack_recurrent(&mut layer, &masters(&weight))?;
+/// assert_eq!(end(&layer)?, [1.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TrainRecurrent {
     layer: Recurrent,

@@ -85,6 +85,9 @@ pub(crate) enum Fault {
     NoiseInScores,
     MinKeepForgotten,
     DroppedUnsorted,
+    PickForgotten,
+    DrawnNothing,
+    OthersForgotten,
     // Training.
     BackInF32,
     RepackForgotten,
@@ -342,6 +345,7 @@ pub(crate) struct Cache {
 
 impl DecoderOps for Mutant {
     type KvCache = Cache;
+    type Chosen = Sampled;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache> {
         let more = if self.is(Fault::TooMuchRoom) { 1 } else { 0 };
@@ -497,6 +501,36 @@ impl DecoderOps for Mutant {
             }
         }
         Ok(drawn)
+    }
+
+    fn choose(
+        &self,
+        logits: &Tensor,
+        rules: &[Vec<LogitRule>],
+        pick: &Pick<'_>,
+    ) -> Result<Sampled> {
+        let pick = if self.is(Fault::PickForgotten) { &Pick::Best } else { pick };
+        match pick.at_once(self, logits, rules) {
+            Err(_) if self.is(Fault::DrawnNothing) => {
+                let rows = logits.rows();
+                Ok(Sampled { ids: vec![0; rows], scores: vec![f32::NAN; rows] })
+            }
+            chosen => chosen,
+        }
+    }
+
+    fn chosen(&self, chosen: &Sampled) -> Result<Sampled> {
+        Ok(chosen.clone())
+    }
+
+    fn embed_chosen(
+        &self,
+        table: (&Self::Embedding, f32),
+        chosen: &Sampled,
+        others: &[Lookup<'_, Self::Embedding>],
+    ) -> Result<Tensor> {
+        let others = if self.is(Fault::OthersForgotten) { &[] } else { others };
+        Reference.embed_chosen(table, chosen, others)
     }
 }
 

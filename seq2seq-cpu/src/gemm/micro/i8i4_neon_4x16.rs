@@ -30,7 +30,7 @@ impl Grouped<4> for Codes {
     }
 
     #[inline(always)]
-    unsafe fn levels(codes: *const u8) -> [int8x8_t; 4] {
+    unsafe fn levels(codes: *const u8, _: usize) -> [int8x8_t; 4] {
         // SAFETY: the caller has the instructions and 16 bytes.
         unsafe {
             let (table, both) = (vld1q_s8(LEVELS.as_ptr()), vld1q_u8(codes));

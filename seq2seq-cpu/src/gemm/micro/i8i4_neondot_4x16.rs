@@ -28,7 +28,7 @@ impl Grouped<4> for Codes {
     }
 
     #[inline(always)]
-    unsafe fn levels(codes: *const u8) -> [int8x16_t; 4] {
+    unsafe fn levels(codes: *const u8, _: usize) -> [int8x16_t; 4] {
         // SAFETY: the caller has the instructions and 32 bytes.
         unsafe {
             let (table, low) = (vld1q_s8(LEVELS.as_ptr()), vdupq_n_u8(15));

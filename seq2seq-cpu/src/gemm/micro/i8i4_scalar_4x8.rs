@@ -30,7 +30,7 @@ impl Grouped<1> for Codes {
     }
 
     #[inline(always)]
-    unsafe fn levels(codes: *const u8) -> [[i16; 8]; 1] {
+    unsafe fn levels(codes: *const u8, _: usize) -> [[i16; 8]; 1] {
         // SAFETY: the caller has 4 bytes.
         let both = unsafe { codes.cast::<[u8; 4]>().read() };
         let code = |i: usize| if i < 4 { both[i] & 15 } else { both[i - 4] >> 4 };

@@ -23,7 +23,7 @@ impl MicroKernel {
                 Format::Int8 if proof.vnni() => &u8i8_avx2_6x16::KERNEL,
                 Format::Int8 => &i16i8_avx2_6x16::KERNEL,
                 Format::Int4 if proof.vnni() => &u8i4_avx2_3x16::KERNEL,
-                Format::Int4 => &i16i4_avx2_3x16::KERNEL,
+                Format::Int4 => &i16i4_avx2_4x16::KERNEL,
             },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(proof) => match format {

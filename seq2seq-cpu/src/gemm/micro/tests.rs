@@ -122,7 +122,8 @@ fn grouped_panel(layout: &Layout, w: &[f32], input: usize) -> Vec<u8> {
         for unit in (group * GROUP..(group + 1) * GROUP).step_by(layout.unit) {
             for column in 0..layout.columns / 2 {
                 let byte = |k| code(column, k) | code(column + layout.columns / 2, k) << 4;
-                out.extend((unit..unit + layout.unit).map(byte));
+                let order = if layout.pairs { &[0, 2, 1, 3] } else { &[0, 1, 2, 3][..layout.unit] };
+                out.extend(order.iter().map(|k| byte(unit + k)));
             }
         }
         for place in 0..layout.columns {

@@ -32,7 +32,7 @@ impl Grouped<2> for Codes {
     }
 
     #[inline(always)]
-    unsafe fn levels(codes: *const u8) -> [__m512i; 2] {
+    unsafe fn levels(codes: *const u8, _: usize) -> [__m512i; 2] {
         // SAFETY: the caller has the instructions and 64 bytes.
         unsafe {
             let table = _mm512_broadcast_i32x4(_mm_loadu_si128(LEVELS.as_ptr().cast()));

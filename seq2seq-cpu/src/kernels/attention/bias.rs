@@ -12,6 +12,29 @@ const FARTHEST: usize = 1 << 24;
 ///
 /// Distances from -(max + 16) to max + 15 are stored one by one. Beyond ±max all share the last bucket, so any run of up to
 /// 16 consecutive distances, wherever it lies, equals a stored one: bias is added by plain vector loads.
+///
+/// ```
+/// use seq2seq_core::{AttentionSpec, Backend, BucketSpec, EncoderOps, HostTensor, Precision, Ragged};
+/// use seq2seq_cpu::{Cpu, CpuOptions, RelativeBias};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// // One head. A key as far back as the query itself has ln 1, one before it ln 3.
+/// let table = HostTensor::from_f32(vec![2, 1], &[0.0, 3.0f32.ln()])?;
+/// let buckets = BucketSpec { buckets: 2, max_distance: 4, bidirectional: false };
+/// let bias: RelativeBias = cpu.relative_bias(&table, buckets)?;
+///
+/// let spec = AttentionSpec {
+///     heads: 1, kv_heads: 1, head_dim: 1, scale: 1.0, causal: true, rotary: None, dropout: 0.0,
+///     precision: Precision::F32,
+/// };
+/// // Queries and keys of 0, so that the bias alone tells how much each value counts.
+/// let qkv = cpu.upload(&HostTensor::from_f32(vec![2, 3], &[0.0, 0.0, 4.0, 0.0, 0.0, 8.0])?)?;
+/// let y = cpu.attend(&qkv, &Ragged::from_lengths([2]), &spec, Some(&bias))?;
+/// let y = cpu.download(&y)?;
+/// assert_eq!(y[0], 4.0);
+/// assert!((y[1] - 5.0).abs() < 1e-5); // 3/4 of 4 and 1/4 of 8
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct RelativeBias {
     spec: BucketSpec,

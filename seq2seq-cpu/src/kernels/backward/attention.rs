@@ -17,7 +17,6 @@
 
 use super::copy::{Part, TransposePart};
 use crate::kernels::attention::{Angles, RelativeBias, padded};
-use crate::kernels::dropout::mask;
 use crate::memory::{Buffer, Tensor, Tile};
 use crate::simd::{Kernel, MAX_LANES, Simd, math};
 use seq2seq_core::{AttentionSpec, train::Dropout};
@@ -220,7 +219,7 @@ impl Unit<'_> {
             let seen = if call.causal { position + 1 } else { keys };
             let factors = match call.dropout {
                 Some(dropout) => {
-                    mask(dropout, row * spec.heads + head, &mut work.factors[..seen]);
+                    dropout.factors(row * spec.heads + head, &mut work.factors[..seen]);
                     Some(&work.factors[..whole])
                 }
                 None => None,

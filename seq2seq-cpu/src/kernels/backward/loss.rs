@@ -1,7 +1,6 @@
 //! Cross-entropy of one row with its gradient, and dropout of one row.
 
-use crate::kernels::dropout::mask;
-use crate::simd::{Kernel, Simd, math};
+use crate::simd::{Kernel, MAX_LANES, Simd, math};
 use seq2seq_core::train::Dropout;
 
 /// p - b, less a at the target; gives nll, Σ(-ln p) where `b` is not 0, and whether the target has the largest score.
@@ -52,12 +51,25 @@ impl Kernel for CrossEntropy<'_> {
         let nll = log - f64::from(scores[target]);
         let all = match b == 0.0 {
             true => 0.0,
-            false => scores.iter().map(|&x| log - f64::from(x)).sum(),
+            false => sum_of_logs(log, scores),
         };
         let first = scores[..target].iter().all(|v| *v < scores[target]);
         let correct = first && scores[target..].iter().all(|v| *v <= scores[target]);
         (nll, all, correct)
     }
+}
+
+/// Σ (log - x), in chains that do not wait for one another.
+#[inline(always)]
+fn sum_of_logs(log: f64, scores: &[f32]) -> f64 {
+    let (chunks, rest) = scores.as_chunks::<{ 2 * MAX_LANES }>();
+    let mut sums = [0.0; 2 * MAX_LANES];
+    for chunk in chunks {
+        for (sum, &x) in sums.iter_mut().zip(chunk) {
+            *sum += log - f64::from(x);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|&x| log - f64::from(x)).sum::<f64>()
 }
 
 /// e^x of the standard library, rounded.
@@ -66,8 +78,23 @@ fn math_exp(x: f32) -> f32 {
     f64::from(x).exp() as f32
 }
 
-/// y = x · the factors of a row; `y` may be added to.
-pub(crate) fn drop_row(dropout: Dropout, row: usize, x: &[f32], y: &mut [f32]) {
-    mask(dropout, row, y);
-    y.iter_mut().zip(x).for_each(|(y, x)| *y *= x);
+/// y = x · the factors of a row.
+pub(crate) struct Drop<'a> {
+    pub(crate) dropout: Dropout,
+    pub(crate) row: usize,
+    pub(crate) x: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+}
+
+impl Kernel for Drop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { dropout, row, x, y } = self;
+        dropout.factors(row, y);
+        for (y, x) in y.iter_mut().zip(x) {
+            *y *= x;
+        }
+    }
 }

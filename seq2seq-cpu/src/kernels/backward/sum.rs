@@ -63,6 +63,29 @@ impl Kernel for ColumnSums<'_> {
     }
 }
 
+/// out += the squares of columns `columns` over all rows, from the first to the last.
+pub(crate) struct ColumnSquares<'a> {
+    pub(crate) x: &'a Tensor,
+    pub(crate) columns: Range<usize>,
+    pub(crate) out: &'a mut [f64],
+}
+
+impl Kernel for ColumnSquares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let (values, stride) = (self.x.values(), self.x.stride());
+        for row in values.chunks(stride) {
+            let row = &row[self.columns.clone()];
+            prefetch_run(row.as_ptr().wrapping_add(AHEAD * stride), row.len(), For::Reading);
+            for (out, &x) in self.out.iter_mut().zip(row) {
+                *out += f64::from(x) * f64::from(x);
+            }
+        }
+    }
+}
+
 /// Σ x², in 8 sums of f64 that are added from the first to the last.
 pub(crate) struct Squares<'a>(pub(crate) &'a [f32]);
 

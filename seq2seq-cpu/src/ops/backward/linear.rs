@@ -33,6 +33,48 @@ const CHANNELS: usize = 4096;
 const COLUMNS: usize = 128;
 
 /// A layer that is trained.
+///
+/// [`Autodiff`](seq2seq_core::autodiff::Autodiff) does all of this for whole models. One step of one layer, by hand:
+///
+/// ```
+/// use seq2seq_core::{
+///     Backend, Format, HostTensor,
+///     train::{
+///         LinearBackward, LinearGradients, MasterPart, Masters, OptimiserOps, Sgd, TrainBackend,
+///         TrainEpilogue,
+///     },
+/// };
+/// use seq2seq_cpu::{Cpu, CpuOptions, Tensor, TrainLinear};
+///
+/// fn masters(weight: &Tensor) -> Masters<'_, Tensor> {
+///     let part = MasterPart { weight, bias: None, transposed: false };
+///     Masters { parts: vec![part], gated: false, scale: 1.0 }
+/// }
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let row = |values: &[f32]| cpu.upload(&HostTensor::from_f32(vec![1, values.len()], values)?);
+/// let mut weight = row(&[0.5, -1.0])?;
+/// let mut layer: TrainLinear = cpu.pack_masters(&masters(&weight), Format::F32)?;
+///
+/// let x = row(&[2.0, 4.0])?;
+/// let none = TrainEpilogue { activation: None, dropout: None, residual: None };
+/// let (y, sums) = cpu.linear_forward(&x, &layer, &none, true)?;
+/// assert_eq!(cpu.download(&y)?, [-3.0]);
+///
+/// // The loss is y itself.
+/// let (dy, mut dweight) = (row(&[1.0])?, None);
+/// let of = LinearBackward { x: &x, sums: sums.as_ref(), activation: None, dropout: None, dy: &dy };
+/// let gradients = LinearGradients { x: None, parts: vec![[Some(&mut dweight), None]] };
+/// cpu.linear_backward(&layer, &of, gradients)?;
+/// if let Some(dweight) = &dweight {
+///     assert_eq!(cpu.download(dweight)?, [2.0, 4.0]);
+///     let sgd = Sgd { rate: 0.125, momentum: 0.0, decay: 0.0, gradient_scale: 1.0 };
+///     cpu.sgd(&sgd, &mut weight, dweight, &mut None)?;
+/// }
+/// cpu.repack(&mut layer, &masters(&weight))?;
+/// assert_eq!(cpu.download(&cpu.linear_forward(&x, &layer, &none, false)?.0)?, [-5.5]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TrainLinear {
     /// Never gated: gate and up stand side by side.
@@ -178,7 +220,7 @@ pub(super) fn forward(
         let mask = factors.map(|factors| {
             let factors = &mut factors[..width];
             if let Some(dropout) = dropout {
-                mask(dropout, row, factors);
+                mask(cpu.isa(), dropout, row, factors);
             }
             &*factors
         });
@@ -213,7 +255,7 @@ fn gradient_of_sums(
         let mask = factors.map(|factors| {
             let factors = &mut factors[..width];
             if let Some(dropout) = of.dropout {
-                mask(dropout, row, factors);
+                mask(cpu.isa(), dropout, row, factors);
             }
             &*factors
         });

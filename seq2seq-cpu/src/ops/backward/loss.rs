@@ -1,6 +1,6 @@
 //! Cross-entropy and dropout.
 
-use crate::kernels::backward::loss::{CrossEntropy, drop_row};
+use crate::kernels::backward::loss::{CrossEntropy, Drop};
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::train::{Dropout, Loss, Smoothing};
@@ -11,7 +11,7 @@ pub(super) fn apply_dropout(cpu: &Cpu, x: &Tensor, dropout: Dropout) -> Result<T
     let width = x.width();
     let mut out = Tensor::scratch(x.rows(), width);
     cpu.threads().each_part(Chunks::<f32>::rows(&mut out), 8 * width, |row, out| {
-        drop_row(dropout, row, x.row(row), &mut out[..width]);
+        dispatch(cpu.isa(), Drop { dropout, row, x: x.row(row), y: &mut out[..width] });
     });
     Ok(out)
 }

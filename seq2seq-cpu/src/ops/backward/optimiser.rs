@@ -1,7 +1,8 @@
 //! Steps of optimisers.
 
+use crate::kernels::backward::adafactor::{FactoredRow, FullRow};
 use crate::kernels::backward::optimiser::{AdamWRow, AdamWStep, SgdRow};
-use crate::kernels::backward::sum::Squares;
+use crate::kernels::backward::sum::{ColumnSquares, Mix, Squares};
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::train::{Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd};
@@ -90,49 +91,44 @@ impl OptimiserOps for Cpu {
         check::adafactor(parameter, gradient, second)?;
         let (beta, scale) = (settings.beta(), f64::from(settings.gradient_scale));
         let least = f64::from(settings.eps[0]);
-        let square = |g: f32| {
-            let g = f64::from(g) * scale;
-            g * g + least
-        };
         let mut update = Tensor::scratch(rows, columns);
         let chunks = Chunks::<f32>::rows(&mut update);
         match second {
             Second::Full(held) => {
+                let (betas, least) = ([beta, 1.0 - beta].map(|b| b as f32), settings.eps[0]);
                 let parts = (chunks, Chunks::<f32>::rows(held));
                 self.threads().each_part(parts, 8 * columns, |row, (update, held)| {
-                    let values = held.iter_mut().zip(update).zip(gradient.row(row));
-                    values.for_each(|((v, u), &g)| {
-                        *v = (beta * f64::from(*v) + (1.0 - beta) * square(g)) as f32;
-                        *u = (f64::from(g) * scale / f64::from(*v).sqrt()) as f32;
-                    });
+                    let (scale, gradient) = (settings.gradient_scale, gradient.row(row));
+                    let [held, update] = [held, update].map(|x| &mut x[..columns]);
+                    dispatch(self.isa(), FullRow { betas, scale, least, gradient, held, update });
                 });
             }
             Second::Factored(Factors { rows: by_row, columns: by_column }) => {
                 let mut row_sums = Buffer::<f64>::scratch(rows);
                 let each_row = Chunks::new(&mut row_sums[..], 1);
                 self.threads().each_part(each_row, columns, |row, sum| {
-                    sum[0] = gradient.row(row).iter().map(|&g| square(g)).sum();
+                    sum[0] = dispatch(self.isa(), Squares(gradient.row(row)));
                 });
                 let mut column_sums = Buffer::<f64>::zeroed(columns);
                 const STRIPE: usize = 64;
                 let stripes = Chunks::new(&mut column_sums[..], STRIPE);
-                self.threads().each_part(stripes, rows * STRIPE, |i, sums| {
-                    for row in 0..rows {
-                        let row = &gradient.row(row)[i * STRIPE..];
-                        sums.iter_mut().zip(row).for_each(|(sum, &g)| *sum += square(g));
-                    }
+                self.threads().each_part(stripes, rows * STRIPE, |i, out| {
+                    let columns = i * STRIPE..i * STRIPE + out.len();
+                    dispatch(self.isa(), ColumnSquares { x: gradient, columns, out });
                 });
-                average(by_row, beta, |i| row_sums[i] / columns as f64);
-                average(by_column, beta, |i| column_sums[i] / rows as f64);
+                let mean = |sum: f64, n: usize| scale * scale * sum / n as f64 + least;
+                average(by_row, beta, |i| mean(row_sums[i], columns));
+                average(by_column, beta, |i| mean(column_sums[i], rows));
                 let sum: f64 = by_row.row(0).iter().map(|&r| f64::from(r)).sum();
                 let mean = sum / rows as f64;
-                let (by_row, by_column) = (by_row.row(0), by_column.row(0));
-                self.threads().each_part(chunks, 8 * columns, |row, update| {
-                    let of_row = f64::from(by_row[row]) / mean;
-                    let values = update.iter_mut().zip(by_column).zip(gradient.row(row));
-                    values.for_each(|((u, &c), &g)| {
-                        *u = (f64::from(g) * scale / (of_row * f64::from(c)).sqrt()) as f32;
-                    });
+                let by_row = by_row.row(0);
+                let inverse = |&c: &f32| (1.0 / f64::from(c).sqrt()) as f32;
+                let by_column: Vec<f32> = by_column.row(0).iter().map(inverse).collect();
+                self.threads().each_part(chunks, 2 * columns, |row, update| {
+                    let scale = (scale / (f64::from(by_row[row]) / mean).sqrt()) as f32;
+                    let (gradient, update) = (gradient.row(row), &mut update[..columns]);
+                    let by_column = &by_column;
+                    dispatch(self.isa(), FactoredRow { scale, by_column, gradient, update });
                 });
             }
         }
@@ -146,8 +142,8 @@ impl OptimiserOps for Cpu {
         let factor = (rate / clip) as f32;
         let parts = Chunks::<f32>::rows(parameter);
         self.threads().each_part(parts, 2 * columns, |row, parameter| {
-            let values = parameter[..columns].iter_mut().zip(update.row(row));
-            values.for_each(|(p, u)| *p = *p * kept - factor * u);
+            let (out, x) = (&mut parameter[..columns], update.row(row));
+            dispatch(self.isa(), Mix { out, kept, x, factor: -factor });
         });
         Ok(())
     }

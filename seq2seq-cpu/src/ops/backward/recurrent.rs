@@ -18,6 +18,41 @@ use seq2seq_core::{Cell, Format, RecurrentSpec, Result, Rows};
 use std::ops::Range;
 
 /// The recurrent half of a layer that is trained.
+///
+/// ```
+/// use seq2seq_core::{
+///     Backend, Cell, Format, HostTensor, Ragged,
+///     train::{MasterPart, RecurBackward, RecurPass, Recurred, RecurrentMasters, TrainRecurrentOps},
+/// };
+/// use seq2seq_cpu::{Cpu, CpuOptions, Tensor, TrainRecurrent};
+///
+/// let cpu = Cpu::new(CpuOptions::default())?;
+/// let upload = |rows, values: &[f32]| {
+///     cpu.upload(&HostTensor::from_f32(vec![rows, values.len() / rows], values)?)
+/// };
+/// let (weight, bias) = (upload(3, &[0.5, -1.0, 0.25])?, upload(1, &[0.1, 0.0, -0.3])?);
+/// let direction = MasterPart { weight: &weight, bias: Some(&bias), transposed: false };
+/// let masters = RecurrentMasters { cell: Cell::Gru, directions: vec![direction] };
+/// let layer: TrainRecurrent = cpu.pack_recurrent(&masters, Format::F32)?;
+///
+/// // The loss is the sum of h over a sequence of two positions.
+/// let (rows, x) = (Ragged::from_lengths([2]), upload(2, &[0.3, 1.0, -0.2, 0.7, -1.0, 2.0])?);
+/// let Recurred { y, kept, .. } = cpu.recur_forward(&x, &rows, &layer, None, true)?;
+/// let (dy, mut dx, mut dbias) = (upload(2, &[1.0, 1.0])?, None, None);
+/// if let Some(kept) = &kept {
+///     let of = RecurBackward { rows: &rows, state: None, y: &y, kept, dy: Some(&dy), dend: None };
+///     let du = cpu.recur_backward(&layer, &of, Some(&mut dx), None)?;
+///     // The weights' gradients, over as many passes as there were.
+///     let pass = RecurPass { rows: &rows, state: None, y: &y, du: &du };
+///     cpu.recur_weights_backward(&layer, &[pass], vec![[None, Some(&mut dbias)]])?;
+/// }
+///
+/// // The bias of r, and that of z, is added to the input, so that its gradient is the sum of the input's.
+/// let download = |x: Option<Tensor>| x.map(|x| cpu.download(&x)).transpose();
+/// let (Some(dx), Some(dbias)) = (download(dx)?, download(dbias)?) else { unreachable!() };
+/// assert!((0..2).all(|gate| (dbias[gate] - dx[gate] - dx[3 + gate]).abs() < 1e-6));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TrainRecurrent {
     forward: Recurrent,

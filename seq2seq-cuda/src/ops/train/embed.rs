@@ -2,6 +2,7 @@
 
 use super::begun;
 use crate::memory::Tensor;
+use crate::ops::embed::ids_of;
 use crate::{Cuda, kernels};
 use kernels::elementwise::{scatter_rows, spread_rows};
 use seq2seq_core::backend::check;
@@ -16,9 +17,9 @@ pub(crate) fn embed(cuda: &Cuda, lookups: &[Lookup<'_, Tensor>]) -> Result<Tenso
         address: l.table.values().address(),
         dtype: DType::F32,
         scale: l.scale,
-        ids: l.ids,
     });
-    kernels::embed::embed(cuda, &tables.collect::<Vec<_>>(), &mut y)?;
+    let ids = (None, &ids_of(lookups)[..]);
+    kernels::embed::embed(cuda, &tables.collect::<Vec<_>>(), ids, &mut y)?;
     Ok(y)
 }
 

@@ -15,6 +15,38 @@ use seq2seq_core::train::{LinearBackward, LinearGradients, MasterPart, Masters, 
 use seq2seq_core::{Epilogue, Format, HostTensor, LinearPart, LinearSpec, Result, Rows};
 
 /// A layer, packed for both directions.
+///
+/// [`Autodiff`](seq2seq_core::autodiff::Autodiff) does this for whole models. One layer, by hand:
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{
+///     Backend, Format, HostTensor,
+///     train::{LinearBackward, LinearGradients, MasterPart, Masters, TrainBackend, TrainEpilogue},
+/// };
+/// use seq2seq_cuda::{Tensor, TrainLinear};
+///
+/// let row = |values: &[f32]| cuda.upload(&HostTensor::from_f32(vec![1, values.len()], values)?);
+/// let (weight, x) = (row(&[0.5, -1.0])?, row(&[2.0, 4.0])?);
+/// let part = MasterPart { weight: &weight, bias: None, transposed: false };
+/// let masters = Masters { parts: vec![part], gated: false, scale: 1.0 };
+/// let layer: TrainLinear = cuda.pack_masters(&masters, Format::F32)?;
+///
+/// let none = TrainEpilogue { activation: None, dropout: None, residual: None };
+/// let (y, sums) = cuda.linear_forward(&x, &layer, &none, true)?;
+/// assert_eq!(cuda.download(&y)?, [-3.0]);
+///
+/// // The loss is y itself.
+/// let (dy, mut dx, mut dweight) = (row(&[1.0])?, None, None);
+/// let of = LinearBackward { x: &x, sums: sums.as_ref(), activation: None, dropout: None, dy: &dy };
+/// let gradients = LinearGradients { x: Some(&mut dx), parts: vec![[Some(&mut dweight), None]] };
+/// cuda.linear_backward(&layer, &of, gradients)?;
+/// let download = |x: Option<Tensor>| x.map(|x| cuda.download(&x)).transpose();
+/// assert_eq!(download(dx)?, Some(vec![0.5, -1.0]));
+/// assert_eq!(download(dweight)?, Some(vec![2.0, 4.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct TrainLinear {
     pub(crate) forward: Linear,
     /// From the gradients of all products, part after part, to that of the input.

@@ -21,6 +21,39 @@ use seq2seq_core::{
 use std::sync::Arc;
 
 /// The recurrent half of a layer, packed for both directions.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{
+///     Backend, Cell, Format, HostTensor, Ragged,
+///     train::{MasterPart, RecurBackward, Recurred, RecurrentMasters, TrainRecurrentOps},
+/// };
+/// use seq2seq_cuda::TrainRecurrent;
+///
+/// let upload = |rows, values: &[f32]| {
+///     cuda.upload(&HostTensor::from_f32(vec![rows, values.len() / rows], values)?)
+/// };
+/// let weight = upload(4, &[0.5, -1.0, 0.25, 0.75])?;
+/// let direction = MasterPart { weight: &weight, bias: None, transposed: false };
+/// let masters = RecurrentMasters { cell: Cell::Lstm, directions: vec![direction] };
+/// let layer: TrainRecurrent = cuda.pack_recurrent(&masters, Format::F32)?;
+///
+/// // One position of an LSTM whose gates were all given 0: c' and h' are 0.
+/// let (rows, x) = (Ragged::from_lengths([1]), upload(1, &[0.0; 4])?);
+/// let Recurred { y, kept, .. } = cuda.recur_forward(&x, &rows, &layer, None, true)?;
+/// assert_eq!(cuda.download(&y)?, [0.0]);
+///
+/// // The loss is h', of which σ(o) σ(i) tanh'(g) = 1/4 comes back to g, and nothing to the others.
+/// let (dy, mut dx) = (upload(1, &[1.0])?, None);
+/// if let Some(kept) = &kept {
+///     let of = RecurBackward { rows: &rows, state: None, y: &y, kept, dy: Some(&dy), dend: None };
+///     cuda.recur_backward(&layer, &of, Some(&mut dx), None)?;
+/// }
+/// let dx = dx.map(|dx| cuda.download(&dx)).transpose()?;
+/// assert_eq!(dx.as_deref(), Some(&[0.0, 0.0, 0.25, 0.0][..]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct TrainRecurrent {
     pub(crate) shape: RecurrentShape,
     /// For the way forward, where the weights fit on the chip.

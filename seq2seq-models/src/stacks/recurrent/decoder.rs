@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    blocks::Ids,
     checkpoint::{Part as Matrix, Scope},
     plan::{Bridge, RecurrentAttention, RecurrentPlan},
 };
@@ -149,12 +150,15 @@ impl<B: SeqBackend> Decoder<B> {
     pub(super) fn forward(
         &self,
         backend: &B,
-        ids: &[u32],
+        ids: Ids<'_, B>,
         rows: &Ragged,
         state: &mut State<B>,
         weights: Option<&mut Vec<f32>>,
     ) -> Result<B::Tensor> {
-        let x = backend.embed(&[Lookup { table: &self.tokens, ids, scale: 1.0 }])?;
+        let x = match ids {
+            Ids::Known(ids) => backend.embed(&[Lookup { table: &self.tokens, ids, scale: 1.0 }]),
+            Ids::Chosen(chosen) => backend.embed_chosen((&self.tokens, 1.0), chosen, &[]),
+        }?;
         backend.observe(Stage::Embedding(Side::Decoder), &x)?;
         let State { moving, memory, source_rows } = state;
         match (&self.attention, memory) {

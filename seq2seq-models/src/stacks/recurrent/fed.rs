@@ -1,7 +1,7 @@
 //! A decoder that reads, here and there, what it would have written itself: scheduled sampling (Bengio et al. 2015).
 
 use super::{Encoded, RecurrentModel, steps::in_order};
-use crate::{Forward, Result};
+use crate::{Forward, Result, blocks::Ids};
 use seq2seq_core::{Epilogue, Ragged, Rows, SeqBackend, Stage, noise::gumbel};
 
 impl<B: SeqBackend> RecurrentModel<B> {
@@ -30,7 +30,7 @@ impl<B: SeqBackend> RecurrentModel<B> {
             };
             let ids: Vec<u32> = live.iter().zip(&taken).map(read).collect();
             let each = Ragged::single_rows(live.len());
-            let x = self.decoder.forward(b, &ids, &each, &mut state, None)?;
+            let x = self.decoder.forward(b, Ids::Known(&ids), &each, &mut state, None)?;
             let logits = b.linear(&x, &self.output, Epilogue::NONE)?;
             let next =
                 |i: usize| (t + 1 < rows.length(i)).then(|| own(rows.range(i).start + t + 1));

@@ -1,7 +1,7 @@
 //! A decoding in progress.
 
 use super::{RecurrentModel, State};
-use crate::{Error, Result, generate::DecodeSession};
+use crate::{Error, Result, blocks::Ids, generate::DecodeSession};
 use seq2seq_core::{Epilogue, Ragged, SeqBackend, Stage};
 use std::ops::Range;
 
@@ -34,7 +34,7 @@ impl<'m, B: SeqBackend> Session<'m, B> {
     }
 
     /// The scores behind the last of each hypothesis' new rows.
-    fn scores(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor> {
+    fn scores(&mut self, ids: Ids<'_, B>, rows: &Ragged) -> Result<B::Tensor> {
         let RecurrentModel { backend, decoder, output, .. } = self.model;
         let weights = self.recording.as_mut().map(|recording| {
             recording.weights.clear();
@@ -75,9 +75,15 @@ impl<B: SeqBackend> DecodeSession<B> for Session<'_, B> {
         }
         // One id a hypothesis, again and again: steps are alike.
         match rows.rows() == rows.sequences() {
-            true => self.model.backend.step(|| self.scores(ids, rows)),
-            false => self.scores(ids, rows),
+            true => self.model.backend.step(|| self.scores(Ids::Known(ids), rows)),
+            false => self.scores(Ids::Known(ids), rows),
         }
+    }
+
+    fn step_chosen(&mut self, chosen: &B::Chosen, rows: &Ragged) -> Result<Option<B::Tensor>> {
+        let hypotheses = self.state.moving.sources.len();
+        seq2seq_core::Error::expect("step", "hypotheses", hypotheses, rows.sequences())?;
+        self.model.backend.step(|| self.scores(Ids::Chosen(chosen), rows)).map(Some)
     }
 
     fn reorder(&mut self, parents: &[usize]) -> Result<()> {

@@ -2,8 +2,8 @@
 
 use super::Watch;
 use seq2seq_core::{
-    AttentionSpec, Backend, CrossAttentionOps, DecoderOps, EncoderOps, LogitRule, Lookup, Ragged,
-    RecurrentOps, Result, Sampled, ScoreOrder, SeqBackend, Stage, TopK, Warp, inherit,
+    AttentionSpec, Backend, CrossAttentionOps, DecoderOps, EncoderOps, LogitRule, Lookup, Pick,
+    Ragged, RecurrentOps, Result, Sampled, ScoreOrder, SeqBackend, Stage, TopK, Warp, inherit,
 };
 
 /// The keys and values of the encoder's output in the layers of a decoder.
@@ -44,7 +44,7 @@ impl<B: EncoderOps> EncoderOps for Watch<B> {
 }
 
 impl<B: SeqBackend> DecoderOps for Watch<B> {
-    inherit! { inner: B => KvCache, kv_cache, extend, attend_step, reorder }
+    inherit! { inner: B => KvCache, Chosen, kv_cache, extend, attend_step, reorder, chosen }
 
     fn top_k(
         &self,
@@ -82,6 +82,35 @@ impl<B: SeqBackend> DecoderOps for Watch<B> {
         let top = self.inner.sample_k(logits, k, order, rules, warp, seeds)?;
         self.note_choice(logits)?;
         Ok(top)
+    }
+
+    /// Not where it is timed: a choice takes until its ids are known.
+    fn chooses_ahead(&self) -> bool {
+        self.inner.chooses_ahead() && !self.watcher.is_on()
+    }
+
+    fn choose(
+        &self,
+        logits: &B::Tensor,
+        rules: &[Vec<LogitRule>],
+        pick: &Pick<'_>,
+    ) -> Result<B::Chosen> {
+        let chosen = self.inner.choose(logits, rules, pick)?;
+        if self.watcher.is_on() {
+            self.inner.chosen(&chosen)?;
+            self.note_choice(logits)?;
+        }
+        Ok(chosen)
+    }
+
+    fn embed_chosen(
+        &self,
+        table: (&B::Embedding, f32),
+        chosen: &B::Chosen,
+        others: &[Lookup<'_, B::Embedding>],
+    ) -> Result<B::Tensor> {
+        self.begin_pass();
+        self.inner.embed_chosen(table, chosen, others)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Decoding over a scripted language model: against transformers, and what transformers has no word for.
 
+mod ahead;
 mod beam_sampling;
 mod case;
 mod ends;

@@ -1,5 +1,6 @@
 //! The fixtures: tiny checkpoints and what transformers computes with them (`fixtures/README.md`).
 
+pub(crate) mod ahead;
 pub(crate) mod passes;
 pub(crate) mod weights;
 

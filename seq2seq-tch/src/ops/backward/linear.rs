@@ -10,6 +10,37 @@ use seq2seq_core::train::{LinearBackward, LinearGradients, MasterPart, Masters, 
 use seq2seq_core::{Format, HostTensor, LinearPart, LinearSpec, Rows};
 
 /// A layer and how its parts lie in their checkpoint.
+///
+/// The way back is that of libtorch's own autograd:
+///
+/// ```
+/// use seq2seq_core::{
+///     Backend, Format, HostTensor,
+///     train::{LinearBackward, LinearGradients, MasterPart, Masters, TrainBackend, TrainEpilogue},
+/// };
+/// use seq2seq_tch::{Tch, TchOptions, Tensor, TrainLinear};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// let row = |values: &[f32]| tch.upload(&HostTensor::from_f32(vec![1, values.len()], values)?);
+/// let (weight, x) = (row(&[0.5, -1.0])?, row(&[2.0, 4.0])?);
+/// let part = MasterPart { weight: &weight, bias: None, transposed: false };
+/// let masters = Masters { parts: vec![part], gated: false, scale: 1.0 };
+/// let layer: TrainLinear = tch.pack_masters(&masters, Format::F32)?;
+///
+/// let none = TrainEpilogue { activation: None, dropout: None, residual: None };
+/// let (y, sums) = tch.linear_forward(&x, &layer, &none, true)?;
+/// assert_eq!(tch.download(&y)?, [-3.0]);
+///
+/// // The loss is y itself.
+/// let (dy, mut dx, mut dweight) = (row(&[1.0])?, None, None);
+/// let of = LinearBackward { x: &x, sums: sums.as_ref(), activation: None, dropout: None, dy: &dy };
+/// let gradients = LinearGradients { x: Some(&mut dx), parts: vec![[Some(&mut dweight), None]] };
+/// tch.linear_backward(&layer, &of, gradients)?;
+/// let download = |x: Option<Tensor>| x.map(|x| tch.download(&x)).transpose();
+/// assert_eq!(download(dx)?, Some(vec![0.5, -1.0]));
+/// assert_eq!(download(dweight)?, Some(vec![2.0, 4.0]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TrainLinear {
     layer: Linear,

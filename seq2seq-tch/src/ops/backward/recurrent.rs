@@ -11,6 +11,38 @@ use seq2seq_core::train::{RecurBackward, RecurPass, Recurred, RecurrentMasters, 
 use seq2seq_core::{Cell, Format, Ragged, RecurrentSpec};
 
 /// A layer and its format.
+///
+/// ```
+/// use seq2seq_core::{
+///     Backend, Cell, Format, HostTensor, Ragged,
+///     train::{MasterPart, RecurBackward, Recurred, RecurrentMasters, TrainRecurrentOps},
+/// };
+/// use seq2seq_tch::{Tch, TchOptions, TrainRecurrent};
+///
+/// let tch = Tch::new(TchOptions::default())?;
+/// let upload = |rows, values: &[f32]| {
+///     tch.upload(&HostTensor::from_f32(vec![rows, values.len() / rows], values)?)
+/// };
+/// let weight = upload(4, &[0.5, -1.0, 0.25, 0.75])?;
+/// let direction = MasterPart { weight: &weight, bias: None, transposed: false };
+/// let masters = RecurrentMasters { cell: Cell::Lstm, directions: vec![direction] };
+/// let layer: TrainRecurrent = tch.pack_recurrent(&masters, Format::F32)?;
+///
+/// // One position of an LSTM whose gates were all given 0: c' and h' are 0.
+/// let (rows, x) = (Ragged::from_lengths([1]), upload(1, &[0.0; 4])?);
+/// let Recurred { y, kept, .. } = tch.recur_forward(&x, &rows, &layer, None, true)?;
+/// assert_eq!(tch.download(&y)?, [0.0]);
+///
+/// // The loss is h', of which σ(o) σ(i) tanh'(g) = 1/4 comes back to g, and nothing to the others.
+/// let (dy, mut dx) = (upload(1, &[1.0])?, None);
+/// if let Some(kept) = &kept {
+///     let of = RecurBackward { rows: &rows, state: None, y: &y, kept, dy: Some(&dy), dend: None };
+///     tch.recur_backward(&layer, &of, Some(&mut dx), None)?;
+/// }
+/// let dx = dx.map(|dx| tch.download(&dx)).transpose()?;
+/// assert_eq!(dx.as_deref(), Some(&[0.0, 0.0, 0.25, 0.0][..]));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TrainRecurrent {
     layer: Recurrent,

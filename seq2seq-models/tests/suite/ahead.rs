@@ -1,0 +1,110 @@
+//! Models whose next step is asked for before the ids are known that it reads.
+
+use crate::support::{
+    Fixture,
+    ahead::{Ahead, Asked},
+    fixtures_with,
+};
+use seq2seq_core::reference::Reference;
+use seq2seq_models::{
+    Files, Generated, LoadOptions, Model, Prompt,
+    generate::{GenerationConfig, TokenIds},
+};
+
+/// The model of a fixture that waits for ids, and one that does not.
+fn models(fixture: &Fixture) -> (Model, Model, Ahead) {
+    let (options, ahead) = (LoadOptions::default(), Ahead::new());
+    let files = || Files::folder(fixture.folder.clone()).unwrap();
+    let waiting = Model::load_on(files(), Reference, &options).unwrap();
+    let going = Model::load_on(files(), ahead.clone(), &options).unwrap();
+    (waiting, going, ahead)
+}
+
+fn write(model: &Model, prompts: &[Prompt], config: &GenerationConfig) -> Vec<Vec<Generated>> {
+    model.generate(prompts, config, &mut ()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Every family: the same ids and the bits of the scores, where rows end in different steps, whether ids are the best or drawn.
+#[test]
+fn models_write_what_they_write_when_they_wait() {
+    const NEW: usize = 6;
+    let mut families = std::collections::BTreeSet::new();
+    for fixture in fixtures_with("forward.safetensors") {
+        let (waiting, going, ahead) = models(&fixture);
+        if !waiting.plan().generates() {
+            continue;
+        }
+        let prompts: Vec<_> = fixture.forward().0.input_ids.into_iter().map(Prompt::new).collect();
+        let no_end = Some(TokenIds(Vec::new()));
+        let greedy = GenerationConfig {
+            num_beams: Some(1),
+            max_new_tokens: Some(NEW),
+            eos_token_id: no_end,
+            ..GenerationConfig::default()
+        };
+        let drawn = GenerationConfig {
+            do_sample: Some(true),
+            seed: Some(4),
+            num_return_sequences: Some(2),
+            ..greedy.clone()
+        };
+        for config in [greedy, drawn] {
+            let rows = write(&waiting, &prompts, &config);
+            ahead.asked().clear();
+            assert_eq!(write(&going, &prompts, &config), rows, "{}", fixture.name);
+            let count = |what| ahead.asked().iter().filter(|&&asked| asked == what).count();
+            // Where positions depend on ids, a step that goes ahead asks for them itself.
+            let steps = count(Asked::Step) + count(Asked::Ids) - NEW;
+            // The first step of several sequences of a row spreads them.
+            let spread = usize::from(config.num_return_sequences.is_some());
+            assert_eq!(steps, NEW - 1 - spread, "{}", fixture.name);
+            // The third new id of the first row ends texts, wherever it comes.
+            let first = &rows[0][0].ids;
+            let end = first[first.len() - 4];
+            let config = GenerationConfig { eos_token_id: Some(end.into()), ..config };
+            let rows = write(&waiting, &prompts, &config);
+            assert_eq!(write(&going, &prompts, &config), rows, "{}, ended", fixture.name);
+        }
+        families.insert(waiting.family().name());
+    }
+    assert!(families.len() > 8, "{families:?}");
+}
+
+/// A text that ends with the last position of its model needs no step for its end.
+#[test]
+fn a_text_may_end_at_the_last_position() {
+    for name in ["gpt2", "bart_base", "m2m_100"] {
+        let fixture = crate::support::fixture(name);
+        let (waiting, going, ahead) = models(&fixture);
+        let most = waiting.plan().last_stack().and_then(|stack| stack.max_positions()).unwrap();
+        // One position is left; behind an encoder the decoder's start stands first.
+        let encoder = waiting.plan().has_encoder();
+        let long = most as u32 - 1 - u32::from(encoder);
+        let long: Vec<u32> = (0..long).map(|i| 5 + i % 7).collect();
+        let prompt = match encoder {
+            true => Prompt { input_ids: vec![5, 6, 7], decoder_input_ids: Some(long) },
+            false => Prompt::new(long),
+        };
+        let config = |new, end: Option<u32>| GenerationConfig {
+            num_beams: Some(1),
+            // Ids that are all different: the second ends the text, and not the first.
+            no_repeat_ngram_size: Some(1),
+            forced_eos_token_id: Some(TokenIds(Vec::new())),
+            max_new_tokens: Some(new),
+            eos_token_id: Some(TokenIds(end.into_iter().collect())),
+            ..GenerationConfig::default()
+        };
+        let prompts = [prompt];
+        let two = write(&waiting, &prompts, &config(2, None));
+        let end = two[0][0].ids.last().copied();
+        let rows = write(&waiting, &prompts, &config(8, end));
+        assert_eq!(rows[0][0].ids, two[0][0].ids, "{name}");
+        ahead.asked().clear();
+        assert_eq!(write(&going, &prompts, &config(8, end)), rows, "{name}");
+        // Two choices: the step of the first was asked for ahead.
+        assert!(ahead.asked().len() > 4, "{name}: {:?}", ahead.asked());
+        let error =
+            |model: &Model| model.generate(&prompts, &config(8, None), &mut ()).unwrap_err();
+        assert_eq!(error(&going).to_string(), error(&waiting).to_string(), "{name}");
+    }
+}
