@@ -369,10 +369,35 @@ fn width() -> impl Strategy<Value = usize> + Clone {
 ///
 /// The expression gives an `Option` of a [`SeqBackend`] and is evaluated for each test. Tests pass, having said so,
 /// where it is `None`: this machine lacks what the backend takes, such as an instruction set.
+///
+/// A backend that cannot promise all of it takes the checks one by one: `conformance_suite!(each check)` calls a macro `check`
+/// for each with its name and its function, and what that macro has a rule for is left out by name. In a test file each function
+/// is a test.
+///
+/// ```
+/// use seq2seq_core::{conformance::Outcome, reference::Reference};
+///
+/// macro_rules! check {
+///     (linear_is_batch_invariant: $check:path) => {};
+///     ($test:ident: $check:path) => {
+///         fn $test() -> Outcome {
+///             $check(&Reference)
+///         }
+///     };
+/// }
+/// seq2seq_core::conformance_suite!(each check);
+/// # let _: [fn() -> Outcome; 2] = [linear_matches_reference, norm_is_batch_invariant];
+/// ```
 #[macro_export]
 macro_rules! conformance_suite {
+    (each $callback:ident) => {
+        $crate::conformance_suite! { @list [@each $callback] }
+    };
     ($backend:expr) => {
-        $crate::conformance_suite! { @tests $backend;
+        $crate::conformance_suite! { @list [@tests $backend] }
+    };
+    (@list [$($how:tt)+]) => {
+        $crate::conformance_suite! { $($how)+;
             linear_matches_reference: linear::matches_reference,
             linear_int8_sums_are_exact: linear::int8_sums_are_exact,
             linear_int4_sums_are_exact: linear::int4_sums_are_exact,
@@ -425,6 +450,9 @@ macro_rules! conformance_suite {
             formats_are_as_said: errors::formats_are_as_said,
             empty_batches_are_allowed: errors::empty_batches_are_allowed,
         }
+    };
+    (@each $callback:ident; $($test:ident: $module:ident::$check:ident,)+) => {
+        $($callback! { $test: $crate::conformance::$module::$check })+
     };
     (@tests $backend:expr; $($test:ident: $module:ident::$check:ident,)+) => {
         $(

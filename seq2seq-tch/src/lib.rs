@@ -8,7 +8,7 @@
 //! | [`Precision`] | computes in | a row alone and in a batch |
 //! |---|---|---|
 //! | [`Exact`](Precision::Exact) | f64, each result rounded to f32 once, as the reference defines the operations | the same bits, as far as sums in f64 that differ in their order round to one f32 |
-//! | [`Native`](Precision::Native) | f32, and bf16 where a layer's format says so, as PyTorch does | equal within rounding: libtorch sums in another order for another shape |
+//! | [`Native`](Precision::Native) | f32, rows and weights rounded to bf16 before where a layer's format says so | equal within rounding: libtorch's products of matrices sum in another order for another shape or alignment |
 //!
 //! It takes libtorch 2.11.0, as `tch` 0.24.0 does; see [`Tch::new`] for what is checked when it is opened.
 //!

@@ -34,9 +34,10 @@ impl fmt::Display for TchDevice {
 pub enum Precision {
     /// f64 from f32 operands, each result rounded to f32 once: the definition of the operations, slow.
     Exact,
-    /// f32; products of layers in [`Format::Bf16`](seq2seq_core::Format::Bf16) in bf16, their results rounded to bf16, as
-    /// PyTorch has it. Those in [`Format::F16`](seq2seq_core::Format::F16) hold their weights so and
-    /// multiply in f32. Layers in int8 and int4 are computed as in [`Exact`](Self::Exact), as libtorch has no such products.
+    /// f32, as PyTorch does. Layers in [`Format::Bf16`](seq2seq_core::Format::Bf16) and
+    /// [`Format::F16`](seq2seq_core::Format::F16) hold their weights so, and multiply in f32: libtorch's products of two bytes
+    /// round their results to two bytes, but for one of bf16 on GPUs, which is taken there. Layers in int8 and int4 are computed
+    /// as in [`Exact`](Self::Exact), as libtorch has no such products.
     #[default]
     Native,
 }

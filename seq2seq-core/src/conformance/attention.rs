@@ -181,7 +181,7 @@ impl Case {
     }
 
     /// The bound of every result of the given row of its sequence `x`.
-    fn bounds(&self, x: &[Vec<f32>], position: usize) -> Result<Vec<Approx>> {
+    pub(super) fn bounds(&self, x: &[Vec<f32>], position: usize) -> Result<Vec<Approx>> {
         let spec = self.spec();
         let table = self.table().map(|t| t.to_f32());
         let (loss, rotated) = (Loss(spec.precision), spec.rotary.is_some());

@@ -139,7 +139,7 @@ pub fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
 }
 
 /// Runs every check of the suite as a `#[test]` of its own, as [`conformance_suite`](crate::conformance_suite) does;
-/// the expression gives an `Option` of a [`TrainBackend`].
+/// the expression gives an `Option` of a [`TrainBackend`]. `training_suite!(each check)` takes them one by one.
 ///
 /// ```
 /// // tests/conformance.rs of a backend
@@ -149,8 +149,14 @@ pub fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
 /// ```
 #[macro_export]
 macro_rules! training_suite {
+    (each $callback:ident) => {
+        $crate::training_suite! { @list [@each $callback] }
+    };
     ($backend:expr) => {
-        $crate::training_suite! { @tests $backend;
+        $crate::training_suite! { @list [@tests $backend] }
+    };
+    (@list [$($how:tt)+]) => {
+        $crate::training_suite! { $($how)+;
             linear_forward_is_linear: linear::forward_is_linear,
             linear_backward_matches_reference: linear::backward_matches_reference,
             linear_packs_again: linear::packs_again,
@@ -175,6 +181,9 @@ macro_rules! training_suite {
             squares_are_summed: optimiser::squares_are_summed,
             training_errors_are_those_of_the_reference: errors::are_those_of_the_reference,
         }
+    };
+    (@each $callback:ident; $($test:ident: $module:ident::$check:ident,)+) => {
+        $($callback! { $test: $crate::conformance::train::$module::$check })+
     };
     (@tests $backend:expr; $($test:ident: $module:ident::$check:ident,)+) => {
         $(

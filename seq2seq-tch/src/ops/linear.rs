@@ -190,12 +190,8 @@ impl Linear {
         let sums = match &self.weights {
             Weights::Floats(w) => {
                 let bf16 = w.kind() == Kind::BFloat16;
-                let native = bf16 && tch.options().precision == Precision::Native;
                 let x = if bf16 { x.f_to_kind(Kind::BFloat16)? } else { x.shallow_clone() };
-                let kind = if native { Kind::BFloat16 } else { tch.kind() };
-                // Weights in f16 become f32 for the product, which is exact.
-                let product = x.f_to_kind(kind)?.f_matmul(&w.f_to_kind(kind)?.f_tr()?)?;
-                product.f_to_kind(tch.kind())?.f_mul_scalar(self.scale)?
+                product(tch, &x, w)?.f_mul_scalar(self.scale)?
             }
             Weights::Int8(w, scales) => {
                 let [q, scale] = tch.quantise(x)?;
@@ -234,6 +230,18 @@ impl Linear {
         let (gate, up) = (sums.f_narrow(1, 0, width)?, sums.f_narrow(1, width, width)?);
         Ok(act(&gate)?.f_mul(&up)?)
     }
+}
+
+/// x Wᵀ in what the backend computes in. Rows and weights of two bytes become f32 for it, which loses nothing; where a GPU
+/// multiplies them as they are, its results are those of f32, too.
+fn product(tch: &Tch, x: &tch::Tensor, w: &tch::Tensor) -> Result<tch::Tensor> {
+    let native = tch.options().precision == Precision::Native;
+    let bf16 = x.kind() == Kind::BFloat16 && w.kind() == Kind::BFloat16;
+    // libtorch has this product on GPUs alone. The one that it has everywhere rounds its results to bf16, and so their sums.
+    if native && bf16 && tch.device().is_cuda() {
+        return Ok(x.f_mm_dtype(&w.f_tr()?, Kind::Float)?);
+    }
+    Ok(x.f_to_kind(tch.kind())?.f_matmul(&w.f_to_kind(tch.kind())?.f_tr()?)?)
 }
 
 pub(crate) fn linear(
