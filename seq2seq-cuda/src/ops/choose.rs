@@ -7,6 +7,22 @@ use crate::memory::Tensor;
 use seq2seq_core::{LogitRule, Pick, Result, Rows, Sampled, ScoreOrder};
 
 /// Ids in the device's memory, one a row, on their way to the host. The host may or may not wait for them.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
+/// # let cuda = gpu::cuda();
+/// use seq2seq_core::{Backend, DecoderOps, HostTensor, Pick};
+/// use seq2seq_cuda::Chosen;
+///
+/// let logits = cuda.upload(&HostTensor::from_f32(vec![1, 3], &[0.1, 0.9, 0.5])?)?;
+/// let table = cuda.embedding(&HostTensor::from_f32(vec![3, 1], &[10.0, 20.0, 30.0])?)?;
+/// let chosen: Chosen = cuda.choose(&logits, &[], &Pick::Best)?;
+/// let next = cuda.embed_chosen((&table, 1.0), &chosen, &[])?;
+/// // The device is at what follows while the host hears of the ids.
+/// assert_eq!(cuda.chosen(&chosen)?.ids, [1]);
+/// assert_eq!(cuda.download(&next)?, [20.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub struct Chosen {
     picked: chosen::Chosen,
     /// V: every id is below it.
