@@ -46,7 +46,7 @@
 //!     inherit! { inner: Reference => RelativeBias, relative_bias, attend }
 //! }
 //! # impl DecoderOps for Hasty {
-//! #     inherit! { inner: Reference => KvCache, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k }
+//! #     inherit! { inner: Reference => KvCache, kv_cache, extend, attend_step, reorder, top_k, sample, sample_k, Chosen, choose, chosen }
 //! # }
 //! # impl CrossAttentionOps for Hasty {
 //! #     inherit! { inner: Reference => Memory, memory, cross_attend }

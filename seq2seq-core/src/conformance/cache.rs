@@ -9,6 +9,7 @@
 //! cache::is_batch_invariant(&backend)?;
 //! cache::refuses_without_change(&backend)?;
 //! cache::reorders_as_if_recomputed(&backend)?;
+//! cache::steps_match_reference(&backend)?;
 //! # Ok::<(), seq2seq_core::conformance::Failure>(())
 //! ```
 //!

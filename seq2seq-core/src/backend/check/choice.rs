@@ -110,6 +110,18 @@ pub fn nothing_to_draw(row: usize) -> Error {
 
 /// For [`DecoderOps::embed_chosen`](crate::DecoderOps::embed_chosen) of ids that are not known, from the rows and width of their table,
 /// and how many of them there are and of how many they were chosen; `shape` gives rows and width of the other tables: N and M.
+///
+/// ```
+/// use seq2seq_core::{Lookup, backend::check};
+///
+/// // Four ids of a vocabulary of 100, beside positions; a table is its shape here.
+/// let positions = [512, 64];
+/// let others = [Lookup { table: &positions, ids: &[7, 7, 3, 9], scale: 1.0 }];
+/// assert_eq!(check::embed_chosen([100, 64], [4, 100], &others, |&table| table)?, [4, 64]);
+/// let error = check::embed_chosen([99, 64], [4, 100], &others, |&table| table).unwrap_err();
+/// assert_eq!(error.to_string(), "embed_chosen: ids chosen of 100 for a table of 99 rows");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
 pub fn embed_chosen<E>(
     [limit, width]: [usize; 2],
     [rows, vocab]: [usize; 2],
