@@ -41,9 +41,14 @@ def ctranslate2(checkpoint: pathlib.Path, output: pathlib.Path) -> None:
     import ctranslate2
     import transformers
 
-    # The converter reads a setting that transformers 5 has dropped.
-    if not hasattr(transformers.BertConfig, "position_embedding_type"):
-        transformers.BertConfig.position_embedding_type = "absolute"
+    # The converter reads settings that transformers 5 has dropped.
+    dropped = [
+        (transformers.BertConfig, "position_embedding_type", "absolute"),
+        (transformers.BartConfig, "normalize_before", False),
+    ]
+    for config, name, value in dropped:
+        if not hasattr(config, name):
+            setattr(config, name, value)
     ctranslate2.converters.TransformersConverter(str(checkpoint)).convert(str(output))
 
 
