@@ -39,8 +39,18 @@ impl Kernel for Mix<'_> {
     }
 }
 
-/// Rows below that sums of columns ask for: a run of a row is short, and the next is far.
-const AHEAD: usize = 8;
+/// Columns `columns` of all rows, from the first to the last. What is a few rows below is asked for: a run of a row is short, and the
+/// next is far.
+#[inline(always)]
+fn runs(x: &Tensor, columns: Range<usize>) -> impl Iterator<Item = &[f32]> {
+    const AHEAD: usize = 8;
+    let stride = x.stride();
+    x.values().chunks(stride).map(move |row| {
+        let run = &row[columns.clone()];
+        prefetch_run(run.as_ptr().wrapping_add(AHEAD * stride), run.len(), For::Reading);
+        run
+    })
+}
 
 /// out += the sum of columns `columns` over all rows, from the first to the last.
 pub(crate) struct ColumnSums<'a> {
@@ -54,16 +64,13 @@ impl Kernel for ColumnSums<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let (values, stride) = (self.x.values(), self.x.stride());
-        for row in values.chunks(stride) {
-            let row = &row[self.columns.clone()];
-            prefetch_run(row.as_ptr().wrapping_add(AHEAD * stride), row.len(), For::Reading);
-            self.out.iter_mut().zip(row).for_each(|(out, x)| *out += x);
+        for run in runs(self.x, self.columns) {
+            self.out.iter_mut().zip(run).for_each(|(out, x)| *out += x);
         }
     }
 }
 
-/// out += the squares of columns `columns` over all rows, from the first to the last.
+/// out += the sum of the squares of columns `columns` over all rows, from the first to the last.
 pub(crate) struct ColumnSquares<'a> {
     pub(crate) x: &'a Tensor,
     pub(crate) columns: Range<usize>,
@@ -75,15 +82,16 @@ impl Kernel for ColumnSquares<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let (values, stride) = (self.x.values(), self.x.stride());
-        for row in values.chunks(stride) {
-            let row = &row[self.columns.clone()];
-            prefetch_run(row.as_ptr().wrapping_add(AHEAD * stride), row.len(), For::Reading);
-            for (out, &x) in self.out.iter_mut().zip(row) {
-                *out += f64::from(x) * f64::from(x);
-            }
+        for run in runs(self.x, self.columns) {
+            self.out.iter_mut().zip(run).for_each(|(out, &x)| *out += square(x));
         }
     }
+}
+
+/// x², exact.
+#[inline(always)]
+fn square(x: f32) -> f64 {
+    f64::from(x) * f64::from(x)
 }
 
 /// Σ x², in 8 sums of f64 that are added from the first to the last.
@@ -97,9 +105,9 @@ impl Kernel for Squares<'_> {
         let mut sums = [0.0f64; 8];
         let (whole, rest) = self.0.as_chunks::<8>();
         for part in whole {
-            sums.iter_mut().zip(part).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
+            sums.iter_mut().zip(part).for_each(|(sum, &x)| *sum += square(x));
         }
-        sums.iter_mut().zip(rest).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
+        sums.iter_mut().zip(rest).for_each(|(sum, &x)| *sum += square(x));
         sums.iter().sum()
     }
 }
