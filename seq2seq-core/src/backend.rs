@@ -183,8 +183,8 @@ pub struct DeviceMemory {
 ///
 /// impl<B: Backend> FeedForward<B> {
 ///     fn run(&self, b: &B, x: &B::Tensor) -> Result<B::Tensor> {
-///         let inner = b.linear(&b.norm(x, &self.norm)?, &self.up, Epilogue::activation(Activation::Relu))?;
-///         b.linear(&inner, &self.down, Epilogue::residual(x))
+///         let epilogues = [Epilogue::activation(Activation::Relu), Epilogue::residual(x)];
+///         b.feed_forward(&b.norm(x, &self.norm)?, [&self.up, &self.down], epilogues)
 ///     }
 /// }
 ///
@@ -242,6 +242,17 @@ pub trait Backend: Clone + Send + Sync + 'static {
         layer: &Self::Linear,
         epilogue: Epilogue<'_, Self::Tensor>,
     ) -> Result<Self::Tensor>;
+
+    /// `[N, in]` to `[N, out]` through two layers: what [`linear`](Self::linear) makes of what it makes, to the bit. Nobody else
+    /// sees what lies between, so a backend may hold it in the numbers that the second layer multiplies, and not in f32 besides.
+    fn feed_forward(
+        &self,
+        x: &Self::Tensor,
+        [first, second]: [&Self::Linear; 2],
+        [inner, outer]: [Epilogue<'_, Self::Tensor>; 2],
+    ) -> Result<Self::Tensor> {
+        self.linear(&self.linear(x, first, inner)?, second, outer)
+    }
 
     /// Takes over a `[rows, M]` table, which may be a view of a mapped file: only the rows that are used are read.
     fn embedding(&self, table: &HostTensor) -> Result<Self::Embedding>;

@@ -44,6 +44,15 @@ impl Backend for Cuda {
         linear::linear(self, x, layer, epilogue)
     }
 
+    fn feed_forward(
+        &self,
+        x: &Tensor,
+        layers: [&Linear; 2],
+        epilogues: [Epilogue<'_, Tensor>; 2],
+    ) -> Result<Tensor> {
+        linear::feed_forward(self, x, layers, epilogues)
+    }
+
     fn embedding(&self, table: &HostTensor) -> Result<Embedding> {
         embed::embedding(self, table)
     }

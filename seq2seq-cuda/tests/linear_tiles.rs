@@ -4,9 +4,13 @@
 
 mod common;
 
+use common::Played;
+use common::counting::Counting;
 use common::tiles::{Product, Sizes};
-use seq2seq_core::{Backend, Format, HostTensor};
+use seq2seq_core::{Activation, Backend, Epilogue, Format, HostTensor};
+use seq2seq_cuda::{Cuda, CudaOptions};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Enough for the largest tiles, with a rest in each direction.
 const SIZES: Sizes = Sizes { rows: 141, input: 300, output: 530 };
@@ -106,4 +110,37 @@ fn hopper_rows_that_are_rounded_on_their_way() {
     }
     let odd = Product::new(Sizes { rows: 9, input: 71, output: 30 });
     odd.rows_have_the_same_bits(&common::hopper(4, 3), (Format::Bf16, true), &[0..1, 2..8]);
+}
+
+/// In bf16 more rows than are read as they are go from layer to layer as operands: a launch less, and the same bits by tiles of
+/// every size, those of the last rows too.
+#[test]
+fn two_layers_pass_operands() {
+    let sizes = [(9, 128, 70), (141, 64, 530)];
+    let drivers = [6u32, 10, 27, 51, 132].map(|n| Played::new(common::BYTES).hopper(n));
+    for driver in drivers.into_iter().chain([Played::new(common::BYTES)]) {
+        let driver = Arc::new(Counting::new(driver));
+        let cuda = Cuda::with_driver(driver.clone(), CudaOptions::default().keep_memory(false));
+        for (gated, (rows, between, output)) in [false, true].into_iter().zip(sizes) {
+            let first = Product::new(Sizes { rows, input: 100, output: between });
+            let second = Product::new(Sizes { rows, input: between, output });
+            let pack = |spec| cuda.pack(&spec, Format::Bf16).unwrap();
+            let layers = [pack(first.layer(gated)), pack(second.layer(false))];
+            let [x, residual] = [first.x(), second.residual()].map(|t| cuda.upload(t).unwrap());
+            let inner = || Epilogue::activation(Activation::GeluTanh);
+            let outer = || Epilogue::residual(&residual);
+            let (expected, apart) = driver.counts_of(|| {
+                let between = cuda.linear(&x, &layers[0], inner()).unwrap();
+                cuda.linear(&between, &layers[1], outer()).unwrap()
+            });
+            let (got, together) = driver.counts_of(|| {
+                let [first, second] = &layers;
+                cuda.feed_forward(&x, [first, second], [inner(), outer()]).unwrap()
+            });
+            let [expected, got] = [expected, got].map(|y| cuda.download(&y).unwrap());
+            let same = expected.iter().zip(&got).all(|(e, g)| e.to_bits() == g.to_bits());
+            assert!(same && expected.len() == got.len(), "{}, {rows} rows", cuda.describe());
+            assert_eq!((apart.launches, together.launches), (4, 3));
+        }
+    }
 }

@@ -214,13 +214,44 @@ fn quantised(part: &LinearPart, quantisation: &Quantisation, format: Format) -> 
 /// # Ok::<(), seq2seq_core::Error>(())
 /// ```
 pub fn linear<T: Rows>(x: &T, shape: LinearShape, epilogue: &Epilogue<'_, T>) -> Result<()> {
+    linear_of([x.rows(), x.width()], shape, epilogue)
+}
+
+fn linear_of<T: Rows>(
+    [rows, width]: [usize; 2],
+    shape: LinearShape,
+    epilogue: &Epilogue<'_, T>,
+) -> Result<()> {
     const OP: &str = "linear";
-    Error::expect(OP, "input width", shape.input, x.width())?;
+    Error::expect(OP, "input width", shape.input, width)?;
     if let Some(residual) = epilogue.residual {
         Error::expect(OP, "width of the residual", shape.output, residual.width())?;
-        Error::expect(OP, "rows of the residual", x.rows(), residual.rows())?;
+        Error::expect(OP, "rows of the residual", rows, residual.rows())?;
     }
     Ok(())
+}
+
+/// For [`Backend::feed_forward`](super::Backend::feed_forward), of layers of these shapes: as [`linear`] for one after the other.
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::{Epilogue, backend::check::{LinearShape, feed_forward}};
+///
+/// let shape = |input, output| LinearShape { input, product: output, output };
+/// let (x, none) = (tensor(5, 3)?, Epilogue::NONE);
+/// feed_forward(&x, [shape(3, 8), shape(8, 3)], [&none, &Epilogue::residual(&x)])?;
+/// let error = feed_forward(&x, [shape(3, 8), shape(9, 3)], [&none, &none]).unwrap_err();
+/// assert_eq!(error.to_string(), "linear: input width is 8, expected 9");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
+pub fn feed_forward<T: Rows>(
+    x: &T,
+    [first, second]: [LinearShape; 2],
+    [inner, outer]: [&Epilogue<'_, T>; 2],
+) -> Result<()> {
+    linear(x, first, inner)?;
+    linear_of([x.rows(), first.output], second, outer)
 }
 
 /// For [`Backend::embedding`](super::Backend::embedding): rows and width of the table.

@@ -117,6 +117,16 @@ macro_rules! inherit {
             $crate::Backend::linear(&self.$field, x, layer, epilogue)
         }
     };
+    (@ feed_forward $field:ident $inner:ty) => {
+        fn feed_forward(
+            &self,
+            x: &Self::Tensor,
+            layers: [&Self::Linear; 2],
+            epilogues: [$crate::Epilogue<'_, Self::Tensor>; 2],
+        ) -> $crate::Result<Self::Tensor> {
+            $crate::Backend::feed_forward(&self.$field, x, layers, epilogues)
+        }
+    };
     (@ embedding $field:ident $inner:ty) => {
         fn embedding(&self, table: &$crate::HostTensor) -> $crate::Result<Self::Embedding> {
             $crate::Backend::embedding(&self.$field, table)

@@ -161,6 +161,22 @@ fn linears<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
     for (rows, width) in [(2, 3), (3, 4), (1, 4)] {
         let residual = backend.upload(&zeros(rows, width))?;
         calls.add("residual shape", backend.linear(&x, &layer, Epilogue::residual(&residual)));
+        for epilogues in [
+            [Epilogue::residual(&residual), Epilogue::NONE],
+            [Epilogue::NONE, Epilogue::residual(&residual)],
+        ] {
+            let back = backend.pack(&LinearSpec::single(zeros(3, 4), None), Format::Bf16)?;
+            calls.add(
+                "residuals of two layers",
+                backend.feed_forward(&x, [&layer, &back], epilogues),
+            );
+        }
+    }
+    let other = backend.pack(&LinearSpec::single(zeros(64, 3), None), Format::Bf16)?;
+    let many = backend.upload(&zeros(20, 3))?;
+    for layers in [[&layer, &layer], [&other, &layer], [&other, &other]] {
+        let epilogues = [Epilogue::NONE, Epilogue::NONE];
+        calls.add("widths of two layers", backend.feed_forward(&many, layers, epilogues));
     }
     Ok(())
 }

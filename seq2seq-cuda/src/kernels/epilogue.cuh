@@ -33,9 +33,9 @@ struct Layer {
     const float* row_scale;       // int8, int4: [rows]
     const int* row_zero;          // int8, int4: [rows]
     const float* residual;        // [rows, outputs]
-    float* y;                     // [rows, outputs]
+    float* y;                     // [rows, outputs]; where it lays_out, rows of the next layer's operand
     float scale;
-    int activation, gated;
+    int activation, gated, lays_out;
     int rows, channels, outputs;
 };
 
@@ -43,9 +43,10 @@ struct Layer {
 #define LAYER_PARAMETERS                                                                                                  \
     const u8 *weights, const u8 *x, const float *bias, const float *channel_scale, const void *channel_sum,               \
         const float *row_scale, const int *row_zero, const float *residual, float *y, float scale, int activation,        \
-        int gated, int rows, int channels, int outputs, int depth
+        int gated, int lays_out, int rows, int channels, int outputs, int depth
 #define LAYER                                                                                                             \
-    {bias, channel_scale, channel_sum, row_scale, row_zero, residual, y, scale, activation, gated, rows, channels, outputs}
+    {bias,  channel_scale, channel_sum, row_scale, row_zero, residual, y,                                                 \
+     scale, activation,    gated,       lays_out,  rows,     channels, outputs}
 
 // Asks for what the layer has for `channels` channels from `first` on, all of which it has, both multiples of 4. One thread,
 // before it waits.
@@ -56,18 +57,56 @@ DEVICE void prefetch_of_channels(const Layer& layer, int first, int channels) {
     if (layer.channel_sum) prefetch((const float*)layer.channel_sum + first, bytes);
 }
 
+// What a product of a format can give besides values: bf16 in the layout of the next layer's rows (rows.cu), which are whole
+// tiles of 8, the rest zeros. `outputs` is then a multiple of a slab, and there is no residual.
+enum Operand { NO_OPERAND, BF16, BF16_SWIZZLED };
+
+// Where the value of a row and a column stands, in values.
+template <int OPERAND>
+DEVICE u64 operand_place(const Layer& layer, int row, int column) {
+    u64 tile = row / 8;
+    int r = row % 8;
+    if (OPERAND == BF16) {
+        int k = column % 32;
+        u64 lane = (tile * (layer.outputs / 32) + column / 32) * WARP + r * 4 + k % 8 / 2;
+        return lane * 8 + k / 8 * 2 + k % 2;
+    }
+    u64 tiles = (layer.rows + 7) / 8;
+    return ((column / 64 * tiles + tile) * 8 + r) * 64 + (column % 64 / 8 ^ r) * 8 + column % 8;
+}
+
+// Rows that are stored.
+template <int OPERAND>
+DEVICE int stored_rows(const Layer& layer) {
+    return OPERAND != NO_OPERAND && layer.lays_out ? (layer.rows + 7) / 8 * 8 : layer.rows;
+}
+
 // Stores products `a` and `b` of channels c and c + 1 (c even) of a row, both with scale and bias. In a gated layer they are
 // gate and up of output c / 2.
+template <int OPERAND>
 DEVICE void store_pair(const Layer& layer, int row, int c, float a, float b) {
-    if (row >= layer.rows || c >= layer.channels) return;
-    u64 at = (u64)row * layer.outputs + (layer.gated ? c / 2 : c);
-    int values = layer.gated || c + 1 == layer.channels ? 1 : 2;
+    if (row >= stored_rows<OPERAND>(layer) || c >= layer.channels) return;
+    const bool lays_out = OPERAND != NO_OPERAND && layer.lays_out;
+    int column = layer.gated ? c / 2 : c, values = layer.gated || c + 1 == layer.channels ? 1 : 2;
+    u64 at = lays_out ? operand_place<OPERAND>(layer, row, column) : (u64)row * layer.outputs + column;
+    u32 pair = 0;
     // Not unrolled: the activations are most of the code.
 #pragma unroll 1
     for (int i = 0; i < values; i++) {
         float out = activate(layer.activation, i == 0 ? a : b);
         if (layer.gated) out = __fmul_rn(out, b);
-        layer.y[at + i] = layer.residual ? __fadd_rn(out, layer.residual[at + i]) : out;
+        if (lays_out) {
+            pair |= (row < layer.rows ? (u32)f32_to_bf16(out) : 0) << 16 * i;
+        } else {
+            layer.y[at + i] = layer.residual ? __fadd_rn(out, layer.residual[at + i]) : out;
+        }
+    }
+    if (!lays_out) return;
+    u16* to = (u16*)layer.y + at;
+    if (layer.gated) {
+        *to = (u16)pair;
+    } else {
+        *(u32*)to = pair;
     }
 }
 
@@ -77,17 +116,17 @@ DEVICE float scaled(const Layer& layer, int channel, float sum) {
 }
 
 // Stores sums that a block has put into shared memory, rows `stride` apart: neighbouring threads store neighbours, and the
-// epilogue stands in the code once. F::value makes of a sum what goes into the epilogue.
+// epilogue stands in the code once. F::value makes of a sum what goes into the epilogue, F::OPERAND is what it can lay out.
 template <class F>
 DEVICE void store_staged(const Layer& layer, const typename F::Sum* staged, int stride, int first_row, int first_channel,
                          int rows, int channels, int threads) {
 #pragma unroll 1
     for (int i = threadIdx.x; i < rows * channels / 2; i += threads) {
         int r = i / (channels / 2), c = i % (channels / 2) * 2, row = first_row + r, channel = first_channel + c;
-        if (row < layer.rows && channel < layer.channels) {
+        if (row < stored_rows<F::OPERAND>(layer) && channel < layer.channels) {
             float a = F::value(layer, row, channel, staged[r * stride + c]);
             float b = F::value(layer, row, channel + 1, staged[r * stride + c + 1]);
-            store_pair(layer, row, channel, a, b);
+            store_pair<F::OPERAND>(layer, row, channel, a, b);
         }
     }
 }

@@ -172,15 +172,74 @@ pub(crate) fn linear(
     fused: Fused<'_>,
     y: &mut Buffer<f32>,
 ) -> Result<()> {
-    let (shape, operands, rows) = (layer.shape, Operands::on(cuda, layer.format), x.rows);
-    assert_eq!(x.width, shape.input);
+    assert_eq!(x.width, layer.shape.input);
+    x.check();
+    if as_they_are(&x) {
+        return product(cuda, Source::Values(x), layer, fused, Target::Values(y));
+    }
+    let operand = Operand::new(cuda, x, Operands::on(cuda, layer.format))?;
+    product(cuda, Source::Operand(&operand), layer, fused, Target::Values(y))
+}
+
+/// Whether the first layer can give `rows` rows as the operand of the second: in bf16, and more than are read as they are.
+pub(crate) fn lays_out(cuda: &Cuda, rows: usize, [first, second]: [&Linear; 2]) -> bool {
+    let [operands, of_second] = [first, second].map(|layer| Operands::on(cuda, layer.format));
+    let bf16 = matches!(operands, Operands::Bf16 | Operands::Bf16Swizzled);
+    let whole = first.shape.output.is_multiple_of(operands.slab());
+    bf16 && operands == of_second && whole && rows > FEW_ROWS
+}
+
+/// `linear` by two layers, the first of which [`lays_out`] its results.
+pub(crate) fn feed_forward(
+    cuda: &Cuda,
+    x: View<'_>,
+    [first, second]: [&Linear; 2],
+    [inner, outer]: [Fused<'_>; 2],
+    y: &mut Buffer<f32>,
+) -> Result<()> {
+    assert!(lays_out(cuda, x.rows, [first, second]));
+    assert_eq!((x.width, first.shape.output), (first.shape.input, second.shape.input));
+    let operands = Operands::on(cuda, first.format);
+    let x = Operand::new(cuda, x, operands)?;
+    let mut between = Operand::unset(cuda, x.rows, second.shape.input, operands)?;
+    product(cuda, Source::Operand(&x), first, inner, Target::Operand(&mut between))?;
+    drop(x);
+    product(cuda, Source::Operand(&between), second, outer, Target::Values(y))
+}
+
+/// The rows of a product: as they are, or laid out for it.
+enum Source<'a> {
+    Values(View<'a>),
+    Operand(&'a Operand),
+}
+
+/// Where its results go.
+enum Target<'a> {
+    Values(&'a mut Buffer<f32>),
+    /// In the layout of a layer whose operands are of the same kind.
+    Operand(&'a mut Operand),
+}
+
+fn product(
+    cuda: &Cuda,
+    x: Source<'_>,
+    layer: &Linear,
+    fused: Fused<'_>,
+    to: Target<'_>,
+) -> Result<()> {
+    let (shape, operands) = (layer.shape, Operands::on(cuda, layer.format));
     let gated = layer.gated && !fused.plain;
     let output = if gated { shape.output } else { shape.product };
-    assert!(y.len() >= rows * output);
+    let (rows, as_they_are) = match &x {
+        Source::Values(view) => (view.rows, true),
+        Source::Operand(operand) => (operand.rows, false),
+    };
+    let lays_out = matches!(to, Target::Operand(_));
+    assert!(match &to {
+        Target::Values(y) => y.len() >= rows * output,
+        Target::Operand(to) => to.rows == rows && to.width == output && fused.residual.is_none(),
+    });
     assert!(fused.residual.is_none_or(|r| r.len() >= rows * output));
-    x.check();
-    let as_they_are = as_they_are(&x);
-    let operand = if as_they_are { None } else { Some(Operand::new(cuda, x, operands)?) };
     let multiprocessors = cuda.driver().multiprocessors() as usize;
     let choice = choose(operands, (rows, as_they_are), shape.product, multiprocessors);
     let blocks = shape.product.div_ceil(choice.channels);
@@ -189,12 +248,11 @@ pub(crate) fn linear(
         Some(tile) => [rows.div_ceil(tile), blocks],
     };
     let depth = shape.input.next_multiple_of(operands.slab());
-    let values = operand.as_ref().map_or(x.address(), |operand| operand.values.address());
-    let (scales, zeros) = match operand.as_ref().and_then(|operand| operand.quantised.as_ref()) {
-        Some((scales, zeros)) => (scales.address(), zeros.address()),
-        None => (0, 0),
+    let (values, (scales, zeros)) = match &x {
+        Source::Values(view) => (view.address(), (0, 0)),
+        Source::Operand(operand) => (operand.values.address(), operand.quantised_at()),
     };
-    let mut launch = Launch::new(cuda, choice.kernel)
+    let launch = Launch::new(cuda, choice.kernel)
         .grid(grid[0], grid[1], 1)
         .block(choice.threads)
         .shared(choice.kernel.shared as usize)
@@ -205,21 +263,27 @@ pub(crate) fn linear(
         .arg(layer.channel_sum.as_ref().map_or(0, Buffer::address))
         .arg(scales)
         .arg(zeros)
-        .arg(fused.residual.map_or(0, Buffer::address))
-        .out(y)
+        .arg(fused.residual.map_or(0, Buffer::address));
+    let launch = match to {
+        Target::Values(y) => launch.out(y),
+        Target::Operand(to) => launch.out(&mut to.values),
+    };
+    let mut launch = launch
         .arg(layer.scale)
         .arg(code(fused.activation))
         .arg(i32::from(gated))
+        .arg(i32::from(lays_out))
         .size(rows)
         .size(shape.product)
         .size(output)
         // In columns for FMA, in slabs for the matrix units.
         .size(if operands.rows_are_f32() { depth } else { depth / operands.slab() });
-    if as_they_are {
-        launch = launch.size(x.width);
+    if let Source::Values(view) = &x {
+        launch = launch.size(view.width);
     }
     // SAFETY: the layer was packed for these kernels, its vectors padded to whole panels of channels; the operand has whole
-    // tiles of rows, or x is read as it is, and lies inside its buffer; residual and y are [rows, outputs].
+    // tiles of rows, or x is read as it is, and lies inside its buffer; residual and y are [rows, outputs], or y is an operand of
+    // whole tiles of rows and whole slabs of outputs.
     unsafe { launch.run() }
 }
 

@@ -12,6 +12,7 @@ struct Bf16 {
     typedef float Sum;
     static constexpr int A_BYTES = 1024;
     static constexpr bool CHAIN = true;
+    static constexpr int OPERAND = BF16;
 
     static __device__ __forceinline__ float add(float total, float sum) { return __fadd_rn(total, sum); }
 

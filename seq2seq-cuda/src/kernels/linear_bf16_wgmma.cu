@@ -34,6 +34,7 @@ constexpr int START = 1, SUMS = 2;
 
 struct Bf16 {
     typedef float Sum;
+    static constexpr int OPERAND = BF16_SWIZZLED;
 
     static __device__ __forceinline__ float value(const Layer& layer, int, int channel, float sum) {
         return scaled(layer, channel, sum);

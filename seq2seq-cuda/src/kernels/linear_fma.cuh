@@ -26,6 +26,8 @@ constexpr int CHUNK = 128, TILE = 8;
 // What the epilogue takes.
 struct Sums {
     typedef float Sum;
+    static constexpr int OPERAND = NO_OPERAND;
+
     static __device__ __forceinline__ float value(const Layer& layer, int, int channel, float sum) {
         return scaled(layer, channel, sum);
     }
@@ -95,7 +97,7 @@ DEVICE void stream(const Layer& layer, const u32* weights, const float* x, int d
     }
     if (row < ROWS) {
         int channel = blockIdx.x * PANEL + pair;
-        store_pair(layer, row, channel, scaled(layer, channel, total0), scaled(layer, channel + 1, total1));
+        store_pair<NO_OPERAND>(layer, row, channel, scaled(layer, channel, total0), scaled(layer, channel + 1, total1));
     }
 }
 

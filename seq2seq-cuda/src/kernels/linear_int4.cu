@@ -36,6 +36,7 @@ struct Int4 {
     typedef QuantisedRows Rows;
     static constexpr int A_BYTES = 576, CODES = 256, SCALES = 512;
     static constexpr bool CHAIN = true;
+    static constexpr int OPERAND = NO_OPERAND;
 
     static __device__ __forceinline__ float add(float total, float sum) { return __fadd_rn(total, sum); }
 

@@ -21,6 +21,7 @@ struct Int8 {
     typedef QuantisedRows Rows;
     static constexpr int A_BYTES = 1024;
     static constexpr bool CHAIN = false;
+    static constexpr int OPERAND = NO_OPERAND;
 
     static __device__ __forceinline__ int add(int total, int sum) { return total + sum; }
 

@@ -12,7 +12,7 @@
 // Order of the sum, the same in both kernels and for any number of rows: chunks of 4 slabs, in a chunk one chain over rising
 // columns that begins at 0, the chunks added in their order. Integer sums have no order.
 //
-// A format F gives A_BYTES, CHAIN (whether chunks are added, or the whole is one exact sum), the type Sum, `multiply` of one
+// A format F gives A_BYTES, CHAIN (whether chunks are added, or the whole is one exact sum), OPERAND, the type Sum, `multiply` of one
 // slab, `value` of a finished sum, and Rows, which makes operands of up to 8 rows of f32.
 #pragma once
 #include "epilogue.cuh"
@@ -95,9 +95,9 @@ DEVICE void stream(Layer layer, const u8* weights, const u8* x, int slabs, int w
         }
     }
     int channel = blockIdx.x * CHANNELS + lane / 4 * 2, row = tile * TILE + lane % 4 * 2 + half;
-    if (tile < T && row < layer.rows && channel < layer.channels) {
+    if (tile < T && row < stored_rows<F::OPERAND>(layer) && channel < layer.channels) {
         float a = F::value(layer, row, channel, total0), b = F::value(layer, row, channel + 1, total1);
-        store_pair(layer, row, channel, a, b);
+        store_pair<F::OPERAND>(layer, row, channel, a, b);
     }
 }
 

@@ -67,19 +67,40 @@ impl<'a> View<'a> {
 /// Activations in the layout of a format, padded.
 pub(super) struct Operand {
     pub(super) values: Buffer<u8>,
+    pub(super) rows: usize,
+    /// Columns, but for those that it is padded with.
+    pub(super) width: usize,
     /// Of int8 and int4: a scale and a zero point a row.
-    pub(super) quantised: Option<(Buffer<f32>, Buffer<i32>)>,
+    quantised: Option<(Buffer<f32>, Buffer<i32>)>,
 }
 
 impl Operand {
+    /// Room for rows that are not quantised.
+    pub(super) fn unset(
+        cuda: &Cuda,
+        rows: usize,
+        width: usize,
+        operands: Operands,
+    ) -> Result<Self> {
+        let depth = width.next_multiple_of(operands.slab());
+        let values = rows.next_multiple_of(TILE) * depth * operands.element();
+        Ok(Self { values: cuda.buffer(values)?, rows, width, quantised: None })
+    }
+
+    /// Where scales and zero points lie; null where there are none.
+    pub(super) fn quantised_at(&self) -> (u64, u64) {
+        let addresses =
+            |(scales, zeros): &(Buffer<f32>, Buffer<i32>)| (scales.address(), zeros.address());
+        self.quantised.as_ref().map_or((0, 0), addresses)
+    }
+
     /// Rows of int8 and int4 are read as they lie, without a view of strides.
     pub(super) fn new(cuda: &Cuda, x: View<'_>, operands: Operands) -> Result<Self> {
         x.check();
         let View { rows, width, strides, .. } = x;
         let depth = width.next_multiple_of(operands.slab());
         let tiles = rows.div_ceil(TILE);
-        let mut values = cuda.buffer(tiles * TILE * depth * operands.element())?;
-        let mut quantised = None;
+        let mut made = Self::unset(cuda, rows, width, operands)?;
         let launch = match operands {
             Operands::F32 | Operands::F16 => {
                 Launch::new(cuda, &ROWS_F32).grid(tiles, depth.div_ceil(128), 1).block(128)
@@ -99,15 +120,15 @@ impl Operand {
             true => assert_eq!(strides, [width, 1], "rows to be quantised lie one after the other"),
             false => launch = launch.arg(strides[0] as i64).arg(strides[1] as i64),
         }
-        launch = launch.out(&mut values);
+        launch = launch.out(&mut made.values);
         if operands.quantises_rows() {
             let (mut scales, mut zeros) = (cuda.buffer(rows)?, cuda.buffer(rows)?);
             launch = launch.out(&mut scales).out(&mut zeros);
-            quantised = Some((scales, zeros));
+            made.quantised = Some((scales, zeros));
         }
         // SAFETY: x lies inside its buffer, as was checked; `values` has whole tiles of `depth` columns; a scale and a zero point for each row.
         unsafe { launch.run() }?;
-        Ok(Self { values, quantised })
+        Ok(made)
     }
 }
 

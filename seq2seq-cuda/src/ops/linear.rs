@@ -112,6 +112,11 @@ pub(crate) fn lay_out(
     Ok(())
 }
 
+fn fused<'a>(epilogue: &Epilogue<'a, Tensor>) -> Fused<'a> {
+    let residual = epilogue.residual.map(Tensor::values);
+    Fused { activation: epilogue.activation, residual, ..Fused::default() }
+}
+
 /// `[N, in]` to `[N, out]`.
 pub(crate) fn linear(
     cuda: &Cuda,
@@ -121,11 +126,23 @@ pub(crate) fn linear(
 ) -> Result<Tensor> {
     check::linear(x, layer.shape, &epilogue)?;
     let mut y = cuda.tensor(x.rows(), layer.shape.output)?;
-    let fused = Fused {
-        activation: epilogue.activation,
-        residual: epilogue.residual.map(Tensor::values),
-        ..Fused::default()
-    };
-    kernels::linear::linear(cuda, View::of(x), layer, fused, y.values_mut())?;
+    kernels::linear::linear(cuda, View::of(x), layer, fused(&epilogue), y.values_mut())?;
+    Ok(y)
+}
+
+/// Two layers. Where the first can give its results in the layout and the numbers of the second, they are held in no other.
+pub(crate) fn feed_forward(
+    cuda: &Cuda,
+    x: &Tensor,
+    [first, second]: [&Linear; 2],
+    [inner, outer]: [Epilogue<'_, Tensor>; 2],
+) -> Result<Tensor> {
+    check::feed_forward(x, [first.shape, second.shape], [&inner, &outer])?;
+    if inner.residual.is_some() || !kernels::linear::lays_out(cuda, x.rows(), [first, second]) {
+        return linear(cuda, &linear(cuda, x, first, inner)?, second, outer);
+    }
+    let mut y = cuda.tensor(x.rows(), second.shape.output)?;
+    let fused = [fused(&inner), fused(&outer)];
+    kernels::linear::feed_forward(cuda, View::of(x), [first, second], fused, y.values_mut())?;
     Ok(y)
 }

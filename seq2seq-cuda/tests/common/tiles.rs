@@ -30,6 +30,14 @@ impl Product {
         Self { sizes, x: tensor(5, rows, input), residual: tensor(6, rows, output) }
     }
 
+    pub(crate) fn x(&self) -> &HostTensor {
+        &self.x
+    }
+
+    pub(crate) fn residual(&self) -> &HostTensor {
+        &self.residual
+    }
+
     /// A layer with biases.
     pub(crate) fn layer(&self, gated: bool) -> LinearSpec {
         let Sizes { input, output, .. } = self.sizes;

@@ -41,10 +41,11 @@ impl<B: Backend> FeedForward<B> {
     pub(super) fn forward(&self, backend: &B, x: &B::Tensor) -> Result<B::Tensor> {
         self.around.around(backend, x, |x, residual| {
             let [wide, added] = self.dropout;
-            let epilogue = Epilogue::activation(self.activation).with_dropout(wide);
-            let wide = backend.linear(x, &self.up, epilogue)?;
-            let epilogue = Epilogue::residual(residual).with_dropout(added);
-            Ok(backend.linear(&wide, &self.down, epilogue)?)
+            let epilogues = [
+                Epilogue::activation(self.activation).with_dropout(wide),
+                Epilogue::residual(residual).with_dropout(added),
+            ];
+            Ok(backend.feed_forward(x, [&self.up, &self.down], epilogues)?)
         })
     }
 }
