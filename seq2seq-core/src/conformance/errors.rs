@@ -165,7 +165,7 @@ fn linears<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
             [Epilogue::residual(&residual), Epilogue::NONE],
             [Epilogue::NONE, Epilogue::residual(&residual)],
         ] {
-            let back = backend.pack(&LinearSpec::single(zeros(3, 4), None), Format::Bf16)?;
+            let back = backend.pack(&LinearSpec::single(zeros(5, 4), None), Format::Bf16)?;
             calls.add(
                 "residuals of two layers",
                 backend.feed_forward(&x, [&layer, &back], epilogues),
