@@ -5,9 +5,7 @@ mod common;
 
 use seq2seq_core::conformance::values::{Profile, values};
 use seq2seq_core::train::{AttendBackward, Dropout, TrainBackend};
-use seq2seq_core::{
-    AttentionSpec, Backend, BucketSpec, EncoderOps, HostTensor, Precision, Ragged,
-};
+use seq2seq_core::{AttentionSpec, Backend, BucketSpec, EncoderOps, HostTensor, Precision, Ragged};
 use seq2seq_cuda::Cuda;
 
 fn spec((heads, kv_heads): (usize, usize), head_dim: usize, causal: bool) -> AttentionSpec {

@@ -8,12 +8,12 @@
 // Both kernels, attention_back_keys.cu for dk and dv and attention_back_queries.cu for dq, make s and dp of a tile: 64 query vectors
 // (vector v of a source and key-value head is head v % group of its row v / group) by 64 keys, or 32. 256 threads; a warp takes 16
 // vectors by half of the keys, a thread four neighbours of either (two of 32 keys), and leaves out what lies behind the last vector
-// or key, or is not seen at all. Operands pass through shared memory in slabs of columns, so that heads of any width have the same
+// or key. Operands pass through shared memory in slabs of columns, so that heads of any width have the same
 // tiles. For four columns a thread reads 16 times 16 bytes and does 128 FMA; lanes that read one row share a read, and `turned_quad`
 // turns rows so that the others meet no bank twice.
 //
-// q: rows of q_stride, k and v: positions of kv_stride, each from its first column on, heads side by side, rotated already; dy: [rows,
-// heads, width]; log_sums, along: [rows, heads].
+// q: rows of q_stride, k and v: positions of kv_stride, each from its first column on, heads side by side, rotated already;
+// dy: [rows, heads, width]; log_sums, along: [rows, heads].
 //
 // Order of the sums: s is one chain of FMA over rising columns, then fma(scale, chain, bias), which are the bits of the forward
 // (attention.cuh); so is dp. What a row does not see takes no part in the sums of the kernels, as there.
@@ -89,8 +89,8 @@ DEVICE int turned_quad(int row, int quad) {
     return row * QUADS + (quad ^ (row / PER & 7));
 }
 
-// Begins to copy columns from `column` on of ROWS rows, of which there are `count`, to shared memory; 0 where there is none. row(i) is
-// where one begins. `wait_for_slabs` ends it.
+// Begins to copy columns from `column` on of ROWS rows, of which there are `count`, to shared memory; 0 where there is none. row(i)
+// is where one begins. `wait_for_slabs` ends it.
 template <int ROWS, int QUADS, int PER, class Row>
 DEVICE void load_slab(float4* to, int count, int column, const Operands& of, Row row) {
     if (of.aligned) {
@@ -151,12 +151,14 @@ struct Tile {
     static __device__ __forceinline__ void multiply(const float4* a, const float4* b, int quads, float (&sum)[4][PER]) {
 #pragma unroll 1
         for (int c = 0; c < quads; ++c) {
+            // Rows of one thread follow each other.
+            const float4 *rows = a + turned_quad<QUADS, 4>(4 * y(), c), *keys = b + turned_quad<QUADS, PER>(PER * x(), c);
             float4 left[4];
 #pragma unroll
-            for (int r = 0; r < 4; ++r) left[r] = a[turned_quad<QUADS, 4>(4 * y() + r, c)];
+            for (int r = 0; r < 4; ++r) left[r] = rows[r * QUADS];
 #pragma unroll
             for (int j = 0; j < PER; ++j) {
-                const float4 right = b[turned_quad<QUADS, PER>(PER * x() + j, c)];
+                const float4 right = keys[j * QUADS];
 #pragma unroll
                 for (int r = 0; r < 4; ++r) sum[r][j] = dot4(left[r], right, sum[r][j]);
             }
@@ -176,11 +178,12 @@ struct Tile {
         return bits;
     }
 
-    // q k and dy v of the vectors and of `keys` keys from `first_key` of the source on. `shared` has room for a slab of 2 VECTORS + 2
-    // KEYS rows; it is free behind the next barrier.
+    // q k and dy v of the vectors and of `keys` keys from `first_key` of the source on. `shared` has room for slabs of 2 VECTORS and
+    // of 2 KEYS rows; then it is free again.
     template <int QUADS>
     __device__ __forceinline__ void products(
-        float4* shared, const Operands& of, const Item& item, const Vectors& vectors, int count, int kv_head, int first_key, int keys) {
+        float4* shared, const Operands& of, const Item& item, const Vectors& vectors, int count, int kv_head, int first_key,
+        int keys) {
         float4 *q = shared, *dy = q + VECTORS * QUADS, *k = dy + VECTORS * QUADS, *v = k + KEYS * QUADS;
         const int key = item.keys_first + first_key, columns = kv_head * of.width;
         const bool part = takes_part(count, keys);
@@ -232,26 +235,49 @@ struct Tile {
     }
 };
 
-// sum[i][c] += a[i] b[c]
+// Columns of one thread.
 template <int COLUMNS>
-DEVICE void add_outer(float (&sum)[4][COLUMNS], const float4& a, const float (&b)[COLUMNS]) {
-    const float left[4] = {a.x, a.y, a.z, a.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-#pragma unroll
-        for (int c = 0; c < COLUMNS; ++c) sum[i][c] = __fmaf_rn(left[i], b[c], sum[i][c]);
-    }
-}
+struct Columns {
+    float of[COLUMNS];
+};
 
-// The same for those i for which takes(i).
+DEVICE Columns<4> columns(const float4& b) { return {{b.x, b.y, b.z, b.w}}; }
+DEVICE Columns<2> columns(const float2& b) { return {{b.x, b.y}}; }
+
+// sum[i][c] += a[i] b[c], for those i for which takes(i).
 template <int COLUMNS, class Takes>
-DEVICE void add_outer_where(float (&sum)[4][COLUMNS], const float4& a, const float (&b)[COLUMNS], Takes takes) {
+DEVICE void add_outer_where(float (&sum)[4][COLUMNS], const float4& a, const Columns<COLUMNS>& b, Takes takes) {
     const float left[4] = {a.x, a.y, a.z, a.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
         for (int c = 0; c < COLUMNS; ++c) {
-            if (takes(i)) sum[i][c] = __fmaf_rn(left[i], b[c], sum[i][c]);
+            if (takes(i)) sum[i][c] = __fmaf_rn(left[i], b.of[c], sum[i][c]);
+        }
+    }
+}
+
+// The same for all.
+template <int COLUMNS>
+DEVICE void add_outer(float (&sum)[4][COLUMNS], const float4& a, const Columns<COLUMNS>& b) {
+    add_outer_where(sum, a, b, [](int) { return true; });
+}
+
+// `by` times a thread's columns, from `column` of a head on, to where that lies.
+template <int COLUMNS>
+DEVICE void store_columns(float* head, int column, float by, const float (&sums)[COLUMNS], const Operands& of) {
+    float* to = head + column;
+    if (!of.aligned) {
+#pragma unroll
+        for (int c = 0; c < COLUMNS; ++c) {
+            if (column + c < of.width) to[c] = __fmul_rn(by, sums[c]);
+        }
+    } else if (column < of.width) {
+        if (COLUMNS == 4) {
+            *(float4*)to = {__fmul_rn(by, sums[0]), __fmul_rn(by, sums[1]), __fmul_rn(by, sums[COLUMNS - 2]),
+                            __fmul_rn(by, sums[COLUMNS - 1])};
+        } else {
+            *(float2*)to = {__fmul_rn(by, sums[0]), __fmul_rn(by, sums[1])};
         }
     }
 }

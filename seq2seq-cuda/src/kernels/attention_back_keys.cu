@@ -1,21 +1,21 @@
 // dk and dv of attention (attention_back.cuh): a block takes 64 keys of a source and a key-value head (32 where D > 64) and goes
 // through the query vectors that see them, 64 at a time.
 //
-// dk, dv: positions of kv_stride columns, as k and v. items: a block's first key. `list` has the rows of each source, in rising order;
-// where there is none, the rows of a source follow each other.
+// dk, dv: positions of kv_stride columns, as k and v. items: a block's first key. `list` has the rows of each source, in rising
+// order; where there is none, the rows of a source follow each other.
 //
-// Order of the sums: each element is one chain of FMA over the vectors that see its key: rising rows, and in a row rising heads, also
-// where several groups of rows read one source. Then dk is multiplied by the scale. So the bits of a source do not depend on other
-// sources; and they are the same from run to run.
+// Order of the sums: each element is one chain of FMA over the vectors that see its key: rising rows, and in a row rising heads,
+// also where several groups of rows read one source. Then dk is multiplied by the scale. So the bits of a source do not depend on
+// other sources; and they are the same from run to run.
 //
-// Design. When s and dp of a tile are made, m p and ds go to shared memory, in the place of the keys' slabs, and q and dy come again, in
-// slabs. Half of the threads add to dv, the others to dk, in registers: four keys by four columns of each slab, for which a vector
+// Design. When s and dp of a tile are made, m p and ds go to shared memory, in the place of the keys' slabs, and q and dy come
+// again, in slabs. Half of the threads add to dv, the others to dk, in registers: four keys by four columns of each slab, for which a vector
 // is one read of 16 bytes of each operand and 16 FMA. 48 KB of slabs and 2 of vectors: four blocks a multiprocessor on Hopper, three
-// on an A100, one where there are 100 KB; registers, 128 a thread, are for two. Sums are 16 a slab, 64 for D = 256, and 64 keys of D = 128
-// spilled 220 bytes.
+// on an A100, one where there are 100 KB; registers, 128 a thread, are for two. Sums are 16 a slab, 64 for D = 256; 64 keys of
+// D = 128 have as many, and spilled 250 bytes.
 //
-// Floor: 8 D operations a score for s and dp (4 D) and dk and dv (4 D) over the FMA peak. Beside it the slabs, 24 D bytes a vector and tile of 64
-// keys, out of the L2 cache: 12 bytes a cycle and multiprocessor at peak. Shared memory: 16 bytes a lane for 8 FMA.
+// Floor: 8 D operations a score, 4 D for s and dp and 4 D for dk and dv, over the FMA peak. Beside it the slabs, 24 D bytes a vector
+// and tile of 64 keys, out of the L2 cache: 12 bytes a cycle and multiprocessor at peak. Shared memory: 16 bytes a lane for 8 FMA.
 // Not measured: no GPU has run it yet.
 
 #include "attention_back.cuh"
@@ -73,23 +73,22 @@ DEVICE void keys_back(const Operands& of, const int4* items, const u32* list, fl
             wait_for_slabs();
             if (!part) continue;
             const float4* right = slab + (for_keys ? 0 : VECTORS * QUADS);
-            const auto columns = [&](int i, float(&b)[4]) {
-                const float4 four = right[turned_quad<QUADS, 4>(i, quad)];
-                b[0] = four.x, b[1] = four.y, b[2] = four.z, b[3] = four.w;
-            };
             if (from + 3 * of.group <= 0) {
-#pragma unroll 4
-                for (int i = 0; i < count; ++i) {
-                    float b[4];
-                    columns(i, b);
-                    add_outer(sums[s], *(const float4*)(left + i * KEYS), b);
+                // Behind the last vector are zeros.
+#pragma unroll 1
+                for (int i = 0; i < count; i += 4) {
+                    const float4* rows = right + turned_quad<QUADS, 4>(i, quad);
+#pragma unroll
+                    for (int u = 0; u < 4; ++u) {
+                        add_outer(sums[s], *(const float4*)(left + (i + u) * KEYS), columns(rows[u * QUADS]));
+                    }
                 }
             } else {
 #pragma unroll 1
                 for (int i = max(from, 0); i < count; ++i) {
-                    float b[4];
-                    columns(i, b);
-                    add_outer_where(sums[s], *(const float4*)(left + i * KEYS), b, [&](int key) { return i >= from + key * of.group; });
+                    const Columns<4> b = columns(right[turned_quad<QUADS, 4>(i, quad)]);
+                    const float4& four = *(const float4*)(left + i * KEYS);
+                    add_outer_where(sums[s], four, b, [&](int key) { return i >= from + key * of.group; });
                 }
             }
         }
@@ -101,14 +100,10 @@ DEVICE void keys_back(const Operands& of, const int4* items, const u32* list, fl
     for (int s = 0; s < SLABS; ++s) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
+            if (own + i >= keys) continue;
             const s64 position = item.keys_first + item.start + own + i;
-#pragma unroll
-            for (int c = 0; c < 4; ++c) {
-                const int column = 4 * (QUADS * s + quad) + c;
-                if (own + i < keys && column < of.width) {
-                    to[position * of.kv_stride + kv_head * of.width + column] = __fmul_rn(by, sums[s][i][c]);
-                }
-            }
+            float* head = to + position * of.kv_stride + kv_head * of.width;
+            store_columns(head, 4 * (QUADS * s + quad), by, sums[s][i], of);
         }
     }
 }

@@ -1,15 +1,16 @@
-// dq of attention (attention_back.cuh), and of each tile the sums of ds by distance, of which the gradient of a relative bias is made:
-// a block takes 64 query vectors of a group of rows and a key-value head and goes through the keys that they see, 64 at a time (32 where D > 128).
+// dq of attention (attention_back.cuh), and of each tile the sums of ds by distance, of which the gradient of a relative bias is
+// made: a block takes 64 query vectors of a group of rows and a key-value head and goes through the keys that they see, 64 at a
+// time (32 where D > 128).
 //
-// dq: rows of q_stride columns, as q, or none. items: a block's first vector. by_distance, or none: a block has `distances` places
-// for each head from places[block] on: place e is distance e - last, where `last` is the last of its rows; it meets distances from its
-// last row's first key to its first row's last key, or to 0 where it is causal.
+// dq: rows of q_stride columns, as q, or none. items: a block's first vector. by_distance, or none: a block has so many places for
+// each head as places[block] says, from where that says: place e is distance e - last, where `last` is the last of its rows. It
+// meets distances from its last row's first key to its first row's last key, or to 0 where it is causal.
 //
 // Order of the sums: dq is one chain of FMA over the keys that a row sees, rising; then it is multiplied by the scale. A sum by
 // distance is that of tiles of 64 keys, rising, in each a chain over rising keys. The blocks' are added by attention_back_table.cu.
 //
-// Design. When s and dp of a tile are made, ds goes to shared memory, transposed, in the place of the slabs of q and dy, and the keys
-// come again in slabs of 64 columns. A thread has four vectors by four columns of each slab of dq in registers, for which a key is
+// Design. When s and dp of a tile are made, ds goes to shared memory, transposed, in the place of the slabs of q and dy, and the
+// keys come again in slabs of 64 columns. A thread has four vectors by four columns of each slab of dq in registers, for which a key is
 // two reads of 16 bytes and 16 FMA. 32 KB of slabs and 2 of vectors. Sums by distance are a thread's own, so that they need neither
 // atomics nor barriers: of two tiles that follow each other, place e is thread e % 128's.
 //
@@ -22,11 +23,18 @@
 
 constexpr int OWNERS = 128;
 
+// So many numbers, read at once.
+template <int N>
+struct Numbers {
+    typedef float4 Type;
+};
+template <>
+struct Numbers<2> {
+    typedef float2 Type;
+};
+
 // Where ds of four vectors and a key lies.
-template <int KEYS>
-DEVICE int turned_vectors(int key, int four) {
-    return key * (VECTORS / 4) + (four ^ (key / Tile<KEYS>::PER & 7));
-}
+DEVICE int turned_vectors(int key, int four) { return turned_quad<VECTORS / 4, 4>(key, four); }
 
 // Adds ds of a tile of KEYS keys to the sums by distance of the block.
 template <int KEYS>
@@ -42,7 +50,7 @@ DEVICE void add_distances(
         for (int j = begin; j < end; ++j) {
             const int vector = (first_key + j - distance) * of.group + h - first;
             if (vector < 0 || vector >= count) continue;
-            sum += ((const float*)(ds + turned_vectors<KEYS>(j, vector / 4)))[vector % 4];
+            sum += ((const float*)(ds + turned_vectors(j, vector / 4)))[vector % 4];
         }
         float& to = sums[(s64)(kv_head * of.group + h) * distances + e];
         // Who was not met by the tile before begins here.
@@ -56,6 +64,7 @@ DEVICE void queries_back(
     const Operands& of, const int4* items, float* dq, const int4* places, float* by_distance) {
     // Quads of a slab of s and dp; columns of a thread in a slab of keys.
     constexpr int QUADS = 8, COLUMNS = W == 32 ? 2 : 4, SLABS = W / (16 * COLUMNS), KEY_QUADS = 4 * COLUMNS;
+    typedef typename Numbers<COLUMNS>::Type Own;
     extern __shared__ __align__(16) float4 shared[];
     float4* ds = shared;                           // [KEYS][VECTORS / 4]
     float4* slab = ds + KEYS * VECTORS / 4;        // [KEYS][KEY_QUADS]
@@ -79,7 +88,7 @@ DEVICE void queries_back(
 #pragma unroll
             for (int j = 0; j < Tile<KEYS>::PER; ++j) {
                 const int key = Tile<KEYS>::PER * tile.x() + j;
-                ds[turned_vectors<KEYS>(key, tile.y())] = {tile.dp[0][j], tile.dp[1][j], tile.dp[2][j], tile.dp[3][j]};
+                ds[turned_vectors(key, tile.y())] = {tile.dp[0][j], tile.dp[1][j], tile.dp[2][j], tile.dp[3][j]};
             }
         }
         // Keys of the tile that each vector sees.
@@ -97,29 +106,22 @@ DEVICE void queries_back(
             load_slab<KEYS, KEY_QUADS, 4>(slab, keys, column, of, [&](int i) { return of.k + key + (s64)i * of.kv_stride; });
             wait_for_slabs();
             if (!part) continue;
-            const auto columns = [&](int i, float(&b)[COLUMNS]) {
-                const float4& four = slab[turned_quad<KEY_QUADS, 4>(i, pair * COLUMNS / 4)];
-                if (COLUMNS == 4) {
-                    const float4 all = four;
-                    b[0] = all.x, b[1] = all.y, b[COLUMNS - 2] = all.z, b[COLUMNS - 1] = all.w;
-                } else {
-                    const float2 half = ((const float2*)&four)[pair % 2];
-                    b[0] = half.x, b[1] = half.y;
-                }
-            };
+            // This thread's columns of a key that lies, turned, at `row`.
+            const auto own_columns = [&](const float4* row) { return columns(((const Own*)row)[pair % (4 / COLUMNS)]); };
             if (whole) {
-#pragma unroll 4
-                for (int i = 0; i < keys; ++i) {
-                    float b[COLUMNS];
-                    columns(i, b);
-                    add_outer(sums[s], ds[turned_vectors<KEYS>(i, own / 4)], b);
+                // Behind the last key are zeros.
+#pragma unroll 1
+                for (int i = 0; i < keys; i += 4) {
+                    const float4* rows = slab + turned_quad<KEY_QUADS, 4>(i, pair * COLUMNS / 4);
+                    const float4* left = ds + turned_vectors(i, own / 4);
+#pragma unroll
+                    for (int u = 0; u < 4; ++u) add_outer(sums[s], left[u * VECTORS / 4], own_columns(rows + u * KEY_QUADS));
                 }
             } else {
 #pragma unroll 1
                 for (int i = 0; i < limit; ++i) {
-                    float b[COLUMNS];
-                    columns(i, b);
-                    add_outer_where(sums[s], ds[turned_vectors<KEYS>(i, own / 4)], b, [&](int vector) { return i < seen[vector]; });
+                    const Columns<COLUMNS> b = own_columns(slab + turned_quad<KEY_QUADS, 4>(i, pair * COLUMNS / 4));
+                    add_outer_where(sums[s], ds[turned_vectors(i, own / 4)], b, [&](int vector) { return i < seen[vector]; });
                 }
             }
         }
@@ -127,7 +129,8 @@ DEVICE void queries_back(
             // {first place, in two halves, distances, the last row}
             const int4 place = places[blockIdx.x];
             if (!dq) __syncthreads();
-            add_distances<KEYS>(ds, of, kv_head, first, count, start, keys, place.z, by_distance + ((s64)place.y << 32 | (u32)place.x));
+            float* to = by_distance + ((s64)place.y << 32 | (u32)place.x);
+            add_distances<KEYS>(ds, of, kv_head, first, count, start, keys, place.z, to);
         }
     }
 
@@ -136,11 +139,8 @@ DEVICE void queries_back(
     for (int s = 0; s < SLABS; ++s) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-#pragma unroll
-            for (int c = 0; c < COLUMNS; ++c) {
-                const int column = 4 * KEY_QUADS * s + COLUMNS * pair + c;
-                if (own + i < count && column < of.width) dq[vectors.query[own + i] + column] = __fmul_rn(of.scale, sums[s][i][c]);
-            }
+            if (own + i >= count) continue;
+            store_columns(dq + vectors.query[own + i], 4 * KEY_QUADS * s + COLUMNS * pair, of.scale, sums[s][i], of);
         }
     }
 }

@@ -63,7 +63,10 @@ fn long_cases() -> Vec<Case> {
         (Forward { buckets: buckets(true), ..case(&[2, 131], (1, 1), 5) }, dropout(0.1)),
         (Forward { rotary: Some(true), ..case(&[67, 1], (2, 1), 40) }, dropout(0.5)),
         (Forward { causal: true, ..case(&[36], (1, 1), 100) }, dropout(0.1)),
-        (Forward { rotary: Some(false), causal: true, ..case(&[2, 33], (1, 1), 256) }, None),
+        (
+            Forward { rotary: Some(false), buckets: buckets(true), ..case(&[2, 33], (1, 1), 256) },
+            None,
+        ),
     ]
     .map(|(forward, dropout)| Case { forward, dropout })
     .into()
