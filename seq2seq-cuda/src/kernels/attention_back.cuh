@@ -8,7 +8,7 @@
 // Both kernels, attention_back_keys.cu for dk and dv and attention_back_queries.cu for dq, make s and dp of a tile: 64 query vectors
 // (vector v of a source and key-value head is head v % group of its row v / group) by 64 keys, or 32. 256 threads; a warp takes 16
 // vectors by half of the keys, a thread four neighbours of either (two of 32 keys), and leaves out what lies behind the last vector
-// or key. Operands pass through shared memory in slabs of columns, so that heads of any width have the same
+// or key, or is not seen. Operands pass through shared memory in slabs of columns, so that heads of any width have the same
 // tiles. For four columns a thread reads 16 times 16 bytes and does 128 FMA; lanes that read one row share a read, and `turned_quad`
 // turns rows so that the others meet no bank twice.
 //
@@ -138,6 +138,12 @@ struct Tile {
         return threadIdx.x / (2 * WARP) * 16 < vectors && threadIdx.x / WARP % 2 * (KEYS / 2) < keys;
     }
 
+    // Whether one of the warp's vectors sees one of its keys: the last sees most.
+    static __device__ __forceinline__ bool sees(const Vectors& vectors, int count, int first_key) {
+        const int last = min(threadIdx.x / (2 * WARP) * 16 + 15, count - 1);
+        return vectors.seen[last] > first_key + threadIdx.x / WARP % 2 * (KEYS / 2);
+    }
+
     __device__ __forceinline__ void clear() {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
@@ -186,11 +192,11 @@ struct Tile {
         int keys) {
         float4 *q = shared, *dy = q + VECTORS * QUADS, *k = dy + VECTORS * QUADS, *v = k + KEYS * QUADS;
         const int key = item.keys_first + first_key, columns = kv_head * of.width;
-        const bool part = takes_part(count, keys);
         clear();
         bits = ALL;
         for (int column = 0; column < of.width; column += 4 * QUADS) {
             __syncthreads();
+            const bool part = takes_part(count, keys) && sees(vectors, count, first_key);
             load_slab<VECTORS, QUADS, 4>(q, count, column, of, [&](int i) { return of.q + vectors.query[i]; });
             load_slab<VECTORS, QUADS, 4>(dy, count, column, of, [&](int i) { return of.dy + vectors.at[i] * of.width; });
             load_slab<KEYS, QUADS, PER>(k, keys, column, of, [&](int i) { return of.k + (s64)(key + i) * of.kv_stride + columns; });
