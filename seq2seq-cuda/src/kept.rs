@@ -1,6 +1,7 @@
 //! What a call made on the device and the next one can use, where it is alike.
 
 use crate::Cuda;
+use crate::kernels::attention_back_plan;
 use crate::ops::attention;
 use seq2seq_core::Result;
 use std::any::Any;
@@ -35,9 +36,12 @@ impl<T: Any + Send + Sync> Kept<T> {
     }
 }
 
-/// What a device keeps of attention within whole sequences, which one layer after another asks for.
+/// What a device keeps of attention, which one layer after another asks for: within whole sequences, and back from there and from
+/// a memory.
 #[derive(Default)]
 pub(crate) struct KeptPlans {
     pub(crate) layout: Kept<attention::Layout>,
     pub(crate) plan: Kept<attention::Plan>,
+    pub(crate) back_within: Kept<attention_back_plan::Plan>,
+    pub(crate) back_across: Kept<attention_back_plan::Plan>,
 }

@@ -6,13 +6,15 @@
 
 use super::angles::Angles;
 use super::attention_plan::{Kind, Work};
+use super::elementwise::drop_args;
 use super::kv_store::CHUNK;
-use super::{attention_bf16, attention_merge, attention_split};
+use super::{attention_bf16, attention_dropped, attention_merge, attention_split};
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
+use seq2seq_core::train::Dropout;
 use seq2seq_core::{AttentionSpec, Precision, Rows};
 
 static ARTIFACT: Artifact = artifact!("attention");
@@ -36,7 +38,7 @@ const fn tiled(name: &'static str, instance: usize) -> Kernel {
 }
 
 /// Bytes of shared memory of a tile: queries, a chunk of keys or values, weights and two sums of each vector.
-const fn shared(instance: usize, width: usize) -> usize {
+pub(super) const fn shared(instance: usize, width: usize) -> usize {
     let vectors = WARPS[instance] * VECTORS[instance];
     (vectors * width + CHUNK * width + vectors * (CHUNK + 2)) * size_of::<f32>()
 }
@@ -82,11 +84,13 @@ pub(crate) struct Attention<'a> {
     pub(crate) bias: Option<Bias<'a>>,
 }
 
-/// What is wanted besides the result: the largest score and the sum of each row and head, `[N, H]`, and all scores.
+/// What is wanted besides the result: the largest score and the sum of each row and head, `[N, H]`, and all scores. Weights may be
+/// dropped where the work is tiled and in f32.
 #[derive(Default)]
 pub(crate) struct Extra<'a> {
     pub(crate) stats: Option<&'a mut Buffer<[f32; 2]>>,
     pub(crate) scores: Option<Scores<'a>>,
+    pub(crate) dropout: Option<Dropout>,
 }
 
 impl Attention<'_> {
@@ -142,7 +146,12 @@ impl Attention<'_> {
                 let (width, kind) = (self.spec.head_dim, instance(self.spec.head_dim));
                 let (kernel, threads, bytes) = match self.paged.precision {
                     Precision::F32 => {
-                        (&TILED[kind], WARPS[kind] * 32, shared(kind, width.next_multiple_of(4)))
+                        let tiled = if extra.dropout.is_some() {
+                            &attention_dropped::TILED
+                        } else {
+                            &TILED
+                        };
+                        (&tiled[kind], WARPS[kind] * 32, shared(kind, width.next_multiple_of(4)))
                     }
                     Precision::Bf16 => {
                         let kernel = attention_bf16::of(width, *vectors);
@@ -155,10 +164,16 @@ impl Attention<'_> {
                     .shared(bytes)
                     .out(out.values_mut())
                     .arg(extra.stats.as_ref().map_or(0, |s| s.address()));
+                let mut launch = self.arguments(launch, items.address(), &extra);
+                if extra.dropout.is_some() {
+                    assert_eq!(self.paged.precision, Precision::F32, "weights are dropped in f32");
+                    launch = drop_args(launch, extra.dropout);
+                }
                 // SAFETY: plan, sizes and shared memory are of this shape; the rest is the caller's promise.
-                unsafe { self.arguments(launch, items.address(), &extra).run() }
+                unsafe { launch.run() }
             }
             Kind::Split { items, one } => {
+                assert!(extra.dropout.is_none(), "weights are dropped in tiles");
                 let merged = self.work.chunks > 1;
                 let parts = if merged { rows * self.spec.heads * self.work.chunks } else { 0 };
                 let mut parts = attention_split::Parts::new(cuda, parts, self.spec.head_dim)?;

@@ -41,6 +41,11 @@ impl Shape {
         Self { kv_heads, group: spec.heads / kv_heads, width, precision }
     }
 
+    /// The first vector of each tile of `by` of them.
+    fn steps(self, span: &Span, by: usize) -> impl Iterator<Item = i32> + use<> {
+        (0..span.rows * self.group).step_by(by).map(|v| v as i32)
+    }
+
     /// The most rows of a sequence whose keys are spread over the device.
     pub(crate) fn few_rows(&self) -> usize {
         match self.precision {
@@ -62,20 +67,10 @@ pub(super) enum Plan {
 
 impl Plan {
     pub(super) fn new(spans: &[Span], shape: Shape, multiprocessors: usize) -> Self {
-        let Shape { kv_heads, group, width, precision } = shape;
-        let sequences = || spans.iter().zip(0i32..);
-        let kind = instance(width);
-        let steps = |span: &Span, by: usize| (0..span.rows * group).step_by(by).map(|v| v as i32);
+        let Shape { group, precision, .. } = shape;
+        let kind = instance(shape.width);
         if spans.iter().any(|s| s.rows > shape.few_rows()) {
-            let vectors = match precision {
-                Precision::F32 => WARPS[kind] * VECTORS[kind],
-                Precision::Bf16 => {
-                    let of_sequences = spans.iter().map(|s| s.rows * group);
-                    attention_bf16::tile(width, of_sequences, multiprocessors.div_ceil(kv_heads))
-                }
-            };
-            let items = sequences().flat_map(|(s, i)| steps(s, vectors).map(move |v| [i, v]));
-            return Self::Tiles { items: items.collect(), vectors };
+            return Self::tiles(spans, shape, multiprocessors);
         }
         let one = precision == Precision::F32 && group == 1 && spans.iter().all(|s| s.rows <= 1);
         let vectors = match precision {
@@ -83,12 +78,27 @@ impl Plan {
             Precision::F32 => VECTORS[kind],
             Precision::Bf16 => attention_split::VECTORS_BF16,
         };
-        let items = sequences().flat_map(|(s, i)| {
+        let items = spans.iter().zip(0i32..).flat_map(|(s, i)| {
             // One block where there are no keys: it stores the zeros.
             let chunks = (0..s.keys.div_ceil(CHUNK).max(1)).step_by(attention_split::CHUNKS);
-            chunks.flat_map(move |c| steps(s, vectors).map(move |v| [i, v, c as i32, 0]))
+            chunks.flat_map(move |c| shape.steps(s, vectors).map(move |v| [i, v, c as i32, 0]))
         });
         Self::Split { items: items.collect(), one }
+    }
+
+    /// Of tiles, however few rows there are.
+    fn tiles(spans: &[Span], shape: Shape, multiprocessors: usize) -> Self {
+        let Shape { kv_heads, group, width, precision } = shape;
+        let kind = instance(width);
+        let vectors = match precision {
+            Precision::F32 => WARPS[kind] * VECTORS[kind],
+            Precision::Bf16 => {
+                let of_sequences = spans.iter().map(|s| s.rows * group);
+                attention_bf16::tile(width, of_sequences, multiprocessors.div_ceil(kv_heads))
+            }
+        };
+        let of = |(s, i): (&Span, i32)| shape.steps(s, vectors).map(move |v| [i, v]);
+        Self::Tiles { items: spans.iter().zip(0..).flat_map(of).collect(), vectors }
     }
 
     /// The same with as many blocks as a power of two, where keys grow with each step: few steps have another grid. What is added
@@ -132,12 +142,33 @@ impl Work {
         (precision, causal): (Precision, bool),
     ) -> Result<Self> {
         let shape = Shape::new(spec, precision);
+        let plan = Plan::new(spans, shape, cuda.driver().multiprocessors() as usize);
+        let plan = if causal { plan.padded(spans) } else { plan };
+        Self::upload(cuda, (spans, shape, causal), plan)
+    }
+
+    /// Plans tiles, whose weights may be dropped, however few rows there are.
+    pub(crate) fn tiled(
+        cuda: &Cuda,
+        spans: &[Span],
+        spec: &AttentionSpec,
+        (precision, causal): (Precision, bool),
+    ) -> Result<Self> {
+        let shape = Shape::new(spec, precision);
+        let plan = Plan::tiles(spans, shape, cuda.driver().multiprocessors() as usize);
+        Self::upload(cuda, (spans, shape, causal), plan)
+    }
+
+    fn upload(
+        cuda: &Cuda,
+        (spans, shape, causal): (&[Span], Shape, bool),
+        plan: Plan,
+    ) -> Result<Self> {
         let words = |s: &Span| {
             [[s.first_row, s.position, s.keys, s.pages], [s.rows, 0, 0, 0]]
                 .map(|w| w.map(|n| n as i32))
         };
-        let plan = Plan::new(spans, shape, cuda.driver().multiprocessors() as usize);
-        let kind = match if causal { plan.padded(spans) } else { plan } {
+        let kind = match plan {
             Plan::Tiles { items, vectors } => {
                 Kind::Tiles { items: cuda.upload_values(&items)?, vectors }
             }

@@ -196,34 +196,38 @@ impl Whole {
 pub(crate) struct Plan {
     rows: Ragged,
     causal: bool,
+    /// Whether weights may be dropped.
+    drops: bool,
     work: Work,
     angles: Option<Angles>,
 }
 
 impl Plan {
-    fn new(cuda: &Cuda, rows: &Ragged, spec: &AttentionSpec) -> Result<Self> {
+    fn new(cuda: &Cuda, rows: &Ragged, spec: &AttentionSpec, drops: bool) -> Result<Self> {
         let span = |(range, pages): (Range<usize>, usize)| {
             let (first_row, rows) = (range.start, range.len());
             Span { first_row, rows, position: 0, keys: rows, pages }
         };
         let spans: Vec<Span> = rows.ranges().zip(first_pages(rows).0).map(span).collect();
         let angles = |rotary| Angles::new(cuda, rotary, rows.longest());
+        let plan = if drops { Work::tiled } else { Work::new };
         Ok(Self {
             rows: rows.clone(),
             causal: spec.causal,
-            work: Work::new(cuda, &spans, spec, (spec.precision, spec.causal))?,
+            drops,
+            work: plan(cuda, &spans, spec, (spec.precision, spec.causal))?,
             angles: spec.rotary.as_ref().map(angles).transpose()?,
         })
     }
 
-    fn suits(&self, rows: &Ragged, spec: &AttentionSpec) -> bool {
+    fn suits(&self, rows: &Ragged, spec: &AttentionSpec, drops: bool) -> bool {
         let turned = match (&self.angles, &spec.rotary) {
             (Some(angles), Some(rotary)) => angles.suffice(rotary, rows.longest()),
             (angles, rotary) => angles.is_none() && rotary.is_none(),
         };
         let same =
             (&self.rows, self.causal, self.work.precision()) == (rows, spec.causal, spec.precision);
-        same && turned && self.work.suits(spec)
+        same && turned && self.drops == drops && self.work.suits(spec)
     }
 }
 
@@ -234,14 +238,27 @@ pub(crate) fn attend(
     spec: &AttentionSpec,
     bias: Option<&RelativeBias>,
 ) -> Result<Tensor> {
+    attend_with(cuda, qkv, rows, spec, bias, Extra::default())
+}
+
+/// The same, with what else is wanted.
+pub(crate) fn attend_with(
+    cuda: &Cuda,
+    qkv: &Tensor,
+    rows: &Ragged,
+    spec: &AttentionSpec,
+    bias: Option<&RelativeBias>,
+    extra: Extra<'_>,
+) -> Result<Tensor> {
     check::attend(qkv, rows, spec, bias.map(RelativeBias::heads))?;
     check_width(spec.head_dim)?;
     let mut out = cuda.tensor(qkv.rows(), spec.inner())?;
     if qkv.rows() == 0 {
         return Ok(out);
     }
-    let make = || Plan::new(cuda, rows, spec);
-    let plan = cuda.plans().plan.get(cuda, |plan| plan.suits(rows, spec), make)?;
+    let drops = extra.dropout.is_some();
+    let make = || Plan::new(cuda, rows, spec, drops);
+    let plan = cuda.plans().plan.get(cuda, |plan| plan.suits(rows, spec, drops), make)?;
     let angles = plan.angles.as_ref();
     let held = Whole::new(cuda, (qkv, spec.inner()), rows, spec, angles)?;
     let call = Attention {
@@ -255,7 +272,7 @@ pub(crate) fn attend(
     };
     // SAFETY: every position of every sequence was stored above, and the angles reach the longest; the bias has a row for
     // each head, as was checked.
-    unsafe { call.run(cuda, &mut out, Extra::default()) }?;
+    unsafe { call.run(cuda, &mut out, extra) }?;
     Ok(out)
 }
 

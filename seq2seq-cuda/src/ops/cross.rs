@@ -4,10 +4,10 @@ use super::attention::{Whole, check_width};
 use crate::Cuda;
 use crate::kept::Kept;
 use crate::kernels::attention::{Attention, Extra, Scores};
-use crate::kernels::attention_back::unpage;
 use crate::kernels::attention_plan::{Shape, Span, Work};
 use crate::kernels::attention_weights;
 use crate::memory::{Buffer, Tensor};
+use seq2seq_core::train::Dropout;
 use seq2seq_core::{AttentionSpec, Error, Precision, Ragged, Result, Rows, backend::check};
 use std::sync::Arc;
 
@@ -47,6 +47,8 @@ pub struct Memory {
 struct Plan {
     rows: Ragged,
     sources: Vec<usize>,
+    /// Whether weights may be dropped.
+    drops: bool,
     work: Work,
 }
 
@@ -64,11 +66,6 @@ pub(crate) fn memory(
 }
 
 impl Memory {
-    /// How positions divide into sources.
-    pub(crate) fn rows(&self) -> &Ragged {
-        &self.rows
-    }
-
     /// Fails where queries do not fit.
     pub(crate) fn check(
         &self,
@@ -104,31 +101,38 @@ impl Memory {
         rows: &Ragged,
         sources: &[usize],
         spec: &AttentionSpec,
+        drops: bool,
     ) -> Result<Arc<Plan>> {
-        let same = |p: &Plan| p.rows == *rows && p.sources == sources && p.work.suits(spec);
+        let same = |p: &Plan| {
+            (&p.rows, &p.sources[..], p.drops) == (rows, sources, drops) && p.work.suits(spec)
+        };
         self.plan.get(cuda, same, || {
             let kind = (self.held.precision(), false);
-            let work = Work::new(cuda, &self.spans(rows, sources, spec), spec, kind)?;
-            Ok(Plan { rows: rows.clone(), sources: sources.to_vec(), work })
+            let plan = if drops { Work::tiled } else { Work::new };
+            let work = plan(cuda, &self.spans(rows, sources, spec), spec, kind)?;
+            Ok(Plan { rows: rows.clone(), sources: sources.to_vec(), drops, work })
         })
     }
 
-    /// Keys and values one beside the other again, `[N, 2 G D]`.
-    ///
-    /// # Errors
-    /// Where it is not that of a pass that is trained on, which is f32.
-    pub(crate) fn dense(&self, cuda: &Cuda, spec: &AttentionSpec) -> Result<Tensor> {
-        if self.held.precision() != Precision::F32 {
-            let reason =
-                "the memory is not that of a pass that is trained on (`AttentionSpec::trained`)";
-            return Err(Error::invalid("cross_attend_forward", reason));
+    fn attention<'a>(
+        &'a self,
+        q: &'a Tensor,
+        spec: &'a AttentionSpec,
+        work: &'a Work,
+    ) -> Attention<'a> {
+        let paged = self.held.paged();
+        Attention { q, spec, causal: false, work, paged, angles: None, bias: None }
+    }
+
+    /// Fails where it is not that of a pass that is trained on, which is f32.
+    fn check_trained(&self) -> Result<()> {
+        match self.held.precision() {
+            Precision::F32 => Ok(()),
+            Precision::Bf16 => Err(Error::invalid(
+                "cross_attend_forward",
+                "the memory is not that of a pass that is trained on (`AttentionSpec::trained`)",
+            )),
         }
-        let of = |(range, &page): (std::ops::Range<usize>, &usize)| {
-            (0..range.len()).map(move |j| [page as u32, j as u32])
-        };
-        let of: Vec<[u32; 2]> = self.rows.ranges().zip(self.held.starts()).flat_map(of).collect();
-        // SAFETY: every position of every source was stored when the memory was made, in pages of one layer.
-        Ok(unsafe { unpage(cuda, &self.held.paged(), &of, spec) }?)
     }
 }
 
@@ -144,17 +148,9 @@ pub(crate) fn cross_attend(
     if q.rows() == 0 {
         return Ok(out);
     }
-    let plan = memory.plan(cuda, rows, sources, spec)?;
+    let plan = memory.plan(cuda, rows, sources, spec, false)?;
     let work = &plan.work;
-    let call = Attention {
-        q,
-        spec,
-        causal: false,
-        work,
-        paged: memory.held.paged(),
-        angles: None,
-        bias: None,
-    };
+    let call = memory.attention(q, spec, work);
     let Some(weights) = weights else {
         // SAFETY: every position of every source was stored when the memory was made.
         unsafe { call.run(cuda, &mut out, Extra::default()) }?;
@@ -167,12 +163,34 @@ pub(crate) fn cross_attend(
     let scores = Scores { values: &mut values, starts: &starts };
     // SAFETY: as above; `values` has room for what each row sees, and each score is written before it is read.
     unsafe {
-        call.run(cuda, &mut out, Extra { stats: Some(&mut stats), scores: Some(scores) })?;
+        let extra = Extra { stats: Some(&mut stats), scores: Some(scores), dropout: None };
+        call.run(cuda, &mut out, extra)?;
         let scores = Scores { values: &mut values, starts: &starts };
         attention_weights::weights(cuda, scores, &stats, work, spec.heads)?;
     }
     weights.extend(values.download()?);
     Ok(out)
+}
+
+/// For a pass that is trained on: the result, and the statistics of each row and head, `[N, H]`.
+pub(crate) fn cross_attend_trained(
+    cuda: &Cuda,
+    (q, rows): (&Tensor, &Ragged),
+    (memory, sources): (&Memory, &[usize]),
+    spec: &AttentionSpec,
+    dropout: Option<Dropout>,
+) -> Result<(Tensor, Buffer<[f32; 2]>)> {
+    memory.check(q, rows, sources, spec)?;
+    memory.check_trained()?;
+    let mut out = cuda.tensor(q.rows(), spec.inner())?;
+    let mut stats = cuda.buffer(q.rows() * spec.heads)?;
+    if q.rows() > 0 {
+        let plan = memory.plan(cuda, rows, sources, spec, dropout.is_some())?;
+        let extra = Extra { stats: Some(&mut stats), scores: None, dropout };
+        // SAFETY: every position of every source was stored when the memory was made.
+        unsafe { memory.attention(q, spec, &plan.work).run(cuda, &mut out, extra) }?;
+    }
+    Ok((out, stats))
 }
 
 /// Spans of up to `most` rows in place of neighbours with the same keys.

@@ -47,6 +47,31 @@ fn cases() -> BoxedStrategy<Case> {
         .boxed()
 }
 
+/// Sequences of more rows than backends take at once, with a rest, and heads of more columns; some of many rows beside short ones.
+fn long_cases() -> Vec<Case> {
+    let buckets = |bidirectional| Some(BucketSpec { buckets: 8, max_distance: 40, bidirectional });
+    let dropout = |rate| Some(Dropout { rate, seed: 7, step: 3, place: 1 });
+    let case = |lengths: &[usize], (heads, kv_heads), head_dim| Forward {
+        head_dim,
+        ..Forward::plain(lengths.to_vec(), heads, kv_heads)
+    };
+    [
+        (
+            Forward { causal: true, buckets: buckets(false), ..case(&[1, 70, 0, 3], (3, 1), 6) },
+            None,
+        ),
+        (Forward { buckets: buckets(true), ..case(&[2, 131], (1, 1), 5) }, dropout(0.1)),
+        (Forward { rotary: Some(true), ..case(&[67, 1], (2, 1), 40) }, dropout(0.5)),
+        (Forward { causal: true, ..case(&[36], (1, 1), 100) }, dropout(0.1)),
+        (
+            Forward { rotary: Some(false), buckets: buckets(true), ..case(&[2, 33], (1, 1), 256) },
+            None,
+        ),
+    ]
+    .map(|(forward, dropout)| Case { forward, dropout })
+    .into()
+}
+
 /// What comes of a case: result, gradient of the input, gradient of the table.
 type Ran<T> = (T, [Gradient<T>; 2]);
 
@@ -93,7 +118,7 @@ impl Case {
 
 /// Gradients lie within their bounds; without dropout the forward has the bits of [`attend`](crate::EncoderOps::attend).
 pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
-    each(cases(), |case| {
+    let check = |case: &Case| {
         let forward = &case.forward;
         let (spec, rows) = (forward.spec(), forward.rows());
         let (qkv, dy) = (Approx::all(&forward.qkv().to_f32()), Approx::all(&case.dy()));
@@ -112,7 +137,9 @@ pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
             Some(_) => added(backend, "the table", (&table, rows.rows()), &got_table, false),
             None => Ok(()),
         }
-    })
+    };
+    long_cases().iter().try_for_each(check)?;
+    each(cases(), check)
 }
 
 /// An attention to a memory and its way back.
@@ -141,6 +168,20 @@ fn cross_cases() -> BoxedStrategy<CrossCase> {
             seed,
         })
         .boxed()
+}
+
+/// As [`long_cases`], of sources that several groups read, and some that nobody does.
+fn long_cross_cases() -> Vec<CrossCase> {
+    let dropout = Some(Dropout { rate: 0.2, seed: 5, step: 0, place: 9 });
+    let case = |(lengths, rows): (&[usize], &[usize]), (heads, kv_heads), head_dim, dropout| {
+        let groups = groups::Groups { lengths: lengths.into(), rows: rows.into() };
+        CrossCase { groups, heads, kv_heads, head_dim, dropout, seed: 2 }
+    };
+    vec![
+        case((&[70, 3, 0, 2], &[40, 2, 1, 0, 30]), (3, 1), 6, None),
+        case((&[129], &[1, 20]), (2, 2), 12, dropout),
+        case((&[34, 1], &[3]), (1, 1), 130, dropout),
+    ]
 }
 
 impl CrossCase {
@@ -196,7 +237,7 @@ impl CrossCase {
 /// Gradients lie within their bounds; without dropout the forward has the bits of
 /// [`cross_attend`](crate::CrossAttentionOps::cross_attend).
 pub fn cross_backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
-    each(cross_cases(), |case| {
+    let check = |case: &CrossCase| {
         let ([rows, source_rows], spec) = (case.rows(), case.spec());
         let numbers = case.values().map(|v| Approx::all(&v));
         let sources = case.groups.sources();
@@ -218,7 +259,9 @@ pub fn cross_backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome
         added(backend, "dq", (&want_q, source_rows.longest()), &dq, false)?;
         let terms = rows.rows() * spec.heads / spec.kv_heads;
         added(backend, "dkv", (&want_kv, terms), &dkv, true)
-    })
+    };
+    long_cross_cases().iter().try_for_each(check)?;
+    each(cross_cases(), check)
 }
 
 pub(super) fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {

@@ -1,17 +1,22 @@
 //! Attention forward with dropout, and back.
 
-use super::{add, zeros};
+use super::add;
 use crate::kernels::angles::Angles;
-use crate::kernels::attention_back::{Pass, Seen, rotate};
+use crate::kernels::attention::Extra;
+use crate::kernels::attention_along::along;
+use crate::kernels::attention_back::Pass;
+use crate::kernels::attention_back_plan::{Plan, Seen};
+use crate::kernels::attention_back_table;
+use crate::kernels::attention_log_sums::log_sums;
+use crate::kernels::attention_rotate::rotate;
 use crate::memory::Tensor;
-use crate::ops::attention::attend;
+use crate::ops::attention::{attend_with, check_width};
 use crate::ops::columns::stack_rows;
-use crate::ops::cross::cross_attend;
+use crate::ops::cross::cross_attend_trained;
 use crate::{Cuda, Memory, RelativeBias};
 use seq2seq_core::backend::check;
 use seq2seq_core::train::{AttendBackward, CrossBackward, Dropout, Wanted};
 use seq2seq_core::{AttentionSpec, HostTensor, Ragged, Result, Rows};
-use std::ops::Range;
 
 /// Takes over a table that has changed.
 pub(crate) fn renew_relative_bias(
@@ -26,28 +31,19 @@ pub(crate) fn renew_relative_bias(
     Ok(())
 }
 
-/// What rows of whole sequences see, and where they stand.
-fn within(cuda: &Cuda, rows: &Ragged, causal: bool) -> Result<Seen> {
-    let span = |range: Range<usize>| {
-        range.clone().map(move |n| range.start..if causal { n + 1 } else { range.end })
-    };
-    let spans: Vec<_> = rows.ranges().flat_map(span).collect();
-    let places: Vec<usize> = rows.ranges().flat_map(|range| 0..range.len()).collect();
-    Ok(Seen::new(cuda, &spans, &places)?)
-}
-
 /// A copy of `qkv` whose queries and keys are rotated; and the angles.
 fn rotated(
     cuda: &Cuda,
     qkv: &Tensor,
-    rows: &Ragged,
-    (spec, seen): (&AttentionSpec, &Seen),
+    (rows, plan): (&Ragged, &Plan),
+    spec: &AttentionSpec,
 ) -> Result<Option<(Tensor, Angles)>> {
     let Some(rotary) = &spec.rotary else { return Ok(None) };
     let angles = Angles::new(cuda, rotary, rows.longest())?;
     let mut copy = stack_rows(cuda, &[qkv])?;
     let heads = (spec.heads + spec.kv_heads, spec.head_dim);
-    rotate(cuda, (&angles, false), seen, heads, &mut copy)?;
+    // SAFETY: the angles reach as far as the longest sequence.
+    unsafe { rotate(cuda, (&angles, false), plan.positions(), heads, &mut copy) }?;
     Ok(Some((copy, angles)))
 }
 
@@ -61,16 +57,10 @@ pub(crate) fn attend_forward(
 ) -> Result<(Tensor, Tensor)> {
     check::dropout(dropout)?;
     check::attend(qkv, rows, spec, bias.map(RelativeBias::heads))?;
-    let seen = within(cuda, rows, spec.causal)?;
-    let turned = rotated(cuda, qkv, rows, (spec, &seen))?;
-    let x = turned.as_ref().map_or(qkv, |(x, _)| x);
-    let pass = Pass { q: x, kv: x, keys: spec.inner(), spec, seen: &seen, dropout };
-    let (p, log_sums) = pass.probabilities(cuda, bias.map(RelativeBias::bias))?;
-    let y = match dropout {
-        Some(_) => pass.dropped(cuda, &p)?,
-        None => attend(cuda, qkv, rows, spec, bias)?,
-    };
-    Ok((y, log_sums))
+    let mut stats = cuda.buffer(qkv.rows() * spec.heads)?;
+    let extra = Extra { stats: Some(&mut stats), scores: None, dropout };
+    let y = attend_with(cuda, qkv, rows, &spec.trained(), bias, extra)?;
+    Ok((y, log_sums(cuda, &stats, spec.heads)?))
 }
 
 pub(crate) fn attend_backward(
@@ -81,63 +71,64 @@ pub(crate) fn attend_backward(
 ) -> Result<()> {
     check::attend_backward(of, of.bias.map(RelativeBias::shape), (&qkv, &table))?;
     let (spec, rows) = (of.spec, of.rows);
-    let seen = within(cuda, rows, spec.causal)?;
-    let turned = rotated(cuda, of.qkv, rows, (spec, &seen))?;
+    check_width(spec.head_dim)?;
+    let seen = Seen::Within { rows: rows.clone(), causal: spec.causal };
+    let make = || Ok(Plan::new(cuda, &seen, spec)?);
+    let plan = cuda.plans().back_within.get(cuda, |plan| plan.suits(&seen, spec), make)?;
+    let turned = rotated(cuda, of.qkv, (rows, &plan), spec)?;
     let x = turned.as_ref().map_or(of.qkv, |(x, _)| x);
-    let pass = Pass { q: x, kv: x, keys: spec.inner(), spec, seen: &seen, dropout: of.dropout };
-    let (p, _) = pass.probabilities(cuda, of.bias.map(RelativeBias::bias))?;
-    let ds = pass.scores(cuda, &p, of.dy)?;
-    if let Some(gradient) = qkv {
-        let mut dx = cuda.tensor(x.rows(), x.width())?;
-        let sources: Vec<usize> =
-            rows.ranges().enumerate().flat_map(|(s, range)| range.map(move |_| s)).collect();
-        pass.query(cuda, &ds, &mut dx)?;
-        pass.keys(cuda, (&p, &ds), of.dy, (rows, &sources), &mut dx)?;
+    let along = along(cuda, (of.y, of.dy), spec.heads)?;
+    let bias = of.bias.map(RelativeBias::bias);
+    let pass = Pass {
+        q: x,
+        kv: x,
+        keys: spec.inner(),
+        dy: of.dy,
+        log_sums: of.log_sums,
+        along: &along,
+        spec,
+        plan: &plan,
+        bias: bias.as_ref(),
+        dropout: of.dropout,
+    };
+    let mut dx = match qkv {
+        Some(_) => Some(cuda.tensor(x.rows(), x.width())?),
+        None => None,
+    };
+    let mut distances = match table {
+        Some(_) => Some(cuda.buffer(plan.distances())?),
+        None => None,
+    };
+    if dx.is_some() || distances.is_some() {
+        pass.queries(cuda, dx.as_mut(), distances.as_mut())?;
+    }
+    if let (Some(gradient), Some(mut dx)) = (qkv, dx) {
+        pass.keys(cuda, &mut dx)?;
         if let Some((_, angles)) = &turned {
             let heads = (spec.heads + spec.kv_heads, spec.head_dim);
-            rotate(cuda, (angles, true), &seen, heads, &mut dx)?;
+            // SAFETY: the angles reach as far as the longest sequence.
+            unsafe { rotate(cuda, (angles, true), plan.positions(), heads, &mut dx) }?;
         }
         add(cuda, dx, gradient)?;
     }
-    if let (Some(gradient), Some(bias)) = (table, of.bias) {
-        let [buckets, heads] = bias.shape();
-        let table = super::begun(cuda, gradient, [buckets, heads])?;
+    if let (Some(gradient), Some(bias), Some(parts)) = (table, of.bias, &distances) {
+        let table = super::begun(cuda, gradient, bias.shape())?;
         let spec = bias.spec();
-        pass.table(cuda, &ds, |distance| spec.bucket(distance), (table, true))?;
+        attention_back_table::table(cuda, (&plan, parts), |d| spec.bucket(d), table)?;
     }
     Ok(())
 }
 
-/// What rows of groups see of their sources, and the source of each.
-fn across(
-    cuda: &Cuda,
-    (rows, sources): (&Ragged, &[usize]),
-    source_rows: &Ragged,
-) -> Result<(Seen, Vec<usize>)> {
-    let of = |(range, &source): (Range<usize>, &usize)| range.map(move |_| source);
-    let sources: Vec<usize> = rows.ranges().zip(sources).flat_map(of).collect();
-    let spans: Vec<_> = sources.iter().map(|&s| source_rows.range(s)).collect();
-    Ok((Seen::new(cuda, &spans, &vec![0; spans.len()])?, sources))
-}
-
 pub(crate) fn cross_attend_forward(
     cuda: &Cuda,
-    (q, rows): (&Tensor, &Ragged),
-    (memory, sources): (&Memory, &[usize]),
+    q: (&Tensor, &Ragged),
+    memory: (&Memory, &[usize]),
     spec: &AttentionSpec,
     dropout: Option<Dropout>,
 ) -> Result<(Tensor, Tensor)> {
     check::dropout(dropout)?;
-    memory.check(q, rows, sources, spec)?;
-    let (seen, _) = across(cuda, (rows, sources), memory.rows())?;
-    let kv = memory.dense(cuda, spec)?;
-    let pass = Pass { q, kv: &kv, keys: 0, spec, seen: &seen, dropout };
-    let (p, log_sums) = pass.probabilities(cuda, None)?;
-    let y = match dropout {
-        Some(_) => pass.dropped(cuda, &p)?,
-        None => cross_attend(cuda, (q, rows), (memory, sources), spec, None)?,
-    };
-    Ok((y, log_sums))
+    let (y, stats) = cross_attend_trained(cuda, q, memory, spec, dropout)?;
+    Ok((y, log_sums(cuda, &stats, spec.heads)?))
 }
 
 pub(crate) fn cross_attend_backward(
@@ -147,19 +138,33 @@ pub(crate) fn cross_attend_backward(
     kv: Wanted<'_, Tensor>,
 ) -> Result<()> {
     check::cross_attend_backward(of, (&q, &kv))?;
-    let (seen, sources) = across(cuda, (of.rows, of.sources), of.source_rows)?;
-    let pass =
-        Pass { q: of.q, kv: of.kv, keys: 0, spec: of.spec, seen: &seen, dropout: of.dropout };
-    let (p, _) = pass.probabilities(cuda, None)?;
-    let ds = pass.scores(cuda, &p, of.dy)?;
+    let spec = of.spec;
+    check_width(spec.head_dim)?;
+    let (rows, source_rows) = (of.rows.clone(), of.source_rows.clone());
+    let seen = Seen::Across { rows, sources: of.sources.to_vec(), source_rows };
+    let make = || Ok(Plan::new(cuda, &seen, spec)?);
+    let plan = cuda.plans().back_across.get(cuda, |plan| plan.suits(&seen, spec), make)?;
+    let along = along(cuda, (of.y, of.dy), spec.heads)?;
+    let pass = Pass {
+        q: of.q,
+        kv: of.kv,
+        keys: 0,
+        dy: of.dy,
+        log_sums: of.log_sums,
+        along: &along,
+        spec,
+        plan: &plan,
+        bias: None,
+        dropout: of.dropout,
+    };
     if let Some(gradient) = q {
-        let mut dq = zeros(cuda, of.q.rows(), of.q.width())?;
-        pass.query(cuda, &ds, &mut dq)?;
+        let mut dq = cuda.tensor(of.q.rows(), of.q.width())?;
+        pass.queries(cuda, Some(&mut dq), None)?;
         add(cuda, dq, gradient)?;
     }
     if let Some(gradient) = kv {
         let mut dkv = cuda.tensor(of.kv.rows(), of.kv.width())?;
-        pass.keys(cuda, (&p, &ds), of.dy, (of.source_rows, &sources), &mut dkv)?;
+        pass.keys(cuda, &mut dkv)?;
         add(cuda, dkv, gradient)?;
     }
     Ok(())
