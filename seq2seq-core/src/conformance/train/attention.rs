@@ -93,26 +93,38 @@ impl Case {
 
 /// Gradients lie within their bounds; without dropout the forward has the bits of [`attend`](crate::EncoderOps::attend).
 pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
-    each(cases(), |case| {
-        let forward = &case.forward;
-        let (spec, rows) = (forward.spec(), forward.rows());
-        let (qkv, dy) = (Approx::all(&forward.qkv().to_f32()), Approx::all(&case.dy()));
-        let bias = forward.bias(&Reference)?;
-        let [want, table] = attended(&qkv, &dy, &rows, &spec, bias.as_ref(), case.dropout);
-        let (y, [got, got_table]) = case.run(backend)?;
-        if case.dropout.is_none() {
-            let (x, bias) = (backend.upload(&forward.qkv())?, forward.bias(backend)?);
-            let plain = backend.attend(&x, &rows, &spec, bias.as_ref())?;
-            bits("attend_forward", &backend.download(&plain)?, &backend.download(&y)?)?;
-        }
-        // Keys and values sum over the queries of all heads that read them.
-        let terms = rows.longest() * spec.heads / spec.kv_heads;
-        added(backend, "dqkv", (&want, terms), &got, true)?;
-        match bias {
-            Some(_) => added(backend, "the table", (&table, rows.rows()), &got_table, false),
-            None => Ok(()),
-        }
-    })
+    // More positions than a backend takes at once.
+    for (causal, seed) in [(true, 1), (false, 2)] {
+        let buckets = BucketSpec { buckets: 32, max_distance: 40, bidirectional: !causal };
+        let (rotary, buckets) = (Some(!causal), Some(buckets));
+        let plain = Forward::plain(vec![150, 3, 65], 2, 1);
+        let forward = Forward { head_dim: 10, causal, rotary, buckets, seed, ..plain };
+        let dropout = Some(Dropout { rate: 0.3, seed, step: 2, place: 1 });
+        matches(backend, &Case { forward: forward.clone(), dropout: None })?;
+        matches(backend, &Case { forward, dropout })?;
+    }
+    each(cases(), |case| matches(backend, case))
+}
+
+fn matches<B: TrainBackend>(backend: &B, case: &Case) -> Outcome {
+    let forward = &case.forward;
+    let (spec, rows) = (forward.spec(), forward.rows());
+    let (qkv, dy) = (Approx::all(&forward.qkv().to_f32()), Approx::all(&case.dy()));
+    let bias = forward.bias(&Reference)?;
+    let [want, table] = attended(&qkv, &dy, &rows, &spec, bias.as_ref(), case.dropout);
+    let (y, [got, got_table]) = case.run(backend)?;
+    if case.dropout.is_none() {
+        let (x, bias) = (backend.upload(&forward.qkv())?, forward.bias(backend)?);
+        let plain = backend.attend(&x, &rows, &spec, bias.as_ref())?;
+        bits("attend_forward", &backend.download(&plain)?, &backend.download(&y)?)?;
+    }
+    // Keys and values sum over the queries of all heads that read them.
+    let terms = rows.longest() * spec.heads / spec.kv_heads;
+    added(backend, "dqkv", (&want, terms), &got, true)?;
+    match bias {
+        Some(_) => added(backend, "the table", (&table, rows.rows()), &got_table, false),
+        None => Ok(()),
+    }
 }
 
 /// An attention to a memory and its way back.
