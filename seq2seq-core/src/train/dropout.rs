@@ -57,14 +57,29 @@ impl Dropout {
     /// processor's vectors it is compiled for them.
     #[inline(always)]
     pub fn factors(&self, row: usize, out: &mut [f32]) {
+        self.factors_from(row, 0, out);
+    }
+
+    /// As [`factors`](Self::factors), from column 4 `block` on.
+    ///
+    /// ```
+    /// # use seq2seq_core::train::Dropout;
+    /// let dropout = Dropout { rate: 0.5, seed: 1, step: 0, place: 3 };
+    /// let (mut row, mut rest) = ([0.0; 100], [0.0; 60]);
+    /// dropout.factors(7, &mut row);
+    /// dropout.factors_from(7, 10, &mut rest);
+    /// assert_eq!(rest, row[40..]);
+    /// ```
+    #[inline(always)]
+    pub fn factors_from(&self, row: usize, block: usize, out: &mut [f32]) {
         /// Blocks of random bits at once: enough for the widest vectors, and for multiplications not to wait for each other.
         const BLOCKS: usize = 16;
         let (threshold, scale) = (self.threshold(), self.scale());
         let mut counters =
             [[0; BLOCKS], [row as u32; BLOCKS], [self.place; BLOCKS], [self.step; BLOCKS]];
         for (i, out) in out.chunks_mut(4 * BLOCKS).enumerate() {
-            for (j, block) in counters[0].iter_mut().enumerate() {
-                *block = (i * BLOCKS + j) as u32;
+            for (j, counter) in counters[0].iter_mut().enumerate() {
+                *counter = (block + i * BLOCKS + j) as u32;
             }
             let bits = philox_side_by_side(counters, self.seed);
             let mut factors = [[0.0; 4]; BLOCKS];

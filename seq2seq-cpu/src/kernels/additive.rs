@@ -8,7 +8,7 @@ use crate::memory::{Buffer, Tensor};
 use crate::simd::{Kernel, Simd, math};
 use std::ops::Range;
 
-/// Vectors of a result that are summed side by side.
+/// Vectors of a score, or of a result, that are worked out side by side.
 const WIDE: usize = 4;
 
 /// One row; `out` is as long as rows of `values`, `weights`, where they are wanted, as the source.
@@ -57,14 +57,23 @@ impl Kernel for Row<'_> {
 fn score_of<S: Simd>(s: S, v: &[f32], q: &[f32], key: &[f32]) -> f32 {
     let (q, key) = (&q[..v.len()], &key[..v.len()]);
     let whole = v.len() / S::LANES * S::LANES;
-    let mut sum = s.zero();
-    for i in (0..whole).step_by(S::LANES) {
-        let t = math::tanh(s, s.add(s.load(&q[i..]), s.load(&key[i..])));
-        sum = s.fma(s.load(&v[i..]), t, sum);
+    let (mut sum, mut at) = (s.zero(), 0);
+    while at + WIDE * S::LANES <= whole {
+        let mut t = [s.zero(); WIDE];
+        for (i, t) in t.iter_mut().enumerate() {
+            let at = at + i * S::LANES;
+            *t = s.add(s.load(&q[at..]), s.load(&key[at..]));
+        }
+        let t = math::tanh_each(s, t);
+        for i in 0..WIDE {
+            sum = s.fma(s.load(&v[at + i * S::LANES..]), t[i], sum);
+        }
+        at += WIDE * S::LANES;
     }
-    if whole < v.len() {
-        let (q, key) = (s.load_partial(&q[whole..], 0.0), s.load_partial(&key[whole..], 0.0));
-        sum = s.fma(s.load_partial(&v[whole..], 0.0), math::tanh(s, s.add(q, key)), sum);
+    while at < v.len() {
+        let t = math::tanh(s, s.add(s.load_within(q, at), s.load_within(key, at)));
+        sum = s.fma(s.load_within(v, at), t, sum);
+        at += S::LANES;
     }
     s.reduce_add(sum)
 }

@@ -38,7 +38,7 @@ mod store;
 mod values;
 
 pub use bias::RelativeBias;
-pub(crate) use layout::{BLOCK, Held, Layout, MIXED, Paged, join, padded};
+pub(crate) use layout::{BLOCK, Held, Layout, MIXED, Paged, join};
 pub(crate) use rotary::Angles;
 pub(crate) use softmax::row as softmax_row;
 pub(crate) use store::Store;

@@ -12,3 +12,4 @@ pub(crate) mod norm;
 pub(crate) mod optimiser;
 pub(crate) mod recurrent;
 pub(crate) mod sum;
+mod tile;

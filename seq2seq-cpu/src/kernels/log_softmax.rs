@@ -89,7 +89,7 @@ impl Kernel for MeasureFrom<'_> {
 
 /// The largest score of a row; minus infinity for an empty one. NaN may be lost.
 #[inline(always)]
-fn largest<S: Simd>(s: S, scores: &[f32]) -> f32 {
+pub(crate) fn largest<S: Simd>(s: S, scores: &[f32]) -> f32 {
     let mut most = [s.splat(f32::NEG_INFINITY); 4];
     let mut chunks = scores.chunks_exact(4 * S::LANES);
     for chunk in &mut chunks {

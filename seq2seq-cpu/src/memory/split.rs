@@ -107,6 +107,8 @@ unsafe impl<'a, T: Send> Split for Chunks<'a, T> {
 /// `i / columns`.
 pub(crate) struct Tiles<'a> {
     start: Start<'a, f32>,
+    /// The first column.
+    first: usize,
     stride: usize,
     bounds: &'a [usize],
     width: usize,
@@ -122,11 +124,25 @@ impl<'a> Tiles<'a> {
         columns: usize,
         width: usize,
     ) -> Self {
+        let [tiles] = Self::beside(x, bounds, [(columns, width)]);
+        tiles
+    }
+
+    /// As [`new`](Self::new), several times, each with the columns that follow those of the one before.
+    pub(crate) fn beside<const N: usize>(
+        x: &'a mut Tensor,
+        bounds: &'a [usize],
+        groups: [(usize, usize); N],
+    ) -> [Self; N] {
         assert!(bounds.is_sorted() && bounds.last().is_none_or(|&end| end <= x.rows()));
-        assert!(columns * width <= x.width());
+        assert!(groups.iter().map(|(columns, width)| columns * width).sum::<usize>() <= x.width());
         let stride = x.stride();
-        let start = Start(x.values_mut().as_mut_ptr(), PhantomData);
-        Self { start, stride, bounds, width, columns }
+        let (start, mut next) = (x.values_mut().as_mut_ptr(), 0);
+        groups.map(|(columns, width)| {
+            let first = next;
+            next += columns * width;
+            Self { start: Start(start, PhantomData), first, stride, bounds, width, columns }
+        })
     }
 }
 
@@ -141,7 +157,7 @@ unsafe impl<'a> Split for Tiles<'a> {
     unsafe fn part(&self, i: usize) -> Tile<'a> {
         let (group, column) = (i / self.columns, i % self.columns);
         let (from, to) = (self.bounds[group], self.bounds[group + 1]);
-        let offset = from * self.stride + column * self.width;
+        let offset = from * self.stride + self.first + column * self.width;
         // SAFETY: `new` saw that rows and columns lie in the tensor. (An empty group may begin at its end.)
         let start = unsafe { self.start.0.add(if from == to { 0 } else { offset }) };
         let start = Start(start, PhantomData);

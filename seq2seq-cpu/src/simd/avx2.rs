@@ -79,6 +79,14 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn copysign(self, a: __m256, b: __m256) -> __m256 {
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b))
+        }
+    }
+
+    #[inline(always)]
     fn round(self, a: __m256) -> __m256 {
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
@@ -88,6 +96,18 @@ impl Simd for Avx2 {
         unsafe {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        }
+    }
+
+    #[inline(always)]
+    fn scale(self, x: __m256, n: __m256) -> __m256 {
+        // As it is given, with the halves of n as integers.
+        unsafe {
+            let (n, bias) = (_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            let half = _mm256_srai_epi32::<1>(n);
+            let low = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
+            let high = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias));
+            _mm256_mul_ps(_mm256_mul_ps(x, _mm256_castsi256_ps(low)), _mm256_castsi256_ps(high))
         }
     }
 

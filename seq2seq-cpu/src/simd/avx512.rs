@@ -105,6 +105,16 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn copysign(self, a: __m512, b: __m512) -> __m512 {
+        unsafe {
+            // Of each bit: that of `b` where the first operand, the sign, is set, and that of `a` elsewhere.
+            let (sign, a, b) = (i32::MIN, _mm512_castps_si512(a), _mm512_castps_si512(b));
+            let bits = _mm512_ternarylogic_epi32::<0b1100_1010>(_mm512_set1_epi32(sign), b, a);
+            _mm512_castsi512_ps(bits)
+        }
+    }
+
+    #[inline(always)]
     fn round(self, a: __m512) -> __m512 {
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }

@@ -8,7 +8,7 @@ use super::{
     gelu_tables::{self, Table},
 };
 use seq2seq_core::Activation;
-use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E, SQRT_2};
+use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E, SQRT_2};
 
 /// Horner's scheme: the coefficients stand lowest power first.
 #[inline(always)]
@@ -45,23 +45,45 @@ pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
     s.div(one, s.add(one, exp(s, s.sub(s.zero(), x))))
 }
 
-/// tanh x to 1.5 units.
-///
-/// Below 0.625 an odd polynomial, as 1 - 2 / (e²ˣ + 1) would cancel there.
+/// tanh x to 1.6 units, the sign of zero included.
 #[inline(always)]
 pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
-    let magnitude = s.abs(x);
-    let square = s.mul(x, x);
-    let p = polynomial(
-        s,
-        square,
-        [-0.333_332_8, 0.133_314_42, -0.053_739_715, 0.020_639_087, -0.005_704_987],
-    );
-    let small = s.fma(s.mul(x, square), p, x);
-    let e = exp(s, s.add(magnitude, magnitude));
-    let large = s.sub(s.splat(1.0), s.div(s.splat(2.0), s.add(e, s.splat(1.0))));
-    let signed = s.select(s.lt(x, s.zero()), s.sub(s.zero(), large), large);
-    s.select(s.lt(magnitude, s.splat(0.625)), small, signed)
+    let [t] = tanh_each(s, [x]);
+    t
+}
+
+/// tanh of several vectors, step by step: one alone is a chain of some fifty cycles.
+///
+/// With h = (e²ᵃ - 1) / 2, a = |x|, it is h / (h + 1), which loses nothing near 0. 2 a = n ln 2 + 2 r as in [`exp`], and
+/// h = 2ⁿ (r + r² q(r)) + (2ⁿ - 1) / 2. One part of ln 2 is enough: what it lacks grows with a, and counts for less and less.
+#[inline(always)]
+pub(crate) fn tanh_each<S: Simd, const N: usize>(s: S, x: [S::V; N]) -> [S::V; N] {
+    // Those of eˣ, for twice r and half the result.
+    const Q: [f32; 5] = [0.999_999_9, 0.666_660_8, 0.333_347_1, 0.133_899_47, 0.044_206_717];
+    let (one, half) = (s.splat(1.0), s.splat(0.5));
+    let (mut r, mut power, mut h) = ([s.zero(); N], [s.zero(); N], [s.zero(); N]);
+    for i in 0..N {
+        // From 9.5 on it is 1; NaN stands second and stays.
+        let magnitude = s.min(s.splat(9.5), s.abs(x[i]));
+        let n = s.round(s.mul(magnitude, s.splat(2.0 * LOG2_E)));
+        r[i] = s.fma(n, s.splat(-0.5 * LN_2), magnitude);
+        power[i] = s.pow2(n);
+    }
+    for i in 0..N {
+        // By halves, which takes less time than Horner's scheme.
+        let square = s.mul(r[i], r[i]);
+        let low = s.fma(r[i], s.splat(Q[1]), s.splat(Q[0]));
+        let high = s.fma(r[i], s.splat(Q[3]), s.splat(Q[2]));
+        let q = s.fma(s.fma(square, s.splat(Q[4]), high), square, low);
+        h[i] = s.fma(square, q, r[i]);
+    }
+    for i in 0..N {
+        h[i] = s.fma(power[i], h[i], s.fma(power[i], half, s.sub(s.zero(), half)));
+    }
+    for i in 0..N {
+        h[i] = s.copysign(s.div(h[i], s.add(h[i], one)), x[i]);
+    }
+    h
 }
 
 /// x F(x) = max(x, 0) - |x| F(-|x|) by a table of F(-a), a ≥ 0: around each multiple of 1/2 a polynomial, and 0 from 7.25

@@ -79,6 +79,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn copysign(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vdupq_n_u32(1 << 31), b, a) }
+    }
+
+    #[inline(always)]
     fn round(self, a: float32x4_t) -> float32x4_t {
         unsafe { vrndnq_f32(a) }
     }

@@ -73,6 +73,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn copysign(self, a: V, b: V) -> V {
+        from_fn(|i| a[i].copysign(b[i]))
+    }
+
+    #[inline(always)]
     fn round(self, a: V) -> V {
         // Adding and taking away 1.5 · 2²³ drops the fraction by the rounding of the addition, ties to even;
         // `f32::round_ties_even` is a call on machines without the instruction. From 2²² on, only integers

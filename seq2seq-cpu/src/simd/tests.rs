@@ -169,6 +169,7 @@ impl Kernel for Operations {
         check("max", s.max(x, y), &|a, b, _| a.max(b));
         check("min", s.min(x, y), &|a, b, _| a.min(b));
         check("abs", s.abs(x), &|a, _, _| a.abs());
+        check("copysign", s.copysign(x, y), &|a, b, _| a.copysign(b));
         check("round", s.round(s.mul(x, s.splat(0.5))), &|a, _, _| (a * 0.5).round_ties_even());
         check("pow2", s.pow2(x), &|a, _, _| a.exp2());
         // Subnormal and huge results, and rounding to even among subnormals.

@@ -8,7 +8,7 @@ use seq2seq_core::{Error, Precision, Result};
 pub(crate) const BLOCK: usize = 16;
 
 /// Columns of a row of values for heads of `width`: whole vectors on every level.
-pub(crate) fn padded(width: usize) -> usize {
+fn padded(width: usize) -> usize {
     width.next_multiple_of(16)
 }
 

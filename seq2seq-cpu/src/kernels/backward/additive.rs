@@ -8,7 +8,7 @@
 //! A query's sum runs over rising positions, those of keys, values and v over rising queries, column by column: the order does
 //! not depend on how the columns are divided.
 
-use crate::memory::{For, Tensor, Tile, prefetch};
+use crate::memory::{For, Tensor, Tile, prefetch_run};
 use crate::simd::{Kernel, Simd, math};
 use std::ops::Range;
 
@@ -29,29 +29,50 @@ impl Kernel for Scores<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { dy, values, source, weights, ds } = self;
+        let (sides, rest) = ds.as_chunks_mut::<SIDE>();
+        let mut j = source.start;
+        for ds in sides {
+            *ds = dots(s, dy, values, j);
+            j += SIDE;
+        }
+        for ds in rest {
+            [*ds] = dots(s, dy, values, j);
+            j += 1;
+        }
         let mut along = 0.0;
-        for ((ds, j), p) in ds.iter_mut().zip(source).zip(weights) {
-            *ds = dot(s, dy, values.row(j));
-            along += p * *ds;
+        for (ds, p) in ds.iter().zip(weights) {
+            along += p * ds;
         }
         ds.iter_mut().zip(weights).for_each(|(ds, p)| *ds = p * (*ds - along));
     }
 }
 
-/// a · b, of equal length.
+/// Positions whose products are summed side by side: one chain of sums waits for the multiplier most of the time.
+const SIDE: usize = 4;
+
+/// dy · value for `N` positions from `first` on.
 #[inline(always)]
-fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
-    let b = &b[..a.len()];
-    let whole = a.len() / S::LANES * S::LANES;
-    let mut sum = s.zero();
-    for i in (0..whole).step_by(S::LANES) {
-        sum = s.fma(s.load(&a[i..]), s.load(&b[i..]), sum);
+fn dots<S: Simd, const N: usize>(s: S, dy: &[f32], values: &Tensor, first: usize) -> [f32; N] {
+    let mut rows = [dy; N];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &values.row(first + i)[..dy.len()];
     }
-    if whole < a.len() {
-        let (a, b) = (s.load_partial(&a[whole..], 0.0), s.load_partial(&b[whole..], 0.0));
-        sum = s.fma(a, b, sum);
+    let (mut sums, whole) = ([s.zero(); N], dy.len() / S::LANES * S::LANES);
+    for at in (0..whole).step_by(S::LANES) {
+        let dy = s.load(&dy[at..]);
+        for i in 0..N {
+            sums[i] = s.fma(dy, s.load(&rows[i][at..]), sums[i]);
+        }
     }
-    s.reduce_add(sum)
+    let mut dots = [0.0; N];
+    for i in 0..N {
+        if whole < dy.len() {
+            let (dy, row) = (&dy[whole..], &rows[i][whole..]);
+            sums[i] = s.fma(s.load_partial(dy, 0.0), s.load_partial(row, 0.0), sums[i]);
+        }
+        dots[i] = s.reduce_add(sums[i]);
+    }
+    dots
 }
 
 /// Who reads what: a group of query rows and the rows of its source.
@@ -80,38 +101,75 @@ impl Kernel for Columns<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { q, keys, v, ds, groups, from, mut dq, mut dkeys, mut dv } = self;
-        let width = dv.row(0).len();
-        let (one, key_ahead, dkey_ahead) =
-            (s.splat(1.0), AHEAD * keys.stride(), AHEAD * dkeys.stride());
-        // The columns of a source stay in the first cache while they are taken a vector at a time.
-        for (rows, source) in groups {
-            for at in (0..width).step_by(S::LANES) {
-                let column = from + at;
-                let by = s.load_within(v, column);
-                let mut sum_v = s.load_within(dv.row(0), at);
-                for n in rows.clone() {
-                    let query = s.load_within(q.row(n), column);
-                    let mut sum_q = s.load_within(dq.row(n), at);
-                    for (j, &ds) in source.clone().zip(ds.row(n)) {
-                        let key = keys.row(j);
-                        let ahead = key.as_ptr().wrapping_add(key_ahead + column);
-                        prefetch(ahead.cast(), For::Reading);
-                        let t = math::tanh(s, s.add(query, s.load_within(key, column)));
-                        let ds = s.splat(ds);
-                        sum_v = s.fma(ds, t, sum_v);
-                        let through = s.mul(s.mul(ds, by), s.sub(one, s.mul(t, t)));
-                        sum_q = s.add(sum_q, through);
-                        let key = dkeys.row(j);
-                        let ahead = key.as_ptr().wrapping_add(dkey_ahead + at);
-                        prefetch(ahead.cast(), For::Writing);
-                        s.store_within(s.add(s.load_within(key, at), through), key, at);
-                    }
-                    s.store_within(sum_q, dq.row(n), at);
-                }
-                s.store_within(sum_v, dv.row(0), at);
+    fn run<S: Simd>(mut self, s: S) {
+        let width = self.dv.row(0).len();
+        // The columns of a source stay in the first cache while its queries pass.
+        for group in self.groups {
+            let mut at = 0;
+            while at + 4 * S::LANES <= width {
+                self.group::<S, 4>(s, group, at..at + 4 * S::LANES);
+                at += 4 * S::LANES;
             }
+            while at + 2 * S::LANES <= width {
+                self.group::<S, 2>(s, group, at..at + 2 * S::LANES);
+                at += 2 * S::LANES;
+            }
+            while at < width {
+                self.group::<S, 1>(s, group, at..width.min(at + S::LANES));
+                at += S::LANES;
+            }
+        }
+    }
+}
+
+impl Columns<'_> {
+    /// A group of queries in `N` vectors of columns, of which the last may be cut off.
+    #[inline(always)]
+    fn group<S: Simd, const N: usize>(&mut self, s: S, (rows, source): &Group, part: Range<usize>) {
+        let columns = self.from + part.start..self.from + part.end;
+        let key_ahead = AHEAD * self.keys.stride();
+        let dkey_ahead = AHEAD * self.dkeys.stride();
+        let one = s.splat(1.0);
+        let v = &self.v[columns.clone()];
+        let (mut by, mut sum_v) = ([s.zero(); N], [s.zero(); N]);
+        for i in 0..N {
+            by[i] = s.load_within(v, i * S::LANES);
+            sum_v[i] = s.load_within(&self.dv.row(0)[part.clone()], i * S::LANES);
+        }
+        for n in rows.clone() {
+            let (q, dq) = (&self.q.row(n)[columns.clone()], &mut self.dq.row(n)[part.clone()]);
+            let (mut query, mut sum_q) = ([s.zero(); N], [s.zero(); N]);
+            for i in 0..N {
+                query[i] = s.load_within(q, i * S::LANES);
+                sum_q[i] = s.load_within(dq, i * S::LANES);
+            }
+            for (j, &ds) in source.clone().zip(self.ds.row(n)) {
+                let key = &self.keys.row(j)[columns.clone()];
+                let dkey = &mut self.dkeys.row(j)[part.clone()];
+                let (next, d_next) =
+                    (key.as_ptr().wrapping_add(key_ahead), dkey.as_ptr().wrapping_add(dkey_ahead));
+                prefetch_run(next, N * S::LANES, For::Reading);
+                prefetch_run(d_next, N * S::LANES, For::Writing);
+                let ds = s.splat(ds);
+                let mut t = query;
+                for (i, t) in t.iter_mut().enumerate() {
+                    *t = s.add(*t, s.load_within(key, i * S::LANES));
+                }
+                let t = math::tanh_each(s, t);
+                for i in 0..N {
+                    sum_v[i] = s.fma(ds, t[i], sum_v[i]);
+                    let through = s.mul(s.mul(ds, by[i]), s.sub(one, s.mul(t[i], t[i])));
+                    sum_q[i] = s.add(sum_q[i], through);
+                    let held = s.load_within(dkey, i * S::LANES);
+                    s.store_within(s.add(held, through), dkey, i * S::LANES);
+                }
+            }
+            for (i, &sum) in sum_q.iter().enumerate() {
+                s.store_within(sum, dq, i * S::LANES);
+            }
+        }
+        for (i, &sum) in sum_v.iter().enumerate() {
+            s.store_within(sum, &mut self.dv.row(0)[part.clone()], i * S::LANES);
         }
     }
 }

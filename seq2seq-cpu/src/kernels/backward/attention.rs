@@ -8,17 +8,17 @@
 //! ```
 //!
 //! dy · y is Σ p dp (Dao 2023, FlashAttention-2, section 3.2), so queries need one pass over their keys. Scores and dp are
-//! chains over rising d whose lanes are keys, as in the forward; the rest are rows of D columns. Keys and values sum over the
-//! queries in order, and all of it belongs to one unit of work: no bit depends on the threads.
+//! chains over rising d, dq over rising keys, dk and dv over the queries: [`QUERIES`] positions of a head, then of the next
+//! head of the group. All of it belongs to one unit of work: no bit depends on the threads.
 //!
-//! [`QUERIES`] queries of a head pass the keys together: a vector of keys that is read serves all of them, and their sums
-//! are as many chains as keep the multipliers busy. Where fewer are left, or a causal query sees fewer keys, the weights of
-//! what is not there are zeros.
+//! A unit takes [`KEYS`] keys at a time, and past them its queries, [`QUERIES`] at a time: what either needs, and the weights between
+//! them, lie in the second cache, however long the sequence. The five products are those of [`tile`].
 
 use super::copy::{Part, TransposePart};
-use crate::kernels::attention::{Angles, RelativeBias, padded};
+use super::tile::{self, Lines, ROWS};
+use crate::kernels::attention::{Angles, RelativeBias};
 use crate::memory::{Buffer, Tensor, Tile};
-use crate::simd::{Kernel, MAX_LANES, Simd, math};
+use crate::simd::{Kernel, Simd, math};
 use seq2seq_core::{AttentionSpec, train::Dropout};
 use std::ops::Range;
 
@@ -56,101 +56,62 @@ pub(crate) struct Unit<'a> {
     pub(crate) distances: Option<&'a mut [f32]>,
 }
 
-/// Queries of a tile.
-const QUERIES: usize = 4;
+/// Keys of a block: whole tiles of columns, and of the random numbers of dropout.
+const KEYS: usize = 64;
 
-/// A column of a tile's queries, or of their gradients.
-type Column = [f32; QUERIES];
+/// The same as rows of tiles.
+const KEY_ROWS: usize = KEYS.next_multiple_of(ROWS);
 
-/// Keys and values of a unit, in the layouts that its products read, and the sums over its queries.
-struct Held<'a> {
-    /// Keys, rounded up to whole vectors.
-    span: usize,
-    /// Columns of a row, rounded up to whole vectors.
+/// From the weights of a query to those of the next. Behind the keys there are zeros.
+const SPAN: usize = KEYS + 16;
+
+/// Queries that pass a block together: whole tiles of rows.
+const QUERIES: usize = 8 * ROWS;
+
+/// A block of keys and values in the layouts that the products read, the sums over its queries, and some queries at work.
+struct Work<'a> {
+    /// Columns of a row, rounded up to whole tiles.
     wide: usize,
-    /// `[D][span]`
-    keys_across: &'a [f32],
-    values_across: &'a [f32],
-    /// `[keys][wide]`
-    keys: &'a [f32],
+    /// `[D][KEYS]`
+    keys_across: &'a mut [f32],
+    values_across: &'a mut [f32],
+    /// `[KEY_ROWS][wide]`
+    keys: &'a mut [f32],
     dk: &'a mut [f32],
     dv: &'a mut [f32],
-}
-
-impl<'a> Held<'a> {
-    /// Values that it takes.
-    fn room(d: usize, count: usize) -> usize {
-        let (span, wide) = Self::size(d, count);
-        2 * d * span + 3 * count * wide
-    }
-
-    fn size(d: usize, count: usize) -> (usize, usize) {
-        // A sequence may have none.
-        (count.max(1).next_multiple_of(MAX_LANES), padded(d).next_multiple_of(MAX_LANES))
-    }
-
-    #[inline(always)]
-    fn fill<S: Simd>(s: S, unit: &Unit<'_>, room: &'a mut [f32]) -> Self {
-        let Call { source, spec, angles, .. } = unit.call;
-        let (d, count) = (spec.head_dim, unit.keys.len());
-        let (span, wide) = Self::size(d, count);
-        let (across, along) = room.split_at_mut(2 * d * span);
-        let (keys_across, values_across) = across.split_at_mut(d * span);
-        let (keys, sums) = along.split_at_mut(count * wide);
-        let first = unit.call.column + unit.kv_head * d;
-        for (row, held) in unit.keys.clone().zip(keys.chunks_exact_mut(wide)) {
-            let (held, padding) = held.split_at_mut(d);
-            held.copy_from_slice(&source.row(row)[first..first + d]);
-            padding.fill(0.0);
-            if let Some(angles) = angles {
-                angles.rotate(row, held);
-            }
-        }
-        let from = Part { values: &*keys, stride: wide, rows: count, columns: d };
-        TransposePart { from, out: &mut *keys_across, stride: span }.run(s);
-        let columns = first + spec.kv_width()..first + spec.kv_width() + d;
-        let from = Part::of(source, unit.keys.clone(), columns);
-        TransposePart { from, out: &mut *values_across, stride: span }.run(s);
-        // What stands behind the last key is multiplied too, and not used.
-        for line in keys_across.chunks_exact_mut(span).chain(values_across.chunks_exact_mut(span)) {
-            line[count..].fill(0.0);
-        }
-        sums.fill(0.0);
-        let (dk, dv) = sums.split_at_mut(count * wide);
-        Self { span, wide, keys_across, values_across, keys, dk, dv }
-    }
-}
-
-/// A tile of queries at work.
-struct Work<'a> {
-    /// `[wide]` columns of the scaled queries and of dy.
-    q: &'a mut [Column],
-    dy: &'a mut [Column],
-    /// `[QUERIES][wide]`
+    /// `[QUERIES][wide]`: scaled queries, dy, and Σ ds k.
+    q: &'a mut [f32],
+    dy: &'a mut [f32],
     dq: &'a mut [f32],
-    /// `[QUERIES][span]`: scores and then weights, dp and then ds.
+    /// `[QUERIES][SPAN]`: scores and then weights, dp and then ds.
     p: &'a mut [f32],
     ds: &'a mut [f32],
-    /// `[span]`: the mask of dropout.
+    /// `[KEYS]`: the mask of dropout.
     factors: &'a mut [f32],
-    /// Σ p dp of each.
-    along: Column,
+    /// Σ p dp of each query.
+    along: [f32; QUERIES],
 }
 
 impl<'a> Work<'a> {
-    /// Values that it takes.
-    fn room(span: usize, wide: usize) -> usize {
-        3 * QUERIES * wide + (2 * QUERIES + 1) * span
+    /// The columns of a row, and the values that all of it takes.
+    const fn size<S: Simd>(d: usize) -> (usize, usize) {
+        let wide = d.next_multiple_of(tile::columns::<S>());
+        (wide, 2 * d * KEYS + 3 * KEY_ROWS * wide + 3 * QUERIES * wide + 2 * QUERIES * SPAN + KEYS)
     }
 
-    fn new(span: usize, wide: usize, room: &'a mut [f32]) -> Self {
+    fn new(d: usize, wide: usize, room: &'a mut [f32]) -> Self {
+        let (keys_across, room) = room.split_at_mut(d * KEYS);
+        let (values_across, room) = room.split_at_mut(d * KEYS);
+        let (keys, room) = room.split_at_mut(KEY_ROWS * wide);
+        let (dk, room) = room.split_at_mut(KEY_ROWS * wide);
+        let (dv, room) = room.split_at_mut(KEY_ROWS * wide);
         let (q, room) = room.split_at_mut(QUERIES * wide);
         let (dy, room) = room.split_at_mut(QUERIES * wide);
         let (dq, room) = room.split_at_mut(QUERIES * wide);
-        let (p, room) = room.split_at_mut(QUERIES * span);
-        let (ds, factors) = room.split_at_mut(QUERIES * span);
-        let (q, dy) = (q.as_chunks_mut().0, dy.as_chunks_mut().0);
-        Self { q, dy, dq, p, ds, factors, along: [0.0; QUERIES] }
+        let (p, room) = room.split_at_mut(QUERIES * SPAN);
+        let (ds, factors) = room.split_at_mut(QUERIES * SPAN);
+        let along = [0.0; QUERIES];
+        Self { wide, keys_across, values_across, keys, dk, dv, q, dy, dq, p, ds, factors, along }
     }
 }
 
@@ -159,85 +120,209 @@ impl Kernel for Unit<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let call = self.call;
-        let spec = call.spec;
-        let (d, group, count) = (spec.head_dim, spec.heads / spec.kv_heads, self.keys.len());
-        let (span, wide) = Held::size(d, count);
-        let mut room = Buffer::<f32>::scratch(Held::room(d, count) + Work::room(span, wide));
-        let (held, work) = room.split_at_mut(Held::room(d, count));
-        let mut held = Held::fill(s, &self, held);
-        let mut work = Work::new(span, wide, work);
-        for first in (0..self.rows.len()).step_by(QUERIES) {
-            let tile = first..self.rows.len().min(first + QUERIES);
-            for of_group in 0..group {
-                self.tile(s, (tile.clone(), of_group), &mut held, &mut work);
-            }
+        let spec = self.call.spec;
+        let (d, group) = (spec.head_dim, spec.heads / spec.kv_heads);
+        let (wide, room) = Work::size::<S>(d);
+        let mut room = Buffer::<f32>::scratch(room);
+        let mut work = Work::new(d, wide, &mut room);
+        // What stands behind the width is multiplied too, and not used.
+        for x in [&mut *work.keys, &mut *work.q, &mut *work.dy] {
+            x.fill(0.0);
         }
-        for (j, row) in self.keys.clone().enumerate() {
-            let dk = self.dk.row(j);
-            dk.copy_from_slice(&held.dk[j * wide..j * wide + d]);
-            if let Some(angles) = call.angles {
-                angles.rotate_back(row, dk);
+        for position in 0..self.rows.len() {
+            self.dq.row(position).fill(0.0);
+        }
+        for first in (0..self.keys.len()).step_by(KEYS) {
+            let block = first..self.keys.len().min(first + KEYS);
+            self.begin(s, block.clone(), &mut work);
+            // Queries before the block do not see it.
+            let begin = if self.call.causal { first } else { 0 };
+            for first in (begin..self.rows.len()).step_by(QUERIES) {
+                let queries = first..self.rows.len().min(first + QUERIES);
+                for of_group in 0..group {
+                    self.pass(s, (queries.clone(), of_group), block.clone(), &mut work);
+                }
             }
-            self.dv.row(j).copy_from_slice(&held.dv[j * wide..j * wide + d]);
+            self.end(s, block, &work);
+        }
+        for position in 0..self.rows.len() {
+            for dq in self.dq.row(position).chunks_exact_mut(d) {
+                dq.iter_mut().for_each(|dq| *dq *= spec.scale);
+                if let Some(angles) = self.call.angles {
+                    angles.rotate_back(self.rows.start + position, dq);
+                }
+            }
         }
     }
 }
 
 impl Unit<'_> {
-    /// The queries of one head at some positions.
+    /// Reads a block of keys and values.
+    #[inline(always)]
+    fn begin<S: Simd>(&self, s: S, block: Range<usize>, work: &mut Work<'_>) {
+        let Call { source, spec, angles, .. } = self.call;
+        let (d, wide, count) = (spec.head_dim, work.wide, block.len());
+        let first = self.call.column + self.kv_head * d;
+        let rows = self.keys.start + block.start..self.keys.start + block.end;
+        for (row, key) in rows.clone().zip(work.keys.chunks_exact_mut(wide)) {
+            let key = &mut key[..d];
+            copy(s, &source.row(row)[first..first + d], key);
+            if let Some(angles) = angles {
+                angles.rotate(row, key);
+            }
+        }
+        let from = Part { values: &*work.keys, stride: wide, rows: count, columns: d };
+        TransposePart { from, out: &mut *work.keys_across, stride: KEYS }.run(s);
+        let columns = first + spec.kv_width()..first + spec.kv_width() + d;
+        let from = Part::of(source, rows, columns);
+        TransposePart { from, out: &mut *work.values_across, stride: KEYS }.run(s);
+        for x in [&mut *work.keys_across, &mut *work.values_across] {
+            // No closure: it would be compiled apart.
+            for line in x.chunks_exact_mut(KEYS) {
+                line[count..].fill(0.0);
+            }
+        }
+        work.dk.fill(0.0);
+        work.dv.fill(0.0);
+    }
+
+    /// Writes what a block of keys and values has found.
+    #[inline(always)]
+    fn end<S: Simd>(&mut self, s: S, block: Range<usize>, work: &Work<'_>) {
+        let (d, wide) = (self.call.spec.head_dim, work.wide);
+        for (j, position) in block.enumerate() {
+            let dk = self.dk.row(position);
+            copy(s, &work.dk[j * wide..j * wide + d], dk);
+            if let Some(angles) = self.call.angles {
+                angles.rotate_back(self.keys.start + position, dk);
+            }
+            copy(s, &work.dv[j * wide..j * wide + d], self.dv.row(position));
+        }
+    }
+
+    /// The queries of one head at some positions, past a block of keys.
     // Without closures: in a loop that is unrolled they are called several times, and compiled apart.
     #[inline(always)]
-    fn tile<S: Simd>(
+    fn pass<S: Simd>(
         &mut self,
         s: S,
-        (tile, of_group): (Range<usize>, usize),
-        held: &mut Held<'_>,
+        (queries, of_group): (Range<usize>, usize),
+        block: Range<usize>,
+        work: &mut Work<'_>,
+    ) {
+        let causal = self.call.causal;
+        let (d, group) = (self.call.spec.head_dim, self.call.spec.heads / self.call.spec.kv_heads);
+        let (wide, count) = (work.wide, block.len());
+        self.read(s, (queries.clone(), of_group), work);
+        let keys = Lines { values: &*work.keys_across, stride: KEYS };
+        let values = Lines { values: &*work.values_across, stride: KEYS };
+        for column in (0..count).step_by(tile::columns::<S>()) {
+            for row in (0..queries.len()).step_by(ROWS) {
+                // Where not even the last query of the tile sees the first key there is nothing to compute.
+                if causal && queries.start + row + ROWS <= block.start + column {
+                    continue;
+                }
+                let q = Lines { values: &*work.q, stride: wide }.from(row, 0);
+                let at = row * SPAN + column;
+                tile::rows(s, q, keys.from(0, column), d, (&mut work.p[at..], SPAN), false);
+                let dy = Lines { values: &*work.dy, stride: wide }.from(row, 0);
+                tile::rows(s, dy, values.from(0, column), d, (&mut work.ds[at..], SPAN), false);
+            }
+        }
+        for i in 0..queries.len().next_multiple_of(ROWS) {
+            let position = queries.start + i;
+            let seen = match (position < queries.end, causal) {
+                (false, _) => 0,
+                (true, false) => count,
+                (true, true) => (position + 1).saturating_sub(block.start).min(count),
+            };
+            self.weigh(
+                s,
+                (position, group * self.kv_head + of_group),
+                block.start,
+                (i, seen),
+                work,
+            );
+            if seen > 0
+                && let Some(distances) = &mut self.distances
+            {
+                let all = self.keys.len() + self.rows.len() - 1;
+                let from = of_group * all + self.rows.len() + block.start - 1 - position;
+                let out = &mut distances[from..from + seen];
+                for (out, ds) in out.iter_mut().zip(&work.ds[i * SPAN..]) {
+                    *out += ds;
+                }
+            }
+        }
+        let (p, ds) =
+            (Lines { values: &*work.p, stride: SPAN }, Lines { values: &*work.ds, stride: SPAN });
+        for column in (0..wide).step_by(tile::columns::<S>()) {
+            let keys = Lines { values: &*work.keys, stride: wide }.from(0, column);
+            for row in (0..queries.len()).step_by(ROWS) {
+                let seen = match causal {
+                    true => (queries.start + row + ROWS).saturating_sub(block.start).min(count),
+                    false => count,
+                };
+                let out = (&mut work.dq[row * wide + column..], wide);
+                tile::rows(s, ds.from(row, 0), keys, seen, out, true);
+            }
+            let q = Lines { values: &*work.q, stride: wide };
+            let dy = Lines { values: &*work.dy, stride: wide };
+            for row in (0..count).step_by(ROWS) {
+                // The first query that sees any of these keys.
+                let first = match causal {
+                    true => (block.start + row).saturating_sub(queries.start).min(queries.len()),
+                    false => 0,
+                };
+                let (steps, at) = (queries.len() - first, row * wide + column);
+                if steps == 0 {
+                    break;
+                }
+                let out = (&mut work.dk[at..], wide);
+                tile::turned(s, ds.from(first, row), q.from(first, column), steps, out);
+                let out = (&mut work.dv[at..], wide);
+                tile::turned(s, p.from(first, row), dy.from(first, column), steps, out);
+            }
+        }
+        for (i, position) in queries.enumerate() {
+            let dq = &mut self.dq.row(position)[of_group * d..(of_group + 1) * d];
+            copy(s, &work.dq[i * wide..i * wide + d], dq);
+        }
+    }
+
+    /// Turns row `i` of scores and dp into weights and ds. Behind the keys that the query sees there are zeros.
+    #[inline(always)]
+    fn weigh<S: Simd>(
+        &self,
+        s: S,
+        (position, head): (usize, usize),
+        first: usize,
+        (i, seen): (usize, usize),
         work: &mut Work<'_>,
     ) {
         let call = self.call;
-        let spec = call.spec;
-        let (d, group, keys) = (spec.head_dim, spec.heads / spec.kv_heads, self.keys.len());
-        let (span, wide) = (held.span, held.wide);
-        let head = self.kv_head * group + of_group;
-        // The keys that the last of them sees.
-        let limit = if call.causal { tile.end } else { keys };
-        let whole = limit.next_multiple_of(MAX_LANES);
-        self.read(tile.clone(), head, work);
-        across(s, &work.q[..d], held.keys_across, span, &mut *work.p, whole);
-        across(s, &work.dy[..d], held.values_across, span, &mut *work.ds, whole);
-        for i in 0..QUERIES {
-            let p = &mut work.p[i * span..i * span + whole];
-            let ds = &mut work.ds[i * span..i * span + whole];
-            let position = tile.start + i;
-            if position >= tile.end {
-                p.fill(0.0);
-                ds.fill(0.0);
-                continue;
-            }
+        let (p, ds) = (&mut work.p[i * SPAN..][..SPAN], &mut work.ds[i * SPAN..][..SPAN]);
+        if seen > 0 {
             let row = self.rows.start + position;
-            let seen = if call.causal { position + 1 } else { keys };
-            let factors = match call.dropout {
-                Some(dropout) => {
-                    dropout.factors(row * spec.heads + head, &mut work.factors[..seen]);
-                    Some(&work.factors[..whole])
-                }
-                None => None,
-            };
-            let log = s.splat(call.log_sums.row(row)[head]);
-            let along = s.splat(work.along[i]);
+            let mut factors = None;
+            if let Some(dropout) = call.dropout {
+                let numbers = row * call.spec.heads + head;
+                dropout.factors_from(numbers, first / 4, &mut work.factors[..seen]);
+                factors = Some(&work.factors[..]);
+            }
             let mut bias = None;
             if let Some(all) = call.bias {
                 bias = Some(all.seen_from(head, position));
             }
+            let log = s.splat(call.log_sums.row(row)[head]);
+            let along = s.splat(work.along[i]);
             for at in (0..seen).step_by(S::LANES) {
                 let mut score = s.load(&p[at..]);
                 if let Some(bias) = bias {
-                    score = s.add(score, bias.at(s, at));
+                    score = s.add(score, bias.at(s, first + at));
                 }
-                let mut weight = math::exp(s, s.sub(score, log));
-                let mut dp = s.load(&ds[at..]);
-                let all = weight;
+                let all = math::exp(s, s.sub(score, log));
+                let (mut weight, mut dp) = (all, s.load(&ds[at..]));
                 if let Some(factors) = factors {
                     let factor = s.load(&factors[at..]);
                     dp = s.mul(dp, factor);
@@ -246,67 +331,51 @@ impl Unit<'_> {
                 s.store(weight, &mut p[at..]);
                 s.store(s.mul(all, s.sub(dp, along)), &mut ds[at..]);
             }
-            p[seen..].fill(0.0);
-            ds[seen..].fill(0.0);
-            if let Some(distances) = &mut self.distances {
-                let all = keys + self.rows.len() - 1;
-                let from = of_group * all + self.rows.len() - 1 - position;
-                let out = &mut distances[from..from + seen];
-                for (out, ds) in out.iter_mut().zip(&*ds) {
-                    *out += ds;
-                }
-            }
         }
-        let weights = lines(&*work.ds, span, limit);
-        mix(s, weights, held.keys, &mut *work.dq, wide);
-        spread(s, weights, &*work.q, held.dk, wide);
-        spread(s, lines(&*work.p, span, limit), &*work.dy, held.dv, wide);
-        for (i, position) in tile.enumerate() {
-            let out = &mut self.dq.row(position)[of_group * d..(of_group + 1) * d];
-            let dq = &work.dq[i * wide..i * wide + d];
-            for (out, dq) in out.iter_mut().zip(dq) {
-                *out = dq * spec.scale;
-            }
-            if let Some(angles) = call.angles {
-                angles.rotate_back(self.rows.start + position, out);
-            }
-        }
+        p[seen..].fill(0.0);
+        ds[seen..].fill(0.0);
     }
 
-    /// Reads scaled queries and dy at some positions as columns, zeros in place of those that are not there.
+    /// Reads scaled queries and dy at some positions, zeros in place of those that are not there, and the sums of dq so far.
     #[inline(always)]
-    fn read(&self, tile: Range<usize>, head: usize, work: &mut Work<'_>) {
+    fn read<S: Simd>(
+        &mut self,
+        s: S,
+        (queries, of_group): (Range<usize>, usize),
+        work: &mut Work<'_>,
+    ) {
         let call = self.call;
-        let (spec, d) = (call.spec, call.spec.head_dim);
-        work.q.fill([0.0; QUERIES]);
-        work.dy.fill([0.0; QUERIES]);
-        work.along = [0.0; QUERIES];
-        for (i, position) in tile.enumerate() {
-            let (row, columns) = (self.rows.start + position, head * d..(head + 1) * d);
-            // Where dq will stand: a row of its own for the rotation.
-            let q = &mut work.dq[..d];
-            q.copy_from_slice(&call.queries.row(row)[columns.clone()]);
+        let (spec, d, wide) = (call.spec, call.spec.head_dim, work.wide);
+        let head = self.kv_head * (spec.heads / spec.kv_heads) + of_group;
+        let columns = head * d..(head + 1) * d;
+        for (i, position) in queries.clone().enumerate() {
+            let row = self.rows.start + position;
+            let q = &mut work.q[i * wide..i * wide + d];
+            copy(s, &call.queries.row(row)[columns.clone()], q);
             if let Some(angles) = call.angles {
                 angles.rotate(row, q);
             }
-            let dy = &call.dy.row(row)[columns.clone()];
-            work.along[i] = dot(dy, &call.y.row(row)[columns]);
-            let places = work.q.iter_mut().zip(work.dy.iter_mut());
-            for ((q, dy), (to_q, to_dy)) in q.iter().zip(dy).zip(places) {
-                (to_q[i], to_dy[i]) = (q * spec.scale, *dy);
-            }
+            q.iter_mut().for_each(|q| *q *= spec.scale);
+            let dy = &mut work.dy[i * wide..i * wide + d];
+            copy(s, &call.dy.row(row)[columns.clone()], dy);
+            work.along[i] = dot(dy, &call.y.row(row)[columns.clone()]);
+            let dq = &mut work.dq[i * wide..i * wide + d];
+            copy(s, &self.dq.row(position)[of_group * d..(of_group + 1) * d], dq);
+        }
+        // A tile has all of its rows.
+        let (from, to) = (queries.len(), queries.len().next_multiple_of(ROWS));
+        for x in [&mut *work.q, &mut *work.dy, &mut *work.dq] {
+            x[from * wide..to * wide].fill(0.0);
         }
     }
 }
 
-/// The lines of a tile, `limit` values each.
+/// A copy of a few vectors, for which a call would take as long again.
 #[inline(always)]
-fn lines(x: &[f32], span: usize, limit: usize) -> [&[f32]; QUERIES] {
-    let mut lines = [&x[..limit]; QUERIES];
-    for (i, line) in lines.iter_mut().enumerate() {
-        *line = &x[i * span..i * span + limit];
+fn copy<S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
+    for at in (0..from.len()).step_by(S::LANES) {
+        s.store_within(s.load_within(from, at), to, at);
     }
-    lines
 }
 
 /// x · y over 16 sums.
@@ -322,83 +391,4 @@ fn dot(x: &[f32], y: &[f32]) -> f32 {
         }
     }
     sums[0]
-}
-
-/// For each query i and key j below `count`, out\[i\]\[j\] = Σ x\[c\]\[i\] · table\[c\]\[j\], a chain over rising c. Lines of
-/// `out` and `table` are `span` long.
-#[inline(always)]
-fn across<S: Simd>(s: S, x: &[Column], table: &[f32], span: usize, out: &mut [f32], count: usize) {
-    // Two vectors where a vector has 8 lanes, four where it has 4.
-    let vectors = MAX_LANES / S::LANES;
-    for at in (0..count).step_by(MAX_LANES) {
-        let mut sums = [[s.zero(); MAX_LANES]; QUERIES];
-        for (x, line) in x.iter().zip(table.chunks_exact(span)) {
-            let line = &line[at..at + MAX_LANES];
-            for v in 0..vectors {
-                let keys = s.load(&line[v * S::LANES..]);
-                for i in 0..QUERIES {
-                    sums[i][v] = s.fma(s.splat(x[i]), keys, sums[i][v]);
-                }
-            }
-        }
-        for i in 0..QUERIES {
-            let line = &mut out[i * span + at..i * span + at + MAX_LANES];
-            for v in 0..vectors {
-                s.store(sums[i][v], &mut line[v * S::LANES..]);
-            }
-        }
-    }
-}
-
-/// For each query i, row i of `out` = Σ weights\[i\]\[j\] · rows\[j\], a chain over rising j. Rows are `wide` values, whole
-/// vectors.
-#[inline(always)]
-fn mix<S: Simd>(s: S, weights: [&[f32]; QUERIES], rows: &[f32], out: &mut [f32], wide: usize) {
-    let vectors = MAX_LANES / S::LANES;
-    for at in (0..wide).step_by(MAX_LANES) {
-        let mut sums = [[s.zero(); MAX_LANES]; QUERIES];
-        for (j, row) in rows.chunks_exact(wide).enumerate().take(weights[0].len()) {
-            let row = &row[at..at + MAX_LANES];
-            for v in 0..vectors {
-                let row = s.load(&row[v * S::LANES..]);
-                for i in 0..QUERIES {
-                    sums[i][v] = s.fma(s.splat(weights[i][j]), row, sums[i][v]);
-                }
-            }
-        }
-        for i in 0..QUERIES {
-            let row = &mut out[i * wide + at..i * wide + at + MAX_LANES];
-            for v in 0..vectors {
-                s.store(sums[i][v], &mut row[v * S::LANES..]);
-            }
-        }
-    }
-}
-
-/// rows\[j\] += Σ weights\[i\]\[j\] · x\[·\]\[i\], the queries i in order. Rows are `wide` values, whole vectors.
-#[inline(always)]
-fn spread<S: Simd>(s: S, weights: [&[f32]; QUERIES], x: &[Column], rows: &mut [f32], wide: usize) {
-    let vectors = MAX_LANES / S::LANES;
-    for at in (0..wide).step_by(MAX_LANES) {
-        let mut held = [[s.zero(); MAX_LANES]; QUERIES];
-        for i in 0..QUERIES {
-            let mut row = [0.0; MAX_LANES];
-            for (value, column) in row.iter_mut().zip(&x[at..at + MAX_LANES]) {
-                *value = column[i];
-            }
-            for v in 0..vectors {
-                held[i][v] = s.load(&row[v * S::LANES..]);
-            }
-        }
-        for (j, row) in rows.chunks_exact_mut(wide).enumerate().take(weights[0].len()) {
-            let row = &mut row[at..at + MAX_LANES];
-            for v in 0..vectors {
-                let mut sum = s.load(&row[v * S::LANES..]);
-                for i in 0..QUERIES {
-                    sum = s.fma(s.splat(weights[i][j]), held[i][v], sum);
-                }
-                s.store(sum, &mut row[v * S::LANES..]);
-            }
-        }
-    }
 }

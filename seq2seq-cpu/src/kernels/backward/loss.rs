@@ -1,5 +1,6 @@
 //! Cross-entropy of one row with its gradient, and dropout of one row.
 
+use crate::kernels::log_softmax;
 use crate::simd::{Kernel, MAX_LANES, Simd, math};
 use seq2seq_core::train::Dropout;
 
@@ -20,26 +21,17 @@ impl Kernel for CrossEntropy<'_> {
         let Self { scores, target, weights: (a, b), gradient } = self;
         let gradient = &mut gradient[..scores.len()];
         let n = scores.len();
-        let mut largest = s.splat(f32::NEG_INFINITY);
-        for at in (0..n / S::LANES * S::LANES).step_by(S::LANES) {
-            largest = s.max(largest, s.load(&scores[at..]));
-        }
-        let tail = &scores[n / S::LANES * S::LANES..];
-        let largest = tail.iter().fold(s.reduce_max(largest), |m, &v| m.max(v));
+        let largest = log_softmax::largest(s, scores);
         let shift = s.splat(largest);
         let mut sum = s.zero();
         for at in (0..n).step_by(S::LANES) {
-            let count = S::LANES.min(n - at);
-            let x = match count == S::LANES {
-                true => s.load(&scores[at..]),
-                false => s.load_partial(&scores[at..], f32::NEG_INFINITY),
+            let x = match n - at < S::LANES {
+                true => s.load_partial(&scores[at..], f32::NEG_INFINITY),
+                false => s.load(&scores[at..]),
             };
             let e = math::exp(s, s.sub(x, shift));
             sum = s.add(sum, e);
-            match count == S::LANES {
-                true => s.store(e, &mut gradient[at..]),
-                false => s.store_partial(e, &mut gradient[at..]),
-            }
+            s.store_within(e, gradient, at);
         }
         let total = s.reduce_add(sum);
         let (inverse, each) = (1.0 / total, b as f32);
@@ -53,8 +45,12 @@ impl Kernel for CrossEntropy<'_> {
             true => 0.0,
             false => sum_of_logs(log, scores),
         };
-        let first = scores[..target].iter().all(|v| *v < scores[target]);
-        let correct = first && scores[target..].iter().all(|v| *v <= scores[target]);
+        // What was found is the largest, unless a score is NaN, which the total tells.
+        let best = match total.is_nan() {
+            true => scores.iter().all(|v| *v <= scores[target]),
+            false => scores[target] == largest,
+        };
+        let correct = best && scores[..target].iter().all(|v| *v < scores[target]);
         (nll, all, correct)
     }
 }

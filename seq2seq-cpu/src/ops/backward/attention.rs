@@ -2,91 +2,50 @@
 
 use crate::kernels::attention::{Angles, RelativeBias};
 use crate::kernels::backward::attention::{Call, Unit};
-use crate::memory::{Buffer, Chunks, Runs, Tensor, Tiles};
+use crate::memory::{Buffer, Runs, Tensor, Tiles};
 use crate::{Cpu, Memory, simd::dispatch};
 use seq2seq_core::train::{AttendBackward, CrossBackward, Gradient, Wanted};
 use seq2seq_core::{AttentionSpec, Ragged, Result, Rows, backend::check};
 use std::ops::Range;
 
-/// What the units of a call find: `[N, H D]`, and `[K, G D]` twice, K the keys of all sequences one after the other.
-struct Found {
-    dq: Tensor,
-    dk: Tensor,
-    dv: Tensor,
-    /// For each unit (sequence, then key-value head) and head of its group: Σ ds by distance; empty without a bias.
-    distances: Buffer<f32>,
-}
+/// Where the units of a call write: the gradients of queries, keys and values.
+type Targets<'a> = (Tiles<'a>, (Tiles<'a>, Tiles<'a>));
 
 /// Runs a unit for each sequence and key-value head. Sequence i has the queries `rows.range(i)` and reads the keys at
-/// `keys(i)` of the source.
+/// `keys(i)` of the source. Gives, with a bias, Σ ds by distance for each unit (sequence, then key-value head) and head of its
+/// group.
 fn run(
     cpu: &Cpu,
     call: &Call<'_>,
     rows: &Ragged,
     keys: impl Fn(usize) -> Range<usize> + Sync,
-) -> Found {
+    targets: Targets<'_>,
+) -> Buffer<f32> {
     let spec = call.spec;
     let (heads, group) = (spec.kv_heads, spec.heads / spec.kv_heads);
-    let key_rows = Ragged::from_lengths((0..rows.sequences()).map(|i| keys(i).len()));
-    let mut found = Found {
-        dq: Tensor::scratch(rows.rows(), spec.inner()),
-        dk: Tensor::scratch(key_rows.rows(), spec.kv_width()),
-        dv: Tensor::scratch(key_rows.rows(), spec.kv_width()),
-        distances: Buffer::zeroed(0),
-    };
-    let mut bounds = vec![0];
+    let (mut found, mut bounds) = (Buffer::zeroed(0), vec![0]);
     if call.bias.is_some() {
         for i in 0..rows.sequences() * heads {
             let distances = (rows.length(i / heads) + keys(i / heads).len()).saturating_sub(1);
             bounds.push(bounds[i] + group * distances);
         }
-        found.distances = Buffer::zeroed(bounds[bounds.len() - 1]);
+        found = Buffer::zeroed(bounds[bounds.len() - 1]);
     }
-    let d = spec.head_dim;
-    let tiles = (
-        Tiles::new(&mut found.dq, rows.offsets(), heads, group * d),
-        (
-            Tiles::new(&mut found.dk, key_rows.offsets(), heads, d),
-            Tiles::new(&mut found.dv, key_rows.offsets(), heads, d),
-        ),
-    );
-    let distances = call.bias.map(|_| Runs::new(&mut found.distances[..], &bounds));
+    let distances = call.bias.map(|_| Runs::new(&mut found[..], &bounds));
     let pairs: usize = (0..rows.sequences()).map(|i| rows.length(i) * keys(i).len()).sum();
     let cost = pairs * spec.inner() / (rows.sequences() * heads).max(1);
-    cpu.threads().each_part((tiles, distances), cost, |i, ((dq, (dk, dv)), distances)| {
+    cpu.threads().each_part((targets, distances), cost, |i, ((dq, (dk, dv)), distances)| {
         let (rows, keys, kv_head) = (rows.range(i / heads), keys(i / heads), i % heads);
         dispatch(cpu.isa(), Unit { call, kv_head, rows, keys, dq, dk, dv, distances });
     });
     found
 }
 
-/// Puts parts of a row side by side into the rows of a gradient, added to what it holds.
-fn join(
-    cpu: &Cpu,
-    gradient: &mut Gradient<Tensor>,
-    (rows, width): (usize, usize),
-    parts: &[&Tensor],
-) {
-    let add = gradient.is_some();
-    let gradient = gradient.get_or_insert_with(|| Tensor::scratch(rows, width));
-    cpu.threads().each_part(Chunks::<f32>::rows(gradient), width, |row, out| {
-        let mut out = &mut out[..width];
-        for part in parts {
-            let (own, rest) = out.split_at_mut(part.width());
-            match add {
-                true => own.iter_mut().zip(part.row(row)).for_each(|(o, x)| *o += x),
-                false => own.copy_from_slice(part.row(row)),
-            }
-            out = rest;
-        }
-    });
-}
-
 /// Adds what each distance found to its bucket: sequences in order, then rising distances.
 fn add_table(
     cpu: &Cpu,
     gradient: &mut Gradient<Tensor>,
-    (found, bias): (&Found, &RelativeBias),
+    (mut distances, bias): (&[f32], &RelativeBias),
     rows: &Ragged,
     spec: &AttentionSpec,
 ) {
@@ -94,7 +53,6 @@ fn add_table(
     let table = super::begun(cpu, gradient, bias.shape());
     let stride = table.stride();
     let values = table.values_mut();
-    let mut distances = &found.distances[..];
     for i in 0..rows.sequences() {
         let length = rows.length(i);
         let count = (2 * length).saturating_sub(1);
@@ -130,13 +88,16 @@ pub(super) fn attend_backward(
         bias: of.bias,
         dropout: of.dropout,
     };
-    let found = run(cpu, &call, of.rows, |i| of.rows.range(i));
+    let (heads, d) = (of.spec.kv_heads, of.spec.head_dim);
+    let mut found = Tensor::scratch(of.qkv.rows(), of.qkv.width());
+    let columns = [(heads, of.spec.heads / heads * d), (heads, d), (heads, d)];
+    let [dq, dk, dv] = Tiles::beside(&mut found, of.rows.offsets(), columns);
+    let distances = run(cpu, &call, of.rows, |i| of.rows.range(i), (dq, (dk, dv)));
     if let Some(gradient) = qkv {
-        let size = (of.qkv.rows(), of.qkv.width());
-        join(cpu, gradient, size, &[&found.dq, &found.dk, &found.dv]);
+        super::add(cpu, found, gradient);
     }
     if let (Some(gradient), Some(bias)) = (table, of.bias) {
-        add_table(cpu, gradient, (&found, bias), of.rows, of.spec);
+        add_table(cpu, gradient, (&distances, bias), of.rows, of.spec);
     }
     Ok(())
 }
@@ -161,27 +122,30 @@ pub(super) fn cross_attend_backward(
         bias: None,
         dropout: of.dropout,
     };
-    let found = run(cpu, &call, of.rows, |i| of.source_rows.range(of.sources[i]));
+    let keys = |i: usize| of.source_rows.range(of.sources[i]);
+    let key_rows = Ragged::from_lengths((0..of.rows.sequences()).map(|i| keys(i).len()));
+    let (heads, d) = (of.spec.kv_heads, of.spec.head_dim);
+    let mut dq = Tensor::scratch(of.q.rows(), of.q.width());
+    let mut dkv = Tensor::scratch(key_rows.rows(), of.kv.width());
+    let [dk, dv] = Tiles::beside(&mut dkv, key_rows.offsets(), [(heads, d); 2]);
+    let tiles = Tiles::new(&mut dq, of.rows.offsets(), heads, of.spec.heads / heads * d);
+    run(cpu, &call, of.rows, keys, (tiles, (dk, dv)));
     if let Some(gradient) = q {
-        join(cpu, gradient, (of.q.rows(), of.q.width()), &[&found.dq]);
+        super::add(cpu, dq, gradient);
     }
     let Some(gradient) = kv else { return Ok(()) };
     // Each source once, in order: the groups' keys are the sources' already.
     if of.sources.iter().copied().eq(0..of.source_rows.sequences()) {
-        join(cpu, gradient, (of.kv.rows(), of.kv.width()), &[&found.dk, &found.dv]);
+        super::add(cpu, dkv, gradient);
         return Ok(());
     }
-    let (stride, width) = {
-        let gradient = super::begun(cpu, gradient, [of.kv.rows(), of.kv.width()]);
-        (gradient.stride(), of.spec.kv_width())
-    };
-    let values = super::begun(cpu, gradient, [of.kv.rows(), of.kv.width()]).values_mut();
-    let mut from = 0;
+    let gradient = super::begun(cpu, gradient, [of.kv.rows(), of.kv.width()]);
+    let (stride, width) = (gradient.stride(), of.kv.width());
+    let (values, mut from) = (gradient.values_mut(), 0);
     for &source in of.sources {
         for row in of.source_rows.range(source) {
-            let out = &mut values[row * stride..][..2 * width];
-            let terms = found.dk.row(from).iter().chain(found.dv.row(from));
-            out.iter_mut().zip(terms).for_each(|(out, term)| *out += term);
+            let out = &mut values[row * stride..][..width];
+            out.iter_mut().zip(dkv.row(from)).for_each(|(out, term)| *out += term);
             from += 1;
         }
     }

@@ -1,15 +1,21 @@
 //! LayerNorm and RMSNorm.
 
 use super::begun;
-use crate::kernels::backward::norm::{Columns, Run};
+use crate::kernels::backward::norm::Block;
 use crate::kernels::norm::Norm;
 use crate::memory::{Buffer, Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
 use seq2seq_core::train::NormGradients;
 use seq2seq_core::{NormKind, Result, Rows, backend::check};
 
-/// Columns that one worker sums over all rows.
-const COLUMNS: usize = 128;
+/// Rows whose runs are summed by one worker, at least.
+const BLOCK: usize = 32;
+
+/// Blocks of rows, at most.
+const MOST_BLOCKS: usize = 64;
+
+/// Columns that one worker sums over all blocks.
+const COLUMNS: usize = 512;
 
 pub(super) fn renew(norm: &mut Norm, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
     // LayerNorm without a bias has one of zeros, which may be given one.
@@ -27,50 +33,39 @@ pub(super) fn backward(
     x: &Tensor,
     norm: &Norm,
     dy: &Tensor,
-    mut gradients: NormGradients<'_, Tensor>,
+    gradients: NormGradients<'_, Tensor>,
 ) -> Result<()> {
     let width = norm.weight.len();
-    let runs = check::norm_backward(x, width, dy, &gradients)?;
-    let mut moments = Buffer::<f32>::scratch(2 * runs);
-    let row_width = x.width();
-    let pairs = Chunks::new(&mut moments[..], 2 * (row_width / width));
-    let row = |n: usize, pairs: &mut [f32], mut dx: Option<&mut [f32]>, add| {
-        let runs = x.row(n).chunks(width).zip(dy.row(n).chunks(width));
-        for (i, ((x, dy), pair)) in runs.zip(pairs.chunks_mut(2)).enumerate() {
-            let dx = dx.as_deref_mut().map(|dx| &mut dx[i * width..][..width]);
-            pair.copy_from_slice(&dispatch(cpu.isa(), Run { norm, x, dy, dx, add }));
-        }
-    };
-    match &mut gradients.x {
-        None => {
-            cpu.threads().each_part(pairs, 4 * row_width, |n, pairs| row(n, pairs, None, false))
-        }
-        Some(gradient) => {
-            let add = gradient.is_some();
-            let dx = gradient.get_or_insert_with(|| Tensor::scratch(x.rows(), row_width));
-            let parts = (pairs, Chunks::<f32>::rows(dx));
-            cpu.threads().each_part(parts, 6 * row_width, |n, (pairs, dx)| {
-                row(n, pairs, Some(dx), add);
-            });
-        }
+    check::norm_backward(x, width, dy, &gradients)?;
+    let NormGradients { x: dx, weight, bias } = gradients;
+    let weighted = weight.is_some() || bias.is_some();
+    if dx.is_none() && !weighted {
+        return Ok(());
     }
-    let cost = 3 * runs * COLUMNS;
-    let mut weight = gradients.weight.as_mut().map(|g| begun(cpu, g, [1, width]));
-    let mut bias = gradients.bias.as_mut().map(|g| begun(cpu, g, [1, width]));
+    let (rows, row_width) = (x.rows(), x.width());
+    let block = rows.div_ceil(MOST_BLOCKS).max(BLOCK);
+    let add = dx.as_ref().is_some_and(|dx| dx.is_some());
+    let dx = dx.map(|dx| dx.get_or_insert_with(|| Tensor::scratch(rows, row_width)));
+    let stride = dx.as_ref().map_or(0, |dx| dx.stride());
+    let blocks = if weighted { rows.div_ceil(block) } else { 0 };
+    let mut sums = Buffer::<f32>::scratch(2 * width * blocks);
     let parts = (
-        weight.as_mut().map(|t| Chunks::new(&mut t.values_mut()[..width], COLUMNS)),
-        bias.as_mut().map(|t| Chunks::new(&mut t.values_mut()[..width], COLUMNS)),
+        dx.map(|dx| Chunks::new(dx.values_mut(), block * stride)),
+        weighted.then(|| Chunks::new(&mut sums[..], 2 * width)),
     );
-    if gradients_are_wanted(&parts) {
-        cpu.threads().each_part(parts, cost, |i, (weight, bias)| {
-            let columns = i * COLUMNS..width.min((i + 1) * COLUMNS);
-            dispatch(cpu.isa(), Columns { x, dy, width, moments: &moments, columns, weight, bias });
+    cpu.threads().each_part(parts, 8 * block * row_width, |i, (dx, sums)| {
+        let rows = i * block..rows.min((i + 1) * block);
+        dispatch(cpu.isa(), Block { norm, x, dy, rows, dx, stride, add, sums });
+    });
+    for (gradient, from) in [(weight, 0), (bias, width)] {
+        let Some(gradient) = gradient else { continue };
+        let out = &mut begun(cpu, gradient, [1, width]).values_mut()[..width];
+        cpu.threads().each_part(Chunks::new(out, COLUMNS), blocks * COLUMNS, |i, out| {
+            for sums in sums.chunks(2 * width) {
+                let sums = &sums[from + i * COLUMNS..];
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+            }
         });
     }
     Ok(())
-}
-
-/// Whether there is anything to divide: parts of nothing would have no end.
-fn gradients_are_wanted<T>(parts: &(Option<T>, Option<T>)) -> bool {
-    parts.0.is_some() || parts.1.is_some()
 }
