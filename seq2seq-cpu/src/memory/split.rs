@@ -146,7 +146,7 @@ impl<'a> Tiles<'a> {
     }
 }
 
-// SAFETY: tiles of different row groups share no row, others no column.
+// SAFETY: tiles of different row groups share no row, others no column, nor do those of another splitting of `beside`.
 unsafe impl<'a> Split for Tiles<'a> {
     type Part = Tile<'a>;
 
