@@ -49,6 +49,22 @@ fn operands(spec: &AttentionSpec, rows: usize) -> (Vec<f32>, Vec<f32>) {
     (of(1, spec.qkv_width()), of(2, spec.inner()))
 }
 
+/// A pass that is trained on is f32, whatever attention of the layer may round to elsewhere.
+#[test]
+fn nothing_is_rounded() {
+    let (cuda, rows) = (common::cuda(), Ragged::from_lengths([9]));
+    let single = spec((2, 1), 8, true);
+    let rounded = AttentionSpec { precision: Precision::Bf16, ..single.clone() };
+    let (x, dy) = operands(&single, rows.rows());
+    let qkv = upload(&cuda, &x, single.qkv_width());
+    let [a, b] = [&single, &rounded].map(|spec| {
+        let (y, log_sums) = cuda.attend_forward(&qkv, &rows, spec, None, None).unwrap();
+        let [y, log_sums] = [y, log_sums].map(|t| cuda.download(&t).unwrap());
+        (y, log_sums, gradients(&cuda, (&x, &dy), &rows, spec, None, None))
+    });
+    assert_eq!(a, b);
+}
+
 /// One long sequence and many short ones.
 #[test]
 fn a_sequence_has_the_same_bits_alone() {
