@@ -102,20 +102,23 @@ def texts(out: pathlib.Path, device: str, clock: Clock) -> str:
 
 
 def steps(out: pathlib.Path, device: str, models: pathlib.Path | None, clock: Clock) -> str:
-    """A step of greedy decoding of one sequence, in microseconds: what 64 more tokens take, over 64."""
+    """A step of decoding one sequence, in microseconds: what 64 more tokens take, over 64. Greedy in all ways, and with 4 beams as
+    they come and waiting for ids."""
     if models is None:
         return "no models were given"
     found, missing = {}, 0
     for model in sorted(path for path in models.iterdir() if (path / "config.json").exists()):
         for format in ("bf16", "f16", "f32", "int8", "int4"):
-            for way, variables in WAYS.items():
+            for count, way in [*(("1", way) for way in WAYS), ("4", "as a graph"), ("4", "waiting for ids")]:
                 seconds = []
                 for new in ("16", "80"):
                     command = [HERE / "seq2seq", "bench", "--model", model, "--device", device, "--format", format]
-                    text, end = call([*command, "--new", new, "--json"], clock.left(60), **variables)
+                    command += ["--num-beams", count, "--new", new, "--json"]
+                    text, end = call(command, clock.left(60), **WAYS[way])
                     seconds += [json.loads(text.splitlines()[-1])["seconds"]] if end == "ok" else []
                 if len(seconds) == 2:
-                    found.setdefault(f"{model.name}, {format}", {})[way] = (seconds[1] - seconds[0]) / 64 * 1e6
+                    case = f"{model.name}, {format}" + (f", {count} beams" if count != "1" else "")
+                    found.setdefault(case, {})[way] = (seconds[1] - seconds[0]) / 64 * 1e6
                 else:
                     missing += 1
     (out / "steps.json").write_text(json.dumps(found, indent=1))

@@ -16,7 +16,7 @@ mod inherit;
 mod recurrent;
 mod stage;
 
-pub use choose::Pick;
+pub use choose::{Beams, Continued, Pick, Picked};
 pub use recurrent::{Part, RecurrentOps};
 pub use stage::{Side, Stage};
 
@@ -382,7 +382,7 @@ pub trait EncoderOps: Backend {
 pub trait DecoderOps: EncoderOps {
     /// Keys and values of all layers, and which of them each hypothesis sees.
     type KvCache: Send;
-    /// Ids that were chosen, one a row, with their log-probabilities: [`Sampled`] where they are the host's at once.
+    /// Ids that were chosen, with their log-probabilities: [`Picked`] where they are the host's at once.
     type Chosen: Send;
 
     /// An empty cache: `spec.sequences` hypotheses of length 0.
@@ -447,12 +447,13 @@ pub trait DecoderOps: EncoderOps {
     ) -> Result<TopK>;
 
     /// Whether [`choose`](Self::choose) returns before the ids are known, so that it is worth asking for what follows them
-    /// ([`embed_chosen`](Self::embed_chosen)) before they are waited for ([`chosen`](Self::chosen)).
+    /// ([`embed_chosen`](Self::embed_chosen), [`reorder_chosen`](Self::reorder_chosen)) before they are waited for
+    /// ([`chosen`](Self::chosen)).
     fn chooses_ahead(&self) -> bool {
         false
     }
 
-    /// One id a row of `[N, V]` logits after its rules: the bits of the operation that [`Pick`] names. What that fails with
+    /// Ids for each row of `[N, V]` logits after its rules: the bits of the operations that [`Pick`] names. What they fail with
     /// because of the logits, this fails with, or [`chosen`](Self::chosen) does.
     fn choose(
         &self,
@@ -462,20 +463,77 @@ pub trait DecoderOps: EncoderOps {
     ) -> Result<Self::Chosen>;
 
     /// Waits for the ids, and for nothing that was asked for behind their choice.
-    fn chosen(&self, chosen: &Self::Chosen) -> Result<Sampled>;
+    fn chosen(&self, chosen: &Self::Chosen) -> Result<Picked>;
 
-    /// As [`embed`](Backend::embed) of `scale · table[id]` for each id that was chosen, and then of `others`, without the host's
-    /// knowing the ids. Fails on an id outside its table, and where the ids are not known, where there could be one.
+    /// As [`embed`](Backend::embed) of `scale · table[id]` for each id that hypotheses go on with ([`Picked::next_ids`]), and
+    /// then of `others`, without the host's knowing the ids. Fails on an id outside its table, and where the ids are not
+    /// known, where there could be one.
     fn embed_chosen(
         &self,
         (table, scale): (&Self::Embedding, f32),
         chosen: &Self::Chosen,
         others: &[Lookup<'_, Self::Embedding>],
     ) -> Result<Self::Tensor> {
-        let Sampled { ids, .. } = self.chosen(chosen)?;
-        let mut lookups = vec![Lookup { table, ids: &ids, scale }];
+        let picked = self.chosen(chosen)?;
+        let mut lookups = vec![Lookup { table, ids: picked.next_ids(), scale }];
         lookups.extend_from_slice(others);
         self.embed(&lookups)
+    }
+
+    /// As [`reorder`](Self::reorder) by the parents of those that go on ([`Picked::parents`]), without the host's knowing
+    /// them: of a source's hypotheses, which are equally long.
+    ///
+    /// ```
+    /// use seq2seq_core::{reference::Reference, *};
+    ///
+    /// let b = Reference;
+    /// let mut cache = b.kv_cache(&CacheSpec {
+    ///     layers: 1, kv_heads: 1, head_dim: 2, sequences: 1, beams: 2, capacity: 8, precision: Precision::F32,
+    /// })?;
+    /// b.reorder(&mut cache, &[0, 0])?;
+    /// let logits = b.upload(&HostTensor::from_f32(vec![2, 3], &[0.1, 0.9, 0.5, 2.0, 1.0, 0.0])?)?;
+    /// let beams = Beams {
+    ///     width: 2, k: 2, keep: 4, order: ScoreOrder::NormaliseThenRules, scores: &[-2.0, -1.0], endings: &[],
+    /// };
+    /// let chosen = b.choose(&logits, &[], &Pick::Beams(beams))?;
+    /// // A step of both hypotheses follows, each of which continues the second.
+    /// b.reorder_chosen(&mut cache, &chosen)?;
+    /// b.extend(&mut cache, &Ragged::single_rows(2))?;
+    /// assert_eq!(b.chosen(&chosen)?.parents(), Some(&[1, 1][..]));
+    /// # Ok::<(), seq2seq_core::Error>(())
+    /// ```
+    fn reorder_chosen(&self, cache: &mut Self::KvCache, chosen: &Self::Chosen) -> Result<()> {
+        match self.chosen(chosen)?.parents() {
+            Some(parents) => self.reorder(cache, parents),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`gather_rows`](Backend::gather_rows) by the same parents; none where each hypothesis continues itself, so that x is
+    /// as it should be.
+    ///
+    /// ```
+    /// use seq2seq_core::{Backend, Beams, DecoderOps, HostTensor, Pick, ScoreOrder, reference::Reference};
+    ///
+    /// let b = Reference;
+    /// let logits = b.upload(&HostTensor::from_f32(vec![2, 3], &[0.1, 0.9, 0.5, 2.0, 1.0, 0.0])?)?;
+    /// let beams = Beams {
+    ///     width: 2, k: 2, keep: 4, order: ScoreOrder::NormaliseThenRules, scores: &[-2.0, -1.0], endings: &[],
+    /// };
+    /// let chosen = b.choose(&logits, &[], &Pick::Beams(beams))?;
+    /// let state = b.upload(&HostTensor::from_f32(vec![2, 1], &[5.0, 6.0])?)?;
+    /// let next = b.gather_chosen(&state, &chosen)?;
+    /// assert_eq!(next.map(|next| b.download(&next)).transpose()?, Some(vec![6.0, 6.0]));
+    /// assert!(b.gather_chosen(&state, &b.choose(&logits, &[], &Pick::Best)?)?.is_none());
+    /// # Ok::<(), seq2seq_core::Error>(())
+    /// ```
+    fn gather_chosen(
+        &self,
+        x: &Self::Tensor,
+        chosen: &Self::Chosen,
+    ) -> Result<Option<Self::Tensor>> {
+        let picked = self.chosen(chosen)?;
+        picked.parents().map(|parents| self.gather_rows(x, parents)).transpose()
     }
 }
 

@@ -43,8 +43,8 @@ pub mod spec;
 pub mod train;
 
 pub use backend::{
-    Backend, CrossAttentionOps, DecoderOps, DeviceMemory, EncoderOps, Epilogue, Lookup, Part, Pick,
-    RecurrentOps, Rows, SeqBackend, Side, Stage,
+    Backend, Beams, Continued, CrossAttentionOps, DecoderOps, DeviceMemory, EncoderOps, Epilogue,
+    Lookup, Part, Pick, Picked, RecurrentOps, Rows, SeqBackend, Side, Stage,
 };
 pub use error::{Error, Result};
 pub use host::{DType, HostTensor, Quantisation};

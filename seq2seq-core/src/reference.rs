@@ -28,8 +28,8 @@ pub mod top_k;
 use crate::backend::check;
 use crate::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Pool,
-    Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
+    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Picked,
+    Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
 };
 
 /// The reference backend. It holds nothing.
@@ -173,7 +173,7 @@ impl EncoderOps for Reference {
 
 impl DecoderOps for Reference {
     type KvCache = cache::KvCache;
-    type Chosen = Sampled;
+    type Chosen = Picked;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache> {
         cache::KvCache::new(spec)
@@ -231,16 +231,11 @@ impl DecoderOps for Reference {
         sample_k::sample_k(logits, k, order, rules, warp, seeds)
     }
 
-    fn choose(
-        &self,
-        logits: &Tensor,
-        rules: &[Vec<LogitRule>],
-        pick: &Pick<'_>,
-    ) -> Result<Sampled> {
+    fn choose(&self, logits: &Tensor, rules: &[Vec<LogitRule>], pick: &Pick<'_>) -> Result<Picked> {
         pick.at_once(self, logits, rules)
     }
 
-    fn chosen(&self, chosen: &Sampled) -> Result<Sampled> {
+    fn chosen(&self, chosen: &Picked) -> Result<Picked> {
         Ok(chosen.clone())
     }
 }

@@ -10,8 +10,8 @@ use crate::{
 };
 use seq2seq_core::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Pool,
-    Ragged, RecurrentOps, RecurrentSpec, Result, Sampled, ScoreOrder, TopK, Warp,
+    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Picked,
+    Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Sampled, ScoreOrder, TopK, Warp,
 };
 
 impl Backend for Cpu {
@@ -87,7 +87,7 @@ impl EncoderOps for Cpu {
 
 impl DecoderOps for Cpu {
     type KvCache = KvCache;
-    type Chosen = Sampled;
+    type Chosen = Picked;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<KvCache> {
         cache::kv_cache(self, spec)
@@ -145,16 +145,11 @@ impl DecoderOps for Cpu {
         sample_k::sample_k(self, logits, k, order, (rules, seeds), warp)
     }
 
-    fn choose(
-        &self,
-        logits: &Tensor,
-        rules: &[Vec<LogitRule>],
-        pick: &Pick<'_>,
-    ) -> Result<Sampled> {
+    fn choose(&self, logits: &Tensor, rules: &[Vec<LogitRule>], pick: &Pick<'_>) -> Result<Picked> {
         pick.at_once(self, logits, rules)
     }
 
-    fn chosen(&self, chosen: &Sampled) -> Result<Sampled> {
+    fn chosen(&self, chosen: &Picked) -> Result<Picked> {
         Ok(chosen.clone())
     }
 }

@@ -37,8 +37,8 @@ TARGETS = {"linear_bf16_wgmma": [("compute_90a", ["sm_90a"])]}
 ANY = [("compute_80", ["sm_80", "sm_90"])]
 # What a step of a decoding launches is compiled for Hopper and later, too: its kernels begin while others run (overlap.cuh).
 STEP = [
-    "additive", "attention_bf16_split", "attention_merge", "attention_split", "columns", "embed", "kv_store", "linear_bf16",
-    "linear_f16", "linear_f32", "linear_int4", "linear_int8", "norm", "rows",
+    "additive", "attention_bf16_split", "attention_merge", "attention_split", "columns", "embed", "kv_parents",
+    "kv_store", "linear_bf16", "linear_f16", "linear_f32", "linear_int4", "linear_int8", "norm", "rows",
 ]  # fmt: skip
 TARGETS |= {name: [("compute_80", ["sm_80"]), ("compute_90", ["sm_90"])] for name in STEP}
 OVERLAP = ["griddepcontrol.launch_dependents;", "griddepcontrol.wait;"]

@@ -170,6 +170,11 @@ impl Drop for Begun<'_> {
     }
 }
 
+/// The length of the block of a table that grows with each step.
+fn growing_class(bytes: u64) -> u64 {
+    bytes.next_power_of_two().max(GRAIN)
+}
+
 /// A run of values in the device's memory. Dropping it returns the block to its pool.
 pub(crate) struct Buffer<T> {
     pool: Arc<Pool>,
@@ -183,6 +188,11 @@ impl<T: Pod> Buffer<T> {
     /// `len` values that are not defined yet.
     pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Result<Self> {
         Self::of_class(pool, len, size_class, Use::Listed)
+    }
+
+    /// The same for a table that grows with each step.
+    pub(crate) fn growing(pool: &Arc<Pool>, len: usize) -> Result<Self> {
+        Self::of_class(pool, len, growing_class, Use::Listed)
     }
 
     fn of_class(pool: &Arc<Pool>, len: usize, class: fn(u64) -> u64, of: Use) -> Result<Self> {
@@ -203,7 +213,7 @@ impl<T: Pod> Buffer<T> {
 
     /// The same for a table that grows with each step: its block is as long as a power of two, so that few steps need another.
     pub(crate) fn upload_growing(pool: &Arc<Pool>, values: &[T]) -> Result<Self> {
-        Self::upload_to(pool, values, |bytes: u64| bytes.next_power_of_two().max(GRAIN))
+        Self::upload_to(pool, values, growing_class)
     }
 
     fn upload_to(pool: &Arc<Pool>, values: &[T], class: fn(u64) -> u64) -> Result<Self> {

@@ -6,7 +6,7 @@ mod decoder;
 
 use common::counting::Counting;
 use common::{CHOICE, Played};
-use decoder::{Decoder, Step};
+use decoder::{Decoder, Step, search};
 use seq2seq_core::{Error, Format, TopK};
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::sync::Arc;
@@ -61,6 +61,22 @@ fn steps_on_hopper_have_the_bits_of_kernels_apart() {
 fn steps_on_blackwell_have_the_bits_of_kernels_apart() {
     let blackwell = || Played::new(BYTES).late().blackwell().scheduled(5);
     the_bits_are_those_of_kernels_apart(Format::Bf16, blackwell);
+}
+
+/// Beams that are followed on the device: kernels overlap there, too, and what is chosen is what a search has that waits.
+#[test]
+fn beams_that_go_ahead_have_the_bits_of_those_that_wait() {
+    for (format, width) in [(Format::F32, 2), (Format::Bf16, 4), (Format::Int8, 3)] {
+        let hopper = || Played::new(BYTES).late().hopper(4);
+        let (cuda, _) = on(hopper(), options().graphs(false));
+        let waiting = search(&cuda, format, width, false);
+        for options in [options(), options().overlap(false)] {
+            let (cuda, driver) = on(hopper(), options);
+            let (ahead, counts) = driver.counts_of(|| search(&cuda, format, width, true));
+            assert_eq!(ahead, waiting, "{format}");
+            assert!(counts.graph_runs > 4, "{format}: {counts:?}");
+        }
+    }
 }
 
 /// Of a step nothing stands apart: no copy, no fill, no kernel that does not wait.

@@ -127,6 +127,58 @@ fn a_step_of_a_beam_search_waits_only_for_its_ids() {
     }
 }
 
+/// Beams of which the host does not know yet who continues whom: the step is one graph, and what is uploaded for it was known
+/// before. Who asks what was chosen waits, and for that alone.
+#[test]
+fn a_step_of_beams_that_is_asked_for_ahead_is_not_waited_for() {
+    const WIDTH: usize = 3;
+    const ROWS: usize = 2 * WIDTH;
+    let spread = [0, 0, 0, 1, 1, 1];
+    // The same on a device that does each thing at once, each step behind what the host knows.
+    let at_once = common::with_memory(BYTES);
+    let mut decoder = Decoder::new(&at_once, Format::Bf16, 2, WIDTH);
+    let first = decoder.read(&[61; 2]);
+    let mut logits = decoder.reorder(&spread, &first);
+    let expected = (0..9).map(|i| {
+        let picked = at_once.chosen(&decoder.choose_beams(&logits, WIDTH, i)).unwrap();
+        logits = decoder.go_on_known(&picked);
+        picked
+    });
+    let expected: Vec<_> = expected.collect();
+    let parents: Vec<_> = expected.iter().filter_map(|picked| picked.parents()).collect();
+    let stay: Vec<usize> = (0..ROWS).collect();
+    assert!(
+        parents.len() == 9 && parents.iter().filter(|p| **p != stay).count() > 6,
+        "{parents:?}"
+    );
+    let (cuda, driver) = late();
+    let mut decoder = Decoder::new(&cuda, Format::Bf16, 2, WIDTH);
+    let first = decoder.read(&[61; 2]);
+    let logits = decoder.reorder(&spread, &first);
+    let mut chosen = decoder.choose_beams(&logits, WIDTH, 0);
+    drop((first, logits));
+    for (i, expected) in expected.iter().enumerate() {
+        let (logits, step) = driver.counts_of(|| decoder.go_on(&chosen));
+        let (known, ids) = driver.counts_of(|| cuda.chosen(&chosen).unwrap());
+        assert!(driver.inner().pending() > 0, "step {i} was waited for");
+        assert_eq!(known, *expected, "step {i}");
+        drop(chosen);
+        let (next, choice) = driver.counts_of(|| decoder.choose_beams(&logits, WIDTH, i + 1));
+        chosen = next;
+        let none = Counts::default();
+        assert_eq!(ids, Counts { waits: 1, ..none }, "step {i}");
+        // Rules, scores, and the ids that end; the sums come first, and then who goes on.
+        let own = Counts { uploads: 4 + 2, launches: CHOICE + 2, downloads: 1, ..none };
+        assert_eq!(Counts { allocations: 0, ..choice }, own, "step {i}");
+        assert_eq!((step.waits, step.downloads, step.blocking_copies), (0, 0, 0), "step {i}");
+        // The first takes memory; the fourth begins a page, and the fifth, the first like another, is made into a graph.
+        if i > 4 {
+            assert_eq!(step, Counts { uploads: 6, graph_runs: 1, ..none }, "step {i}");
+            assert_eq!(choice, own, "step {i}");
+        }
+    }
+}
+
 /// One layer after another attends within the same rows: what the first has uploaded does for the others.
 #[test]
 fn layers_share_the_plan_of_their_rows() {

@@ -20,8 +20,8 @@ use seq2seq_core::reference::Reference;
 use seq2seq_core::train::Recurred;
 use seq2seq_core::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Pool,
-    Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
+    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Picked,
+    Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
 };
 
 impl Backend for Tch {
@@ -104,7 +104,7 @@ impl Tch {
 
 impl DecoderOps for Tch {
     type KvCache = KvCache;
-    type Chosen = Sampled;
+    type Chosen = Picked;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<KvCache> {
         Ok(KvCache::new(spec)?)
@@ -164,16 +164,11 @@ impl DecoderOps for Tch {
         Reference.sample_k(&self.logits(logits)?, k, order, rules, warp, seeds)
     }
 
-    fn choose(
-        &self,
-        logits: &Tensor,
-        rules: &[Vec<LogitRule>],
-        pick: &Pick<'_>,
-    ) -> Result<Sampled> {
+    fn choose(&self, logits: &Tensor, rules: &[Vec<LogitRule>], pick: &Pick<'_>) -> Result<Picked> {
         pick.at_once(self, logits, rules)
     }
 
-    fn chosen(&self, chosen: &Sampled) -> Result<Sampled> {
+    fn chosen(&self, chosen: &Picked) -> Result<Picked> {
         Ok(chosen.clone())
     }
 }

@@ -11,7 +11,7 @@ use crate::train::{TrainBackend, TrainEpilogue};
 use crate::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, DeviceMemory,
     EncoderOps, Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Pick,
-    Pool, Ragged, Result, Rows, Sampled, ScoreOrder, Stage, TopK, Warp,
+    Picked, Pool, Ragged, Result, Rows, Sampled, ScoreOrder, Stage, TopK, Warp,
 };
 use std::sync::{Arc, RwLock};
 
@@ -340,7 +340,7 @@ impl<B: TrainBackend> DecoderOps for Autodiff<B> {
         self.inner.choose(logits.value(), rules, pick)
     }
 
-    fn chosen(&self, chosen: &B::Chosen) -> Result<Sampled> {
+    fn chosen(&self, chosen: &B::Chosen) -> Result<Picked> {
         self.inner.chosen(chosen)
     }
 }

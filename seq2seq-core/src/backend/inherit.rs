@@ -282,7 +282,7 @@ macro_rules! inherit {
         }
     };
     (@ chosen $field:ident $inner:ty) => {
-        fn chosen(&self, chosen: &Self::Chosen) -> $crate::Result<$crate::Sampled> {
+        fn chosen(&self, chosen: &Self::Chosen) -> $crate::Result<$crate::Picked> {
             $crate::DecoderOps::chosen(&self.$field, chosen)
         }
     };
@@ -294,6 +294,24 @@ macro_rules! inherit {
             others: &[$crate::Lookup<'_, Self::Embedding>],
         ) -> $crate::Result<Self::Tensor> {
             $crate::DecoderOps::embed_chosen(&self.$field, table, chosen, others)
+        }
+    };
+    (@ reorder_chosen $field:ident $inner:ty) => {
+        fn reorder_chosen(
+            &self,
+            cache: &mut Self::KvCache,
+            chosen: &Self::Chosen,
+        ) -> $crate::Result<()> {
+            $crate::DecoderOps::reorder_chosen(&self.$field, cache, chosen)
+        }
+    };
+    (@ gather_chosen $field:ident $inner:ty) => {
+        fn gather_chosen(
+            &self,
+            x: &Self::Tensor,
+            chosen: &Self::Chosen,
+        ) -> $crate::Result<Option<Self::Tensor>> {
+            $crate::DecoderOps::gather_chosen(&self.$field, x, chosen)
         }
     };
     (@ memory $field:ident $inner:ty) => {

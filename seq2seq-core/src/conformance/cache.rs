@@ -8,6 +8,7 @@
 //! let backend = MyBackend;
 //! cache::is_batch_invariant(&backend)?;
 //! cache::refuses_without_change(&backend)?;
+//! cache::follows_what_was_chosen(&backend)?;
 //! cache::reorders_as_if_recomputed(&backend)?;
 //! cache::steps_match_reference(&backend)?;
 //! # Ok::<(), seq2seq_core::conformance::Failure>(())
@@ -47,7 +48,10 @@
 use super::attention::{self, Case as Attention};
 use super::values::Random;
 use super::{Cases, Op, Outcome, Timed, bits, each, length, rows_of, within};
-use crate::{AttentionSpec, CacheSpec, DecoderOps, HostTensor, Ragged, Result, SeqBackend};
+use crate::{
+    AttentionSpec, Beams, CacheSpec, DecoderOps, HostTensor, Pick, Ragged, Result, ScoreOrder,
+    SeqBackend,
+};
 use proptest::prelude::*;
 
 /// One decoding: passes over a cache, with reordering between them.
@@ -164,10 +168,65 @@ impl<'a, B: DecoderOps> Decoding<'a, B> {
             parents.extend((0..children).map(|_| own[self.random.below(own.len())]));
         }
         self.backend.reorder(&mut self.cache, &parents)?;
+        self.follow(&parents);
+        Ok(())
+    }
+
+    /// Does to the histories what was done to the cache.
+    fn follow(&mut self, parents: &[usize]) {
         let old = std::mem::take(&mut self.histories);
         self.histories = parents.iter().map(|&p| old[p].clone()).collect();
         let gone = old.into_iter().enumerate().filter(|(i, _)| !parents.contains(i));
         self.dropped.extend(gone.map(|(_, history)| history));
+    }
+
+    /// `beams` children of each hypothesis that there is, or of each but one.
+    fn spread(&mut self) -> Result<()> {
+        let all = self.histories.len();
+        let gone =
+            if all > 1 && self.random.uniform() < 0.3 { self.random.below(all) } else { all };
+        let beams = self.case.beams;
+        let parents: Vec<usize> =
+            (0..all).filter(|&i| i != gone).flat_map(|i| vec![i; beams]).collect();
+        self.backend.reorder(&mut self.cache, &parents)?;
+        self.follow(&parents);
+        Ok(())
+    }
+
+    /// Hypotheses that are chosen go on: of each sequence as many as there are.
+    fn reorder_chosen(&mut self) -> Result<()> {
+        const VOCAB: usize = 3;
+        let rows = self.histories.len();
+        let logits: Vec<f32> = (0..rows * VOCAB).map(|_| self.random.normal() as f32).collect();
+        let logits = self.backend.upload(&super::host(rows, VOCAB, &logits))?;
+        let (width, order) = (self.case.beams, ScoreOrder::NormaliseThenRules);
+        let scores = vec![-1.0; rows];
+        let beams =
+            Beams { width, k: VOCAB, keep: 2 * width, order, scores: &scores, endings: &[2] };
+        let chosen = self.backend.choose(&logits, &[], &Pick::Beams(beams))?;
+        self.backend.reorder_chosen(&mut self.cache, &chosen)?;
+        if let Some(parents) = self.backend.chosen(&chosen)?.parents() {
+            self.follow(parents);
+        }
+        Ok(())
+    }
+
+    /// The hypotheses of a sequence end, or are put into another order.
+    fn drop_or_turn(&mut self) -> Result<()> {
+        let beams = self.case.beams;
+        let sequences = self.histories.len() / beams;
+        let parents: Vec<usize> = match self.random.below(3) {
+            0 if sequences > 1 => {
+                let gone = self.random.below(sequences);
+                (0..self.histories.len()).filter(|i| i / beams != gone).collect()
+            }
+            1 => (0..self.histories.len())
+                .map(|i| i / beams * beams + (beams - 1 - i % beams))
+                .collect(),
+            _ => return Ok(()),
+        };
+        self.backend.reorder(&mut self.cache, &parents)?;
+        self.follow(&parents);
         Ok(())
     }
 
@@ -373,6 +432,34 @@ pub fn gives_the_bits_of_the_whole<B: SeqBackend>(backend: &B) -> Outcome {
 /// that there ever was has, in every row, the bits of attention over its own history from scratch.
 pub fn reorders_as_if_recomputed<B: SeqBackend>(backend: &B) -> Outcome {
     each(Decode::cases(), |case| decode(backend, case, true)?.check())
+}
+
+/// Beams whose parents were chosen, which the cache is told without their being known: before a pass, behind one, and between
+/// two; prompts of unequal lengths, sequences that end midway, passes of several rows now and then. The bits are those of
+/// attention over their own histories.
+pub fn follows_what_was_chosen<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Decode::cases(), |case| {
+        let mut decoding = Decoding::new(backend, case)?;
+        decoding.pass(case.attention.lengths.iter().copied())?;
+        decoding.spread()?;
+        for step in 0..case.steps {
+            // Twice without a pass between, or followed by what the host knows.
+            let kind = decoding.random.below(6);
+            decoding.reorder_chosen()?;
+            if kind == 0 {
+                decoding.reorder_chosen()?;
+            }
+            if kind == 1 {
+                decoding.drop_or_turn()?;
+            }
+            let rows = if kind == 2 { 1 + step % case.most } else { 1 };
+            decoding.pass(vec![rows; decoding.histories.len()])?;
+            if kind > 3 {
+                decoding.drop_or_turn()?;
+            }
+        }
+        decoding.check()
+    })
 }
 
 /// The same trees within the bounds of attention: for backends that sum in another order over a cache than over a whole

@@ -1,4 +1,4 @@
-//! Choosing one id a row, and looking up what was chosen before the host need know it.
+//! Choosing ids, and looking up what was chosen before the host need know it.
 //!
 //! # Checks
 //!
@@ -9,19 +9,25 @@
 //! choose::gives_the_bits_of_top_k_and_sample(&backend)?;
 //! choose::embed_chosen_gives_the_bits_of_embed(&backend)?;
 //! choose::bears_rows_without_a_distribution(&backend)?;
+//! choose::beams_go_on_with_the_best(&backend)?;
 //! # Ok::<(), seq2seq_core::conformance::Failure>(())
 //! ```
 
 use super::sample::{Case, Draw};
+use super::top_k::LOGITS;
 use super::values::{Profile, Random, tensor, values};
 use super::{Cases, Outcome, bits, each, fail, host, width};
 use crate::{
-    DType, Error, Lookup, Pick, Result, Sampled, ScoreOrder, SeqBackend, TopK, Warp, backend::check,
+    Beams, DType, Error, Lookup, Pick, Picked, Result, Sampled, ScoreOrder, SeqBackend, TopK, Warp,
+    backend::check,
 };
 use proptest::prelude::*;
 
-/// Ids and log-probabilities.
-fn same(what: &str, expected: &Sampled, got: &Sampled) -> Outcome {
+/// Ids and log-probabilities of hypotheses of which each goes on.
+fn same(what: &str, expected: &Sampled, got: &Picked) -> Outcome {
+    if got.continued.is_some() {
+        return fail(format!("{what}: hypotheses continue others"));
+    }
     if expected.ids != got.ids {
         return fail(format!("{what}: ids {:?}, expected {:?}", got.ids, expected.ids));
     }
@@ -119,9 +125,121 @@ pub fn bears_rows_without_a_distribution<B: SeqBackend>(backend: &B) -> Outcome 
             backend.download(&backend.embed_chosen((&table, 1.0), &chosen, &[])?)?;
             backend.chosen(&chosen)
         };
-        let expected: Result<Sampled, Error> = Err(check::nothing_to_draw(1));
+        let expected: Result<Picked, Error> = Err(check::nothing_to_draw(1));
         if drawn() != expected {
             return fail(format!("{bad} in a row drew {:?}", drawn()));
+        }
+    }
+    Ok(())
+}
+
+/// A step of a beam search of random size: the scores of its hypotheses, often equal, some of them those of placeholders.
+#[derive(Debug)]
+struct Step {
+    /// The logits of all hypotheses and their rules.
+    case: Case,
+    width: usize,
+    k: usize,
+    keep: usize,
+    order: ScoreOrder,
+    endings: Vec<u32>,
+}
+
+impl Step {
+    fn cases() -> impl Strategy<Value = Self> {
+        let sizes = (1..=4usize, 1..=9usize, prop_oneof![2..=12usize, 13..=300usize, Just(5000)]);
+        let kinds = (proptest::sample::select(&LOGITS[..]), any::<bool>(), 0..1000u64);
+        const ORDERS: &[ScoreOrder] = &[
+            ScoreOrder::NormaliseThenRules,
+            ScoreOrder::NormaliseRulesNormalise,
+            ScoreOrder::RulesThenNormalise,
+        ];
+        let spec = (1..=20usize, 1..=4usize, 0..=3usize, proptest::sample::select(ORDERS));
+        (sizes, kinds, spec).prop_map(
+            |((sources, width, vocab), (logits, rules, seed), (k, each, endings, order))| {
+                let case = Case {
+                    rows: sources * width,
+                    vocab,
+                    logits,
+                    rules,
+                    warp: Warp::default(),
+                    seed,
+                };
+                let mut random = Random::new(seed + 31);
+                // Low ids are the best of equal ones.
+                let mut below = |n: usize| random.below(n.min(8)) as u32;
+                let endings = (0..endings).map(|_| below(vocab)).collect();
+                Self { case, width, k: k.min(vocab), keep: each * width, order, endings }
+            },
+        )
+    }
+
+    fn scores(&self) -> Vec<f32> {
+        let mut random = Random::new(self.case.seed + 37);
+        let mut score = |_| match random.below(10) {
+            0 => 0.0,
+            1 => Beams::ENDED,
+            2..=5 => -0.5,
+            _ => -4.0 * random.uniform() as f32 - 0.1,
+        };
+        (0..self.case.rows).map(&mut score).collect()
+    }
+}
+
+/// The ids are those of [`top_k`](crate::DecoderOps::top_k), and the hypotheses that go on those of [`Beams`], whichever are
+/// equal or end; they are looked up and followed as those that the host knows.
+pub fn beams_go_on_with_the_best<B: SeqBackend>(backend: &B) -> Outcome {
+    each(Step::cases(), |step| {
+        let Step { case, width, k, keep, order, endings } = step;
+        let (x, rules, scores) = (backend.upload(&case.logits())?, case.rules(), step.scores());
+        let beams =
+            Beams { width: *width, k: *k, keep: *keep, order: *order, scores: &scores, endings };
+        let top = backend.top_k(&x, *k, *order, &rules)?;
+        let chosen = backend.choose(&x, &rules, &Pick::Beams(beams))?;
+        let table = values(Profile::Normal, case.seed, case.vocab * 3);
+        let table = backend.embedding(&host(case.vocab, 3, &table))?;
+        let state = values(Profile::Normal, case.seed + 1, case.rows * 5);
+        let state = backend.upload(&host(case.rows, 5, &state))?;
+        let embedded = backend.embed_chosen((&table, 1.5), &chosen, &[])?;
+        let Some(gathered) = backend.gather_chosen(&state, &chosen)? else {
+            return fail("gather_chosen: hypotheses continue themselves".into());
+        };
+        let picked = backend.chosen(&chosen)?;
+        if picked.ids != top.ids {
+            return fail(format!("ids {:?}, expected {:?}", picked.ids, top.ids));
+        }
+        bits("scores", &top.scores, &picked.scores)?;
+        let expected = beams.continued(&top);
+        if picked.continued.as_ref() != Some(&expected) {
+            return fail(format!("{:?} go on, expected {expected:?}", picked.continued));
+        }
+        let lookup = Lookup { table: &table, ids: &expected.ids, scale: 1.5 };
+        let rows = backend.download(&backend.embed(&[lookup])?)?;
+        bits("embed_chosen", &rows, &backend.download(&embedded)?)?;
+        let rows = backend.download(&backend.gather_rows(&state, &expected.parents)?)?;
+        bits("gather_chosen", &rows, &backend.download(&gathered)?)
+    })?;
+    bears_nan(backend)
+}
+
+/// Scores that are not numbers are given, and whatever goes on there is a hypothesis of the same source.
+fn bears_nan<B: SeqBackend>(backend: &B) -> Outcome {
+    for (at, scores) in [(2, [-1.0; 6]), (40, [f32::NAN, -1.0, -1.0, -1.0, -1.0, f32::NAN])] {
+        let mut logits = vec![0.5; 6 * 7];
+        logits[at] = f32::NAN;
+        let x = backend.upload(&host(6, 7, &logits))?;
+        let order = ScoreOrder::NormaliseThenRules;
+        let beams = Beams { width: 3, k: 4, keep: 6, order, scores: &scores, endings: &[1] };
+        let picked = backend.chosen(&backend.choose(&x, &[], &Pick::Beams(beams))?)?;
+        let ids_are = picked.next_ids().len() == 6 && picked.next_ids().iter().all(|&id| id < 7);
+        let Some(parents) = picked.parents() else { return fail("nobody goes on".into()) };
+        let sources: Vec<usize> = parents.iter().map(|parent| parent / 3).collect();
+        if !ids_are || sources != [0, 0, 0, 1, 1, 1] {
+            return fail(format!("{:?} go on", picked.continued));
+        }
+        let nan = picked.scores[at / 7 * 4..][..4].iter().all(|score| score.is_nan());
+        if !nan {
+            return fail(format!("NaN is hidden in {:?}", picked.scores));
         }
     }
     Ok(())

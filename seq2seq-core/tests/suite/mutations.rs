@@ -104,6 +104,10 @@ faults! {
     draw_that_takes_the_best: PickForgotten => choose::gives_the_bits_of_top_k_and_sample;
     draw_from_nothing: DrawnNothing => choose::bears_rows_without_a_distribution;
     other_lookups_forgotten: OthersForgotten => choose::embed_chosen_gives_the_bits_of_embed;
+    endings_forgotten: EndingsForgotten => choose::beams_go_on_with_the_best;
+    last_of_equals_first: LastOfEqualsFirst => choose::beams_go_on_with_the_best;
+    parents_forgotten: ParentsForgotten => choose::beams_go_on_with_the_best;
+    parents_forgotten_by_the_cache: ParentsForgotten => cache::follows_what_was_chosen;
     any_temperature: AnyTemperature => errors::are_those_of_the_reference;
     bf16_back_in_f32: BackInF32 => train::linear::backward_matches_reference;
     masters_not_packed_again: RepackForgotten => train::linear::packs_again;

@@ -1,10 +1,10 @@
 //! Attention, its cache, and the choice of the next token.
 
-use crate::ops::{attention, cache, choose, cross, embed, sample, sample_k, top_k};
+use crate::ops::{attention, cache, choose, cross, embed, pool, sample, sample_k, top_k};
 use crate::{Chosen, Cuda, Embedding, KvCache, Memory, RelativeBias, Tensor};
 use seq2seq_core::{
     AttentionSpec, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps, HostTensor,
-    LogitRule, Lookup, Pick, Ragged, Result, Sampled, ScoreOrder, TopK, Warp,
+    LogitRule, Lookup, Pick, Picked, Ragged, Result, Sampled, ScoreOrder, TopK, Warp,
 };
 
 impl EncoderOps for Cuda {
@@ -93,7 +93,7 @@ impl DecoderOps for Cuda {
         choose::choose(self, logits, rules, pick)
     }
 
-    fn chosen(&self, chosen: &Chosen) -> Result<Sampled> {
+    fn chosen(&self, chosen: &Chosen) -> Result<Picked> {
         choose::chosen(chosen)
     }
 
@@ -104,6 +104,14 @@ impl DecoderOps for Cuda {
         others: &[Lookup<'_, Embedding>],
     ) -> Result<Tensor> {
         embed::embed_chosen(self, table, chosen, others)
+    }
+
+    fn reorder_chosen(&self, cache: &mut KvCache, chosen: &Chosen) -> Result<()> {
+        cache::reorder_chosen(cache, chosen)
+    }
+
+    fn gather_chosen(&self, x: &Tensor, chosen: &Chosen) -> Result<Option<Tensor>> {
+        pool::gather_chosen(self, x, chosen)
     }
 }
 

@@ -14,16 +14,17 @@ static MERGE: Kernel = Kernel::new(&ARTIFACT, "best_merge");
 /// Ids of a vocabulary, at most: 1024 segments.
 pub(crate) const MOST_IDS: usize = 1024 * 4096;
 
-/// `[N, k]` ids and their scores, as log-probabilities where `normalise`.
+/// `[N, k]` ids and their scores, as log-probabilities where `normalise`; behind them room for `next` hypotheses that go on.
 pub(crate) fn merge(
     cuda: &Cuda,
     (scores, vocab): (&Buffer<f32>, usize),
     found: &Segments,
     normalise: bool,
+    next: usize,
 ) -> Result<Chosen> {
     let (rows, k) = (scores.len() / vocab, found.k);
     assert!(vocab <= MOST_IDS && k <= vocab && found.parts.len() == rows * segments(vocab));
-    let chosen = Chosen::new(cuda, rows * k)?;
+    let chosen = Chosen::new(cuda, rows * k, next)?;
     let launch = Launch::new(cuda, &MERGE)
         .grid(rows, 1, 1)
         .arg(scores)

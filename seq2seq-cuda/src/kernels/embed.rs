@@ -40,7 +40,7 @@ pub(crate) fn embed(
     y: &mut Tensor,
 ) -> Result<()> {
     let (rows, width) = (y.rows(), y.width());
-    assert!(chosen.is_none_or(|chosen| chosen.count() == rows));
+    assert!(chosen.is_none_or(|chosen| chosen.hypotheses() == rows));
     let known = sources.len() - usize::from(chosen.is_some());
     assert_eq!(ids.len(), known * rows, "an id for each row and table");
     let ids = cuda.upload_values(ids)?;
@@ -48,7 +48,7 @@ pub(crate) fn embed(
         // Those that are uploaded begin with the second table where the first one's are chosen.
         let run = |table: usize| offset(&ids, table * rows);
         let (first, others) = match (chosen, part * TABLES) {
-            (Some(chosen), 0) => (chosen.ids(), run(0)),
+            (Some(chosen), 0) => (chosen.next_ids(), run(0)),
             (Some(_), table) => (run(table - 1), run(table)),
             (None, table) => (run(table), run(table + 1)),
         };

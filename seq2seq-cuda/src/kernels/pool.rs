@@ -1,6 +1,6 @@
 //! Rows that are chosen, and means of rows.
 
-use super::column_threads;
+use super::{chosen::Chosen, column_threads};
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
@@ -17,14 +17,34 @@ pub(crate) fn gather_rows(cuda: &Cuda, x: &Tensor, rows: &[u32], y: &mut Tensor)
     let width = x.width();
     assert_eq!((rows.len(), width), (y.rows(), y.width()));
     let index = cuda.upload_values(rows)?;
-    let launch = Launch::new(cuda, &GATHER)
-        .grid(rows.len(), 1, 1)
-        .block(column_threads(width))
-        .arg(x.values())
-        .arg(&index)
-        .size(width)
-        .out(y.values_mut());
     // SAFETY: each index is that of a row of x, as the caller promises; y has a row for each.
+    unsafe { gather(cuda, x, index.address(), y) }
+}
+
+/// Row i of `y` is that of the hypothesis which hypothesis i of those that were chosen continues.
+pub(crate) fn gather_parents(
+    cuda: &Cuda,
+    x: &Tensor,
+    chosen: &Chosen,
+    y: &mut Tensor,
+) -> Result<()> {
+    let rows = chosen.next();
+    assert_eq!((rows, rows, x.width()), (x.rows(), y.rows(), y.width()));
+    // SAFETY: parents are hypotheses of the step before, of which there are as many; y has a row for each.
+    unsafe { gather(cuda, x, chosen.parents(), y) }
+}
+
+/// # Safety
+/// At `index` there is a row of x for each row of y, as u32.
+unsafe fn gather(cuda: &Cuda, x: &Tensor, index: u64, y: &mut Tensor) -> Result<()> {
+    let launch = Launch::new(cuda, &GATHER)
+        .grid(y.rows(), 1, 1)
+        .block(column_threads(x.width()))
+        .arg(x.values())
+        .arg(index)
+        .size(x.width())
+        .out(y.values_mut());
+    // SAFETY: the caller's promise; both have rows of this width.
     unsafe { launch.run() }
 }
 

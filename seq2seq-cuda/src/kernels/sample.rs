@@ -40,7 +40,7 @@ pub(crate) fn sample(
     let rows = uniforms.len();
     assert_eq!(rows * vocab, scores.len());
     let uniforms = cuda.upload_values(uniforms)?;
-    let chosen = Chosen::new(cuda, rows)?;
+    let chosen = Chosen::new(cuda, rows, 0)?;
     let launch = Launch::new(cuda, &SAMPLE)
         .grid(rows, 1, 1)
         .block(threads(vocab))

@@ -25,7 +25,7 @@ pub(crate) fn sample_k(
     assert!(k <= vocab && rows * vocab == scores.len());
     let seeds = cuda.upload_values(seeds)?;
     let mut keys: Buffer<u64> = cuda.buffer(scores.len())?;
-    let chosen = Chosen::new(cuda, rows * k)?;
+    let chosen = Chosen::new(cuda, rows * k, 0)?;
     let launch = Launch::new(cuda, &SAMPLE_K)
         .grid(rows, 1, 1)
         .block(threads(vocab))

@@ -12,6 +12,7 @@
 
 use crate::driver::{Driver, EventId, Result};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Bytes of a part of the ring, and of a slot.
@@ -49,12 +50,17 @@ struct Slot {
 pub(super) struct Reading {
     slot: Slot,
     bytes: usize,
+    /// Whether somebody has waited for it.
+    done: AtomicBool,
 }
 
 // SAFETY: the memory is reached through the ring or slot alone, of which there is one owner at a time.
 unsafe impl Send for Ring {}
 // SAFETY: as above.
 unsafe impl Send for Slot {}
+// SAFETY: it is begun before others have it. They wait for the event, and read memory that nobody writes until it is ended, which
+// takes it whole.
+unsafe impl Sync for Reading {}
 
 /// A ring and a list stay what they are whatever happened while they were held.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,7 +106,7 @@ impl Staging {
         assert!(Self::takes(bytes), "{bytes} bytes are not staged");
         let kept = lock(&self.slots).pop();
         let slot = kept.map_or_else(|| Slot::new(&*self.driver), Ok)?;
-        let reading = Reading { slot, bytes };
+        let reading = Reading { slot, bytes, done: AtomicBool::new(false) };
         match reading.begin(&*self.driver, from) {
             Ok(()) => Ok(reading),
             Err(e) => {
@@ -170,7 +176,10 @@ impl Reading {
 
     fn finish(&self, driver: &dyn Driver, out: &mut [u8]) -> Result<()> {
         assert_eq!(out.len(), self.bytes, "as many bytes as were asked for");
-        driver.wait(self.slot.event)?;
+        if !self.done.load(Ordering::Acquire) {
+            driver.wait(self.slot.event)?;
+            self.done.store(true, Ordering::Release);
+        }
         // SAFETY: the memory has so many bytes, and the copy to it is done: its event was recorded when this was begun, and the
         // slot is this reading's until it is ended.
         unsafe {

@@ -5,19 +5,24 @@
 //! memory is that of what is held, not of the capacity.
 //! Which hypothesis reads and writes which page is host work ([`histories`]); reordering changes that alone. The addresses of the
 //! pages are uploaded once a pass, one for each 64 positions, or one for each position where hypotheses have parted within
-//! a page.
+//! a page. Where the host does not know yet which hypotheses are continued, the device makes that table of the one before
+//! ([`unknown`]).
 
 mod histories;
+mod unknown;
 
 use super::attention::{RelativeBias, check_width};
+use super::choose::Chosen;
 use crate::Cuda;
 use crate::kernels::angles::Angles;
 use crate::kernels::attention::{Attention, Extra, Paged};
 use crate::kernels::attention_plan::{Span, Work};
+use crate::kernels::kv_parents;
 use crate::kernels::kv_store::{self, PageShape, Places};
 use crate::memory::{Buffer, Tensor};
-use histories::Histories;
+use histories::{Histories, Table};
 use seq2seq_core::{AttentionSpec, CacheSpec, Error, Ragged, Result, Rows, backend::check};
+use unknown::Unknown;
 
 /// Keys and values of all layers in the device's memory, and which of them each hypothesis sees.
 ///
@@ -59,6 +64,8 @@ pub struct KvCache {
     shape: PageShape,
     pages: Vec<Buffer<f32>>,
     histories: Histories,
+    /// What the histories are not told yet.
+    unknown: Option<Unknown>,
     pass: check::Pass,
     /// Made by the first layer of a pass.
     tables: Option<Tables>,
@@ -90,6 +97,7 @@ pub(crate) fn kv_cache(spec: &CacheSpec) -> Result<KvCache> {
         shape: PageShape::new(spec.precision, spec.layers, spec.kv_heads, spec.head_dim)?,
         pages: Vec::new(),
         histories: Histories::new(spec.sequences),
+        unknown: None,
         pass: check::Pass::new(spec.layers),
         tables: None,
         angles: None,
@@ -98,14 +106,24 @@ pub(crate) fn kv_cache(spec: &CacheSpec) -> Result<KvCache> {
 
 pub(crate) fn extend(cuda: &Cuda, cache: &mut KvCache, rows: &Ragged) -> Result<()> {
     cache.pass.finished("extend")?;
+    let one_each = rows.lengths().all(|new| new == 1);
+    if cache.unknown.as_ref().is_some_and(|unknown| unknown.growth().is_some() || !one_each) {
+        cache.settle()?;
+    }
     check::extend(cache.histories.lengths(), rows, cache.spec.capacity)?;
-    let growth = cache.histories.growth(rows);
+    let growth = match &cache.unknown {
+        Some(_) => cache.histories.growth_unknown(),
+        None => cache.histories.growth(rows),
+    };
     // Pages that were taken before this fails are used by the next call.
     while cache.pages.len() < growth.pages() {
         cache.pages.push(cuda.buffer(cache.shape.len())?);
     }
     cache.pass.begin(rows);
-    cache.histories.grow(rows, growth);
+    match &mut cache.unknown {
+        Some(unknown) => unknown.grow(growth),
+        None => cache.histories.grow(rows, growth),
+    }
     cache.tables = None;
     Ok(())
 }
@@ -153,16 +171,43 @@ pub(crate) fn attend_step(
 
 pub(crate) fn reorder(cache: &mut KvCache, parents: &[usize]) -> Result<()> {
     cache.pass.finished("reorder")?;
+    cache.settle()?;
     let origins: Vec<usize> = cache.histories.origins().collect();
     check::reorder(parents, &origins, cache.spec.beams)?;
     cache.histories.reorder(parents);
     Ok(())
 }
 
+pub(crate) fn reorder_chosen(cache: &mut KvCache, chosen: &Chosen) -> Result<()> {
+    let Some(width) = chosen.width() else { return Ok(()) };
+    cache.pass.finished("reorder_chosen")?;
+    cache.settle()?;
+    let picked = chosen.picked();
+    unknown::check(&cache.histories, picked.next(), width)?;
+    match Unknown::new(picked) {
+        Some(unknown) => cache.unknown = Some(unknown),
+        None => cache.histories.reorder(&picked.download()?.parents),
+    }
+    Ok(())
+}
+
 impl KvCache {
+    /// Tells the histories what they do not know yet, for which it waits.
+    fn settle(&mut self) -> Result<()> {
+        let Some(unknown) = &self.unknown else { return Ok(()) };
+        let parents = unknown.parents()?;
+        if let Some(unknown) = self.unknown.take() {
+            unknown.tell(&mut self.histories, &parents);
+        }
+        Ok(())
+    }
+
     /// Uploads what the layers of this pass need, where it is not there.
     fn prepare(&mut self, cuda: &Cuda, rows: &Ragged, spec: &AttentionSpec) -> Result<()> {
-        let longest = self.histories.lengths().max().unwrap_or(0);
+        let unknown = self.unknown.as_ref().and_then(Unknown::growth);
+        // The histories do not say yet that hypotheses which nobody knows have grown.
+        let more = usize::from(unknown.is_some());
+        let longest = self.histories.lengths().max().unwrap_or(0) + more;
         if let Some(rotary) = &spec.rotary
             && !self.angles.as_ref().is_some_and(|a| a.suffice(rotary, longest))
         {
@@ -174,25 +219,40 @@ impl KvCache {
             return Ok(());
         }
         let address = |page: u32| self.pages[page as usize].address();
-        let table = self.histories.table();
+        let table = match unknown {
+            Some(growth) => self.histories.table_unknown(growth),
+            None => self.histories.table(),
+        };
         let span = |(i, range): (usize, std::ops::Range<usize>)| {
-            let keys = self.histories.length(i);
+            let keys = self.histories.length(i) + more;
             let (first_row, rows) = (range.start, range.len());
             Span { first_row, rows, position: keys - rows, keys, pages: table.starts[i] }
         };
         let spans: Vec<Span> = rows.ranges().enumerate().map(span).collect();
+        let work = Work::new(cuda, &spans, spec, (self.shape.precision(), true))?;
+        if let Some(tables) = &mut self.tables {
+            // Layers of another shape read the same pages.
+            tables.work = work;
+            return Ok(());
+        }
         let mut places = Vec::with_capacity(rows.rows());
         for (i, span) in spans.iter().enumerate() {
-            let page = |position| (address(self.histories.page(i, position)), position);
+            let page = |position| match unknown {
+                Some(growth) => (address(growth.page(i)), position),
+                None => (address(self.histories.page(i, position)), position),
+            };
             places.extend((span.position..span.keys).map(page));
         }
-        let pages: Vec<u64> = table.pages.iter().map(|&page| address(page)).collect();
-        self.tables = Some(Tables {
-            pages: cuda.upload_growing(&pages)?,
-            by_position: table.by_position,
-            places: Places::new(cuda, &places)?,
-            work: Work::new(cuda, &spans, spec, (self.shape.precision(), true))?,
-        });
+        let Table { pages, by_position, .. } = table;
+        let pages: Vec<u64> = pages.into_iter().map(address).collect();
+        let mut pages = cuda.upload_growing(&pages)?;
+        let places = Places::new(cuda, &places)?;
+        if let Some(chosen) = self.unknown.as_mut().and_then(Unknown::take_chosen) {
+            // SAFETY: the table has an entry for each key of each span. Parents are hypotheses of the same source, each of
+            // which has a span and is as long, as `reorder_chosen` has checked.
+            pages = unsafe { kv_parents::follow(cuda, &pages, &work, &chosen) }?;
+        }
+        self.tables = Some(Tables { pages, by_position, places, work });
         Ok(())
     }
 }

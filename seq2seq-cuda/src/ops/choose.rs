@@ -1,12 +1,13 @@
-//! Choosing one id a row, which the host hears of while the device goes on.
+//! Choosing ids, which the host hears of while the device goes on.
 
 use super::{sample, top_k};
 use crate::Cuda;
-use crate::kernels::chosen;
+use crate::kernels::{beams, chosen};
 use crate::memory::Tensor;
-use seq2seq_core::{LogitRule, Pick, Result, Rows, Sampled, ScoreOrder};
+use seq2seq_core::{Continued, LogitRule, Pick, Picked, Result, Rows, ScoreOrder, backend::check};
+use std::sync::Arc;
 
-/// Ids in the device's memory, one a row, on their way to the host. The host may or may not wait for them.
+/// Ids in the device's memory, on their way to the host. The host may or may not wait for them.
 ///
 /// ```
 /// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
@@ -24,21 +25,28 @@ use seq2seq_core::{LogitRule, Pick, Result, Rows, Sampled, ScoreOrder};
 /// # Ok::<(), seq2seq_core::Error>(())
 /// ```
 pub struct Chosen {
-    picked: chosen::Chosen,
+    picked: Arc<chosen::Chosen>,
     /// V: every id is below it.
     vocab: usize,
     /// Whether they were drawn, which rows without a distribution cannot be.
     drawn: bool,
+    /// Hypotheses of each source, where a beam search goes on with some of its ids.
+    width: Option<usize>,
 }
 
 impl Chosen {
-    pub(super) fn picked(&self) -> &chosen::Chosen {
+    pub(super) fn picked(&self) -> &Arc<chosen::Chosen> {
         &self.picked
     }
 
-    /// N and V.
+    /// Hypotheses of the next step, and V.
     pub(super) fn shape(&self) -> [usize; 2] {
-        [self.picked.count(), self.vocab]
+        [self.picked.hypotheses(), self.vocab]
+    }
+
+    /// Hypotheses of each source; none where each continues itself.
+    pub(super) fn width(&self) -> Option<usize> {
+        self.width
     }
 }
 
@@ -48,20 +56,31 @@ pub(crate) fn choose(
     rules: &[Vec<LogitRule>],
     pick: &Pick<'_>,
 ) -> Result<Chosen> {
-    let (mut picked, drawn) = match *pick {
-        Pick::Best => (top_k::best(cuda, logits, 1, ScoreOrder::RulesThenNormalise, rules)?, false),
+    let (mut drawn, mut width) = (false, None);
+    let mut picked = match *pick {
+        Pick::Best => top_k::best(cuda, logits, 1, ScoreOrder::RulesThenNormalise, rules, 0)?,
         Pick::Draw { warp, uniforms } => {
-            (sample::draw(cuda, logits, (rules, uniforms), warp)?, true)
+            drawn = true;
+            sample::draw(cuda, logits, (rules, uniforms), warp)?
+        }
+        Pick::Beams(spec) => {
+            check::beams(logits, rules, &spec)?;
+            width = Some(spec.width);
+            let best = top_k::best(cuda, logits, spec.k, spec.order, rules, logits.rows())?;
+            beams::beams(cuda, &spec, &best)?;
+            best
         }
     };
     picked.land()?;
-    Ok(Chosen { picked, vocab: logits.width(), drawn })
+    Ok(Chosen { picked: Arc::new(picked), vocab: logits.width(), drawn, width })
 }
 
-pub(crate) fn chosen(chosen: &Chosen) -> Result<Sampled> {
-    let (ids, scores) = chosen.picked.download()?;
-    match chosen.drawn {
-        true => sample::drawn((ids, scores)),
-        false => Ok(Sampled { ids, scores }),
+pub(crate) fn chosen(chosen: &Chosen) -> Result<Picked> {
+    let words = chosen.picked.download()?;
+    if chosen.drawn {
+        return Ok(sample::drawn(words)?.into());
     }
+    let chosen::Words { ids, scores, next, parents } = words;
+    let continued = chosen.width.map(|_| Continued { ids: next, parents });
+    Ok(Picked { ids, scores, continued })
 }

@@ -2,7 +2,7 @@
 
 use super::top_k::{check_vocabulary, ruled};
 use crate::Cuda;
-use crate::kernels::{self, chosen::Chosen};
+use crate::kernels::chosen::{Chosen, Words};
 use crate::memory::Tensor;
 use seq2seq_core::{LogitRule, Result, Rows, Sampled, ScoreOrder, Warp, backend::check};
 
@@ -25,11 +25,11 @@ pub(super) fn draw(
     check::sample(logits, rules, warp, uniforms)?;
     check_vocabulary(logits.width())?;
     let scores = ruled(cuda, logits, ScoreOrder::RulesThenNormalise, rules)?;
-    Ok(kernels::sample::sample(cuda, (scores, logits.width()), warp, uniforms)?)
+    Ok(crate::kernels::sample::sample(cuda, (scores, logits.width()), warp, uniforms)?)
 }
 
 /// What was drawn, or the error for the first row without a distribution.
-pub(super) fn drawn((ids, scores): (Vec<u32>, Vec<f32>)) -> Result<Sampled> {
+pub(super) fn drawn(Words { ids, scores, .. }: Words) -> Result<Sampled> {
     match scores.iter().position(|score| score.is_nan()) {
         None => Ok(Sampled { ids, scores }),
         Some(row) => Err(check::nothing_to_draw(row)),

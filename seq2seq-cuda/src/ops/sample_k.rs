@@ -2,7 +2,7 @@
 
 use super::top_k::{check_vocabulary, ruled};
 use crate::Cuda;
-use crate::kernels;
+use crate::kernels::{self, chosen::Words};
 use crate::memory::Tensor;
 use seq2seq_core::{LogitRule, Result, Rows, ScoreOrder, TopK, Warp, backend::check};
 
@@ -22,6 +22,6 @@ pub(crate) fn sample_k(
     let normalise = order != ScoreOrder::NormaliseThenRules;
     let chosen =
         kernels::sample_k::sample_k(cuda, (scores, logits.width()), (k, normalise), warp, seeds)?;
-    let (ids, scores) = chosen.download()?;
+    let Words { ids, scores, .. } = chosen.download()?;
     Ok(TopK { k, ids, scores })
 }

@@ -1,7 +1,11 @@
 //! The k best ids of each row.
 
 use crate::Cuda;
-use crate::kernels::{best, best_merge, chosen::Chosen, rule_scores};
+use crate::kernels::{
+    best, best_merge,
+    chosen::{Chosen, Words},
+    rule_scores,
+};
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{Error, LogitRule, Result, Rows, ScoreOrder, TopK, backend::check};
 
@@ -38,17 +42,18 @@ pub(crate) fn top_k(
     order: ScoreOrder,
     rules: &[Vec<LogitRule>],
 ) -> Result<TopK> {
-    let (ids, scores) = best(cuda, logits, k, order, rules)?.download()?;
+    let Words { ids, scores, .. } = best(cuda, logits, k, order, rules, 0)?.download()?;
     Ok(TopK { k, ids, scores })
 }
 
-/// The same, without waiting for them.
+/// The same, without waiting for them; with room for `next` hypotheses that go on.
 pub(super) fn best(
     cuda: &Cuda,
     logits: &Tensor,
     k: usize,
     order: ScoreOrder,
     rules: &[Vec<LogitRule>],
+    next: usize,
 ) -> Result<Chosen> {
     check::top_k(logits, k, rules)?;
     check_vocabulary(logits.width())?;
@@ -56,11 +61,11 @@ pub(super) fn best(
     Ok(if rules.iter().all(Vec::is_empty) {
         // A log-softmax keeps the order: one pass over the logits finds the best and the sums.
         let found = best::best(cuda, logits.values(), vocab, k)?;
-        best_merge::merge(cuda, (logits.values(), vocab), &found, true)?
+        best_merge::merge(cuda, (logits.values(), vocab), &found, true, next)?
     } else {
         let scores = ruled(cuda, logits, order, rules)?;
         let found = best::best(cuda, &scores, vocab, k)?;
         let normalise = order != ScoreOrder::NormaliseThenRules;
-        best_merge::merge(cuda, (&scores, vocab), &found, normalise)?
+        best_merge::merge(cuda, (&scores, vocab), &found, normalise, next)?
     })
 }

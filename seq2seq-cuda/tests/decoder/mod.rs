@@ -5,9 +5,9 @@
 
 use seq2seq_core::conformance::values::{Profile, values};
 use seq2seq_core::{
-    Activation, AttentionSpec, Backend, CacheSpec, CrossAttentionOps, DecoderOps, Epilogue, Format,
-    HostTensor, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Pick, Precision, Ragged, Result,
-    Rotary, ScoreOrder, TopK,
+    Activation, AttentionSpec, Backend, Beams, CacheSpec, CrossAttentionOps, DecoderOps, Epilogue,
+    Format, HostTensor, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Pick, Picked, Precision,
+    Ragged, Result, Rotary, ScoreOrder, TopK,
 };
 use seq2seq_cuda::{Chosen, Cuda, Tensor};
 
@@ -166,10 +166,40 @@ impl<'c> Decoder<'c> {
         self.logits(Ids::Known(&prompt(rows.rows())), &rows).unwrap()
     }
 
-    /// The step that reads what was chosen for each hypothesis: its logits.
+    /// The step that goes on as was chosen for each hypothesis: its logits.
     pub(crate) fn go_on(&mut self, chosen: &Chosen) -> Tensor {
         let rows = Ragged::single_rows(self.sources.len());
+        self.cuda.reorder_chosen(&mut self.cache, chosen).unwrap();
         self.logits(Ids::Chosen(chosen), &rows).unwrap()
+    }
+
+    /// The same with what the host knows: the ids, and the hypotheses that are continued.
+    pub(crate) fn go_on_known(&mut self, picked: &Picked) -> Tensor {
+        if let Some(parents) = picked.parents() {
+            self.cuda.reorder(&mut self.cache, parents).unwrap();
+        }
+        let rows = Ragged::single_rows(self.sources.len());
+        self.logits(Ids::Known(picked.next_ids()), &rows).unwrap()
+    }
+
+    /// Hypotheses continue `parents`, which read the rows of these in `logits`.
+    pub(crate) fn reorder(&mut self, parents: &[usize], logits: &Tensor) -> Tensor {
+        self.cuda.reorder(&mut self.cache, parents).unwrap();
+        self.sources = parents.iter().map(|&p| self.sources[p]).collect();
+        self.cuda.gather_rows(logits, parents).unwrap()
+    }
+
+    /// Chooses how beams go on, `width` of each source.
+    pub(crate) fn choose_beams(&self, logits: &Tensor, width: usize, step: usize) -> Chosen {
+        let score = |i: usize| -1.0 - 0.3 * ((i * 7 + step) % 5) as f32;
+        let scores: Vec<f32> = (0..self.sources.len()).map(score).collect();
+        let order = ScoreOrder::NormaliseThenRules;
+        let keep = 2 * width;
+        let endings = &[5, 6];
+        self.choose(
+            logits,
+            &Pick::Beams(Beams { width, k: keep, keep, order, scores: &scores, endings }),
+        )
     }
 
     /// Chooses an id for each hypothesis.
@@ -208,4 +238,36 @@ impl<'c> Decoder<'c> {
         }
         cuda.linear(&x, &self.head, Epilogue::NONE)
     }
+}
+
+/// A beam search of `width` hypotheses of each of three sources, over the end of a page; then the first source is done. What
+/// is chosen in each step, which the next one waits for or not.
+pub(crate) fn search(cuda: &Cuda, format: Format, width: usize, ahead: bool) -> Vec<Picked> {
+    const DONE: usize = 6;
+    let mut decoder = Decoder::new(cuda, format, 3, width);
+    let logits = decoder.read(&[59; 3]);
+    let spread: Vec<usize> = (0..3 * width).map(|i| i / width).collect();
+    let mut logits = decoder.reorder(&spread, &logits);
+    let mut all = Vec::new();
+    for i in 0..12 {
+        let chosen = decoder.choose_beams(&logits, width, i);
+        // As a search does, so that steps find the same memory.
+        drop(logits);
+        let (next, picked) = match ahead {
+            true => {
+                let next = decoder.go_on(&chosen);
+                (next, cuda.chosen(&chosen).unwrap())
+            }
+            false => {
+                let picked = cuda.chosen(&chosen).unwrap();
+                (decoder.go_on_known(&picked), picked)
+            }
+        };
+        logits = match i {
+            DONE => decoder.reorder(&(width..3 * width).collect::<Vec<_>>(), &next),
+            _ => next,
+        };
+        all.push(picked);
+    }
+    all
 }

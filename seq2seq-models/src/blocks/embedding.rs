@@ -102,8 +102,8 @@ impl<B: DecoderOps> Embedding<B> {
         let waited;
         let ids = match tokens.ids {
             Ids::Chosen(chosen) if self.positions.as_ref().is_some_and(Positions::by_ids) => {
-                waited = backend.chosen(chosen)?.ids;
-                Ids::Known(&waited[..])
+                waited = backend.chosen(chosen)?;
+                Ids::Known(waited.next_ids())
             }
             ids => ids,
         };

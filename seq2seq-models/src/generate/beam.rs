@@ -3,6 +3,10 @@
 //! A row keeps `num_beams` running hypotheses. Each step takes the best continuations of all of them, or draws some: those that end
 //! compete, by their length-normalised scores, for a place among the finished ones; the others run on. Rows are
 //! searched side by side, and a row that is done leaves the session.
+//!
+//! Where the backend chooses ahead of the host, it also finds which continuations run on, and their step is asked for before the
+//! host knows them: it does all of the above while the device is at that step. A row that is done is found one step late, and
+//! what the step gave for it is dropped. Results, and all that a sink hears and when, are those of a search that waits.
 
 mod lost;
 mod row;
@@ -11,7 +15,7 @@ use super::{DecodeSession, Plan, Sink, feeder::Feeder, results::Results};
 use crate::{Generated, Result};
 use row::RowSearch;
 pub(super) use row::{BeamSampling, BeamSpec};
-use seq2seq_core::{DecoderOps, LogitRule, TopK};
+use seq2seq_core::{Beams, DecoderOps, LogitRule, Pick, Picked, TopK};
 use std::{ops::ControlFlow, time::Instant};
 
 /// Decodes every row of `plan`, as `spec` has it.
@@ -30,10 +34,26 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
     let mut feeder = Feeder::new(session, plan)?;
     let mut logits = feeder.prefill(plan)?;
     let mut choice = Choice::default();
-    let mut parents = Vec::new();
+    let k = spec.continuations(plan);
+    let (mut parents, mut kept) = (Vec::new(), Vec::new());
     loop {
-        let top = choice.choose(plan, spec, &backend, &logits, &live)?;
-        feeder.keep_likeliest(&backend, &logits, spec.order, &choice.rules)?;
+        let (top, ahead) = match backend.chooses_ahead() && may_go_on(plan, spec, &live, &feeder) {
+            true => {
+                let chosen = choice.choose_ahead(plan, spec, &backend, &logits, &live)?;
+                // The next step may have their memory.
+                drop(logits);
+                // What it fails with counts only if the step is needed.
+                let ahead = feeder.step_chosen(&chosen).transpose();
+                let Picked { ids, scores, .. } = backend.chosen(&chosen)?;
+                (TopK { k, ids, scores }, ahead)
+            }
+            false => {
+                let top = choice.choose(plan, spec, &backend, &logits, &live)?;
+                feeder.keep_likeliest(&backend, &logits, spec.order, &choice.rules)?;
+                drop(logits);
+                (top, None)
+            }
+        };
         let overtime = plan.max_time.is_some_and(|limit| start.elapsed() > limit);
         for search in &mut live {
             search.advance(plan, spec, &top, overtime)?;
@@ -46,13 +66,41 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
         if live.is_empty() {
             return Ok(results.into_rows());
         }
+        kept.clear();
+        kept.extend(live.iter().flat_map(RowSearch::slots));
         parents.clear();
         for search in &mut live {
             search.place(&mut parents);
         }
-        feeder.reorder(&parents)?;
-        logits = feeder.step(live.iter().flat_map(RowSearch::last_ids))?;
+        logits = match ahead.transpose()? {
+            // The session has them in the places of those that they continue.
+            Some(ahead) => {
+                let all_go_on = kept.len() == feeder.hypotheses();
+                feeder.reorder(&kept)?;
+                if all_go_on { ahead } else { backend.gather_rows(&ahead, &kept)? }
+            }
+            None => {
+                feeder.reorder(&parents)?;
+                feeder.step(live.iter().flat_map(RowSearch::last_ids))?
+            }
+        };
     }
+}
+
+/// Whether the backend can tell which continuations run on, and each of them has a position for its id to be fed at. The session
+/// holds all running hypotheses, which it does not before the first choice; nothing but an id ends one; and nothing is kept of
+/// each step.
+fn may_go_on<S: ?Sized>(
+    plan: &Plan<'_>,
+    spec: &BeamSpec,
+    live: &[RowSearch],
+    feeder: &Feeder<'_, S>,
+) -> bool {
+    spec.sampling.is_none()
+        && plan.stop.reads_ids_alone()
+        && !feeder.keeps_steps()
+        && live.len() * spec.beams == feeder.hypotheses()
+        && live.iter().all(|search| search.is_below_length(plan))
 }
 
 /// Buffers of the choice that are used again at each step.
@@ -60,9 +108,33 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
 struct Choice {
     rules: Vec<Vec<LogitRule>>,
     seeds: Vec<u64>,
+    scores: Vec<f32>,
 }
 
 impl Choice {
+    /// The best continuations of each hypothesis of the session, and which of them run on; the host need know neither yet.
+    fn choose_ahead<B: DecoderOps>(
+        &mut self,
+        plan: &Plan<'_>,
+        spec: &BeamSpec,
+        backend: &B,
+        logits: &B::Tensor,
+        live: &[RowSearch],
+    ) -> Result<B::Chosen> {
+        plan.rules.fill(live.iter().flat_map(|search| search.views(plan)), &mut self.rules);
+        self.scores.clear();
+        self.scores.extend(live.iter().flat_map(RowSearch::scores));
+        let beams = Beams {
+            width: spec.beams,
+            k: spec.continuations(plan),
+            keep: spec.keep,
+            order: spec.order,
+            scores: &self.scores,
+            endings: plan.stop.ids(),
+        };
+        Ok(backend.choose(logits, &self.rules, &Pick::Beams(beams))?)
+    }
+
     /// Continuations of each hypothesis of the session, among which are the best of each row, or those that are drawn.
     fn choose<B: DecoderOps>(
         &mut self,
@@ -72,9 +144,9 @@ impl Choice {
         logits: &B::Tensor,
         live: &[RowSearch],
     ) -> Result<TopK> {
-        let Self { rules, seeds } = self;
+        let k = spec.continuations(plan);
+        let Self { rules, seeds, .. } = self;
         plan.rules.fill(live.iter().flat_map(|search| search.views(plan)), rules);
-        let k = spec.keep.min(plan.vocab);
         Ok(match &spec.sampling {
             None => backend.top_k(logits, k, spec.order, rules)?,
             Some(sampling) => {

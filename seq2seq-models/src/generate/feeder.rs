@@ -53,7 +53,7 @@ impl<'s, S: ?Sized> Feeder<'s, S> {
         self.feed()
     }
 
-    /// The same with the ids that have been chosen for the hypotheses, which need not be known. None where the session does
+    /// The same with what has been chosen for the hypotheses, which need not be known. None where the session does
     /// without, and where something is kept of each step.
     pub(super) fn step_chosen<B: DecoderOps>(
         &mut self,
@@ -62,11 +62,16 @@ impl<'s, S: ?Sized> Feeder<'s, S> {
     where
         S: DecodeSession<B>,
     {
-        if self.weights || self.choices.is_some() {
+        if self.keeps_steps() {
             return Ok(None);
         }
         self.rows.set_lengths(std::iter::repeat_n(1, self.hypotheses()));
         self.session.step_chosen(chosen, &self.rows)
+    }
+
+    /// Whether something is kept of each step.
+    pub(super) fn keeps_steps(&self) -> bool {
+        self.weights || self.choices.is_some()
     }
 
     /// How many hypotheses the session holds.

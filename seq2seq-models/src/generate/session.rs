@@ -15,9 +15,11 @@ pub trait DecodeSession<B: Backend> {
     /// Ids outside the vocabulary, more of them than there is room for, and those of the backend.
     fn step(&mut self, ids: &[u32], rows: &Ragged) -> Result<B::Tensor>;
 
-    /// Feeds each hypothesis the id that was chosen for it: [`step`](Self::step) of one id each, `rows` saying so, without the
-    /// host's having to know them. None where it cannot be told yet whether there is room for each; nothing has been done then. A
-    /// search that goes ahead of the host ([`DecoderOps::chooses_ahead`]) asks for it, and does without where there is none.
+    /// Goes on as was chosen, without the host's having to know how: each hypothesis becomes a continuation of the one that
+    /// was chosen for it, of the same source and as long as itself ([`reorder`](Self::reorder) by
+    /// [`Picked::parents`](seq2seq_core::Picked::parents)), and is fed its id ([`step`](Self::step) of one id each, `rows`
+    /// saying so). None where it cannot be told yet whether there is room for each; nothing has been done then. A search that
+    /// goes ahead of the host ([`DecoderOps::chooses_ahead`]) asks for it, and does without where there is none.
     ///
     /// # Errors
     /// Those of [`step`](Self::step).

@@ -9,7 +9,7 @@ use super::{
     rng,
 };
 use crate::{Generated, Result};
-use seq2seq_core::{DecoderOps, LogitRule, Pick, Sampled, ScoreOrder};
+use seq2seq_core::{DecoderOps, LogitRule, Pick, Picked, ScoreOrder};
 use std::{ops::ControlFlow, time::Instant};
 
 /// A sequence in the making.
@@ -140,7 +140,7 @@ fn append(
     plan: &Plan<'_>,
     live: &mut [Hypothesis],
     slots: &[usize],
-    chosen: &Sampled,
+    chosen: &Picked,
     sink: &mut dyn Sink,
 ) -> Result<ControlFlow<()>> {
     let mut flow = ControlFlow::Continue(());

@@ -28,6 +28,16 @@ impl<'a> Stop<'a> {
         Self { eos, strings }
     }
 
+    /// The ids that end a sequence.
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// Whether it is one of those ids that ends a sequence, or its length, and no text.
+    pub(super) fn reads_ids_alone(&self) -> bool {
+        self.strings.is_none()
+    }
+
     /// Whether `token` after `history` ends a sequence of at most `max_length` ids.
     pub(super) fn ends(&self, history: &[u32], token: u32, max_length: usize) -> bool {
         history.len() + 1 >= max_length

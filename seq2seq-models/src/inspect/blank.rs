@@ -2,8 +2,9 @@
 
 use seq2seq_core::{
     AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Pool,
-    Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
+    Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick,
+    Picked, Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK,
+    Warp,
 };
 
 /// Loading onto it finds everything that the model needs and leaves it where it is.
@@ -90,7 +91,7 @@ impl EncoderOps for Blank {
 
 impl DecoderOps for Blank {
     type KvCache = ();
-    type Chosen = Sampled;
+    type Chosen = Picked;
 
     fn kv_cache(&self, _: &CacheSpec) -> Result<()> {
         refuse()
@@ -129,10 +130,10 @@ impl DecoderOps for Blank {
     ) -> Result<TopK> {
         refuse()
     }
-    fn choose(&self, _: &Nothing, _: &[Vec<LogitRule>], _: &Pick<'_>) -> Result<Sampled> {
+    fn choose(&self, _: &Nothing, _: &[Vec<LogitRule>], _: &Pick<'_>) -> Result<Picked> {
         refuse()
     }
-    fn chosen(&self, _: &Sampled) -> Result<Sampled> {
+    fn chosen(&self, _: &Picked) -> Result<Picked> {
         refuse()
     }
 }

@@ -150,6 +150,8 @@ impl<B: SeqBackend> DecodeSession<B> for Session<'_, B> {
         if !self.lengths.iter().all(has_room) {
             return Ok(None);
         }
+        // Sources and lengths are those of whatever hypothesis is continued.
+        self.parts.backend.reorder_chosen(&mut self.cache, chosen)?;
         self.extend(rows)?;
         self.parts.backend.step(|| self.scores(Ids::Chosen(chosen), rows)).map(Some)
     }

@@ -70,6 +70,44 @@ fn models_write_what_they_write_when_they_wait() {
     assert!(families.len() > 8, "{families:?}");
 }
 
+/// Every family: beams that go on before the host knows which, with rows that are done in different steps.
+#[test]
+fn models_write_with_beams_what_they_write_when_they_wait() {
+    const NEW: usize = 6;
+    let mut families = std::collections::BTreeSet::new();
+    for fixture in fixtures_with("forward.safetensors") {
+        let (waiting, going, ahead) = models(&fixture);
+        if !waiting.plan().generates() {
+            continue;
+        }
+        let prompts: Vec<_> = fixture.forward().0.input_ids.into_iter().map(Prompt::new).collect();
+        let config = GenerationConfig {
+            num_beams: Some(3),
+            num_return_sequences: Some(3),
+            max_new_tokens: Some(NEW),
+            eos_token_id: Some(TokenIds(Vec::new())),
+            ..GenerationConfig::default()
+        };
+        let rows = write(&waiting, &prompts, &config);
+        ahead.asked().clear();
+        assert_eq!(write(&going, &prompts, &config), rows, "{}", fixture.name);
+        let count = |what| ahead.asked().iter().filter(|&&asked| asked == what).count();
+        // All but the first choice, which spreads the rows, and the last, which no step follows.
+        let steps = NEW - 2;
+        assert_eq!(count(Asked::Choice), steps, "{}", fixture.name);
+        // Where positions depend on ids, a step that goes ahead asks for them itself.
+        assert_eq!(count(Asked::Step) + count(Asked::Ids), 2 * steps, "{}", fixture.name);
+        // The third new id of the first row ends texts, wherever it comes.
+        let first = &rows[0][0].ids;
+        let end = first[first.len() - 4];
+        let config = GenerationConfig { eos_token_id: Some(end.into()), ..config };
+        let rows = write(&waiting, &prompts, &config);
+        assert_eq!(write(&going, &prompts, &config), rows, "{}, ended", fixture.name);
+        families.insert(waiting.family().name());
+    }
+    assert!(families.len() > 8, "{families:?}");
+}
+
 /// A text that ends with the last position of its model needs no step for its end.
 #[test]
 fn a_text_may_end_at_the_last_position() {
@@ -85,8 +123,8 @@ fn a_text_may_end_at_the_last_position() {
             true => Prompt { input_ids: vec![5, 6, 7], decoder_input_ids: Some(long) },
             false => Prompt::new(long),
         };
-        let config = |new, end: Option<u32>| GenerationConfig {
-            num_beams: Some(1),
+        let config = |new, end: Option<u32>, beams| GenerationConfig {
+            num_beams: Some(beams),
             // Ids that are all different: the second ends the text, and not the first.
             no_repeat_ngram_size: Some(1),
             forced_eos_token_id: Some(TokenIds(Vec::new())),
@@ -95,16 +133,19 @@ fn a_text_may_end_at_the_last_position() {
             ..GenerationConfig::default()
         };
         let prompts = [prompt];
-        let two = write(&waiting, &prompts, &config(2, None));
+        let two = write(&waiting, &prompts, &config(2, None, 1));
         let end = two[0][0].ids.last().copied();
-        let rows = write(&waiting, &prompts, &config(8, end));
+        let rows = write(&waiting, &prompts, &config(8, end, 1));
         assert_eq!(rows[0][0].ids, two[0][0].ids, "{name}");
         ahead.asked().clear();
-        assert_eq!(write(&going, &prompts, &config(8, end)), rows, "{name}");
+        assert_eq!(write(&going, &prompts, &config(8, end, 1)), rows, "{name}");
         // Two choices: the step of the first was asked for ahead.
         assert!(ahead.asked().len() > 4, "{name}: {:?}", ahead.asked());
-        let error =
-            |model: &Model| model.generate(&prompts, &config(8, None), &mut ()).unwrap_err();
-        assert_eq!(error(&going).to_string(), error(&waiting).to_string(), "{name}");
+        for beams in [1, 2] {
+            let error = |model: &Model| {
+                model.generate(&prompts, &config(8, None, beams), &mut ()).unwrap_err()
+            };
+            assert_eq!(error(&going).to_string(), error(&waiting).to_string(), "{name}");
+        }
     }
 }

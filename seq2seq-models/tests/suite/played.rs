@@ -17,7 +17,7 @@ use seq2seq_core::Format;
 use seq2seq_cuda::{Cuda, CudaOptions};
 use seq2seq_models::{
     Files, LoadOptions, Model, Prompt, convert,
-    generate::{GenerationConfig, Sink, TokenIds},
+    generate::{GenerationConfig, Lost, Sink, TokenIds},
 };
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
@@ -150,15 +150,83 @@ fn a_search_that_goes_ahead_writes_what_one_that_waits_does() {
     }
 }
 
+/// Counts the steps that the device had been asked for before a beam search was at them, and what was lost.
+struct Steps {
+    driver: Arc<Played>,
+    ahead: Vec<bool>,
+    lost: Vec<(usize, String)>,
+}
+
+impl Sink for Steps {
+    fn step(&mut self) -> ControlFlow<()> {
+        self.ahead.push(self.driver.pending() > 0);
+        ControlFlow::Continue(())
+    }
+
+    fn hears_lost(&self) -> bool {
+        true
+    }
+
+    fn lost(&mut self, row: usize, lost: &Lost<'_>) {
+        self.lost.push((row, format!("{lost:?}")));
+    }
+}
+
+/// The same of beams: scores to the bit, and what was lost in its order. Rows are done in different steps.
+#[test]
+fn beams_that_go_ahead_write_what_those_that_wait_do() {
+    const NEW: usize = 6;
+    for (name, beams) in [("t5_v1_0", 4), ("m2m_100", 2), ("llama", 3), ("rnn_lstm_bahdanau", 3)] {
+        let fixture = crate::support::fixture(name);
+        let prompts: Vec<_> = fixture.forward().0.input_ids.into_iter().map(Prompt::new).collect();
+        let processor = fixture.load(&LoadOptions::default());
+        let devices = [true, false].map(|ahead| load_late(&fixture.folder, ahead));
+        let config = GenerationConfig {
+            num_beams: Some(beams),
+            num_return_sequences: Some(2),
+            max_new_tokens: Some(NEW),
+            eos_token_id: Some(TokenIds(Vec::new())),
+            repetition_penalty: Some(1.2),
+            no_repeat_ngram_size: Some(2),
+            ..GenerationConfig::default()
+        };
+        let expected = processor.generate(&prompts, &config, &mut ()).unwrap();
+        // A new id of the first row ends texts, wherever it comes.
+        let end = expected[0][0].ids[expected[0][0].ids.len() - 4];
+        let ended = GenerationConfig { eos_token_id: Some(end.into()), ..config.clone() };
+        for (config, ends) in [(config, false), (ended, true)] {
+            let expected = processor.generate(&prompts, &config, &mut ()).unwrap();
+            let [going, waiting] = [0, 1].map(|i| {
+                let (model, driver) = &devices[i];
+                let driver = driver.clone();
+                let mut steps = Steps { driver, ahead: Vec::new(), lost: Vec::new() };
+                let rows = model.generate(&prompts, &config, &mut steps).unwrap();
+                (rows, steps)
+            });
+            assert_eq!(going.0, waiting.0, "{name}");
+            assert_eq!(going.1.lost, waiting.1.lost, "{name}");
+            for (row, expected) in going.0.iter().flatten().zip(expected.iter().flatten()) {
+                assert_eq!(row.ids, expected.ids, "{name}");
+                assert!(near(&[row.score], &[expected.score]), "{name}");
+            }
+            assert!(!waiting.1.ahead.contains(&true), "{name}");
+            if !ends {
+                // The first step spreads the rows.
+                assert_eq!(going.1.ahead, [false, true, true, true, true], "{name}");
+            }
+        }
+    }
+}
+
 /// Rules that leave nothing end both with the error that the processor has.
 #[test]
 fn a_search_that_goes_ahead_fails_as_one_that_waits() {
     let fixture = crate::support::fixture("t5_v1_0");
     let processor = fixture.load(&LoadOptions::default());
     let vocab = processor.context().unwrap().vocab as u32;
-    for do_sample in [false, true] {
+    for (do_sample, beams) in [(false, 1), (true, 1), (false, 2)] {
         let config = GenerationConfig {
-            num_beams: Some(1),
+            num_beams: Some(beams),
             do_sample: Some(do_sample),
             // One id is left, and may come once behind the start, which is the same.
             suppress_tokens: Some((1..vocab).collect()),

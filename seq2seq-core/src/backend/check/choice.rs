@@ -1,6 +1,6 @@
 //! The choice of the next token.
 
-use crate::{Error, LogitRule, Lookup, Result, Rows, Warp};
+use crate::{Beams, Error, LogitRule, Lookup, Result, Rows, Warp};
 
 /// For [`DecoderOps::top_k`](crate::DecoderOps::top_k).
 ///
@@ -106,6 +106,43 @@ pub fn nothing_to_draw(row: usize) -> Error {
     let reason =
         format!("row {row} has no distribution: every id is banned, or a logit is NaN or infinite");
     Error::invalid("sample", reason)
+}
+
+/// For [`DecoderOps::choose`](crate::DecoderOps::choose) of [`Beams`]: the number of sources.
+///
+/// ```
+/// # use seq2seq_core::{Backend, HostTensor, reference::Reference};
+/// # let tensor = |rows, width| Reference.upload(&HostTensor::from_f32(vec![rows, width], &vec![0.0; rows * width])?);
+/// use seq2seq_core::{Beams, ScoreOrder, backend::check};
+///
+/// let logits = tensor(6, 100)?;
+/// let beams = Beams {
+///     width: 3, k: 6, keep: 6, order: ScoreOrder::NormaliseThenRules, scores: &[-1.5; 6], endings: &[1],
+/// };
+/// assert_eq!(check::beams(&logits, &[], &beams)?, 2);
+/// let error = check::beams(&logits, &[], &Beams { width: 4, ..beams }).unwrap_err();
+/// assert_eq!(error.to_string(), "choose: 6 rows are no multiple of 4 hypotheses a source");
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
+pub fn beams(
+    logits: &impl Rows,
+    rule_lists: &[Vec<LogitRule>],
+    beams: &Beams<'_>,
+) -> Result<usize> {
+    const OP: &str = "choose";
+    let &Beams { width, k, keep, scores, .. } = beams;
+    choose(OP, logits, k, rule_lists)?;
+    Error::expect(OP, "scores", logits.rows(), scores.len())?;
+    if width == 0 || !logits.rows().is_multiple_of(width) {
+        let rows = logits.rows();
+        let reason = format!("{rows} rows are no multiple of {width} hypotheses a source");
+        return Err(Error::invalid(OP, reason));
+    }
+    if keep < width {
+        let reason = format!("{keep} continuations for {width} hypotheses to go on");
+        return Err(Error::invalid(OP, reason));
+    }
+    Ok(logits.rows() / width)
 }
 
 /// For [`DecoderOps::embed_chosen`](crate::DecoderOps::embed_chosen) of ids that are not known, from the rows and width of their table,

@@ -88,6 +88,9 @@ pub(crate) enum Fault {
     PickForgotten,
     DrawnNothing,
     OthersForgotten,
+    EndingsForgotten,
+    LastOfEqualsFirst,
+    ParentsForgotten,
     // Training.
     BackInF32,
     RepackForgotten,
@@ -345,7 +348,7 @@ pub(crate) struct Cache {
 
 impl DecoderOps for Mutant {
     type KvCache = Cache;
-    type Chosen = Sampled;
+    type Chosen = Picked;
 
     fn kv_cache(&self, spec: &CacheSpec) -> Result<Self::KvCache> {
         let more = if self.is(Fault::TooMuchRoom) { 1 } else { 0 };
@@ -503,34 +506,68 @@ impl DecoderOps for Mutant {
         Ok(drawn)
     }
 
-    fn choose(
-        &self,
-        logits: &Tensor,
-        rules: &[Vec<LogitRule>],
-        pick: &Pick<'_>,
-    ) -> Result<Sampled> {
+    fn choose(&self, logits: &Tensor, rules: &[Vec<LogitRule>], pick: &Pick<'_>) -> Result<Picked> {
         let pick = if self.is(Fault::PickForgotten) { &Pick::Best } else { pick };
+        if let Pick::Beams(beams) = pick
+            && self.is(Fault::EndingsForgotten)
+        {
+            let pick = Pick::Beams(Beams { endings: &[], ..*beams });
+            return pick.at_once(&Reference, logits, rules);
+        }
+        if let Pick::Beams(beams) = pick
+            && self.is(Fault::LastOfEqualsFirst)
+        {
+            let mut picked = pick.at_once(&Reference, logits, rules)?;
+            if let Some(next) = &mut picked.continued {
+                let score = |row: usize, id: u32| {
+                    let at = (row * beams.k..).find(|&at| picked.ids[at] == id).unwrap();
+                    picked.scores[at] + beams.scores[row]
+                };
+                for i in 1..next.ids.len() {
+                    let [a, b] = [i - 1, i].map(|i| score(next.parents[i], next.ids[i]));
+                    if a == b && i % beams.width > 0 {
+                        next.ids.swap(i, i - 1);
+                        next.parents.swap(i, i - 1);
+                    }
+                }
+            }
+            return Ok(picked);
+        }
         match pick.at_once(self, logits, rules) {
             Err(_) if self.is(Fault::DrawnNothing) => {
                 let rows = logits.rows();
-                Ok(Sampled { ids: vec![0; rows], scores: vec![f32::NAN; rows] })
+                Ok(Sampled { ids: vec![0; rows], scores: vec![f32::NAN; rows] }.into())
             }
             chosen => chosen,
         }
     }
 
-    fn chosen(&self, chosen: &Sampled) -> Result<Sampled> {
+    fn chosen(&self, chosen: &Picked) -> Result<Picked> {
         Ok(chosen.clone())
     }
 
     fn embed_chosen(
         &self,
         table: (&Self::Embedding, f32),
-        chosen: &Sampled,
+        chosen: &Picked,
         others: &[Lookup<'_, Self::Embedding>],
     ) -> Result<Tensor> {
         let others = if self.is(Fault::OthersForgotten) { &[] } else { others };
         Reference.embed_chosen(table, chosen, others)
+    }
+
+    fn reorder_chosen(&self, cache: &mut Self::KvCache, chosen: &Picked) -> Result<()> {
+        match chosen.parents() {
+            Some(parents) if !self.is(Fault::ParentsForgotten) => self.reorder(cache, parents),
+            _ => Ok(()),
+        }
+    }
+
+    fn gather_chosen(&self, x: &Tensor, chosen: &Picked) -> Result<Option<Tensor>> {
+        if self.is(Fault::ParentsForgotten) {
+            return self.gather_rows(x, &(0..x.rows()).collect::<Vec<_>>()).map(Some);
+        }
+        Reference.gather_chosen(x, chosen)
     }
 }
 

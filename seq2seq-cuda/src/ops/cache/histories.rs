@@ -66,6 +66,11 @@ pub(super) struct Growth {
 }
 
 impl Growth {
+    /// The page of the first row of hypothesis `i`.
+    pub(super) fn page(&self, i: usize) -> u32 {
+        self.writes[i][0]
+    }
+
     /// Pages that there have to be.
     pub(super) fn pages(&self) -> usize {
         self.pages
@@ -142,6 +147,16 @@ impl Histories {
         Growth { writes, pages: uses.map_or(self.pages, |u| u.len().max(self.pages)) }
     }
 
+    /// The same for a row each of hypotheses that continue these, as many of each sequence, and nobody knows yet which: all that
+    /// is read may be read on, and nobody writes any more where these did. Those of a sequence are equally long.
+    pub(super) fn growth_unknown(&self) -> Growth {
+        let mut uses = self.uses();
+        uses.iter_mut().for_each(|u| u.written = false);
+        let mut page = |h: &Hypothesis| vec![take(&mut uses, h.length / CHUNK, h.length)];
+        let writes = self.hypotheses.iter().map(&mut page).collect();
+        Growth { writes, pages: uses.len() }
+    }
+
     /// Each grows by its rows into the pages that [`growth`](Self::growth) chose for them.
     pub(super) fn grow(&mut self, rows: &Ragged, growth: Growth) {
         self.pages = growth.pages;
@@ -172,6 +187,22 @@ impl Histories {
             child
         };
         self.hypotheses = parents.iter().map(child).collect();
+    }
+
+    /// Which pages each hypothesis reads, by position, and then the one that takes its place writes by
+    /// [`growth_unknown`](Self::growth_unknown).
+    pub(super) fn table_unknown(&self, growth: &Growth) -> Table {
+        let mut table = Table { starts: Vec::new(), pages: Vec::new(), by_position: true };
+        for (i, hypothesis) in self.hypotheses.iter().enumerate() {
+            table.starts.push(table.pages.len());
+            let mut start = 0;
+            for run in &hypothesis.runs {
+                table.pages.extend(std::iter::repeat_n(run.page, run.end - start));
+                start = run.end;
+            }
+            table.pages.push(growth.page(i));
+        }
+        table
     }
 
     /// Which pages each hypothesis reads: by chunk, unless one of them has a chunk in several.
@@ -262,6 +293,25 @@ mod tests {
         }
     }
 
+    /// The same where nobody knows who continues whom when they grow.
+    #[test]
+    fn hypotheses_that_nobody_knows_need_a_page_each() {
+        let mut h = Histories::new(2);
+        extend(&mut h, &[3, 40]);
+        h.reorder(&[0, 0, 0, 1, 1, 1]);
+        for step in 0..200 {
+            let growth = h.growth_unknown();
+            let own: std::collections::BTreeSet<u32> = (0..6).map(|i| growth.page(i)).collect();
+            assert_eq!(own.len(), 6, "step {step}: each writes a page of its own");
+            let longest = h.lengths().max().unwrap_or(0) + 1;
+            // Sequences of unequal lengths do not take each other's place for ever.
+            assert!(growth.pages() <= 2 * 6 * longest.div_ceil(CHUNK), "step {step}: {growth:?}");
+            let parent = |i: usize| i / 3 * 3 + (i * 7 + step * step + step / 5) % 3;
+            h.reorder(&(0..6).map(parent).collect::<Vec<_>>());
+            h.grow(&Ragged::single_rows(6), growth);
+        }
+    }
+
     /// Pages hold numbers instead of keys: whatever the lengths and the tree, each hypothesis reads what it wrote.
     #[test]
     fn each_reads_its_own_history() {
@@ -294,6 +344,25 @@ mod tests {
                     (0..1 + below(6)).map(|_| below(histories.len())).collect();
                 histories = parents.iter().map(|&p| histories[p].clone()).collect();
                 h.reorder(&parents);
+                // Then each grows by one, and is found to continue one that is as long as itself.
+                let (growth, lengths) = (h.growth_unknown(), h.lengths().collect::<Vec<_>>());
+                memory.resize(growth.pages().max(h.pages), [usize::MAX; CHUNK]);
+                for (i, &length) in lengths.iter().enumerate() {
+                    memory[growth.page(i) as usize][length % CHUNK] = next + i;
+                }
+                let mut like = |&length: &usize| {
+                    let like: Vec<_> =
+                        (0..lengths.len()).filter(|&i| lengths[i] == length).collect();
+                    like[below(like.len())]
+                };
+                let parents: Vec<usize> = lengths.iter().map(&mut like).collect();
+                histories = parents.iter().map(|&p| histories[p].clone()).collect();
+                for history in &mut histories {
+                    history.push(next);
+                    next += 1;
+                }
+                h.reorder(&parents);
+                h.grow(&Ragged::single_rows(parents.len()), growth);
             }
         }
     }

@@ -3,11 +3,12 @@ use crate::{
     Result,
     generate::{EarlyStopping, LossReason, Plan, log::Step, no_id_left, rng, rules::View},
 };
-use seq2seq_core::{ScoreOrder, TopK, Warp, noise::gumbel};
+use seq2seq_core::{Beams, ScoreOrder, TopK, Warp, noise::gumbel};
+use std::ops::Range;
 
 /// What transformers adds to a score to put a hypothesis out of the running: finite, so that it may come back where
 /// there is nothing else (PARITY trap 53). Scores this low are those of placeholders.
-const NOWHERE: f32 = -1e9;
+const NOWHERE: f32 = Beams::ENDED;
 
 /// How beam search goes about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,13 @@ pub(in crate::generate) struct BeamSpec {
     pub(in crate::generate) order: ScoreOrder,
     /// How continuations are drawn; without, the best are taken.
     pub(in crate::generate) sampling: Option<BeamSampling>,
+}
+
+impl BeamSpec {
+    /// Continuations of each hypothesis among which are the best of all.
+    pub(super) fn continuations(&self, plan: &Plan<'_>) -> usize {
+        self.keep.min(plan.vocab)
+    }
 }
 
 /// How beam sampling draws the continuations of a step: without replacement, with probabilities in proportion to e^score
@@ -115,6 +123,21 @@ impl RowSearch {
 
     pub(super) fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// The hypotheses of this row in the session.
+    pub(super) fn slots(&self) -> Range<usize> {
+        self.first_slot..self.first_slot + self.slots
+    }
+
+    /// The score of each running hypothesis.
+    pub(super) fn scores(&self) -> impl Iterator<Item = f32> {
+        self.running.iter().map(|r| r.score)
+    }
+
+    /// Whether the next id ends no hypothesis by its length.
+    pub(super) fn is_below_length(&self, plan: &Plan<'_>) -> bool {
+        self.running[0].ids.len() + 1 < plan.rows[self.row].max_length
     }
 
     /// What the rules of each hypothesis in the session may look at.

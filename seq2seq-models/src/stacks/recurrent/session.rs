@@ -83,7 +83,12 @@ impl<B: SeqBackend> DecodeSession<B> for Session<'_, B> {
     fn step_chosen(&mut self, chosen: &B::Chosen, rows: &Ragged) -> Result<Option<B::Tensor>> {
         let hypotheses = self.state.moving.sources.len();
         seq2seq_core::Error::expect("step", "hypotheses", hypotheses, rows.sequences())?;
-        self.model.backend.step(|| self.scores(Ids::Chosen(chosen), rows)).map(Some)
+        let backend = &self.model.backend;
+        let step = || {
+            self.state.moving.follow(backend, chosen)?;
+            self.scores(Ids::Chosen(chosen), rows)
+        };
+        backend.step(step).map(Some)
     }
 
     fn reorder(&mut self, parents: &[usize]) -> Result<()> {

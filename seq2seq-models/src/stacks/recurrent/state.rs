@@ -78,4 +78,14 @@ impl<B: SeqBackend> Moving<B> {
         std::mem::swap(&mut self.sources, spare);
         Ok(())
     }
+
+    /// Each hypothesis continues the one of the same source that was chosen for it, which the host need not know.
+    pub(super) fn follow(&mut self, backend: &B, chosen: &B::Chosen) -> Result<()> {
+        for tensor in self.layers.iter_mut().chain(&mut self.fed) {
+            if let Some(next) = backend.gather_chosen(tensor, chosen)? {
+                *tensor = next;
+            }
+        }
+        Ok(())
+    }
 }

@@ -44,7 +44,9 @@ impl<B: EncoderOps> EncoderOps for Watch<B> {
 }
 
 impl<B: SeqBackend> DecoderOps for Watch<B> {
-    inherit! { inner: B => KvCache, Chosen, kv_cache, extend, attend_step, reorder, chosen }
+    inherit! { inner: B =>
+        KvCache, Chosen, kv_cache, extend, attend_step, reorder, chosen, reorder_chosen, gather_chosen
+    }
 
     fn top_k(
         &self,

@@ -1,8 +1,8 @@
 //! A backend that computes as the reference does, and tells nobody what it chose before it is waited for.
 
 use seq2seq_core::{
-    Backend, CrossAttentionOps, DecoderOps, EncoderOps, LogitRule, Lookup, Pick, RecurrentOps,
-    Result, Rows, Sampled, inherit, reference::Reference,
+    Backend, CrossAttentionOps, DecoderOps, EncoderOps, LogitRule, Lookup, Pick, Picked,
+    RecurrentOps, Result, Rows, inherit, reference::Reference,
 };
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -24,7 +24,7 @@ pub(crate) struct Ahead {
 
 /// What was chosen of so many rows, or why nothing could be.
 pub(crate) struct Held {
-    chosen: Result<Sampled>,
+    chosen: Result<Picked>,
     rows: usize,
 }
 
@@ -40,7 +40,12 @@ impl Ahead {
     /// What a step reads: any id in the place of one that there is not.
     pub(crate) fn read_unseen(&self, held: &Held) -> Vec<u32> {
         self.asked().push(Asked::Step);
-        held.chosen.as_ref().map_or_else(|_| vec![0; held.rows], |chosen| chosen.ids.clone())
+        held.chosen.as_ref().map_or_else(|_| vec![0; held.rows], |c| c.next_ids().to_vec())
+    }
+
+    /// The hypotheses that a step continues, where they are not those that there are.
+    pub(crate) fn follow_unseen(held: &Held) -> Option<&[usize]> {
+        held.chosen.as_ref().ok()?.parents()
     }
 }
 
@@ -75,7 +80,7 @@ impl DecoderOps for Ahead {
         Ok(Held { chosen: self.inner.choose(logits, rules, pick), rows: logits.rows() })
     }
 
-    fn chosen(&self, held: &Held) -> Result<Sampled> {
+    fn chosen(&self, held: &Held) -> Result<Picked> {
         self.asked().push(Asked::Ids);
         held.chosen.clone()
     }
@@ -90,6 +95,15 @@ impl DecoderOps for Ahead {
         let mut lookups = vec![Lookup { table, ids: &ids, scale }];
         lookups.extend_from_slice(others);
         self.inner.embed(&lookups)
+    }
+
+    fn reorder_chosen(&self, cache: &mut Self::KvCache, chosen: &Held) -> Result<()> {
+        Self::follow_unseen(chosen).map_or(Ok(()), |parents| self.inner.reorder(cache, parents))
+    }
+
+    fn gather_chosen(&self, x: &Self::Tensor, chosen: &Held) -> Result<Option<Self::Tensor>> {
+        let parents = Self::follow_unseen(chosen);
+        parents.map(|parents| self.inner.gather_rows(x, parents)).transpose()
     }
 }
 
