@@ -61,7 +61,7 @@ fn long_cases() -> Vec<Case> {
             None,
         ),
         (Forward { buckets: buckets(true), ..case(&[2, 131], (1, 1), 5) }, dropout(0.1)),
-        (Forward { causal: true, ..case(&[150, 3], (2, 1), 10) }, dropout(0.3)),
+        (Forward { causal: true, ..case(&[100, 3], (2, 1), 10) }, dropout(0.3)),
         (Forward { rotary: Some(true), ..case(&[67, 1], (2, 1), 40) }, dropout(0.5)),
         (Forward { causal: true, ..case(&[36], (1, 1), 100) }, dropout(0.1)),
         (
