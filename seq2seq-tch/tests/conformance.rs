@@ -32,6 +32,7 @@ mod native {
         (recur_in_pieces_gives_the_bits_of_the_whole: $check:path) => {};
         (cache_gives_the_bits_of_the_whole: $check:path) => {};
         (cache_reorders_as_if_recomputed: $check:path) => {};
+        (cache_follows_what_was_chosen: $check:path) => {};
         ($test:ident: $check:path) => {
             #[test]
             fn $test() -> Outcome {
