@@ -282,6 +282,11 @@ impl<T: Pod> Buffer<T> {
     pub(crate) fn address(&self) -> u64 {
         self.block.as_ref().map_or(0, |b| b.address)
     }
+
+    /// The address of value `index`.
+    pub(crate) fn at(&self, index: usize) -> u64 {
+        self.address() + (index * size_of::<T>()) as u64
+    }
 }
 
 impl<T> Drop for Buffer<T> {

@@ -3,7 +3,6 @@
 use super::attention::Bias;
 use super::attention_back_plan::Plan;
 use super::elementwise::drop_args;
-use super::recurrent::at;
 use crate::launch::Launch;
 use crate::memory::Tensor;
 use seq2seq_core::train::Dropout;
@@ -51,11 +50,11 @@ impl Pass<'_> {
     }
 
     pub(super) fn keys_at(&self, x: &Tensor) -> u64 {
-        at(x.values(), self.keys)
+        x.values().at(self.keys)
     }
 
     pub(super) fn values_at(&self, x: &Tensor) -> u64 {
-        at(x.values(), self.keys + self.spec.kv_width())
+        x.values().at(self.keys + self.spec.kv_width())
     }
 
     /// The arguments of BACK_PARAMETERS.

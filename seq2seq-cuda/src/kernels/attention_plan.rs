@@ -133,8 +133,9 @@ pub(super) enum Kind {
 }
 
 impl Work {
-    /// Plans attention for `spans`, whose rows follow each other, in the precision of the keys and values. Where it is causal, keys grow from step to step: what the launches
-    /// are told of their number is rounded up to a power of two, so that few steps differ in it.
+    /// Plans attention for `spans`, whose rows follow each other, in the precision of the keys and values. Where it is causal, keys
+    /// grow from step to step: what the launches are told of their number is rounded up to a power of two, so that few steps
+    /// differ in it.
     pub(crate) fn new(
         cuda: &Cuda,
         spans: &[Span],

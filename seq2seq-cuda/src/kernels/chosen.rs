@@ -67,21 +67,17 @@ impl Chosen {
 
     /// Where the scores are, f32.
     pub(super) fn scores(&self) -> u64 {
-        self.word(self.sizes.count)
+        self.words.at(self.sizes.count)
     }
 
     /// Where the ids are that the hypotheses of the next step begin with, u32.
     pub(super) fn next_ids(&self) -> u64 {
-        if self.sizes.next == 0 { self.ids() } else { self.word(2 * self.sizes.count) }
+        if self.sizes.next == 0 { self.ids() } else { self.words.at(2 * self.sizes.count) }
     }
 
     /// Where the parents are, u32.
     pub(crate) fn parents(&self) -> u64 {
-        self.word(2 * self.sizes.count + self.sizes.next)
-    }
-
-    fn word(&self, at: usize) -> u64 {
-        self.words.address() + (at * size_of::<u32>()) as u64
+        self.words.at(2 * self.sizes.count + self.sizes.next)
     }
 
     /// Asks for their copy to the host, behind what was asked for before, so that [`download`](Self::download) waits for
@@ -99,8 +95,8 @@ impl Chosen {
 
     /// Waits for them.
     pub(crate) fn download(&self) -> Result<Words> {
-        match &self.landing {
-            Some(landing) => Ok(self.sizes.split(landing.wait()?)),
+        match self.landed() {
+            Some(landed) => landed.download(),
             None => Ok(self.sizes.split(self.words.download()?)),
         }
     }

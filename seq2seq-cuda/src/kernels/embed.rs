@@ -46,7 +46,7 @@ pub(crate) fn embed(
     let ids = cuda.upload_values(ids)?;
     for (part, sources) in sources.chunks(TABLES).enumerate() {
         // Those that are uploaded begin with the second table where the first one's are chosen.
-        let run = |table: usize| offset(&ids, table * rows);
+        let run = |table: usize| ids.at(table * rows);
         let (first, others) = match (chosen, part * TABLES) {
             (Some(chosen), 0) => (chosen.next_ids(), run(0)),
             (Some(_), table) => (run(table - 1), run(table)),
@@ -69,9 +69,4 @@ pub(crate) fn embed(
         unsafe { launch.run() }?;
     }
     Ok(())
-}
-
-/// The address of ids from `first` on.
-fn offset(ids: &Buffer<u32>, first: usize) -> u64 {
-    ids.address() + first as u64 * size_of::<u32>() as u64
 }

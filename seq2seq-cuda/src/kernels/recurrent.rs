@@ -88,7 +88,7 @@ impl<'a> Direction<'a> {
         assert!(kept.as_ref().is_none_or(|k| (k.rows(), k.width()) == (y.rows(), stride)));
         let first = self.index * width;
         launch
-            .arg(at(self.x.values(), cell.gates() * first))
+            .arg(self.x.values().at(cell.gates() * first))
             .arg(&self.order.places)
             .arg(&self.order.first)
             .arg(&self.order.last)
@@ -99,15 +99,10 @@ impl<'a> Direction<'a> {
             .size(state.width())
             .size(stride)
             .size(if cell == Cell::Lstm { output } else { 0 })
-            .arg(at(y.values(), first))
-            .arg(at(state.values(), first))
-            .arg(kept.map_or(0, |k| at(k.values(), cell.kept() * first)))
+            .arg(y.values().at(first))
+            .arg(state.values().at(first))
+            .arg(kept.map_or(0, |k| k.values().at(cell.kept() * first)))
     }
-}
-
-/// The address of value `index`.
-pub(super) fn at(buffer: &Buffer<f32>, index: usize) -> u64 {
-    buffer.address() + index as u64 * size_of::<f32>() as u64
 }
 
 /// The rows of `view` in the order of `places`.

@@ -1,7 +1,7 @@
 //! One position of a recurrent layer on the way back.
 
 use super::column_threads;
-use super::recurrent::{Order, at};
+use super::recurrent::Order;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
@@ -78,7 +78,7 @@ impl DirectionBack<'_> {
         assert_eq!(size(du), (rows, self.shape.input()));
         assert!(dx.as_ref().is_none_or(|dx| size(dx) == (rows, self.shape.input())));
         let first = self.index * width;
-        let of = |t: Option<&Tensor>, column: usize| t.map_or(0, |t| at(t.values(), column));
+        let of = |t: Option<&Tensor>, column: usize| t.map_or(0, |t| t.values().at(column));
         launch
             .arg(of(Some(self.kept), cell.kept() * first))
             .arg(of(Some(self.y), first))
@@ -113,7 +113,7 @@ impl DirectionBack<'_> {
                 .arg(&self.order.places)
                 .size(self.shape.width)
                 .size(state.width())
-                .arg(at(state.values(), column));
+                .arg(state.values().at(column));
             // SAFETY: places are rows of the state, and the column lies inside; it is borrowed for writing.
             unsafe { launch.run() }?;
         }
@@ -143,8 +143,8 @@ pub(crate) fn before(
     let launch = Launch::new(cuda, &BEFORE)
         .grid(rows, width.div_ceil(threads), 1)
         .block(threads)
-        .arg(at(y.values(), index * width))
-        .arg(state.map_or(0, |s| at(s.values(), index * width)))
+        .arg(y.values().at(index * width))
+        .arg(state.map_or(0, |s| s.values().at(index * width)))
         .arg(&index_of)
         .size(width)
         .size(y.width())

@@ -60,7 +60,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn address(&self) -> u64 {
-        self.values.address() + self.first as u64 * size_of::<f32>() as u64
+        self.values.at(self.first)
     }
 }
 
