@@ -75,6 +75,7 @@ pub mod columns;
 pub mod cross;
 pub mod embed;
 pub mod errors;
+pub mod feed_forward;
 pub mod groups;
 pub mod linear;
 pub mod norm;
@@ -405,7 +406,7 @@ macro_rules! conformance_suite {
             linear_activations_match: linear::activations_match,
             linear_is_batch_invariant: linear::is_batch_invariant,
             linear_propagates_nan: linear::propagates_nan,
-            feed_forward_gives_the_bits_of_two_layers: linear::feed_forward_gives_the_bits_of_two_layers,
+            feed_forward_gives_the_bits_of_two_layers: feed_forward::gives_the_bits_of_two_layers,
             norm_matches_reference: norm::matches_reference,
             norm_is_batch_invariant: norm::is_batch_invariant,
             norm_propagates_nan: norm::propagates_nan,

@@ -23,7 +23,7 @@ checks! {
     linear_activations_match: conformance::linear::activations_match, 132;
     linear_is_batch_invariant: conformance::linear::is_batch_invariant, 2;
     linear_propagates_nan: conformance::linear::propagates_nan, 2;
-    feed_forward_gives_the_bits_of_two_layers: conformance::linear::feed_forward_gives_the_bits_of_two_layers, 2;
+    feed_forward_gives_the_bits_of_two_layers: conformance::feed_forward::gives_the_bits_of_two_layers, 2;
     recur_matches_reference: conformance::recurrent::matches_reference, 132;
     recur_is_batch_invariant: conformance::recurrent::is_batch_invariant, 2;
     recur_in_pieces_gives_the_bits_of_the_whole: conformance::recurrent::pieces_give_the_bits_of_the_whole, 132;

@@ -9,7 +9,6 @@
 //! linear::matches_reference(&backend)?;
 //! linear::activations_match(&backend)?;
 //! linear::is_batch_invariant(&backend)?;
-//! linear::feed_forward_gives_the_bits_of_two_layers(&backend)?;
 //! linear::propagates_nan(&backend)?;
 //! linear::f16_gives_the_bits_of_f32(&backend)?; // nothing is asked of a backend without it
 //! # Ok::<(), seq2seq_core::conformance::Failure>(())
@@ -107,18 +106,18 @@ pub struct Case {
 
 /// A case on a backend.
 pub struct Prepared<B: Backend> {
-    x: B::Tensor,
-    layer: B::Linear,
+    pub(super) x: B::Tensor,
+    pub(super) layer: B::Linear,
     activation: Option<Activation>,
     residual: Option<B::Tensor>,
 }
 
 impl<B: Backend> Prepared<B> {
-    fn run(&self, backend: &B) -> Result<B::Tensor> {
+    pub(super) fn run(&self, backend: &B) -> Result<B::Tensor> {
         backend.linear(&self.x, &self.layer, self.epilogue())
     }
 
-    fn epilogue(&self) -> Epilogue<'_, B::Tensor> {
+    pub(super) fn epilogue(&self) -> Epilogue<'_, B::Tensor> {
         let (activation, residual) = (self.activation, self.residual.as_ref());
         Epilogue { activation, residual, ..Epilogue::NONE }
     }
@@ -546,37 +545,6 @@ pub fn is_batch_invariant<B: SeqBackend>(backend: &B) -> Outcome {
             bits(&format!("rows {rows:?} alone"), expected, &backend.download(&part)?)?;
         }
         Ok(())
-    })
-}
-
-/// [`Backend::feed_forward`] is two calls of [`Backend::linear`], to the bit, whatever the formats of the layers, and a row that
-/// holds NaN stays by itself in it.
-pub fn feed_forward_gives_the_bits_of_two_layers<B: SeqBackend>(backend: &B) -> Outcome {
-    let between = prop_oneof![proptest::sample::select(&[64usize, 128, 192][..]), width()];
-    let shape = (between, width(), any::<bool>(), any::<bool>());
-    each((cases_on::<Linear>(backend), shape), |(case, (between, output, added, bad))| {
-        let parts = vec![*between; if case.gated { 2 } else { 1 }];
-        let inner = Case { parts, residual: *added && case.residual, ..case.clone() };
-        let outer = Case {
-            input: *between,
-            parts: vec![*output],
-            gated: false,
-            activation: None,
-            format: if *added { case.format } else { Format::F32 },
-            seed: case.seed + 100,
-            ..case.clone()
-        };
-        let mut x = inner.x().to_f32();
-        if *bad && let Some(value) = x.last_mut() {
-            *value = f32::NAN;
-        }
-        let x = backend.upload(&host(case.rows, case.input, &x))?;
-        let inner = Prepared { x, ..Linear::prepare(backend, &inner)? };
-        let outer = Linear::prepare(backend, &outer)?;
-        let expected = backend.linear(&inner.run(backend)?, &outer.layer, outer.epilogue())?;
-        let epilogues = [inner.epilogue(), outer.epilogue()];
-        let got = backend.feed_forward(&inner.x, [&inner.layer, &outer.layer], epilogues)?;
-        bits("feed_forward", &backend.download(&expected)?, &backend.download(&got)?)
     })
 }
 
