@@ -112,6 +112,11 @@ struct Choice {
 }
 
 impl Choice {
+    /// Of each hypothesis of the session.
+    fn fill_rules(&mut self, plan: &Plan<'_>, live: &[RowSearch]) {
+        plan.rules.fill(live.iter().flat_map(|search| search.views(plan)), &mut self.rules);
+    }
+
     /// The best continuations of each hypothesis of the session, and which of them run on; the host need know neither yet.
     fn choose_ahead<B: DecoderOps>(
         &mut self,
@@ -121,7 +126,7 @@ impl Choice {
         logits: &B::Tensor,
         live: &[RowSearch],
     ) -> Result<B::Chosen> {
-        plan.rules.fill(live.iter().flat_map(|search| search.views(plan)), &mut self.rules);
+        self.fill_rules(plan, live);
         self.scores.clear();
         self.scores.extend(live.iter().flat_map(RowSearch::scores));
         let beams = Beams {
@@ -145,8 +150,8 @@ impl Choice {
         live: &[RowSearch],
     ) -> Result<TopK> {
         let k = spec.continuations(plan);
+        self.fill_rules(plan, live);
         let Self { rules, seeds, .. } = self;
-        plan.rules.fill(live.iter().flat_map(|search| search.views(plan)), rules);
         Ok(match &spec.sampling {
             None => backend.top_k(logits, k, spec.order, rules)?,
             Some(sampling) => {

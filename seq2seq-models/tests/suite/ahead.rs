@@ -10,6 +10,7 @@ use seq2seq_models::{
     Files, Generated, LoadOptions, Model, Prompt,
     generate::{GenerationConfig, TokenIds},
 };
+use std::collections::BTreeSet;
 
 /// The model of a fixture that waits for ids, and one that does not.
 fn models(fixture: &Fixture) -> (Model, Model, Ahead) {
@@ -24,17 +25,35 @@ fn write(model: &Model, prompts: &[Prompt], config: &GenerationConfig) -> Vec<Ve
     model.generate(prompts, config, &mut ()).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// Both models of a fixture, and what they write behind.
+struct Pair {
+    name: String,
+    waiting: Model,
+    going: Model,
+    ahead: Ahead,
+    prompts: Vec<Prompt>,
+}
+
+/// Of every family that writes.
+fn pairs() -> impl Iterator<Item = Pair> {
+    let fixtures = fixtures_with("forward.safetensors");
+    let pairs = fixtures.into_iter().filter_map(|fixture| {
+        let (waiting, going, ahead) = models(&fixture);
+        let prompts = fixture.forward().0.input_ids.into_iter().map(Prompt::new).collect();
+        let pair = Pair { name: fixture.name.clone(), waiting, going, ahead, prompts };
+        pair.waiting.plan().generates().then_some(pair)
+    });
+    let pairs: Vec<_> = pairs.collect();
+    let families: BTreeSet<_> = pairs.iter().map(|pair| pair.waiting.family().name()).collect();
+    assert!(families.len() > 8, "{families:?}");
+    pairs.into_iter()
+}
+
 /// Every family: the same ids and the bits of the scores, where rows end in different steps, whether ids are the best or drawn.
 #[test]
 fn models_write_what_they_write_when_they_wait() {
     const NEW: usize = 6;
-    let mut families = std::collections::BTreeSet::new();
-    for fixture in fixtures_with("forward.safetensors") {
-        let (waiting, going, ahead) = models(&fixture);
-        if !waiting.plan().generates() {
-            continue;
-        }
-        let prompts: Vec<_> = fixture.forward().0.input_ids.into_iter().map(Prompt::new).collect();
+    for Pair { name, waiting, going, ahead, prompts } in pairs() {
         let no_end = Some(TokenIds(Vec::new()));
         let greedy = GenerationConfig {
             num_beams: Some(1),
@@ -51,36 +70,28 @@ fn models_write_what_they_write_when_they_wait() {
         for config in [greedy, drawn] {
             let rows = write(&waiting, &prompts, &config);
             ahead.asked().clear();
-            assert_eq!(write(&going, &prompts, &config), rows, "{}", fixture.name);
+            assert_eq!(write(&going, &prompts, &config), rows, "{}", name);
             let count = |what| ahead.asked().iter().filter(|&&asked| asked == what).count();
             // Where positions depend on ids, a step that goes ahead asks for them itself.
             let steps = count(Asked::Step) + count(Asked::Ids) - NEW;
             // The first step of several sequences of a row spreads them.
             let spread = usize::from(config.num_return_sequences.is_some());
-            assert_eq!(steps, NEW - 1 - spread, "{}", fixture.name);
+            assert_eq!(steps, NEW - 1 - spread, "{}", name);
             // The third new id of the first row ends texts, wherever it comes.
             let first = &rows[0][0].ids;
             let end = first[first.len() - 4];
             let config = GenerationConfig { eos_token_id: Some(end.into()), ..config };
             let rows = write(&waiting, &prompts, &config);
-            assert_eq!(write(&going, &prompts, &config), rows, "{}, ended", fixture.name);
+            assert_eq!(write(&going, &prompts, &config), rows, "{}, ended", name);
         }
-        families.insert(waiting.family().name());
     }
-    assert!(families.len() > 8, "{families:?}");
 }
 
 /// Every family: beams that go on before the host knows which, with rows that are done in different steps.
 #[test]
 fn models_write_with_beams_what_they_write_when_they_wait() {
     const NEW: usize = 6;
-    let mut families = std::collections::BTreeSet::new();
-    for fixture in fixtures_with("forward.safetensors") {
-        let (waiting, going, ahead) = models(&fixture);
-        if !waiting.plan().generates() {
-            continue;
-        }
-        let prompts: Vec<_> = fixture.forward().0.input_ids.into_iter().map(Prompt::new).collect();
+    for Pair { name, waiting, going, ahead, prompts } in pairs() {
         let config = GenerationConfig {
             num_beams: Some(3),
             num_return_sequences: Some(3),
@@ -90,22 +101,20 @@ fn models_write_with_beams_what_they_write_when_they_wait() {
         };
         let rows = write(&waiting, &prompts, &config);
         ahead.asked().clear();
-        assert_eq!(write(&going, &prompts, &config), rows, "{}", fixture.name);
+        assert_eq!(write(&going, &prompts, &config), rows, "{}", name);
         let count = |what| ahead.asked().iter().filter(|&&asked| asked == what).count();
         // All but the first choice, which spreads the rows, and the last, which no step follows.
         let steps = NEW - 2;
-        assert_eq!(count(Asked::Choice), steps, "{}", fixture.name);
+        assert_eq!(count(Asked::Choice), steps, "{}", name);
         // Where positions depend on ids, a step that goes ahead asks for them itself.
-        assert_eq!(count(Asked::Step) + count(Asked::Ids), 2 * steps, "{}", fixture.name);
+        assert_eq!(count(Asked::Step) + count(Asked::Ids), 2 * steps, "{}", name);
         // The third new id of the first row ends texts, wherever it comes.
         let first = &rows[0][0].ids;
         let end = first[first.len() - 4];
         let config = GenerationConfig { eos_token_id: Some(end.into()), ..config };
         let rows = write(&waiting, &prompts, &config);
-        assert_eq!(write(&going, &prompts, &config), rows, "{}, ended", fixture.name);
-        families.insert(waiting.family().name());
+        assert_eq!(write(&going, &prompts, &config), rows, "{}, ended", name);
     }
-    assert!(families.len() > 8, "{families:?}");
 }
 
 /// A text that ends with the last position of its model needs no step for its end.
