@@ -4,7 +4,7 @@ use super::{chosen::Chosen, column_threads};
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::{Buffer, Tensor};
+use crate::memory::Tensor;
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::{DType, Rows};
 
