@@ -158,7 +158,7 @@ unsafe impl<'a> Split for Tiles<'a> {
         let (group, column) = (i / self.columns, i % self.columns);
         let (from, to) = (self.bounds[group], self.bounds[group + 1]);
         let offset = from * self.stride + self.first + column * self.width;
-        // SAFETY: `new` saw that rows and columns lie in the tensor. (An empty group may begin at its end.)
+        // SAFETY: `beside` saw that rows and columns lie in the tensor. (An empty group may begin at its end.)
         let start = unsafe { self.start.0.add(if from == to { 0 } else { offset }) };
         let start = Start(start, PhantomData);
         Tile { start, stride: self.stride, rows: to - from, width: self.width }

@@ -15,6 +15,7 @@
 //! them, lie in the second cache, however long the sequence. The five products are those of [`tile`].
 
 use super::copy::{Part, TransposePart};
+use super::sum::fold;
 use super::tile::{self, Lines, ROWS};
 use crate::kernels::attention::{Angles, RelativeBias};
 use crate::memory::{Buffer, Tensor, Tile};
@@ -385,10 +386,5 @@ fn dot(x: &[f32], y: &[f32]) -> f32 {
     for (x, y) in x.chunks(16).zip(y.chunks(16)) {
         sums.iter_mut().zip(x.iter().zip(y)).for_each(|(sum, (x, y))| *sum += x * y);
     }
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            sums[i] += sums[i + half];
-        }
-    }
-    sums[0]
+    fold(sums)
 }

@@ -5,6 +5,7 @@
 //! first cache: over the runs of a block of rows in order, then over the blocks. How rows divide into blocks depends on their
 //! number alone.
 
+use super::sum::fold;
 use crate::kernels::norm::{self, Norm};
 use crate::memory::Tensor;
 use crate::simd::{Kernel, Simd};
@@ -80,15 +81,4 @@ fn through(norm: &Norm, (x, dy): (&[f32], &[f32]), [mean, r]: [f32; 2], dx: &mut
         let value = (dy * w - shift - hat * along) * r;
         *dx = if add { *dx + value } else { value };
     }
-}
-
-/// The halves added until one sum is left.
-#[inline(always)]
-fn fold(mut lanes: [f32; 16]) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-    }
-    lanes[0]
 }

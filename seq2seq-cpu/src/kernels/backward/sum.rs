@@ -111,3 +111,14 @@ impl Kernel for Squares<'_> {
         sums.iter().sum()
     }
 }
+
+/// The halves added until one sum is left.
+#[inline(always)]
+pub(super) fn fold(mut lanes: [f32; 16]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0]
+}

@@ -46,17 +46,11 @@ pub(super) fn rows<S: Simd>(
     }
     let mut sums = if add { load(s, out, stride) } else { [[s.zero(); MOST]; ROWS] };
     for (k, line) in table.values.chunks(table.stride).take(steps).enumerate() {
-        let line = &line[..columns::<S>()];
-        let mut vectors = [s.zero(); MOST];
-        for v in 0..columns::<S>() / S::LANES {
-            vectors[v] = s.load(&line[v * S::LANES..]);
-        }
+        let mut x = [0.0; ROWS];
         for i in 0..ROWS {
-            let x = s.splat(of[i][k]);
-            for v in 0..columns::<S>() / S::LANES {
-                sums[i][v] = s.fma(x, vectors[v], sums[i][v]);
-            }
+            x[i] = of[i][k];
         }
+        step(s, x, &line[..columns::<S>()], &mut sums);
     }
     store(s, &sums, out, stride);
 }
@@ -73,21 +67,27 @@ pub(super) fn turned<S: Simd>(
     let mut sums = load(s, out, stride);
     let (mut at, mut from) = (0, 0);
     for _ in 0..steps {
-        let line = &table.values[at..at + columns::<S>()];
-        let x_line = &x.values[from..from + ROWS];
-        let mut vectors = [s.zero(); MOST];
-        for v in 0..columns::<S>() / S::LANES {
-            vectors[v] = s.load(&line[v * S::LANES..]);
-        }
-        for i in 0..ROWS {
-            let x = s.splat(x_line[i]);
-            for v in 0..columns::<S>() / S::LANES {
-                sums[i][v] = s.fma(x, vectors[v], sums[i][v]);
-            }
-        }
+        let mut of = [0.0; ROWS];
+        of.copy_from_slice(&x.values[from..from + ROWS]);
+        step(s, of, &table.values[at..at + columns::<S>()], &mut sums);
         (at, from) = (at + table.stride, from + x.stride);
     }
     store(s, &sums, out, stride);
+}
+
+/// Adds x\[i\] · line\[c\] to each sum.
+#[inline(always)]
+fn step<S: Simd>(s: S, x: [f32; ROWS], line: &[f32], sums: &mut [[S::V; MOST]; ROWS]) {
+    let mut vectors = [s.zero(); MOST];
+    for v in 0..columns::<S>() / S::LANES {
+        vectors[v] = s.load(&line[v * S::LANES..]);
+    }
+    for i in 0..ROWS {
+        let x = s.splat(x[i]);
+        for v in 0..columns::<S>() / S::LANES {
+            sums[i][v] = s.fma(x, vectors[v], sums[i][v]);
+        }
+    }
 }
 
 #[inline(always)]
