@@ -1,4 +1,4 @@
-//! bf16 weights for machines without the bf16 dot product: widened to f32 in registers, as a bf16 is the upper half
+//! bf16 weights for machines without the bf16 dot product, or with a slow one: widened to f32 in registers, as a bf16 is the upper half
 //! of an f32. Columns c and c + 16 share 4 bytes, so that one load, one shift and one mask give two vectors.
 
 use super::{Element, Layout, Weight, chain::Widen, f32_avx512::F32Rows};

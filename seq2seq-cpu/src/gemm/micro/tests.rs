@@ -5,7 +5,7 @@ use crate::{isa::Isa, kernels::round::round};
 use bytemuck::{cast_slice, cast_slice_mut};
 use seq2seq_core::{Format, quant::group::LEVELS};
 
-/// Every level, and the levels as machines without their optional instructions have them.
+/// Every level, and the levels with all of their optional instructions and with none.
 pub(crate) fn levels() -> Vec<Isa> {
     let mut levels = Isa::available();
     for isa in Isa::available() {
@@ -13,7 +13,7 @@ pub(crate) fn levels() -> Vec<Isa> {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(proof) => levels.push(Isa::Avx2(proof.plain())),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(proof) => levels.push(Isa::Avx512(proof.plain())),
+            Isa::Avx512(proof) => levels.extend([proof.plain(), proof.eager()].map(Isa::Avx512)),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(proof) => levels.push(Isa::Neon(proof.plain())),
             _ => {}
