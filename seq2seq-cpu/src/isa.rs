@@ -97,7 +97,7 @@ impl Avx2 {
 /// use seq2seq_cpu::{Cpu, CpuOptions, Isa, isa::{Avx2, Avx512}};
 ///
 /// if let Some(avx512) = Avx512::detect() {
-///     println!("bf16 dot products: {}, in layers: {}", avx512.bf16(), avx512.bf16_layers());
+///     println!("bf16 dot products: {}, quick: {}", avx512.bf16(), avx512.quick_bf16());
 ///     let isa = Some(Isa::Avx512(avx512.plain()));
 ///     let cpu = Cpu::new(CpuOptions { isa, ..CpuOptions::default() })?;
 ///     assert_eq!(cpu.isa().name(), "avx512");
@@ -109,7 +109,7 @@ impl Avx2 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Avx512 {
     bf16: bool,
-    bf16_layers: bool,
+    quick_bf16: bool,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -123,31 +123,31 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
         let bf16 = is_x86_feature_detected!("avx512bf16");
-        has.then(|| Self { bf16, bf16_layers: bf16 && Processor::detect().has_quick_bf16() })
+        has.then(|| Self { bf16, quick_bf16: bf16 && Processor::detect().has_quick_bf16() })
     }
 
     /// Whether the bf16 dot product `avx512bf16` is there too: it is on Zen 4, Cooper Lake and Sapphire Rapids, not
-    /// on Cascade Lake and Ice Lake. Attention takes it wherever it is, as keys and values of bf16 are half as large.
+    /// on Cascade Lake and Ice Lake. Attention over a cache takes it wherever it is, as keys and values of bf16 are half as large.
     pub fn bf16(self) -> bool {
         self.bf16
     }
 
-    /// Whether layers in bf16 take that instruction. Where it is missing, or half as fast as fused multiply-adds, as on Intel's
-    /// processors since Sapphire Rapids, they widen their weights to f32 in registers.
-    pub fn bf16_layers(self) -> bool {
-        self.bf16_layers
+    /// Whether that instruction is faster than fused multiply-adds of bf16 widened to f32: not on Intel's processors since
+    /// Sapphire Rapids. Where it is not, layers widen their weights in registers, and encoders attend in f32.
+    pub fn quick_bf16(self) -> bool {
+        self.quick_bf16
     }
 
     /// The same level with the bf16 dot product wherever it is there, quick or not: tests run both ways on every machine.
     #[cfg(test)]
     pub(crate) fn eager(self) -> Self {
-        Self { bf16_layers: self.bf16, ..self }
+        Self { quick_bf16: self.bf16, ..self }
     }
 
     /// The same level as a machine without the optional instructions has it.
     #[must_use]
     pub fn plain(self) -> Self {
-        Self { bf16: false, bf16_layers: false }
+        Self { bf16: false, quick_bf16: false }
     }
 }
 

@@ -46,8 +46,10 @@ fn attend_with(
     check::attend(qkv, rows, spec, bias.map(RelativeBias::heads))?;
     let angles = spec.rotary.as_ref().map(|r| Angles::new(cpu.threads(), r, rows, |_| 0));
     let source = Source { x: qkv, column: spec.inner(), angles: angles.as_ref() };
-    let held = Sequences::new(cpu, &source, rows, spec);
-    let (causal, angles, layout) = (spec.causal, angles.as_ref(), held.layout);
+    let layout = if spec.causal { Layout::new } else { Layout::of_encoder };
+    let layout = layout(cpu.isa(), spec.precision, spec.head_dim);
+    let held = Sequences::new(cpu, &source, rows, (spec, layout));
+    let (causal, angles) = (spec.causal, angles.as_ref());
     let call = Call { queries: qkv, spec, causal, angles, bias, layout, dropout };
     let group = |held| Group { rows: rows.range(held), position: 0, len: rows.length(held), held };
     let groups = (0..rows.sequences()).map(group);
@@ -95,9 +97,13 @@ pub(crate) struct Sequences {
 }
 
 impl Sequences {
-    pub(crate) fn new(cpu: &Cpu, source: &Source<'_>, rows: &Ragged, spec: &AttentionSpec) -> Self {
+    pub(crate) fn new(
+        cpu: &Cpu,
+        source: &Source<'_>,
+        rows: &Ragged,
+        (spec, layout): (&AttentionSpec, Layout),
+    ) -> Self {
         let heads = spec.kv_heads;
-        let layout = Layout::new(cpu.isa(), spec.precision, spec.head_dim);
         let bounds = |words: &dyn Fn(usize) -> usize| {
             let mut bounds = Buffer::<usize>::scratch(rows.sequences() * heads + 1);
             bounds[0] = 0;

@@ -2,7 +2,7 @@
 
 use super::attention::{Group, Kept, Sequences, Source, run};
 use crate::Cpu;
-use crate::kernels::attention::Call;
+use crate::kernels::attention::{Call, Layout};
 use crate::memory::Tensor;
 use seq2seq_core::{AttentionSpec, Error, Ragged, Result, Rows, backend::check, train::Dropout};
 
@@ -45,7 +45,9 @@ pub(crate) fn memory(
     spec: &AttentionSpec,
 ) -> Result<Memory> {
     check::memory(kv, rows, spec)?;
-    let held = Sequences::new(cpu, &Source { x: kv, column: 0, angles: None }, rows, spec);
+    let layout = Layout::new(cpu.isa(), spec.precision, spec.head_dim);
+    let source = Source { x: kv, column: 0, angles: None };
+    let held = Sequences::new(cpu, &source, rows, (spec, layout));
     let (kv_heads, head_dim) = (spec.kv_heads, spec.head_dim);
     Ok(Memory { held, rows: rows.clone(), kv_heads, head_dim })
 }

@@ -117,7 +117,16 @@ pub(crate) trait WordsKernel {
     fn run<S: Simd, W: Words<S>>(self, s: S, w: W);
 }
 
-/// Numbers in a word in which `isa` multiplies fastest what is held in `precision`.
+/// Numbers in a word in which `isa` multiplies fastest what is in the caches.
+pub(crate) fn quick_numbers(isa: Isa, precision: Precision) -> usize {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(level) if !level.quick_bf16() => 1,
+        _ => numbers(isa, precision),
+    }
+}
+
+/// The most numbers in a word that `isa` multiplies and `precision` allows: what is read from memory is fastest so.
 pub(crate) fn numbers(isa: Isa, precision: Precision) -> usize {
     match (precision, isa) {
         #[cfg(target_arch = "x86_64")]
@@ -126,7 +135,7 @@ pub(crate) fn numbers(isa: Isa, precision: Precision) -> usize {
     }
 }
 
-/// Runs the body of `kernel` that was compiled for `isa` and words of `numbers`, which come from [`numbers`].
+/// Runs the body of `kernel` that was compiled for `isa` and words of `numbers`, which come from [`numbers`] or [`quick_numbers`].
 #[inline]
 pub(crate) fn dispatch_words<K: WordsKernel>(isa: Isa, numbers: usize, kernel: K) {
     struct Singles<K>(K);

@@ -28,7 +28,7 @@ impl MicroKernel {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(proof) => match format {
                 Format::F32 => &f32f32_avx512_12x32::KERNEL,
-                Format::Bf16 if proof.bf16_layers() => &bf16bf16_avx512_12x32::KERNEL,
+                Format::Bf16 if proof.quick_bf16() => &bf16bf16_avx512_12x32::KERNEL,
                 Format::Bf16 => &f32bf16_avx512_12x32::KERNEL,
                 Format::F16 => &f32f16_avx512_12x32::KERNEL,
                 Format::Int8 => &u8i8_avx512_12x32::KERNEL,

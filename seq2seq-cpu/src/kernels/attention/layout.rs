@@ -22,9 +22,15 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The fastest that `precision` allows.
+    /// The smallest that `precision` allows: for what steps of a decoding read again and again, and whole sequences that are
+    /// to have the bits of such steps.
     pub(crate) fn new(isa: Isa, precision: Precision, width: usize) -> Self {
         Self { width, numbers: words::numbers(isa, precision) }
+    }
+
+    /// The quickest that `precision` allows: for whole sequences that are attended to once, while they are in the caches.
+    pub(crate) fn of_encoder(isa: Isa, precision: Precision, width: usize) -> Self {
+        Self { width, numbers: words::quick_numbers(isa, precision) }
     }
 
     /// That a machine can read what was laid out, perhaps by a backend of another level.
