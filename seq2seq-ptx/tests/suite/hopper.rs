@@ -98,8 +98,8 @@ fn products_with_a_transposed_side() {
 
 #[test]
 fn products_of_bytes() {
-    let (unsigned, signed): (fn(u8) -> i32, fn(u8) -> i32) =
-        (|byte| byte.into(), |byte| (byte as i8).into());
+    let unsigned = |byte: u8| i32::from(byte);
+    let signed = |byte: u8| i32::from(byte as i8);
     check_bytes("bytes_cores", [unsigned, signed]);
     check_bytes("bytes_swizzled", [unsigned, signed]);
     check_bytes("bytes_signed_rows", [signed, unsigned]);
