@@ -24,14 +24,14 @@ pub fn linears() -> Vec<(String, linear::Case)> {
     Format::ALL.into_iter().flat_map(in_format).collect()
 }
 
-/// The suite's linear layers, which are of f32, in the formats of two bytes a weight.
-pub fn linears_in_halves() -> Vec<(String, linear::Case)> {
+/// The suite's linear layers, which are of f32, in the formats of two bytes a weight and of one.
+pub fn linears_in_fewer_bytes() -> Vec<(String, linear::Case)> {
     let in_format = |format: Format| {
         let cases = linear::Linear::real().into_iter();
         cases
             .map(move |(name, case)| (format!("{name}, {format}"), linear::Case { format, ..case }))
     };
-    [Format::Bf16, Format::F16].into_iter().flat_map(in_format).collect()
+    [Format::Bf16, Format::F16, Format::Int8].into_iter().flat_map(in_format).collect()
 }
 
 /// Of T5-base, GPT-2 and BERT-base; each layer of one shape and epilogue once.

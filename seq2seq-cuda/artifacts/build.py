@@ -33,7 +33,7 @@ KERNELS = HERE.parent / "src" / "kernels"
 MAX_REGISTERS = 255
 # What each artifact is compiled for, and the architectures that it is tried on. Kernels for one architecture alone have a
 # name of their own, and their machine code is shipped too (NAME.ARCHITECTURE.cubin); all others are for any GPU from Ampere on.
-TARGETS = {"linear_bf16_wgmma": [("compute_90a", ["sm_90a"])]}
+TARGETS = {name: [("compute_90a", ["sm_90a"])] for name in ["linear_bf16_wgmma", "linear_int8_wgmma"]}
 ANY = [("compute_80", ["sm_80", "sm_90"])]
 # What a step of a decoding launches is compiled for Hopper and later, too: its kernels begin while others run (overlap.cuh).
 STEP = [
@@ -65,6 +65,7 @@ NEEDED = {
     "linear_f16": [*WIDENED, "cp.async.cg.shared.global"],
     "linear_f32": ["fma.rn.f32", "cp.async.cg.shared.global"],
     "linear_int8": ["mma.sync.aligned.m16n8k32.row.col.s32"],
+    "linear_int8_wgmma": [f"wgmma.mma_async.sync.aligned.m64n{n}k32.s32.u8.s8" for n in [16, 32, 64, 128, 256]],
     "linear_int4": ["mma.sync.aligned.m16n8k32.row.col.s32"],
     "recurrent_chip_f16": WIDENED,
     "recurrent_chip_f32": ["fma.rn.f32"],

@@ -30,7 +30,7 @@ pub(crate) mod kv_parents;
 pub(crate) mod kv_store;
 pub(crate) mod linear;
 pub(crate) mod linear_back;
-pub(crate) mod linear_bf16_wgmma;
+pub(crate) mod linear_wgmma;
 pub(crate) mod norm;
 pub(crate) mod norm_back;
 pub(crate) mod operands;

@@ -131,7 +131,7 @@ impl Loaded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::linear_bf16_wgmma::ARTIFACT as HOPPER;
+    use crate::kernels::linear_wgmma::BF16 as HOPPER;
 
     #[test]
     fn machine_code_is_for_who_runs_it() {

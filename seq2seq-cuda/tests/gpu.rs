@@ -8,9 +8,10 @@ use common::attend;
 use common::recurrent::Case;
 use common::tiles::{Product, Sizes};
 use decoder::{Decoder, Step};
-use seq2seq_core::{Cell, Format};
+use seq2seq_core::{Backend, Cell, Format};
 use seq2seq_cuda::driver::Nvidia;
 use seq2seq_cuda::{Cuda, CudaOptions};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// The GPU that the variable names, opened once.
@@ -55,9 +56,29 @@ fn rows_have_the_same_bits_in_any_number() {
         (Format::Bf16, false),
         (Format::Bf16, true),
         (Format::Int8, false),
+        (Format::Int8, true),
         (Format::Int4, true),
     ] {
         product.rows_have_the_same_bits(&gpu, (format, gated), &parts);
+    }
+}
+
+/// Sums of int8 are exact: whichever of its matrix units a GPU has, it gives the bits of the played one, which takes mma.sync.
+/// Without an activation, whose exponential a GPU may round as it likes.
+#[test]
+fn int8_has_the_bits_of_mma_sync() {
+    let Some(gpu) = gpu() else { return };
+    let played = common::cuda();
+    let product = Product::new(Sizes { rows: 141, input: 300, output: 530 });
+    for gated in [false, true] {
+        let run = |cuda: &Cuda, rows: Range<usize>| {
+            let layer = cuda.pack(&product.layer(gated), Format::Int8).unwrap();
+            let y = product.run_with(None, cuda, &layer, rows);
+            y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        for rows in [0..1, 1..9, 9..40, 0..141] {
+            assert_eq!(run(&gpu, rows.clone()), run(&played, rows.clone()), "rows {rows:?}");
+        }
     }
 }
 

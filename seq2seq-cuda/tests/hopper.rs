@@ -1,4 +1,4 @@
-//! What is chosen on Hopper: the parts of the conformance suite that multiply in bf16, on a played GPU of that capability. Its
+//! What is chosen on Hopper: the parts of the conformance suite that multiply in bf16 and int8, on a played GPU of that capability. Its
 //! warps take turns at random, and its number of multiprocessors is such that several tiles are chosen.
 
 mod common;
@@ -40,16 +40,22 @@ checks! {
 /// Only the artifact of the device's own capability is loaded, and kernels for Hopper only there.
 #[test]
 fn each_capability_loads_its_artifact() {
-    let load = |driver: common::Played| {
+    let load = |format, driver: common::Played| {
         let driver = Arc::new(driver);
         let cuda = seq2seq_cuda::Cuda::with_driver(driver.clone(), CudaOptions::default());
         let matrix = HostTensor::from_f32(vec![16, 16], &[0.5; 256]).unwrap();
-        let layer = cuda.pack(&LinearSpec::single(matrix.clone(), None), Format::Bf16).unwrap();
+        let layer = cuda.pack(&LinearSpec::single(matrix.clone(), None), format).unwrap();
         let y = cuda.linear(&cuda.upload(&matrix).unwrap(), &layer, Epilogue::NONE).unwrap();
         assert_eq!(cuda.download(&y).unwrap(), [4.0; 256]);
         driver.modules()
     };
     let played = || common::Played::new(1 << 20);
-    assert_eq!(load(played()), ["rows", "linear_bf16"]);
-    assert_eq!(load(played().hopper(132)), ["rows", "linear_bf16_wgmma"]);
+    for (format, any, hopper) in [
+        (Format::Bf16, "linear_bf16", "linear_bf16_wgmma"),
+        (Format::Int8, "linear_int8", "linear_int8_wgmma"),
+    ] {
+        assert_eq!(load(format, played()), ["rows", any]);
+        assert_eq!(load(format, played().blackwell()), ["rows", any]);
+        assert_eq!(load(format, played().hopper(132)), ["rows", hopper]);
+    }
 }

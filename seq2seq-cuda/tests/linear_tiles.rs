@@ -9,6 +9,7 @@ use common::counting::Counting;
 use common::tiles::{Product, Sizes};
 use seq2seq_core::{Activation, Backend, Epilogue, Format, HostTensor};
 use seq2seq_cuda::{Cuda, CudaOptions};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -22,25 +23,44 @@ fn rows_have_the_same_bits(format: Format, gated: bool) {
     Product::new(SIZES).rows_have_the_same_bits(&common::cuda(), (format, gated), &PARTS);
 }
 
-/// The size of the tiles is chosen so that blocks fill every multiprocessor: each number of multiprocessors has others.
-/// What they all give is what another GPU gives, whose sums are added in another order.
-fn every_tile_of_hopper_gives_the_same_bits(gated: bool, multiprocessors: &[u32]) {
+/// Tiles of kernels for rows that are laid out, and of those for up to 8 as they are.
+const TILES: [&str; 5] = ["128x256", "128x128", "64x64", "64x32", "64x16"];
+const FEW: [&str; 3] = ["8x64", "8x32", "8x16"];
+
+/// The size of the tiles is chosen so that blocks fill every multiprocessor: each number of multiprocessors has others, `tiles` in all
+/// for the whole product. What they all give is what another GPU gives: in int8 to the bit, and in bf16 nearly, whose sums are
+/// added in another order there.
+fn every_tile_of_hopper_gives_the_same_bits(
+    (format, gated): (Format, bool),
+    multiprocessors: &[u32],
+    tiles: &[&str],
+) {
     let product = Product::new(SIZES);
     let spec = product.layer(gated);
     let cuda = common::cuda();
-    let other = product.run(&cuda, &cuda.pack(&spec, Format::Bf16).unwrap(), 0..SIZES.rows);
-    let mut whole = None;
+    let other = product.run(&cuda, &cuda.pack(&spec, format).unwrap(), 0..SIZES.rows);
+    let (mut whole, mut launched) = (None, BTreeSet::new());
     for (seed, &count) in multiprocessors.iter().enumerate() {
-        let cuda = common::hopper(count, seed as u64);
-        let layer = cuda.pack(&spec, Format::Bf16).unwrap();
-        let whole = whole.get_or_insert_with(|| product.run(&cuda, &layer, 0..SIZES.rows));
+        let driver = Arc::new(Played::new(common::BYTES).hopper(count).scheduled(seed as u64));
+        let options = CudaOptions::default().keep_memory(false);
+        let cuda = Cuda::with_driver(driver.clone(), options);
+        let layer = cuda.pack(&spec, format).unwrap();
+        let whole = whole.get_or_insert_with(|| match format {
+            Format::Int8 => other.clone(),
+            _ => product.run(&cuda, &layer, 0..SIZES.rows),
+        });
         for rows in [0..SIZES.rows, 0..1, 27..60, 120..SIZES.rows] {
             product.part_has_the_bits(&cuda, &layer, whole, rows);
         }
+        launched.extend(driver.kernels());
     }
     let whole = whole.expect("there are some");
     let far = whole.iter().zip(&other).find(|(w, o)| (*w - *o).abs() > 1e-4 * o.abs().max(1.0));
     assert_eq!((far, whole.len()), (None, other.len()));
+    for tile in tiles {
+        let kernel = format!("linear_{format}_wgmma_{tile}");
+        assert!(launched.contains(&kernel), "{kernel}: {launched:?}");
+    }
 }
 
 #[test]
@@ -87,29 +107,48 @@ fn int4_rows() {
 
 #[test]
 fn hopper_tiles() {
-    // For 141 rows: 128 x 256, 128 x 128, 64 x 64, 64 x 32, 64 x 16.
-    every_tile_of_hopper_gives_the_same_bits(false, &[6, 10, 27, 51, 132]);
+    for format in [Format::Bf16, Format::Int8] {
+        every_tile_of_hopper_gives_the_same_bits((format, false), &[6, 10, 27, 51, 132], &TILES);
+    }
 }
 
 #[test]
 fn hopper_tiles_through_a_gate() {
-    // 128 x 256, 64 x 16.
-    every_tile_of_hopper_gives_the_same_bits(true, &[10, 132]);
+    for format in [Format::Bf16, Format::Int8] {
+        let tiles = ["128x256", "64x16"];
+        every_tile_of_hopper_gives_the_same_bits((format, true), &[10, 132], &tiles);
+    }
 }
 
 /// Up to 8 rows are rounded by the kernel that multiplies them; more by one before it. Slabs are many enough to go round all
 /// stages of each.
-#[test]
-fn hopper_rows_that_are_rounded_on_their_way() {
-    let product = Product::new(Sizes { rows: 12, input: 1100, output: 210 });
+fn hopper_rows_that_are_rounded_on_their_way(format: Format, input: usize) {
+    let product = Product::new(Sizes { rows: 12, input, output: 210 });
+    let mut launched = BTreeSet::new();
     // 64, 32 and 16 channels a block; a width that is no multiple of 4 is left to the kernel before.
     for multiprocessors in [4, 7, 132] {
-        let cuda = common::hopper(multiprocessors, multiprocessors.into());
+        let seed = multiprocessors.into();
+        let driver = Played::new(common::BYTES).hopper(multiprocessors).scheduled(seed);
+        let driver = Arc::new(driver);
+        let options = CudaOptions::default().keep_memory(false);
+        let cuda = Cuda::with_driver(driver.clone(), options);
         let parts = [0..1, 3..6, 4..12, 2..11];
-        product.rows_have_the_same_bits(&cuda, (Format::Bf16, false), &parts);
+        product.rows_have_the_same_bits(&cuda, (format, false), &parts);
+        launched.extend(driver.kernels());
     }
+    assert!(FEW.iter().all(|t| launched.contains(&format!("linear_{format}_wgmma_{t}"))));
     let odd = Product::new(Sizes { rows: 9, input: 71, output: 30 });
-    odd.rows_have_the_same_bits(&common::hopper(4, 3), (Format::Bf16, true), &[0..1, 2..8]);
+    odd.rows_have_the_same_bits(&common::hopper(4, 3), (format, true), &[0..1, 2..8]);
+}
+
+#[test]
+fn hopper_rows_that_are_rounded() {
+    hopper_rows_that_are_rounded_on_their_way(Format::Bf16, 1100);
+}
+
+#[test]
+fn hopper_rows_that_are_quantised() {
+    hopper_rows_that_are_rounded_on_their_way(Format::Int8, 1700);
 }
 
 /// In bf16 more rows than are read as they are go from layer to layer as operands: a launch less, and the same bits by tiles of

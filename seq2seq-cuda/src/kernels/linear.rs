@@ -1,7 +1,7 @@
 //! Linear layers: activations into the layout of a format (`rows.cu`), then the product with the fused epilogue
 //! (`linear_<format>.cu`); up to 8 rows are read as they are by the product.
 
-use super::linear_bf16_wgmma;
+use super::linear_wgmma;
 use super::operands::Operands;
 use super::rows::{Operand, View};
 use crate::driver::Result;
@@ -120,14 +120,16 @@ fn choose(
     channels: usize,
     multiprocessors: usize,
 ) -> Choice {
+    let on_hopper = |kernels: &linear_wgmma::Kernels| {
+        kernels.choose(rows, channels, multiprocessors, as_they_are)
+    };
     let kernels = match operands {
         Operands::F32 => &F32_KERNELS,
         Operands::F16 => &F16_KERNELS,
         Operands::Bf16 => &BF16_KERNELS,
-        Operands::Bf16Swizzled => {
-            return linear_bf16_wgmma::choose(rows, channels, multiprocessors, as_they_are);
-        }
+        Operands::Bf16Swizzled => return on_hopper(&linear_wgmma::BF16_KERNELS),
         Operands::Int8 => &INT8_KERNELS,
+        Operands::Int8Swizzled => return on_hopper(&linear_wgmma::INT8_KERNELS),
         Operands::Int4 => &INT4_KERNELS,
     };
     match kernels.few.iter().find(|(most, _)| as_they_are && rows <= *most) {
@@ -304,9 +306,10 @@ mod tests {
         let int4 = [1, 8, 9, 16].map(|rows| name(Operands::Int4, rows, 768));
         assert_eq!(int4, [8, 8, 16, 16].map(|n| format!("linear_int4_stream_{n}")));
         let laid_out = |operands| choose(operands, (1, false), 768, 132).kernel.name;
-        let laid_out = [Operands::F32, Operands::Int8, Operands::Bf16Swizzled].map(laid_out);
-        let expected = ["linear_f32_stream_16", "linear_int8_stream_16", "linear_bf16_wgmma_64x16"];
-        assert_eq!(laid_out, expected);
+        let mma = [Operands::F32, Operands::Int8].map(laid_out);
+        assert_eq!(mma, ["linear_f32_stream_16", "linear_int8_stream_16"]);
+        let wgmma = [Operands::Bf16Swizzled, Operands::Int8Swizzled].map(laid_out);
+        assert_eq!(wgmma, ["linear_bf16_wgmma_64x16", "linear_int8_wgmma_64x16"]);
     }
 
     #[test]

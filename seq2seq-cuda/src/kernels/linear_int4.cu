@@ -10,8 +10,7 @@
 // Four codes become four levels by byte permutations: one looks among the lower eight levels, one among the upper eight, and
 // the fourth bit of each code chooses. A warp of the large tile unpacks 32 channels for 32 rows: with 64 channels, as the other
 // formats have it, it needed every register there is (255), and with the 136 that it needs now 12 warps have room, not 16.
-#include "linear_mma.cuh"
-#include "linear_u8.cuh"
+#include "linear_mma_u8.cuh"
 
 // d = a b; see linear_int8.cu. A group begins at 0.
 DEVICE void mma_int8_from_zero(int (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {

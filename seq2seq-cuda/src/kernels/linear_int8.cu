@@ -1,12 +1,11 @@
-// Linear layers in int8: y = (sum of (q - z) w) * row scale * channel scale + bias, then the epilogue. q (u8), z and the row
-// scale are those of rows_u8; w (s8) and the channel scale are made when the layer is packed. The sum is exact in i32:
-// sum q w - z sum w, the latter kept with the layer. Layout and both kernels: linear_mma.cuh.
+// Linear layers in int8. What a sum becomes: linear_int8.cuh. Layout and both kernels: linear_mma.cuh. Hopper takes
+// linear_int8_wgmma.cu, and gets the same bits.
 //
 // Floor: few rows, 1 byte a weight over the memory bandwidth; many rows, 2 rows channels depth operations over the peak of
 // the int8 matrix units. A slab is 64 columns: two steps of mma.m16n8k32, 1024 bytes of a tile of 16 channels. Few rows
 // take the matrix unit too: the loads are the limit, and a dot product of four bytes would need more instructions.
-#include "linear_mma.cuh"
-#include "linear_u8.cuh"
+#include "linear_int8.cuh"
+#include "linear_mma_u8.cuh"
 
 // d += a b: a is 16 x 32, s8; b is 32 x 8 (columns), u8; d is 16 x 8, i32. Lane l holds, with g = l / 4 and t = l % 4:
 // a: (g, 4t..), (g + 8, 4t..), (g, 4t + 16..), (g + 8, 4t + 16..); b: (4t.., g), (4t + 16.., g); d as in mma_bf16.
@@ -43,9 +42,7 @@ struct Int8 {
     }
 
     static __device__ __forceinline__ float value(const Layer& layer, int row, int channel, int sum) {
-        int exact = sum - layer.row_zero[row] * ((const int*)layer.channel_sum)[channel];
-        float factor = __fmul_rn(layer.row_scale[row], layer.channel_scale[channel]);
-        return __fmaf_rn((float)exact, factor, layer.bias[channel]);
+        return int8_value(layer, row, channel, sum);
     }
 };
 

@@ -17,7 +17,10 @@ pub(crate) enum Operands {
     Bf16,
     /// For wgmma.
     Bf16Swizzled,
+    /// For mma.sync.
     Int8,
+    /// For wgmma.
+    Int8Swizzled,
     Int4,
 }
 
@@ -34,6 +37,8 @@ impl Operands {
             Format::Bf16 if capability == HOPPER => Self::Bf16Swizzled,
             Format::Bf16 => Self::Bf16,
             Format::F16 => Self::F16,
+            // Sums of either are exact, and the same: it is weights that lie in one layout alone.
+            Format::Int8 if capability == HOPPER => Self::Int8Swizzled,
             Format::Int8 => Self::Int8,
             Format::Int4 => Self::Int4,
         }
@@ -44,6 +49,7 @@ impl Operands {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 32,
             Self::Bf16Swizzled | Self::Int8 | Self::Int4 => 64,
+            Self::Int8Swizzled => 128,
         }
     }
 
@@ -57,7 +63,7 @@ impl Operands {
         match self {
             Self::F32 | Self::F16 => 4,
             Self::Bf16 | Self::Bf16Swizzled => 2,
-            Self::Int8 | Self::Int4 => 1,
+            Self::Int8 | Self::Int8Swizzled | Self::Int4 => 1,
         }
     }
 
@@ -68,7 +74,7 @@ impl Operands {
 
     /// Whether values are rounded to few levels, a scale and a zero point a row.
     pub(crate) fn quantises_rows(self) -> bool {
-        matches!(self, Self::Int8 | Self::Int4)
+        matches!(self, Self::Int8 | Self::Int8Swizzled | Self::Int4)
     }
 }
 
@@ -78,12 +84,12 @@ mod tests {
 
     #[test]
     fn only_hopper_has_wgmma() {
-        let bf16 = |major, minor| Operands::of(Format::Bf16, (major, minor));
-        assert_eq!(bf16(9, 0), Operands::Bf16Swizzled);
-        for (major, minor) in [(8, 0), (8, 6), (8, 9), (10, 0), (10, 3), (12, 0)] {
-            assert_eq!(bf16(major, minor), Operands::Bf16, "{major}.{minor}");
+        let of = |capability| [Format::Bf16, Format::Int8].map(|f| Operands::of(f, capability));
+        assert_eq!(of((9, 0)), [Operands::Bf16Swizzled, Operands::Int8Swizzled]);
+        for capability in [(8, 0), (8, 6), (8, 9), (10, 0), (10, 3), (12, 0)] {
+            assert_eq!(of(capability), [Operands::Bf16, Operands::Int8], "{capability:?}");
         }
-        for format in [Format::F32, Format::F16, Format::Int8, Format::Int4] {
+        for format in [Format::F32, Format::F16, Format::Int4] {
             assert_eq!(Operands::of(format, (9, 0)), Operands::of(format, (8, 0)));
         }
     }

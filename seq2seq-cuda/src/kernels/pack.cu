@@ -6,7 +6,7 @@
 //
 // pack_f32:  [channels / 32][depth][32] f32, as words.cuh has it.
 // pack_bf16: the operand slabs of linear_mma.cuh.
-// pack_bf16_swizzled: [depth / 64][channels / 8][1024 bytes], as linear_bf16_wgmma.cu reads it.
+// pack_bf16_swizzled: [depth / 64][channels / 8][1024 bytes], as linear_wgmma.cuh has it.
 //
 // A block takes 32 by 32 values and turns them in shared memory where that is needed for neighbours to read neighbours
 // (padded by one, so that a column meets 32 banks). Floor: 4 bytes read and 4 or 2 written a value over the bandwidth.

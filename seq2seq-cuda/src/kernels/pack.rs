@@ -49,7 +49,9 @@ pub(crate) fn pack(
         Operands::F32 => (&PACK_F32, depth),
         Operands::Bf16 => (&PACK_BF16, depth),
         Operands::Bf16Swizzled => (&PACK_BF16_SWIZZLED, channels),
-        Operands::F16 | Operands::Int8 | Operands::Int4 => panic!("packed on the host alone"),
+        Operands::F16 | Operands::Int8 | Operands::Int8Swizzled | Operands::Int4 => {
+            panic!("packed on the host alone")
+        }
     };
     assert!(source.rows == 0 || place.channel + (source.rows - 1) * place.step < channels);
     assert!(place.column + source.width <= depth);

@@ -2,7 +2,7 @@
 #pragma once
 #include "common.cuh"
 
-// Of `channels` channels, `depth` columns: as words.cuh, linear_bf16.cu or, `swizzled`, linear_bf16_wgmma.cu have them.
+// Of `channels` channels, `depth` columns: as words.cuh, linear_bf16.cu or, `swizzled`, linear_wgmma.cuh have them.
 struct Packed {
     const u8* weights;
     int channels, depth, swizzled;

@@ -9,7 +9,7 @@
 // gates goes from block to block by way of the second cache, in two buffers in turn: d0 for even positions, d1 for odd ones, as
 // rows_bf16 of rows.cu makes them, gate after gate, zeros before. A position begins with the product of the one behind it.
 //
-// weights: U' as linear_bf16.cu or, `swizzled`, linear_bf16_wgmma.cu have it: `width` channels of gates * width columns.
+// weights: U' as linear_bf16.cu or, `swizzled`, linear_wgmma.cuh have it: `width` channels of gates * width columns.
 //
 // Floor: the weights once from memory. A position: every block reads du of the sequences of its group from the second cache,
 // gates * width * 2 bytes a sequence, which is gates times what the way forward reads; about 84 bytes a unit and sequence from

@@ -11,6 +11,8 @@
 //            of columns 8 c to 8 c + 7 of row r is at c ^ r of its 128 bytes.
 // rows_u8:   [tile][depth / 64][lane][16] u8: the same of mma.m16n8k32: columns 4t to 4t + 3 and 4t + 16 to 4t + 19 of
 //            each of two steps of 32; and a scale and a zero point a row, as `seq2seq_core::quant::row` defines them.
+// rows_u8_swizzled: [depth / 128][tile][8 rows][128] u8, as rows_bf16_swizzled: a piece is 16 columns. The levels, scales and zero
+//            points are those of rows_u8.
 //
 // Floor: width * (4 + element) bytes a row over the memory bandwidth. Loads and stores fill whole sectors.
 #include "overlap.cuh"
@@ -78,8 +80,10 @@ KERNEL rows_bf16_swizzled(const float* values, int rows, int width, int depth, s
     }
 }
 
-// A block makes a row; rows past the last are zeros.
-KERNEL rows_u8(const float* x, int rows, int width, int depth, u8* out, float* scales, int* zeros) {
+// A block makes a row; rows past the last are zeros. A thread makes words of four columns, each where `place(row, column)` has it
+// among the words of `out`: neighbours read neighbours, and fill whole sectors in either layout.
+template <typename Place>
+DEVICE void quantise_rows(const float* x, int rows, int width, int depth, u32* out, float* scales, int* zeros, Place place) {
     __shared__ Extremes part[WARP];
     begin_behind_previous();
     int row = blockIdx.x, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
@@ -97,23 +101,30 @@ KERNEL rows_u8(const float* x, int rows, int width, int depth, u8* out, float* s
         scales[row] = of.scale;
         zeros[row] = (int)of.zero;
     }
-    int slabs = depth / 64;
-    for (int unit = threadIdx.x; unit < slabs * 4; unit += blockDim.x) {
-        int slab = unit / 4, t = unit % 4;
-        u32 r[4];
+    for (int k = threadIdx.x * 4; k < depth; k += blockDim.x * 4) {
+        u32 word = 0;
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            u32 word = 0;
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                int k = slab * 64 + i * 16 + t * 4 + j;
-                // Columns past the last are zeros.
-                u32 q = row < rows && k < width ? of.level(x[(u64)row * width + k]) : 0;
-                word |= q << 8 * j;
-            }
-            r[i] = word;
+        for (int j = 0; j < 4; j++) {
+            // Columns past the last are zeros.
+            u32 q = row < rows && k + j < width ? of.level(x[(u64)row * width + k + j]) : 0;
+            word |= q << 8 * j;
         }
-        u64 at = ((u64)(row / TILE) * slabs + slab) * WARP + row % TILE * 4 + t;
-        ((uint4*)out)[at] = make_uint4(r[0], r[1], r[2], r[3]);
+        out[place(row, k)] = word;
     }
+}
+
+KERNEL rows_u8(const float* x, int rows, int width, int depth, u32* out, float* scales, int* zeros) {
+    quantise_rows(x, rows, width, depth, out, scales, zeros, [=](int row, int k) {
+        u64 lane = ((u64)(row / TILE) * (depth / 64) + k / 64) * WARP + row % TILE * 4 + k % 16 / 4;
+        return lane * 4 + k % 64 / 16;
+    });
+}
+
+KERNEL rows_u8_swizzled(const float* x, int rows, int width, int depth, u32* out, float* scales, int* zeros) {
+    const int tiles = gridDim.x / TILE;
+    quantise_rows(x, rows, width, depth, out, scales, zeros, [=](int row, int k) {
+        u64 tile = (u64)(k / 128) * tiles + row / TILE;
+        int r = row % TILE;
+        return (tile * TILE + r) * 32 + (k % 128 / 16 ^ r) * 4 + k % 16 / 4;
+    });
 }

@@ -13,6 +13,7 @@ static ROWS_F32: Kernel = Kernel::new(&ARTIFACT, "rows_f32");
 static ROWS_BF16: Kernel = Kernel::new(&ARTIFACT, "rows_bf16");
 static ROWS_BF16_SWIZZLED: Kernel = Kernel::new(&ARTIFACT, "rows_bf16_swizzled");
 static ROWS_U8: Kernel = Kernel::new(&ARTIFACT, "rows_u8");
+static ROWS_U8_SWIZZLED: Kernel = Kernel::new(&ARTIFACT, "rows_u8_swizzled");
 
 /// Rows of a tile of activations.
 const TILE: usize = 8;
@@ -111,9 +112,8 @@ impl Operand {
             Operands::Bf16Swizzled => Launch::new(cuda, &ROWS_BF16_SWIZZLED)
                 .grid(tiles, (depth / 64).div_ceil(4), 1)
                 .block(128),
-            Operands::Int8 | Operands::Int4 => {
-                Launch::new(cuda, &ROWS_U8).grid(tiles * TILE, 1, 1).block(row_threads(depth))
-            }
+            Operands::Int8 | Operands::Int4 => quantise(cuda, &ROWS_U8, tiles, depth),
+            Operands::Int8Swizzled => quantise(cuda, &ROWS_U8_SWIZZLED, tiles, depth),
         };
         let mut launch = launch.arg(x.address()).size(rows).size(width).size(depth);
         match operands.quantises_rows() {
@@ -130,6 +130,11 @@ impl Operand {
         unsafe { launch.run() }?;
         Ok(made)
     }
+}
+
+/// A block for each row of whole tiles.
+fn quantise<'a>(cuda: &'a Cuda, kernel: &'static Kernel, tiles: usize, depth: usize) -> Launch<'a> {
+    Launch::new(cuda, kernel).grid(tiles * TILE, 1, 1).block(row_threads(depth))
 }
 
 /// Threads that quantise a row.

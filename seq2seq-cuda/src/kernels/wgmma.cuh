@@ -49,9 +49,9 @@ DEVICE void barrier_arrive_at() {
     asm volatile("bar.arrive %0, %1;" ::"n"(ID), "n"(THREADS) : "memory");
 }
 
-// An operand in shared memory: its rows along the other operand's rows, 64 columns of bf16 in 128 bytes, eight rows in 1024 bytes
-// at a multiple of 1024; the 16-byte pieces of row r exchanged by r % 8 ("K-major, 128-byte swizzle"). 16 columns
-// further on is 32 bytes further on.
+// An operand in shared memory: its rows along the other operand's rows, 128 bytes of each, eight rows in 1024 bytes at a multiple
+// of 1024; the 16-byte pieces of row r exchanged by r % 8 ("K-major, 128-byte swizzle"). A product takes 32 bytes of a row; the next
+// ones are 32 bytes further on.
 DEVICE u64 operand(const u8* rows) {
     constexpr u64 SWIZZLE_128 = 1ull << 62, EIGHT_ROWS = 1024 >> 4;
     return SWIZZLE_128 | EIGHT_ROWS << 32 | 1ull << 16 | (shared_address(rows) & 0x3ffff) >> 4;
@@ -66,10 +66,13 @@ DEVICE void products_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
 
-// d += a b, without waiting: a is 64 rows by 16, b is `columns` rows by 16, d is 64 by columns, f32. Of d, lane 4 g + t of warp w
-// holds, for each j < columns / 8, row 16 w + g, columns 8 j + 2 t and 8 j + 2 t + 1, then the same of row 16 w + g + 8.
+// d += a b, without waiting: a is 64 rows, b is `columns` rows, of 16 columns of bf16 with sums in f32, or of 32 columns, u8 in a and s8
+// in b, with sums in i32; d is 64 by columns. Of d, lane 4 g + t of warp w holds, for each j < columns / 8, row 16 w + g, columns
+// 8 j + 2 t and 8 j + 2 t + 1, then the same of row 16 w + g + 8.
 template <int COUNT>
 DEVICE void multiply_add(float (&d)[COUNT], u64 a, u64 b);
+template <int COUNT>
+DEVICE void multiply_add(int (&d)[COUNT], u64 a, u64 b);
 
 #define NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
 #define NAMES_16 NAMES_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
@@ -82,22 +85,25 @@ DEVICE void multiply_add(float (&d)[COUNT], u64 a, u64 b);
              ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"                                         \
              ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111"                             \
              ",%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
-#define SUMS_8(i)                                                                                                       \
-    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define SUMS_16(i) SUMS_8(i), SUMS_8(i + 8)
-#define SUMS_32(i) SUMS_16(i), SUMS_16(i + 16)
-#define SUMS_64(i) SUMS_32(i), SUMS_32(i + 32)
-#define SUMS_128(i) SUMS_64(i), SUMS_64(i + 64)
-// COUNT sums a lane are 2 COUNT columns; A, B and ONE are the names of the arguments that follow the sums.
-#define MULTIPLY_ADD(COUNT, COLUMNS, A, B, ONE)                                                                        \
+#define SUMS_8(C, i) C(d[i]), C(d[i + 1]), C(d[i + 2]), C(d[i + 3]), C(d[i + 4]), C(d[i + 5]), C(d[i + 6]), C(d[i + 7])
+#define SUMS_16(C, i) SUMS_8(C, i), SUMS_8(C, i + 8)
+#define SUMS_32(C, i) SUMS_16(C, i), SUMS_16(C, i + 16)
+#define SUMS_64(C, i) SUMS_32(C, i), SUMS_32(C, i + 32)
+#define SUMS_128(C, i) SUMS_64(C, i), SUMS_64(C, i + 64)
+// COUNT sums a lane are 2 COUNT columns; KIND follows them in the name of the instruction, SIGNS what all of them take; A, B and ONE are
+// the names of the arguments that follow the sums.
+#define MULTIPLY_ADD(SUM, C, COUNT, COLUMNS, KIND, SIGNS, A, B, ONE)                                                    \
     template <>                                                                                                         \
-    __device__ __forceinline__ void multiply_add<COUNT>(float (&d)[COUNT], u64 a, u64 b) {                              \
+    __device__ __forceinline__ void multiply_add<COUNT>(SUM (&d)[COUNT], u64 a, u64 b) {                                \
         asm volatile("{.reg .pred add; setp.ne.b32 add, " ONE ", 0; wgmma.mma_async.sync.aligned.m64n" COLUMNS          \
-                     "k16.f32.bf16.bf16 {" NAMES_##COUNT "}, " A ", " B ", add, 1, 1, 0, 0;}"                           \
-                     : SUMS_##COUNT(0) : "l"(a), "l"(b), "n"(1));                                                       \
+                     KIND " {" NAMES_##COUNT "}, " A ", " B ", add" SIGNS ";}"                                          \
+                     : SUMS_##COUNT(C, 0) : "l"(a), "l"(b), "n"(1));                                                    \
     }
-MULTIPLY_ADD(8, "16", "%8", "%9", "%10")
-MULTIPLY_ADD(16, "32", "%16", "%17", "%18")
-MULTIPLY_ADD(32, "64", "%32", "%33", "%34")
-MULTIPLY_ADD(64, "128", "%64", "%65", "%66")
-MULTIPLY_ADD(128, "256", "%128", "%129", "%130")
+#define MULTIPLY_ADDS(SUM, C, KIND, SIGNS)                                  \
+    MULTIPLY_ADD(SUM, C, 8, "16", KIND, SIGNS, "%8", "%9", "%10")           \
+    MULTIPLY_ADD(SUM, C, 16, "32", KIND, SIGNS, "%16", "%17", "%18")        \
+    MULTIPLY_ADD(SUM, C, 32, "64", KIND, SIGNS, "%32", "%33", "%34")        \
+    MULTIPLY_ADD(SUM, C, 64, "128", KIND, SIGNS, "%64", "%65", "%66")       \
+    MULTIPLY_ADD(SUM, C, 128, "256", KIND, SIGNS, "%128", "%129", "%130")
+MULTIPLY_ADDS(float, "+f", "k16.f32.bf16.bf16", ", 1, 1, 0, 0")
+MULTIPLY_ADDS(int, "+r", "k32.s32.u8.s8", "")

@@ -174,6 +174,12 @@ impl Played {
         loaded.modules.iter().map(|m| m.name().to_owned()).collect()
     }
 
+    /// The kernels that were asked for, in their order.
+    pub(crate) fn kernels(&self) -> Vec<String> {
+        let loaded = self.loaded.lock().unwrap();
+        loaded.functions.iter().map(|(_, name)| name.clone()).collect()
+    }
+
     fn ask(&self, work: Work) -> Result<()> {
         match self.late {
             true => {

@@ -53,10 +53,20 @@ impl Product {
 
     /// Some of the rows through a layer, with an activation and a residual.
     pub(crate) fn run(&self, cuda: &Cuda, layer: &Linear, rows: Range<usize>) -> Vec<f32> {
+        self.run_with(Some(Activation::Silu), cuda, layer, rows)
+    }
+
+    /// Some of the rows through a layer, with a residual.
+    pub(crate) fn run_with(
+        &self,
+        activation: Option<Activation>,
+        cuda: &Cuda,
+        layer: &Linear,
+        rows: Range<usize>,
+    ) -> Vec<f32> {
         let part = |t: &HostTensor| cuda.upload(&t.slice_rows(rows.clone()).unwrap()).unwrap();
         let (x, residual) = (part(&self.x), part(&self.residual));
-        let epilogue =
-            Epilogue { activation: Some(Activation::Silu), ..Epilogue::residual(&residual) };
+        let epilogue = Epilogue { activation, ..Epilogue::residual(&residual) };
         cuda.download(&cuda.linear(&x, layer, epilogue).unwrap()).unwrap()
     }
 

@@ -1,8 +1,8 @@
 //! `wgmma`: products of matrices that four warps begin and wait for, read from shared memory (sm_90a).
 //!
-//! D is 64 x n; warp w of the four holds its rows 16 w to 16 w + 15 and is played alone. A product is computed when it is
-//! waited for, as late as a GPU may; until then its registers hold NaN. It reads shared memory when it is begun, for the
-//! checks, and when it is computed.
+//! D is 64 x n of f32, from 16 columns of bf16 or f16, or of i32, from 32 columns of bytes. Warp w of the four holds its rows 16 w to 16 w + 15 and
+//! is played alone. A product is computed when it is waited for, as late as a GPU may; until then its registers hold NaN, or
+//! for integers its bits. It reads shared memory when it is begun, for the checks, and when it is computed.
 
 use super::numbers::{Short, single, single_bits};
 use crate::machine::{Lanes, Step, Stepped, WARP, trip};
@@ -11,7 +11,7 @@ use crate::program::{Predicate, Source, Target};
 use crate::shadow::Who;
 use crate::{Access, FaultKind};
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{AddAssign, Mul, Range};
 
 /// `wgmma` and what waits for it.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(crate) enum Wgmma {
 /// D = A B + D, or A B.
 #[derive(Debug, Clone)]
 pub(crate) struct Multiply {
-    short: Short,
+    numbers: Numbers,
     columns: usize,
     to: Vec<Target>,
     left: Left,
@@ -34,6 +34,36 @@ pub(crate) struct Multiply {
     keep: Keep,
     negate: [bool; 2],
     transposed: [bool; 2],
+}
+
+/// What is multiplied: 32 bytes of each row of A and of B.
+#[derive(Debug, Clone, Copy)]
+enum Numbers {
+    /// Summed in f32.
+    Short(Short),
+    /// Bytes of A and of B, signed or not, summed in i32.
+    Bytes([Type; 2]),
+}
+
+impl Numbers {
+    /// Bytes of one.
+    fn bytes(self) -> usize {
+        match self {
+            Self::Short(_) => 2,
+            Self::Bytes(_) => 1,
+        }
+    }
+
+    /// How many of a row a product takes.
+    fn depth(self) -> usize {
+        32 / self.bytes()
+    }
+
+    /// Whether a product has so many columns.
+    fn has(self, columns: usize) -> bool {
+        let step = if matches!(self, Self::Bytes(_)) && columns > 32 { 16 } else { 8 };
+        (8..=256).contains(&columns) && columns.is_multiple_of(step)
+    }
 }
 
 /// Where A comes from.
@@ -143,14 +173,20 @@ impl Wgmma {
 
 impl Multiply {
     fn parse(line: &mut Line<'_, '_, '_>) -> Read<Self> {
-        let columns = line.find(|m| m.strip_prefix("m64n")?.strip_suffix("k16")?.parse().ok());
-        let columns: usize = columns.ok_or_else(|| line.unknown())?;
-        let short = match line.types()[..] {
-            [Type::F32, Type::Bf16, Type::Bf16] => Short::Bf16,
-            [Type::F32, Type::F16, Type::F16] => Short::F16,
+        let shape = line.find(|m| {
+            let (columns, depth) = m.strip_prefix("m64n")?.split_once('k')?;
+            Some((columns.parse().ok()?, depth.parse().ok()?))
+        });
+        let (columns, depth): (usize, usize) = shape.ok_or_else(|| line.unknown())?;
+        let numbers = match line.types()[..] {
+            [Type::F32, Type::Bf16, Type::Bf16] => Numbers::Short(Short::Bf16),
+            [Type::F32, Type::F16, Type::F16] => Numbers::Short(Short::F16),
+            [Type::S32, a @ (Type::S8 | Type::U8), b @ (Type::S8 | Type::U8)] => {
+                Numbers::Bytes([a, b])
+            }
             _ => return Err(line.unknown()),
         };
-        if !columns.is_multiple_of(8) || columns == 0 || columns > 256 {
+        if depth != numbers.depth() || !numbers.has(columns) {
             return Err(line.unknown());
         }
         let registers = line.parts(1)?;
@@ -162,24 +198,33 @@ impl Multiply {
                 Left::Registers(all.try_into().map_err(|_| line.unknown())?)
             }
         };
+        // Only products of floats have signs, and rows that lie along the other dimension.
+        let floats = matches!(numbers, Numbers::Short(_));
         let shared = matches!(left, Left::Shared(_));
-        line.finish(if shared { 8 } else { 7 })?;
+        line.finish(match (floats, shared) {
+            (true, true) => 8,
+            (true, false) => 7,
+            (false, _) => 4,
+        })?;
         let keep = match line.operands[3] {
             Operand::Predicate { .. } => Keep::Where(line.predicate(3)?),
             _ => Keep::Always(line.immediate(3)? != 0),
         };
-        let negate = [line.immediate(4)? != 1, line.immediate(5)? != 1];
-        let transposed = match shared {
-            true => [line.immediate(6)? == 1, line.immediate(7)? == 1],
-            false => [false, line.immediate(6)? == 1],
-        };
+        let (mut negate, mut transposed) = ([false; 2], [false; 2]);
+        if floats {
+            negate = [line.immediate(4)? != 1, line.immediate(5)? != 1];
+            transposed = match shared {
+                true => [line.immediate(6)? == 1, line.immediate(7)? == 1],
+                false => [false, line.immediate(6)? == 1],
+            };
+        }
         let parts = line.parts(0)?;
         let to: Vec<Target> = parts.iter().map(|p| line.target_of(p)).collect::<Read<_>>()?;
         if to.len() != columns / 2 {
             return Err(line.failure(&format!("{} registers of results", to.len())));
         }
         let right = line.source(2)?;
-        Ok(Self { short, columns, to, left, right, keep, negate, transposed })
+        Ok(Self { numbers, columns, to, left, right, keep, negate, transposed })
     }
 
     fn begin(&self, step: &mut Step<'_>) -> Stepped<()> {
@@ -219,58 +264,78 @@ impl Multiply {
 }
 
 impl Begun {
-    /// A, 16 rows of this warp by 16, and B, 16 by n, row by row of n.
-    fn operands(&self, step: &mut Step<'_>, stage: Stage) -> Stepped<([[f32; 16]; 16], Vec<f32>)> {
+    /// The bits of A, 16 rows of this warp, and of B, column by column.
+    fn operands(&self, step: &mut Step<'_>, stage: Stage) -> Stepped<[Vec<u16>; 2]> {
         let op = &self.op;
-        let mut a = [[0f32; 16]; 16];
+        let (depth, bytes) = (op.numbers.depth(), op.numbers.bytes());
+        let mut a = vec![0; 16 * depth];
         match &self.left {
             LeftAtBegin::Shared(descriptor) => {
                 let first = step.warp.index % 4 * 16;
-                let tile = Tile::new(*descriptor, op.transposed[0]);
+                let tile = Tile::new(*descriptor, op.transposed[0], bytes);
                 for (row, k, bits) in tile.read(step, stage, first..first + 16)? {
-                    a[row - first][k] = op.short.value(bits.into());
+                    a[(row - first) * depth + k] = bits;
                 }
             }
             LeftAtBegin::Registers(all) => {
+                let width = 4 / bytes;
                 for (j, register) in all.iter().enumerate() {
                     for (lane, value) in register.iter().enumerate() {
-                        for e in 0..2 {
-                            a[lane / 4 + 8 * (j % 2)][lane % 4 * 2 + e + 8 * (j / 2)] =
-                                op.short.value(value >> (16 * e) & 0xffff);
+                        for e in 0..width {
+                            let row = lane / 4 + 8 * (j % 2);
+                            let k = lane % 4 * width + e + 4 * width * (j / 2);
+                            a[row * depth + k] = element(*value, e, bytes);
                         }
                     }
                 }
             }
         }
-        let mut b = vec![0f32; 16 * op.columns];
-        let tile = Tile::new(self.right, op.transposed[1]);
+        let mut b = vec![0; op.columns * depth];
+        let tile = Tile::new(self.right, op.transposed[1], bytes);
         for (column, k, bits) in tile.read(step, stage, 0..op.columns)? {
-            b[k * op.columns + column] = op.short.value(bits.into());
+            b[column * depth + k] = bits;
         }
-        Ok((a, b))
+        Ok([a, b])
     }
 
     /// Computes the product; its registers get their values when no later product works on them.
     fn complete(self, step: &mut Step<'_>) -> Stepped<()> {
-        let (a, b) = self.operands(step, Stage::Complete)?;
+        let [a, b] = self.operands(step, Stage::Complete)?;
         let op = &self.op;
-        let sign = if op.negate[0] == op.negate[1] { 1.0 } else { -1.0 };
-        let mut sums = vec![0f32; 16 * op.columns];
-        for (sums, a) in sums.chunks_mut(op.columns).zip(&a) {
-            for (a, b) in a.iter().zip(b.chunks(op.columns)) {
-                sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += sign * a * b);
+        match op.numbers {
+            Numbers::Short(short) => {
+                let sign = if op.negate[0] == op.negate[1] { 1.0 } else { -1.0 };
+                let value = |bits: &u16| short.value((*bits).into());
+                let a: Vec<f32> = a.iter().map(|bits| sign * value(bits)).collect();
+                let b: Vec<f32> = b.iter().map(value).collect();
+                let sums = product(&a, &b, op.numbers.depth());
+                self.accumulate(step, |old, at| single_bits(single(old) + sums[at]));
+            }
+            Numbers::Bytes(kinds) => {
+                let value =
+                    |kind: Type| move |bits: &u16| kind.extend((*bits).into()) as i64 as i32;
+                let a: Vec<i32> = a.iter().map(value(kinds[0])).collect();
+                let b: Vec<i32> = b.iter().map(value(kinds[1])).collect();
+                let sums = product(&a, &b, op.numbers.depth());
+                // Sums that have no room wrap around.
+                self.accumulate(step, |old, at| (old as u32).wrapping_add(sums[at] as u32).into());
             }
         }
+        Ok(())
+    }
+
+    /// Makes of each result, 0 where it is not kept, and of its place in the product what it becomes.
+    fn accumulate(&self, step: &mut Step<'_>, add: impl Fn(u64, usize) -> u64) {
+        let op = &self.op;
         let products = &mut step.warp.products;
         let Some(at) = products.sums.iter().position(|s| s.first == op.to[0]) else {
-            return Ok(());
+            return;
         };
         for (i, values) in products.sums[at].values.iter_mut().enumerate() {
             for (lane, value) in values.iter_mut().enumerate() {
                 let row = lane / 4 + 8 * (i / 2 % 2);
                 let column = i / 4 * 8 + lane % 4 * 2 + i % 2;
-                let old = if self.keep { single(*value) } else { 0.0 };
-                *value = single_bits(old + sums[row * op.columns + column]);
+                *value = add(if self.keep { *value } else { 0 }, row * op.columns + column);
             }
         }
         products.sums[at].open -= 1;
@@ -278,19 +343,41 @@ impl Begun {
             let sums = products.sums.swap_remove(at);
             op.to.iter().zip(&sums.values).for_each(|(target, values)| step.set(*target, values));
         }
-        Ok(())
     }
 }
 
-/// A matrix in shared memory, of 16 along k, as its descriptor tells.
+/// The element at a place in a register or a chunk.
+fn element(of: impl Into<u128>, place: usize, bytes: usize) -> u16 {
+    let bits = of.into() >> (8 * bytes * place);
+    if bytes == 1 { (bits as u8).into() } else { bits as u16 }
+}
+
+/// A B' of rows of `depth`, each sum over rising k.
+fn product<T: Copy + Default + Mul<Output = T> + AddAssign>(
+    a: &[T],
+    b: &[T],
+    depth: usize,
+) -> Vec<T> {
+    let mut sums = Vec::with_capacity(a.len() / depth * (b.len() / depth));
+    for a in a.chunks(depth) {
+        sums.extend(b.chunks(depth).map(|b| {
+            let mut sum = T::default();
+            a.iter().zip(b).for_each(|(a, b)| sum += *a * *b);
+            sum
+        }));
+    }
+    sums
+}
+
+/// A matrix in shared memory, of 32 bytes along k, as its descriptor tells.
 ///
-/// The canonical layouts of the ISA, in chunks of 16 bytes that hold 8 elements, along k ("K-major") or along the other
-/// dimension, mn ("MN-major", transposed):
+/// The canonical layouts of the ISA, in chunks of 16 bytes that hold e elements, along k ("K-major") or, where e is 8, along the
+/// other dimension, mn ("MN-major", transposed):
 ///
 /// | | mn | k |
 /// |---|---|---|
-/// | K-major, not swizzled | (mn % 8) 16 + (mn / 8) stride | (k / 8) leading |
-/// | K-major, swizzle of W bytes | (mn % 8) W + (mn / 8) stride | (k / 8) 16 |
+/// | K-major, not swizzled | (mn % 8) 16 + (mn / 8) stride | (k / e) leading |
+/// | K-major, swizzle of W bytes | (mn % 8) W + (mn / 8) stride | (k / e) 16 |
 /// | MN-major, not swizzled | (mn / 8) stride | (k % 8) 16 + (k / 8) leading |
 /// | MN-major, swizzle of W bytes | (mn / 8 % (W / 16)) 16 + (mn / (W / 2)) leading | (k % 8) W + (k / 8) stride |
 struct Tile {
@@ -300,10 +387,12 @@ struct Tile {
     /// Bytes of a swizzled row; 16 where nothing is swizzled.
     width: usize,
     transposed: bool,
+    /// Bytes of an element.
+    bytes: usize,
 }
 
 impl Tile {
-    fn new(descriptor: u64, transposed: bool) -> Self {
+    fn new(descriptor: u64, transposed: bool, bytes: usize) -> Self {
         let field = |at: u32| ((descriptor >> at & 0x3fff) << 4) as usize;
         let width = match descriptor >> 62 {
             0 => 16,
@@ -311,16 +400,17 @@ impl Tile {
             2 => 64,
             _ => 32,
         };
-        Self { start: field(0), leading: field(16), stride: field(32), width, transposed }
+        let (start, leading, stride) = (field(0), field(16), field(32));
+        Self { start, leading, stride, width, transposed, bytes }
     }
 
     /// Address of the chunk that holds an element.
     fn chunk(&self, mn: usize, k: usize) -> usize {
-        let w = self.width;
+        let (w, each) = (self.width, 16 / self.bytes);
         let at = self.start
             + match (self.transposed, w == 16) {
-                (false, true) => mn % 8 * 16 + mn / 8 * self.stride + k / 8 * self.leading,
-                (false, false) => mn % 8 * w + mn / 8 * self.stride + k / 8 * 16,
+                (false, true) => mn % 8 * 16 + mn / 8 * self.stride + k / each * self.leading,
+                (false, false) => mn % 8 * w + mn / 8 * self.stride + k / each * 16,
                 (true, true) => mn / 8 * self.stride + k % 8 * 16 + k / 8 * self.leading,
                 (true, false) => {
                     mn / 8 % (w / 16) * 16
@@ -340,15 +430,16 @@ impl Tile {
         stage: Stage,
         rows: Range<usize>,
     ) -> Stepped<Vec<(usize, usize, u16)>> {
-        let mut all = Vec::with_capacity(rows.len() * 16);
+        let (depth, each) = (32 / self.bytes, 16 / self.bytes);
+        let mut all = Vec::with_capacity(rows.len() * depth);
         let (thread, line) = (step.thread(0), step.line);
         let env = &mut *step.env;
         let clock = &env.clocks.threads[thread as usize];
         let who =
             Who { block: env.clocks.block, thread, line, strong: false, cooperative: false, clock };
-        let (step_mn, step_k) = if self.transposed { (8, 1) } else { (1, 8) };
+        let (step_mn, step_k) = if self.transposed { (each, 1) } else { (1, each) };
         for mn in rows.step_by(step_mn) {
-            for k in (0..16).step_by(step_k) {
+            for k in (0..depth).step_by(step_k) {
                 let at = self.chunk(mn, k);
                 let place = env.shared.place(at as u64, 16, Access::Read);
                 match stage {
@@ -361,9 +452,9 @@ impl Tile {
                         env.shared.load(at, 16, &who)
                     })
                     .map_err(|kind| trip(0, kind))?;
-                for e in 0..8 {
+                for e in 0..each {
                     let place = if self.transposed { (mn + e, k) } else { (mn, k + e) };
-                    all.push((place.0, place.1, (bits >> (16 * e)) as u16));
+                    all.push((place.0, place.1, element(bits, e, self.bytes)));
                 }
             }
         }

@@ -1,6 +1,7 @@
 // Kernels for sm_90a, each right and with a mistake.
 #include "device.h"
 #include <cuda_bf16.h>
+typedef unsigned char u8;
 
 __device__ __forceinline__ unsigned long long descriptor(const void* p, u32 leading, u32 stride, unsigned long long swizzle) {
     return (shared_address(p) & 0x3ffff) >> 4 | (unsigned long long)(leading >> 4) << 16 |
@@ -10,33 +11,52 @@ __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.syn
 __device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int N> __device__ __forceinline__ void wait_products() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
 __device__ __forceinline__ void proxy_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-template <int TB> __device__ __forceinline__ void product(float (&d)[8], unsigned long long a, unsigned long long b, int keep) {
-    asm volatile("{.reg .pred p; setp.ne.s32 p, %10, 0;"
-                 "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, p, 1, 1, 0, %11;}"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7])
-                 : "l"(a), "l"(b), "r"(keep), "n"(TB));
-}
+// Numbers that are multiplied, and their sums; a descriptor names 32 bytes of each row.
+struct Bf16 {
+    typedef float Sum;
+    template <int TB = 0> static __device__ __forceinline__ void product(float (&d)[8], unsigned long long a, unsigned long long b, int keep) {
+        asm volatile("{.reg .pred p; setp.ne.s32 p, %10, 0;"
+                     "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, p, 1, 1, 0, %11;}"
+                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7])
+                     : "l"(a), "l"(b), "r"(keep), "n"(TB));
+    }
+};
+#define BYTES(Name, kinds)                                                                                                          \
+    struct Name {                                                                                                                   \
+        typedef int Sum;                                                                                                            \
+        static __device__ __forceinline__ void product(int (&d)[8], unsigned long long a, unsigned long long b, int keep) {         \
+            asm volatile("{.reg .pred p; setp.ne.s32 p, %10, 0;"                                                                    \
+                         "wgmma.mma_async.sync.aligned.m64n16k32.s32." kinds " {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, p;}"              \
+                         : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]), "+r"(d[6]), "+r"(d[7])           \
+                         : "l"(a), "l"(b), "r"(keep));                                                                              \
+        }                                                                                                                           \
+    };
+BYTES(U8S8, "u8.s8")
+BYTES(S8U8, "s8.u8")
 
-enum Mistake { NONE, NO_FENCE, NO_WAIT, TOO_EARLY };
+enum Mistake { NONE, NO_FENCE, NO_WAIT, TOO_EARLY, WRONG_STRIDE };
 
-// C (64 x 16) = A (64 x K) B (16 x K)^T. SWIZZLE: rows of 64 elements in chunks exchanged over 128 bytes; else core matrices.
-template <Mistake M, bool SWIZZLE> __device__ void multiply(const __nv_bfloat16* A, const __nv_bfloat16* B, float* C, int K) {
-    __shared__ __align__(1024) __nv_bfloat16 a[64 * 64], b[16 * 64];
+// C (64 x 16) = A (64 rows) B (16 rows)^T, rows of `bytes`. SWIZZLE: 128 bytes a row in chunks that are exchanged; else core matrices.
+template <class N, Mistake M, bool SWIZZLE> __device__ void multiply(const u8* A, const u8* B, typename N::Sum* C, int bytes) {
+    __shared__ __align__(1024) u8 a[64 * 128], b[16 * 128];
     const int t = threadIdx.x, warp = t / 32, lane = t % 32;
-    float d[8];
-    for (int k0 = 0; k0 < K; k0 += 64) {
+    const u32 eight_rows = M == WRONG_STRIDE ? 2048 : 1024;
+    typename N::Sum d[8];
+    for (int k0 = 0; k0 < bytes; k0 += 128) {
         auto place = [&](int row, int chunk, int rows) {
-            return SWIZZLE ? row * 64 + (chunk ^ row % 8) * 8 : (chunk * (rows / 8) + row / 8) * 64 + row % 8 * 8;
+            return SWIZZLE ? row * 128 + (chunk ^ row % 8) * 16 : (chunk * (rows / 8) + row / 8) * 128 + row % 8 * 16;
         };
-        for (int i = t; i < 64 * 8; i += 128) *(uint4*)(a + place(i / 8, i % 8, 64)) = *(const uint4*)(A + i / 8 * K + k0 + i % 8 * 8);
-        for (int i = t; i < 16 * 8; i += 128) *(uint4*)(b + place(i / 8, i % 8, 16)) = *(const uint4*)(B + i / 8 * K + k0 + i % 8 * 8);
+#pragma unroll 1
+        for (int i = t; i < 64 * 8; i += 128) *(uint4*)(a + place(i / 8, i % 8, 64)) = *(const uint4*)(A + i / 8 * bytes + k0 + i % 8 * 16);
+#pragma unroll 1
+        for (int i = t; i < 16 * 8; i += 128) *(uint4*)(b + place(i / 8, i % 8, 16)) = *(const uint4*)(B + i / 8 * bytes + k0 + i % 8 * 16);
         if (M != NO_FENCE) proxy_fence();
         __syncthreads();
         begin_products();
         for (int k = 0; k < 4; k++) {
-            unsigned long long left = SWIZZLE ? descriptor(a + k * 16, 16, 1024, 1) : descriptor(a + k * 2 * 8 * 64, 1024, 128, 0);
-            unsigned long long right = SWIZZLE ? descriptor(b + k * 16, 16, 1024, 1) : descriptor(b + k * 2 * 2 * 64, 256, 128, 0);
-            product<0>(d, left, right, k0 + k > 0);
+            unsigned long long left = SWIZZLE ? descriptor(a + k * 32, 16, eight_rows, 1) : descriptor(a + k * 2 * 8 * 128, 1024, 128, 0);
+            unsigned long long right = SWIZZLE ? descriptor(b + k * 32, 16, 1024, 1) : descriptor(b + k * 2 * 2 * 128, 256, 128, 0);
+            N::product(d, left, right, k0 + k > 0);
         }
         commit_products();
         if (M != TOO_EARLY) wait_products<M == NO_WAIT ? 1 : 0>();
@@ -46,13 +66,21 @@ template <Mistake M, bool SWIZZLE> __device__ void multiply(const __nv_bfloat16*
     for (int i = 0; i < 8; i++)
         C[(warp * 16 + lane / 4 + i / 2 % 2 * 8) * 16 + i / 4 * 8 + lane % 4 * 2 + i % 2] = d[i];
 }
-#define VERSION(name, mistake, swizzle) \
-    KERNEL name(const __nv_bfloat16* A, const __nv_bfloat16* B, float* C, int K) { multiply<mistake, swizzle>(A, B, C, K); }
-VERSION(product_cores, NONE, false)
-VERSION(product_swizzled, NONE, true)
-VERSION(product_without_fence, NO_FENCE, false)
-VERSION(product_without_wait, NO_WAIT, false)
-VERSION(product_too_early, TOO_EARLY, false)
+#define VERSION(name, numbers, mistake, swizzle) \
+    KERNEL name(const u8* A, const u8* B, numbers::Sum* C, int bytes) { multiply<numbers, mistake, swizzle>(A, B, C, bytes); }
+VERSION(product_cores, Bf16, NONE, false)
+VERSION(product_swizzled, Bf16, NONE, true)
+VERSION(product_without_fence, Bf16, NO_FENCE, false)
+VERSION(product_without_wait, Bf16, NO_WAIT, false)
+VERSION(product_too_early, Bf16, TOO_EARLY, false)
+VERSION(product_wrong_stride, Bf16, WRONG_STRIDE, true)
+VERSION(bytes_cores, U8S8, NONE, false)
+VERSION(bytes_swizzled, U8S8, NONE, true)
+VERSION(bytes_signed_rows, S8U8, NONE, true)
+VERSION(bytes_without_fence, U8S8, NO_FENCE, true)
+VERSION(bytes_without_wait, U8S8, NO_WAIT, true)
+VERSION(bytes_too_early, U8S8, TOO_EARLY, true)
+VERSION(bytes_wrong_stride, U8S8, WRONG_STRIDE, true)
 
 // C (64 x 16) = A (64 x 16) B (16 x 16), with B as it lies, rows along k: transposed by the unit.
 KERNEL product_transposed(const __nv_bfloat16* A, const __nv_bfloat16* B, float* C) {
@@ -64,7 +92,7 @@ KERNEL product_transposed(const __nv_bfloat16* A, const __nv_bfloat16* B, float*
     __syncthreads();
     float d[8];
     begin_products();
-    product<1>(d, descriptor(a, 1024, 128, 0), descriptor(b, 128, 256, 0), 0);
+    Bf16::product<1>(d, descriptor(a, 1024, 128, 0), descriptor(b, 128, 256, 0), 0);
     commit_products();
     wait_products<0>();
     for (int i = 0; i < 8; i++)

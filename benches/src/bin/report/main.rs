@@ -128,7 +128,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     measure::<Linear>(&arguments, &devices, &mut record)?;
     // What a processor takes a while for, the benches time there.
     if !devices.iter().any(Opened::is_processor) {
-        let cases = shapes::linears_in_halves();
+        let cases = shapes::linears_in_fewer_bytes();
         measure_cases::<Linear>(&arguments, &devices, &mut record, cases)?;
     }
     measure::<Norm>(&arguments, &devices, &mut record)?;

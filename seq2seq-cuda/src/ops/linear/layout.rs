@@ -1,4 +1,4 @@
-//! Where a weight lies in the memory of the device. `words.cuh`, `linear_mma.cuh` and `linear_bf16_wgmma.cu` say why.
+//! Where a weight lies in the memory of the device. `words.cuh`, `linear_mma.cuh` and `linear_wgmma.cuh` say why.
 
 use crate::kernels::operands::Operands;
 
@@ -30,7 +30,7 @@ impl Layout {
             Operands::F16 | Operands::Bf16 | Operands::Bf16Swizzled => {
                 self.channels * self.depth * 2
             }
-            Operands::Int8 => self.channels * self.depth,
+            Operands::Int8 | Operands::Int8Swizzled => self.channels * self.depth,
             Operands::Int4 => self.channels / 16 * slabs * INT4_SLAB,
         }
     }
@@ -42,7 +42,8 @@ impl Layout {
             Operands::F16 => self.word(c, k, 2) + k % 2 * 2,
             // Two columns a register, a step of 16.
             Operands::Bf16 => self.lane(c, k, 2) + k % 2 * 2,
-            Operands::Bf16Swizzled => self.swizzled(c, k),
+            Operands::Bf16Swizzled => self.swizzled(c, k * 2),
+            Operands::Int8Swizzled => self.swizzled(c, k),
             // Four, of 32.
             _ => self.lane(c, k, 4) + k % 4,
         }
@@ -53,11 +54,11 @@ impl Layout {
         ((c / 32 * (self.depth / each) + k / each) * 32 + c % 32) * 4
     }
 
-    /// The first byte of a weight as wgmma reads it from shared memory: eight channels of 64 columns in 1024 bytes, the pieces
-    /// of 16 bytes of a channel exchanged by its number.
-    fn swizzled(&self, c: usize, k: usize) -> usize {
-        let (slab, piece, row) = (k / 64, k % 64 / 8, c % 8);
-        (slab * (self.channels / 8) + c / 8) * 1024 + row * 128 + (piece ^ row) * 16 + k % 8 * 2
+    /// Where byte `b` of a channel lies for wgmma, which reads it from shared memory: 128 bytes of eight channels in 1024, the
+    /// pieces of 16 bytes of a channel exchanged by its number.
+    fn swizzled(&self, c: usize, b: usize) -> usize {
+        let (slab, piece, row) = (b / 128, b % 128 / 16, c % 8);
+        (slab * (self.channels / 8) + c / 8) * 1024 + row * 128 + (piece ^ row) * 16 + b % 16
     }
 
     /// The first byte of the register that holds column `k` of channel `c`, `each` to a register.
@@ -110,8 +111,10 @@ mod tests {
 
     #[test]
     fn every_weight_has_a_place_of_its_own() {
-        use Operands::{Bf16, Bf16Swizzled, F16, F32, Int8};
-        for (operands, size) in [(F32, 4), (F16, 2), (Bf16, 2), (Bf16Swizzled, 2), (Int8, 1)] {
+        use Operands::{Bf16, Bf16Swizzled, F16, F32, Int8, Int8Swizzled};
+        let two_bytes = [F16, Bf16, Bf16Swizzled].map(|operands| (operands, 2));
+        let others = [(F32, 4), (Int8, 1), (Int8Swizzled, 1)];
+        for (operands, size) in two_bytes.into_iter().chain(others) {
             let layout = Layout::new(operands, 33, 65);
             let places = (0..layout.channels)
                 .flat_map(|c| (0..layout.depth).map(move |k| (c, k)))

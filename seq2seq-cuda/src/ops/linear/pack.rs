@@ -79,7 +79,7 @@ pub(super) fn pack(spec: &LinearSpec, operands: Operands, shape: LinearShape) ->
     let channels = layout.channels;
     let (mut weights, mut bias) = (layout.empty(), vec![0.0; channels]);
     let (mut channel_scale, mut channel_sum) = match operands {
-        Operands::Int8 => (vec![0.0; channels], vec![0; channels]),
+        Operands::Int8 | Operands::Int8Swizzled => (vec![0.0; channels], vec![0; channels]),
         Operands::Int4 => (Vec::new(), vec![0; channels]),
         Operands::F32 | Operands::F16 | Operands::Bf16 | Operands::Bf16Swizzled => {
             (Vec::new(), Vec::new())
@@ -106,7 +106,7 @@ pub(super) fn pack(spec: &LinearSpec, operands: Operands, shape: LinearShape) ->
                     weights[layout.at(c, k)..][..2].copy_from_slice(&bits.to_ne_bytes());
                 }
             }
-            Operands::Int8 => {
+            Operands::Int8 | Operands::Int8Swizzled => {
                 source.read(o, &mut row);
                 channel_scale[c] = quant::channel::quantise(&row, &mut quantised) * spec.scale;
                 check::finite("pack", "weight", &channel_scale[c..=c])?;
