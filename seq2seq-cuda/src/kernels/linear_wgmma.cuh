@@ -164,6 +164,7 @@ DEVICE void product(Layer layer, const u8* weights, const u8* x, int slabs, int 
     wait_for_previous();
     stores_are_seen();
     barrier_sync<START, THREADS + WARP>();
+    // For the scales of rows, which the whole block looks for where a format has them; the warp that copies does the same.
     if (ROUNDS) typename F::Few(layer, (const float*)x, width);
     int lane = threadIdx.x % WARP, group = threadIdx.x / GROUP;
     typename F::Sum sum[N / 2];
