@@ -37,7 +37,8 @@ impl Processor {
     ///
     /// Intel's processors since Sapphire Rapids begin one of 512 bits in two cycles, where they begin two fused multiply-adds in
     /// each: 163 and 337 GFLOP/s on two cores of Emerald Rapids. What is quick there is AMX. Cooper Lake (model 85), which
-    /// brought the instruction and has no AMX, begins one in each cycle by Intel's figures, as AMD's do by measurement.
+    /// brought the instruction and has no AMX, is faster by it than in f32 as Intel tells, and AMD's are as measured (448 and 228 on
+    /// two cores of Zen 4).
     pub(super) fn has_quick_bf16(self) -> bool {
         &self.vendor != b"GenuineIntel" || (self.family, self.model) == (6, 85)
     }
