@@ -122,8 +122,11 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
+        if !has {
+            return None;
+        }
         let bf16 = is_x86_feature_detected!("avx512bf16");
-        has.then(|| Self { bf16, quick_bf16: bf16 && Processor::detect().has_quick_bf16() })
+        Some(Self { bf16, quick_bf16: bf16 && Processor::detect().has_quick_bf16() })
     }
 
     /// Whether the bf16 dot product `avx512bf16` is there too: it is on Zen 4, Cooper Lake and Sapphire Rapids, not
