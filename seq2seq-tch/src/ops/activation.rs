@@ -8,11 +8,17 @@ pub(crate) fn apply(activation: Activation, x: &tch::Tensor) -> Result<tch::Tens
     let y = match activation {
         Activation::Relu => return Ok(x.f_relu()?),
         Activation::Tanh => return Ok(x.f_tanh()?),
-        Activation::Gelu => x.f_gelu("none")?,
-        Activation::GeluTanh => x.f_gelu("tanh")?,
+        Activation::Gelu => gelu(x, "none")?,
+        Activation::GeluTanh => gelu(x, "tanh")?,
         Activation::QuickGelu => x.f_mul(&x.f_mul_scalar(1.702)?.f_sigmoid()?)?,
         Activation::Silu => x.f_mul(&x.f_sigmoid()?)?,
     };
     // Minus infinity times a vanished factor is 0, the limit.
     Ok(y.f_masked_fill(&x.f_eq(f64::NEG_INFINITY)?, 0.0)?)
+}
+
+/// GELU, which is x at most and for x < 0 at most 0. oneDNN, to which libtorch hands it on some processors, works out
+/// x (1 + erf) first, which is infinite from half of the largest number on.
+fn gelu(x: &tch::Tensor, approximate: &str) -> Result<tch::Tensor> {
+    Ok(x.f_gelu(approximate)?.f_minimum(&x.f_relu()?)?)
 }
