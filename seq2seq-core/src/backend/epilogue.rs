@@ -2,7 +2,8 @@
 
 use crate::Activation;
 
-/// What [`Backend::linear`](super::Backend::linear) does to a finished sum before it is stored: activation (or gate), then residual.
+/// What [`Backend::linear`](super::Backend::linear) does to a finished sum before it is stored: activation (or gate), then
+/// residual.
 ///
 /// ```
 /// use seq2seq_core::{Activation, Backend, Epilogue, Format, HostTensor, LinearSpec, reference::Reference};

@@ -12,8 +12,8 @@ use super::{Outcome, Timed, bits, cases_on, each, host, width};
 use crate::{Format, SeqBackend};
 use proptest::prelude::*;
 
-/// [`Backend::feed_forward`](crate::Backend::feed_forward) is two calls of [`Backend::linear`](crate::Backend::linear), to the bit, whatever the formats of the layers, and a row that
-/// holds NaN stays by itself in it.
+/// [`Backend::feed_forward`](crate::Backend::feed_forward) is two calls of [`Backend::linear`](crate::Backend::linear), to the bit,
+/// whatever the formats of the layers, and a row that holds NaN stays by itself in it.
 pub fn gives_the_bits_of_two_layers<B: SeqBackend>(backend: &B) -> Outcome {
     let between = prop_oneof![proptest::sample::select(&[64usize, 128, 192][..]), width()];
     let shape = (between, width(), any::<bool>(), any::<bool>());

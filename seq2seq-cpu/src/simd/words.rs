@@ -135,7 +135,8 @@ pub(crate) fn numbers(isa: Isa, precision: Precision) -> usize {
     }
 }
 
-/// Runs the body of `kernel` that was compiled for `isa` and words of `numbers`, which come from [`numbers`] or [`quick_numbers`].
+/// Runs the body of `kernel` that was compiled for `isa` and words of `numbers`, which come from [`numbers`] or
+/// [`quick_numbers`].
 #[inline]
 pub(crate) fn dispatch_words<K: WordsKernel>(isa: Isa, numbers: usize, kernel: K) {
     struct Singles<K>(K);
