@@ -41,9 +41,7 @@ fn every_tile_of_hopper_gives_the_same_bits(
     let other = product.run(&cuda, &cuda.pack(&spec, format).unwrap(), 0..SIZES.rows);
     let (mut whole, mut launched) = (None, BTreeSet::new());
     for (seed, &count) in multiprocessors.iter().enumerate() {
-        let driver = Arc::new(Played::new(common::BYTES).hopper(count).scheduled(seed as u64));
-        let options = CudaOptions::default().keep_memory(false);
-        let cuda = Cuda::with_driver(driver.clone(), options);
+        let (cuda, driver) = common::watched_hopper(count, seed as u64);
         let layer = cuda.pack(&spec, format).unwrap();
         let whole = whole.get_or_insert_with(|| match format {
             Format::Int8 => other.clone(),
@@ -127,11 +125,7 @@ fn hopper_rows_that_are_rounded_on_their_way(format: Format, input: usize) {
     let mut launched = BTreeSet::new();
     // 64, 32 and 16 channels a block; a width that is no multiple of 4 is left to the kernel before.
     for multiprocessors in [4, 7, 132] {
-        let seed = multiprocessors.into();
-        let driver = Played::new(common::BYTES).hopper(multiprocessors).scheduled(seed);
-        let driver = Arc::new(driver);
-        let options = CudaOptions::default().keep_memory(false);
-        let cuda = Cuda::with_driver(driver.clone(), options);
+        let (cuda, driver) = common::watched_hopper(multiprocessors, multiprocessors.into());
         let parts = [0..1, 3..6, 4..12, 2..11];
         product.rows_have_the_same_bits(&cuda, (format, false), &parts);
         launched.extend(driver.kernels());

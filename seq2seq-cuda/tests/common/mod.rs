@@ -34,6 +34,11 @@ pub(crate) fn cuda() -> Cuda {
 
 /// A backend to test, on a GPU of Hopper whose warps run in an order that `seed` tells.
 pub(crate) fn hopper(multiprocessors: u32, seed: u64) -> Cuda {
-    let driver = Played::new(BYTES).hopper(multiprocessors).scheduled(seed);
-    Cuda::with_driver(Arc::new(driver), CudaOptions::default().keep_memory(false))
+    watched_hopper(multiprocessors, seed).0
+}
+
+/// The same, and its driver, which tells what was asked of it.
+pub(crate) fn watched_hopper(multiprocessors: u32, seed: u64) -> (Cuda, Arc<Played>) {
+    let driver = Arc::new(Played::new(BYTES).hopper(multiprocessors).scheduled(seed));
+    (Cuda::with_driver(driver.clone(), CudaOptions::default().keep_memory(false)), driver)
 }
