@@ -5,6 +5,7 @@
 //! nothing. The lists are thread-local, so there is no lock, and bounded (`recycle.rs`).
 
 mod block;
+mod caches;
 mod prefetch;
 mod readers;
 mod recycle;
@@ -22,6 +23,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::{fmt, slice};
 
+pub(crate) use caches::second_cache;
 pub(crate) use prefetch::{For, prefetch, prefetch_run};
 pub(crate) use readers::Readers;
 pub(crate) use recycle::keep_steps;

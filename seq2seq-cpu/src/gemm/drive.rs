@@ -8,12 +8,12 @@ use super::{
     Linear,
     epilogue::{Columns, Epilogue, Finish},
     micro::{
-        LhsRows, Sums,
+        Fetch, LhsRows, Size, Sums,
         output::{Block, Blocks},
     },
     plan::{self, Grid},
 };
-use crate::{simd, threads::Threads};
+use crate::{memory::second_cache, simd, threads::Threads};
 use std::ops::Range;
 
 impl Linear {
@@ -36,7 +36,7 @@ impl Linear {
         let cost = plan::cost(self.data.len() * tiles / grid.parts());
         threads.each_part(blocks, cost, |_, mut block| {
             let (first, count) = (block.rows.start, block.rows.len());
-            let parts = plan::row_blocks(count, x.stride);
+            let parts = plan::row_blocks(count, x.stride, second_cache());
             for part in 0..parts {
                 let share = plan::share(count, parts, part);
                 let rows = first + share.start..first + share.end;
@@ -56,32 +56,48 @@ impl Linear {
         let layout = &self.kernel.layout;
         let units = layout.units(self.shape.input);
         let panel_bytes = layout.panel_bytes(units);
-        let max_rows = self.kernel.max_rows();
-        let tiles = plan::tiles(rows.len(), max_rows);
+        let (one, pair) = (self.kernel.max_rows(), self.kernel.max_rows_of_pair());
+        let in_pairs = plan::in_pairs(rows.len(), pair, panel_bytes, second_cache());
         let mut sums = Sums::new();
-        for panel in block.panels.clone() {
-            let weights = &self.data[panel * panel_bytes..][..panel_bytes];
-            let channels = panel * layout.columns..(panel + 1) * layout.columns;
-            let columns = Columns {
-                scale: &self.scale[channels.clone()],
-                bias: &self.bias[channels],
-                gated: self.gated,
-            };
+        for panels in plan::groups(block.panels.clone(), if in_pairs { 2 } else { 1 }) {
+            let weights = &self.data[panels.start * panel_bytes..panels.end * panel_bytes];
+            let tiles = plan::tiles(rows.len(), if panels.len() == 2 { pair } else { one });
             for tile in 0..tiles {
                 let share = plan::share(rows.len(), tiles, tile);
                 let tile_rows = rows.start + share.start..rows.start + share.end;
                 let tile_x = LhsRows { bytes: &x.bytes[tile_rows.start * x.stride..], ..x };
-                let fetch = plan::fetch(tile, tiles, rows.len(), max_rows);
-                let size = (tile_rows.len(), units);
+                let size = Size { rows: tile_rows.len(), panels: panels.len(), units };
+                let fetch = match panels.len() {
+                    2 => Fetch::Share { tile, tiles },
+                    _ => plan::fetch(tile, tiles, rows.len(), one),
+                };
                 // From afar it comes while the tile computes, and what the products push out of the first cache comes
                 // back at once, not line after line.
-                epilogue.prefetch(block, tile_rows.clone(), panel);
+                epilogue.prefetch(block, tile_rows.clone(), panels.clone());
                 self.kernel.multiply(size, tile_x, weights, fetch, &mut sums);
-                epilogue.prefetch(block, tile_rows.clone(), panel);
-                let finish =
-                    Finish { epilogue, columns, sums: &sums, rows: tile_rows, panel, block };
-                simd::dispatch(self.isa, finish);
+                epilogue.prefetch(block, tile_rows.clone(), panels.clone());
+                for (i, panel) in panels.clone().enumerate() {
+                    let finish = Finish {
+                        epilogue,
+                        columns: self.columns(panel),
+                        sums: sums.panel(i, (tile_rows.len(), layout.columns)),
+                        rows: tile_rows.clone(),
+                        panel,
+                        block,
+                    };
+                    simd::dispatch(self.isa, finish);
+                }
             }
+        }
+    }
+
+    /// What the epilogue does to the columns of `panel`.
+    fn columns(&self, panel: usize) -> Columns<'_> {
+        let channels = panel * self.kernel.layout.columns..(panel + 1) * self.kernel.layout.columns;
+        Columns {
+            scale: &self.scale[channels.clone()],
+            bias: &self.bias[channels],
+            gated: self.gated,
         }
     }
 }

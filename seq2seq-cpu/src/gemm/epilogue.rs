@@ -9,10 +9,7 @@
 //! same row of the tile. The scales are those of int8 and of the layer; each is 1 where there is nothing to scale, which
 //! leaves the sum as it is.
 
-use super::{
-    lhs::Converted,
-    micro::{Sums, output::Block},
-};
+use super::{lhs::Converted, micro::output::Block};
 use crate::memory::{For, prefetch_run};
 use crate::simd::{Kernel, Simd, math};
 use seq2seq_core::Activation;
@@ -65,14 +62,14 @@ pub(crate) struct Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// Brings what it reads and writes of `rows` and a panel of `block` nearer.
+    /// Brings what it reads and writes of `rows` and some panels of `block` nearer.
     #[inline(always)]
-    pub(super) fn prefetch(&self, block: &Block<'_>, rows: Range<usize>, panel: usize) {
+    pub(super) fn prefetch(&self, block: &Block<'_>, rows: Range<usize>, panels: Range<usize>) {
         if let Some(residual) = &self.residual {
             let width = block.panel_width();
-            residual.prefetch(rows.clone(), panel * width, width);
+            residual.prefetch(rows.clone(), panels.start * width, panels.len() * width);
         }
-        block.prefetch(rows, panel);
+        block.prefetch(rows, panels);
     }
 }
 
@@ -80,7 +77,8 @@ impl Epilogue<'_> {
 pub(super) struct Finish<'a, 'b> {
     pub(super) epilogue: &'a Epilogue<'a>,
     pub(super) columns: Columns<'a>,
-    pub(super) sums: &'a Sums,
+    /// Of that panel, row by row.
+    pub(super) sums: &'a [f32],
     pub(super) rows: Range<usize>,
     pub(super) panel: usize,
     pub(super) block: &'a mut Block<'b>,
@@ -114,7 +112,8 @@ impl Finish<'_, '_> {
                 None => 1.0,
             };
             let row_scale = s.splat(scale);
-            let sums = self.sums.row(i, self.columns.scale.len());
+            let columns = self.columns.scale.len();
+            let sums = &self.sums[i * columns..][..columns];
             match self.columns.gated {
                 false => self.row::<S, A, false>(s, row, row_scale, sums),
                 true => self.row::<S, A, true>(s, row, row_scale, sums),

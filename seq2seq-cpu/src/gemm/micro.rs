@@ -22,30 +22,44 @@ use chain::Dot;
 pub(super) use fetch::Fetch;
 use seq2seq_core::quant::group::{GROUP, groups};
 
-/// Declares a [`MicroKernel`] and its entry points, one for each number of rows and each way to fetch ahead.
+/// Declares a [`MicroKernel`] and its entry points, one for each number of rows and each way to fetch ahead; in `pairs` of panels
+/// one for each number of rows.
 macro_rules! micro_kernel {
-    ($(#[$feature:meta])? $name:literal: grouped $dot:ty, $($rest:tt)*) => {
-        micro_kernel! { @ grouped $(#[$feature])? $name: $dot, $($rest)* }
-    };
-    ($(#[$feature:meta])? $name:literal: $dot:ty, $($rest:tt)*) => {
-        micro_kernel! { @ chain $(#[$feature])? $name: $dot, $($rest)* }
+    (
+        $(#[$feature:meta])? $name:literal: grouped $dot:ty, $lhs:expr, $layout:expr,
+        rows [$($rows:literal)*]
+    ) => {
+        micro_kernel! {
+            @ $(#[$feature])? $name, $lhs, $layout, rows [$($rows)*], pairs [],
+            $crate::gemm::micro::grouped::tile::<$dot, F, _, ROWS>
+        }
     };
     (
-        @ $body:ident $(#[$target_feature:meta])?
-        $name:literal: $dot:ty, $lhs:expr, $layout:expr, rows [$($rows:literal)*]
+        $(#[$feature:meta])? $name:literal: $dot:ty, $lhs:expr, $layout:expr,
+        rows [$($rows:literal)*] $(, pairs [$($pairs:literal)*])?
+    ) => {
+        micro_kernel! {
+            @ $(#[$feature])? $name, $lhs, $layout, rows [$($rows)*], pairs [$($($pairs)*)?],
+            $crate::gemm::micro::chain::tile::<$dot, F, _, ROWS, PANELS>
+        }
+    };
+    (
+        @ $(#[$target_feature:meta])? $name:literal, $lhs:expr, $layout:expr,
+        rows [$($rows:literal)*], pairs [$($pairs:literal)*], $tile:expr
     ) => {
         /// What the name of this file says.
         pub(in crate::gemm) static KERNEL: $crate::gemm::micro::MicroKernel = {
-            use $crate::gemm::micro::{$body::tile, MicroKernel, RawTile, fetch::{Far, Fetching, Near, Share}};
+            use $crate::gemm::micro::{MicroKernel, RawTile, fetch::*};
 
             $(#[$target_feature])?
-            unsafe fn entry<F: Fetching, const ROWS: usize>(raw: &RawTile) {
+            unsafe fn entry<F: Fetching, const ROWS: usize, const PANELS: usize>(raw: &RawTile) {
                 // SAFETY: the caller vouches for the tile and the instructions.
-                unsafe { tile::<$dot, F, _, ROWS>(raw) }
+                unsafe { $tile(raw) }
             }
             const TILES: &[[unsafe fn(&RawTile); 3]] =
-                &[$([entry::<Near, $rows>, entry::<Far, $rows>, entry::<Share, $rows>]),*];
-            MicroKernel { name: $name, lhs: $lhs, layout: $layout, tiles: TILES }
+                &[$([entry::<Near, $rows, 1>, entry::<Far, $rows, 1>, entry::<Share, $rows, 1>]),*];
+            const PAIRS: &[unsafe fn(&RawTile)] = &[$(entry::<Part, $pairs, 2>),*];
+            MicroKernel { name: $name, lhs: $lhs, layout: $layout, tiles: TILES, pairs: PAIRS }
         };
     };
 }
@@ -240,7 +254,7 @@ pub(super) const MAX_ROWS: usize = 12;
 /// No kernel has wider panels.
 pub(super) const MAX_COLUMNS: usize = 32;
 
-/// The sums of a tile, row by row, `columns` a row.
+/// The sums of a tile, panel by panel, in each row by row, `columns` a row.
 #[repr(C, align(64))]
 pub(super) struct Sums([f32; MAX_ROWS * MAX_COLUMNS]);
 
@@ -250,9 +264,14 @@ impl Sums {
         Self([0.0; MAX_ROWS * MAX_COLUMNS])
     }
 
-    /// Row `row` of a tile with `columns` columns.
+    /// Row `row` of a tile with one panel of `columns` columns.
     pub(super) fn row(&self, row: usize, columns: usize) -> &[f32] {
         &self.0[row * columns..][..columns]
+    }
+
+    /// All rows of panel `panel` of a tile with `rows` rows.
+    pub(super) fn panel(&self, panel: usize, (rows, columns): (usize, usize)) -> &[f32] {
+        &self.0[panel * rows * columns..][..rows * columns]
     }
 }
 
@@ -272,6 +291,23 @@ impl<'a> LhsRows<'a> {
     }
 }
 
+/// How large a tile is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) rows: usize,
+    /// One or two.
+    pub(super) panels: usize,
+    /// Of the reduction.
+    pub(super) units: usize,
+}
+
+impl Size {
+    /// `rows` rows times a panel of `units` units.
+    pub(super) fn of_one_panel(rows: usize, units: usize) -> Self {
+        Self { rows, panels: 1, units }
+    }
+}
+
 /// A compiled tile product and the layout of its operands.
 ///
 /// One can be had only by [`select`](Self::select), with the proof that this machine has its instructions.
@@ -283,6 +319,8 @@ pub(super) struct MicroKernel {
     pub(super) layout: Layout,
     /// By rows - 1, for each [`Fetch`].
     tiles: &'static [[unsafe fn(&RawTile); 3]],
+    /// Tiles of two panels, by rows - 1, which [`Fetch::Share`]. There may be none.
+    pairs: &'static [unsafe fn(&RawTile)],
 }
 
 impl std::fmt::Debug for MicroKernel {
@@ -292,40 +330,48 @@ impl std::fmt::Debug for MicroKernel {
 }
 
 impl MicroKernel {
-    /// The most rows of a tile.
+    /// The most rows of a tile of one panel.
     pub(super) fn max_rows(&self) -> usize {
         self.tiles.len()
     }
 
-    /// The sums of `rows` rows of `x` with each column of `panel`, a whole panel of `units` units.
+    /// The most rows of a tile of two panels, 0 where there is none.
+    pub(super) fn max_rows_of_pair(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// The sums of rows of `x` with each column of `panels`, whole panels: one, or two that lie one behind the other, which
+    /// [`Fetch::Share`] among at least [`MANY`](Fetch::MANY) whatever `fetch` says.
     ///
     /// # Panics
-    /// When the operands are shorter than that, or there are more than [`max_rows`](Self::max_rows) rows.
-    /// Rows of integers are `x.stride` bytes long, the tail included.
+    /// When the operands are shorter than that, there are more than [`max_rows`](Self::max_rows) rows, or
+    /// [`max_rows_of_pair`](Self::max_rows_of_pair). Rows of integers are `x.stride` bytes long, the tail included.
     #[inline]
     pub(super) fn multiply(
         &self,
-        (rows, units): (usize, usize),
+        Size { rows, panels: count, units }: Size,
         x: LhsRows<'_>,
-        panel: &[u8],
+        panels: &[u8],
         fetch: Fetch,
         sums: &mut Sums,
     ) {
         let step_bytes = self.layout.step_bytes();
+        let panel_bytes = self.layout.panel_bytes(units);
         let x_bytes = units * self.layout.unit * self.lhs.size();
-        assert!(1 <= rows && rows <= self.tiles.len());
-        assert_eq!(panel.len(), self.layout.panel_bytes(units));
+        let most = [self.tiles.len(), self.pairs.len()][count - 1];
+        assert!(1 <= rows && rows <= most);
+        assert_eq!(panels.len(), count * panel_bytes);
         assert!((rows - 1) * x.stride + x_bytes <= x.bytes.len());
         if self.layout.sums {
             assert!(x_bytes + Tail::BYTES <= x.stride && rows * x.stride <= x.bytes.len());
         }
-        let weights = panel[self.layout.header_bytes()..].as_ptr();
+        let weights = panels[self.layout.header_bytes()..].as_ptr();
         let (way, ahead, ahead_step) = match fetch {
             Fetch::Near(bytes) => (0, weights.wrapping_add(bytes), step_bytes),
             Fetch::Far(bytes) => (1, weights.wrapping_add(bytes), step_bytes),
             Fetch::Share { tile, tiles } => {
-                let begin = panel.len() + self.layout.unit_bytes(units) / tiles * tile;
-                (2, weights.wrapping_add(begin), step_bytes / tiles)
+                let begin = panels.len() + self.layout.unit_bytes(units) * count / tiles * tile;
+                (2, weights.wrapping_add(begin), (step_bytes * count).div_ceil(tiles))
             }
         };
         let raw = RawTile {
@@ -333,15 +379,17 @@ impl MicroKernel {
             x: x.bytes.as_ptr(),
             x_stride: x.stride,
             zeros: x.bytes.as_ptr().wrapping_add(x.stride).wrapping_sub(Tail::BYTES),
-            header: panel.as_ptr(),
+            header: panels.as_ptr(),
+            panel_bytes,
             weights,
             sums: sums.0.as_mut_ptr(),
             ahead,
             ahead_step,
         };
+        let tile = if count == 2 { self.pairs[rows - 1] } else { self.tiles[rows - 1][way] };
         // SAFETY: the instructions are there, or `select` would not have given this kernel. The lengths were just
         // checked, and `Sums` has room for the largest tile. What is fetched ahead is never dereferenced.
-        unsafe { self.tiles[rows - 1][way](&raw) }
+        unsafe { tile(&raw) }
     }
 }
 
@@ -353,6 +401,8 @@ struct RawTile {
     /// The stored zero of the first row, where the kernel asks for it.
     zeros: *const u8,
     header: *const u8,
+    /// From a panel to the next.
+    panel_bytes: usize,
     weights: *const u8,
     sums: *mut f32,
     /// What is brought nearer in the first step, and how far on in the next.

@@ -18,7 +18,7 @@ use super::{
     cell::{Gates, Place, Units},
     epilogue::Columns,
     lhs::{Converted, Element},
-    micro::{LhsRows, MicroKernel, Sums},
+    micro::{LhsRows, MicroKernel, Size, Sums},
     plan,
 };
 use crate::{
@@ -264,7 +264,7 @@ impl Block<'_> {
             for (gate, sums) in sums.iter_mut().enumerate().take(gates) {
                 let panel = (self.block * gates + gate) * panel_bytes;
                 let weights = &self.layer.data[panel..][..panel_bytes];
-                kernel.multiply((rows.len(), units), lhs, weights, fetch, sums);
+                kernel.multiply(Size::of_one_panel(rows.len(), units), lhs, weights, fetch, sums);
             }
             for (i, row) in rows.enumerate() {
                 let place = self.rows[row];

@@ -165,7 +165,7 @@ fn a_row_has_the_same_bits_in_any_batch_on_any_threads() {
 fn more_rows_than_the_cache_holds() {
     let threads = Threads::new(Some(2)).unwrap();
     let (input, output, rows) = (4096, 3, 1200);
-    assert!(plan::row_blocks(rows / 2, input * 4) > 1);
+    assert!(plan::row_blocks(rows / 2, input * 4, crate::memory::second_cache()) > 1);
     let layer = Linear::pack(&threads, Isa::detect(), &spec(input, output), Format::F32).unwrap();
     let x = values(5, rows * input);
     let got = run(&threads, &layer, &x, PLAIN);

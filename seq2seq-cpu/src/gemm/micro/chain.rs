@@ -51,42 +51,50 @@ pub(super) trait Widen<V, const NV: usize> {
 /// how many instructions are decoded: finding each row anew for each unit costs a tenth (see the kernel notes).
 const BLOCK: usize = 4;
 
-/// The body of every kernel: `ROWS` rows times one panel.
+/// The body of every kernel: `ROWS` rows times `PANELS` panels, one behind the other.
 ///
 /// # Safety
 /// The caller has the instructions of `D`; the pointers of `t` are good for the sizes that `MicroKernel::multiply` checks.
 #[inline(always)]
-pub(super) unsafe fn tile<D: Dot<NV>, F: Fetching, const NV: usize, const ROWS: usize>(
+pub(super) unsafe fn tile<D, F, const NV: usize, const ROWS: usize, const PANELS: usize>(
     t: &RawTile,
-) {
+) where
+    D: Dot<NV>,
+    F: Fetching,
+{
     // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each.
     unsafe {
         let mut x = Bases::<ROWS>::new(t.x, t.x_stride);
-        let mut sums = [D::start(t.header, t.zeros); ROWS];
-        for (m, row) in sums.iter_mut().enumerate().skip(1) {
-            *row = D::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
+        let mut sums = [[D::start(t.header, t.zeros); PANELS]; ROWS];
+        for (m, row) in sums.iter_mut().enumerate() {
+            for (p, panel) in row.iter_mut().enumerate() {
+                let header = t.header.wrapping_add(p * t.panel_bytes);
+                *panel = D::start(header, t.zeros.wrapping_add(m * t.x_stride));
+            }
         }
         let (mut w, mut ahead) = (t.weights, t.ahead);
         for _ in 0..t.units / BLOCK {
-            fetch::<F>(ahead, BLOCK * D::PANEL_BYTES);
+            fetch::<F>(ahead, BLOCK * PANELS * D::PANEL_BYTES);
             for unit in 0..BLOCK {
                 let w = w.add(unit * D::PANEL_BYTES);
-                step::<D, NV, ROWS>(&mut sums, &x, unit * D::LHS_BYTES, w);
+                step::<D, NV, ROWS, PANELS>(&mut sums, &x, unit * D::LHS_BYTES, (w, t.panel_bytes));
             }
             x.advance(BLOCK * D::LHS_BYTES);
             w = w.add(BLOCK * D::PANEL_BYTES);
             ahead = ahead.wrapping_add(BLOCK * t.ahead_step);
         }
         for _ in 0..t.units % BLOCK {
-            fetch::<F>(ahead, D::PANEL_BYTES);
-            step::<D, NV, ROWS>(&mut sums, &x, 0, w);
+            fetch::<F>(ahead, PANELS * D::PANEL_BYTES);
+            step::<D, NV, ROWS, PANELS>(&mut sums, &x, 0, (w, t.panel_bytes));
             x.advance(D::LHS_BYTES);
             w = w.add(D::PANEL_BYTES);
             ahead = ahead.wrapping_add(t.ahead_step);
         }
         for (m, row) in sums.iter().enumerate() {
-            for (v, &sum) in row.iter().enumerate() {
-                D::store(sum, t.sums.add((m * NV + v) * D::LANES));
+            for (p, panel) in row.iter().enumerate() {
+                for (v, &sum) in panel.iter().enumerate() {
+                    D::store(sum, t.sums.add(((p * ROWS + m) * NV + v) * D::LANES));
+                }
             }
         }
     }
@@ -103,21 +111,26 @@ fn fetch<F: Fetching>(ahead: *const u8, bytes: usize) {
 /// Adds one unit to the sums.
 ///
 /// # Safety
-/// As for [`tile`]; the units are `bytes` behind `x`, and at `w` in the panel.
+/// As for [`tile`]; the units are `bytes` behind `x`, and at `w` in the first panel, `panel_bytes` behind in the next.
 #[inline(always)]
-unsafe fn step<D: Dot<NV>, const NV: usize, const ROWS: usize>(
-    sums: &mut [[D::Sum; NV]; ROWS],
+unsafe fn step<D: Dot<NV>, const NV: usize, const ROWS: usize, const PANELS: usize>(
+    sums: &mut [[[D::Sum; NV]; PANELS]; ROWS],
     x: &Bases<ROWS>,
     bytes: usize,
-    w: *const u8,
+    (w, panel_bytes): (*const u8, usize),
 ) {
     // SAFETY: the caller vouches for the instructions and the pointers.
     unsafe {
-        let weights = D::weights(w);
+        let mut weights = [D::weights(w); PANELS];
+        for (p, weights) in weights.iter_mut().enumerate().skip(1) {
+            *weights = D::weights(w.add(p * panel_bytes));
+        }
         for (m, row) in sums.iter_mut().enumerate() {
             let unit = D::lhs(x.row(m, bytes));
-            for (sum, w) in row.iter_mut().zip(weights) {
-                *sum = D::dot(*sum, unit, w);
+            for (panel, weights) in row.iter_mut().zip(weights) {
+                for (sum, w) in panel.iter_mut().zip(weights) {
+                    *sum = D::dot(*sum, unit, w);
+                }
             }
         }
     }

@@ -10,8 +10,13 @@ pub(in crate::gemm) enum Fetch {
     /// The same, into the second cache: it lies in memory. A core waits for a few lines at once on their way into the first
     /// cache, too few for a memory that is far away, and for more on their way into the second.
     Far(usize),
-    /// Its share of the next panel, tile `tile` of `tiles`, into the second cache.
+    /// Its share of the next panel or two, tile `tile` of `tiles`, into the second cache.
     Share { tile: usize, tiles: usize },
+}
+
+impl Fetch {
+    /// Among that many tiles, or more, the next two panels are shared.
+    pub(in crate::gemm) const MANY: usize = 16;
 }
 
 /// A [`Fetch`] that is compiled in.
@@ -24,6 +29,8 @@ pub(super) trait Fetching {
 pub(super) struct Near;
 pub(super) struct Far;
 pub(super) struct Share;
+/// A share among many tiles.
+pub(super) struct Part;
 
 impl Fetching for Near {
     const PURPOSE: For = For::Reading;
@@ -38,4 +45,9 @@ impl Fetching for Far {
 impl Fetching for Share {
     const PURPOSE: For = For::ReadingLater;
     const TILES: usize = 2;
+}
+
+impl Fetching for Part {
+    const PURPOSE: For = For::ReadingLater;
+    const TILES: usize = Fetch::MANY;
 }

@@ -80,13 +80,13 @@ impl Block<'_> {
         self.place.panel_width
     }
 
-    /// Brings the columns of `panel` in `rows` nearer, which will be written.
+    /// Brings the columns of `panels` in `rows` nearer, which will be written.
     #[inline(always)]
-    pub(in crate::gemm) fn prefetch(&self, rows: Range<usize>, panel: usize) {
+    pub(in crate::gemm) fn prefetch(&self, rows: Range<usize>, panels: Range<usize>) {
         let Place { data, stride, panel_width, .. } = self.place;
         for row in rows {
-            let start = data.wrapping_add(row * stride + panel * panel_width);
-            prefetch_run(start, panel_width, For::Writing);
+            let start = data.wrapping_add(row * stride + panels.start * panel_width);
+            prefetch_run(start, panels.len() * panel_width, For::Writing);
         }
     }
 

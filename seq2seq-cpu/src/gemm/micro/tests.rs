@@ -209,7 +209,7 @@ fn every_kernel_is_its_chain() {
             let kernel = MicroKernel::select(isa, format);
             for input in [1, 2, 3, 4, 7, 31, 64, 100] {
                 let x = values(input as u32, kernel.max_rows() * input);
-                let w = values(input as u32 + 1, kernel.layout.columns * input);
+                let w = values(input as u32 + 1, 2 * kernel.layout.columns * input);
                 let (x, w) = match format {
                     Format::F32 => (x, w),
                     Format::Bf16 => (bf16(&x), bf16(&w)),
@@ -223,6 +223,7 @@ fn every_kernel_is_its_chain() {
     }
 }
 
+/// Tiles of every height, of the first panel and of both.
 fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
     let (layout, rows) = (&kernel.layout, kernel.max_rows());
     let units = layout.units(input);
@@ -233,15 +234,24 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
     for (m, (x, out)) in x.chunks(input).zip(outs).enumerate() {
         lhs(kernel.lhs, m, x, out);
     }
-    let panel = panel(layout, w, input);
-    for count in 1..=rows {
-        for fetch in [Fetch::Near(2048), Fetch::Far(4096), Fetch::Share { tile: 1, tiles: 3 }] {
+    let w: Vec<_> = w.chunks(layout.columns * input).collect();
+    let panels: Vec<_> = w.iter().flat_map(|w| panel(layout, w, input)).collect();
+    let share = |tiles| Fetch::Share { tile: 1, tiles };
+    let one = [Fetch::Near(2048), Fetch::Far(4096), share(3)].map(|fetch| (1, rows, fetch));
+    for (at_once, rows, fetch) in
+        one.into_iter().chain([(2, kernel.max_rows_of_pair(), share(Fetch::MANY))])
+    {
+        for count in 1..=rows {
             let mut sums = Sums::new();
             let x_rows = LhsRows { bytes: cast_slice(&bytes), stride };
-            kernel.multiply((count, units), x_rows, &panel, fetch, &mut sums);
-            for (m, x) in x.chunks(input).take(count).enumerate() {
-                for (c, w) in w.chunks(input).enumerate() {
-                    let got = sums.row(m, layout.columns)[c];
+            let panels = &panels[..at_once * layout.panel_bytes(units)];
+            let size = Size { rows: count, panels: at_once, units };
+            kernel.multiply(size, x_rows, panels, fetch, &mut sums);
+            for (p, w) in w[..at_once].iter().enumerate() {
+                let sums = sums.panel(p, (count, layout.columns));
+                for (i, got) in sums.iter().enumerate() {
+                    let (m, c) = (i / layout.columns, i % layout.columns);
+                    let (x, w) = (&x[m * input..][..input], &w[c * input..][..input]);
                     let want = match layout.weight {
                         Weight::I4 => grouped_chain(isa, kernel.lhs, (m, x), (c, w)),
                         _ => chain(isa, kernel.lhs, x, w),
@@ -249,7 +259,8 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
                     assert_eq!(
                         got.to_bits(),
                         want.to_bits(),
-                        "{kernel:?}, {count} rows, K {input}, row {m}, column {c}: {got} not {want}"
+                        "{kernel:?}, {count} rows, {at_once} panels, K {input}, row {m}, panel {p}, \
+                         column {c}: {got} not {want}"
                     );
                 }
             }
@@ -269,7 +280,7 @@ fn the_largest_integers_do_not_saturate() {
             for w in ends {
                 for end in [-1.0, 1.0] {
                     let x = int8_rows(&vec![end; rows * input], input);
-                    check(isa, kernel, input, &x, &vec![w; kernel.layout.columns * input]);
+                    check(isa, kernel, input, &x, &vec![w; 2 * kernel.layout.columns * input]);
                 }
             }
         }
@@ -281,7 +292,7 @@ fn the_largest_integers_do_not_saturate() {
 fn a_short_panel_is_refused() {
     let kernel = MicroKernel::select(Isa::detect(), Format::F32);
     let x = LhsRows { bytes: &[0; 64], stride: 64 };
-    kernel.multiply((1, 8), x, &[0; 16], Fetch::Near(0), &mut Sums::new());
+    kernel.multiply(Size::of_one_panel(1, 8), x, &[0; 16], Fetch::Near(0), &mut Sums::new());
 }
 
 #[test]
@@ -290,5 +301,5 @@ fn a_short_row_is_refused() {
     let kernel = MicroKernel::select(Isa::detect(), Format::F32);
     let x = LhsRows { bytes: &[0; 64], stride: 32 };
     let panel = vec![0; kernel.layout.panel_bytes(9)];
-    kernel.multiply((2, 9), x, &panel, Fetch::Near(0), &mut Sums::new());
+    kernel.multiply(Size::of_one_panel(2, 9), x, &panel, Fetch::Near(0), &mut Sums::new());
 }

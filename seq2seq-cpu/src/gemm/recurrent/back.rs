@@ -9,7 +9,7 @@ use crate::{
     gemm::{
         Linear, Source,
         lhs::{Converted, Element},
-        micro::{LhsRows, MAX_COLUMNS, Sums},
+        micro::{LhsRows, MAX_COLUMNS, Size, Sums},
         plan,
     },
     isa::Isa,
@@ -192,7 +192,7 @@ impl Block<'_> {
             let lhs = LhsRows { bytes: &lhs.bytes[rows.start * lhs.stride..], ..lhs };
             let fetch = plan::fetch_in_step(tile);
             rows.clone().for_each(|row| self.prefetch(row, &mut targets));
-            kernel.multiply((rows.len(), units), lhs, weights, fetch, &mut sums);
+            kernel.multiply(Size::of_one_panel(rows.len(), units), lhs, weights, fetch, &mut sums);
             for (i, row) in rows.enumerate() {
                 self.row(row, sums.row(i, layout.columns), &mut targets);
             }
