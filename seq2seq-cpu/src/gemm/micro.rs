@@ -1,4 +1,4 @@
-//! Micro-kernels: a tile of a matrix product, a few rows of activations times one panel of weights.
+//! Micro-kernels: a tile of a matrix product, a few rows of activations times one panel of weights, or two.
 //!
 //! A panel holds the weights of [`Layout::columns`] output columns in the order in which the kernel reads them. The
 //! values of one column come in *units* of [`Layout::unit`] consecutive k, as many as one lane of the instruction takes.
