@@ -3,6 +3,7 @@
 
 use super::{Element, Layout, Weight, chain::Widen, f32_avx2::F32Rows};
 use std::arch::x86_64::*;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 struct Half;
 
@@ -11,6 +12,8 @@ impl Widen<__m256, 2> for Half {
 
     #[inline(always)]
     unsafe fn widen(w: *const u8) -> [__m256; 2] {
+        // Else the compiler converts those of the next unit before these are used, and has more vectors than registers.
+        compiler_fence(Ordering::SeqCst);
         // SAFETY: the caller has the instructions and 32 bytes.
         unsafe {
             [
