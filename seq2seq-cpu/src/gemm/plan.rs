@@ -83,7 +83,7 @@ pub(super) fn groups(range: Range<usize>, size: usize) -> impl Iterator<Item = R
 ///
 /// Where that begins was measured: above 64 rows with the tiles of 12 rows of AVX-512, on Zen 5; above 256 with the smaller
 /// ones of AVX2, on Zen 3, where sharing is 5% faster with 128 rows, 10% with 72, and makes no difference from 512 on.
-pub(super) fn many(rows: usize, max_rows: usize) -> bool {
+fn many(rows: usize, max_rows: usize) -> bool {
     rows > if max_rows > 6 { 64 } else { 256 }
 }
 
