@@ -79,14 +79,6 @@ pub(super) fn groups(range: Range<usize>, size: usize) -> impl Iterator<Item = R
     range.clone().step_by(size).map(move |start| start..range.end.min(start + size))
 }
 
-/// Whether `rows` rows take so long in a panel, by tiles of at most `max_rows` rows, that the next one need not be fetched before.
-///
-/// Where that begins was measured: above 64 rows with the tiles of 12 rows of AVX-512, on Zen 5; above 256 with the smaller
-/// ones of AVX2, on Zen 3, where sharing is 5% faster with 128 rows, 10% with 72, and makes no difference from 512 on.
-fn many(rows: usize, max_rows: usize) -> bool {
-    rows > if max_rows > 6 { 64 } else { 256 }
-}
-
 /// Whether `rows` rows pass two panels of `panel_bytes` at once, by tiles of at most `max_rows` rows: they are read half as often.
 /// While two panels pass the next two come, and all have to stay in a second cache of `cache` bytes.
 pub(super) fn in_pairs(rows: usize, max_rows: usize, panel_bytes: usize, cache: usize) -> bool {
@@ -96,11 +88,15 @@ pub(super) fn in_pairs(rows: usize, max_rows: usize, panel_bytes: usize, cache: 
 /// What tile `tile` of `tiles` brings nearer, with tiles of at most `max_rows` rows.
 ///
 /// A single tile waits for memory: it looks far ahead, 6144 bytes. A few tiles are over before the next panel has come, so each
-/// fetches its share of it. With [`many`] rows the time in a panel is long, and looking ahead a little is enough.
+/// fetches its share of it. With many tiles the time in a panel is long, and looking ahead a little is enough.
+///
+/// Where many begins was measured: above 64 rows with the tiles of 12 rows of AVX-512, on Zen 5; above 256 with the smaller
+/// ones of AVX2, on Zen 3, where sharing is 5% faster with 128 rows, 10% with 72, and makes no difference from 512 on.
 pub(super) fn fetch(tile: usize, tiles: usize, rows: usize, max_rows: usize) -> Fetch {
+    let few = if max_rows > 6 { 64 } else { 256 };
     match tiles {
         0..=1 => Fetch::Far(6144),
-        _ if !many(rows, max_rows) => Fetch::Share { tile, tiles },
+        _ if rows <= few => Fetch::Share { tile, tiles },
         _ => Fetch::Near(2048),
     }
 }
