@@ -14,6 +14,8 @@ needs a host gcc to run its preprocessor. The compilers' output does not change 
 """
 
 import argparse
+import concurrent.futures
+import os
 import pathlib
 import re
 import subprocess
@@ -38,7 +40,7 @@ ANY = [("compute_80", ["sm_80", "sm_90"])]
 # What a step of a decoding launches is compiled for Hopper and later, too: its kernels begin while others run (overlap.cuh).
 STEP = [
     "additive", "attention_bf16_split", "attention_merge", "attention_split", "columns", "embed", "kv_parents",
-    "kv_store", "linear_bf16", "linear_f16", "linear_f32", "linear_int4", "linear_int8", "norm", "rows",
+    "kv_store", "linear_bf16", "linear_f16", "linear_f32", "linear_int4", "linear_int8", "norm", "norm_rows", "rows",
 ]  # fmt: skip
 TARGETS |= {name: [("compute_80", ["sm_80"]), ("compute_90", ["sm_90"])] for name in STEP}
 OVERLAP = ["griddepcontrol.launch_dependents;", "griddepcontrol.wait;"]
@@ -110,8 +112,8 @@ def assemble(root, name, ptx, arch):
 
 
 def report(name, arch, said):
-    """Faults in what ptxas says of an artifact."""
-    faults = []
+    """What ptxas says of an artifact, a line a kernel, and faults in it."""
+    lines, faults = [], []
     kernel = "?"
     for line in said.splitlines():
         if "warning" in line.lower():
@@ -125,10 +127,10 @@ def report(name, arch, said):
         if match := re.search(r"Used (\d+) registers", line):
             shared = re.search(r"(\d+) bytes smem", line)
             memory = f", {shared[1]} bytes shared" if shared else ""
-            print(f"{name:16} {kernel:28} {arch} {match[1]:>4} registers{memory}")
+            lines.append(f"{name:16} {kernel:28} {arch} {match[1]:>4} registers{memory}")
             if int(match[1]) > MAX_REGISTERS:
                 faults.append(f"{name} {kernel} {arch}: {match[1]} registers")
-    return faults
+    return lines, faults
 
 
 def lacks(name, ptx, target):
@@ -150,6 +152,20 @@ def keep(file, content, check):
     return []
 
 
+def build(root, name, target, architectures, check):
+    """Makes an artifact, and the machine code of it: what there is to say, and faults."""
+    ptx = compile_ptx(root, name, target)
+    lines, faults = [], keep(f"{name}.{target}.ptx", ptx.encode(), check) + lacks(name, ptx, target)
+    for arch in architectures:
+        code, said = assemble(root, name, ptx, arch)
+        of_kernels, found = report(name, arch, said)
+        lines += of_kernels
+        faults += found
+        if target.endswith("a"):
+            faults += keep(f"{name}.{arch}.cubin", code, check)
+    return lines, faults
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", type=pathlib.Path, default=HERE / ".venv", help="where the compilers are or go")
@@ -157,17 +173,14 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME", help="stems of kernel files")
     options = parser.parse_args()
     root = toolkit(options.venv.resolve())
+    names = options.names or sorted(path.stem for path in KERNELS.glob("*.cu"))
+    artifacts = [(name, *target) for name in names for target in TARGETS.get(name, ANY)]
     faults = []
-    for name in options.names or sorted(path.stem for path in KERNELS.glob("*.cu")):
-        for target, architectures in TARGETS.get(name, ANY):
-            ptx = compile_ptx(root, name, target)
-            faults += keep(f"{name}.{target}.ptx", ptx.encode(), options.check)
-            faults += lacks(name, ptx, target)
-            for arch in architectures:
-                code, said = assemble(root, name, ptx, arch)
-                faults += report(name, arch, said)
-                if target.endswith("a"):
-                    faults += keep(f"{name}.{arch}.cubin", code, options.check)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = [pool.submit(build, root, *artifact, options.check) for artifact in artifacts]
+        for lines, found in (future.result() for future in made):
+            print(*lines, sep="\n", flush=True)
+            faults += found
     for fault in faults:
         print(fault, file=sys.stderr)
     sys.exit(bool(faults))

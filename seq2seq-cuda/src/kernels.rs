@@ -33,6 +33,7 @@ pub(crate) mod linear_back;
 pub(crate) mod linear_wgmma;
 pub(crate) mod norm;
 pub(crate) mod norm_back;
+pub(crate) mod norm_rows;
 pub(crate) mod operands;
 pub(crate) mod optimiser;
 pub(crate) mod pack;

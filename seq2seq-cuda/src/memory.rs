@@ -6,16 +6,20 @@
 //! ([`queue`](crate::queue)). Values come and go by way of page-locked memory ([`staging`]).
 
 mod blocks;
+mod readers;
 mod staging;
+mod tensor;
 
 use crate::driver::{Arg, Driver, DriverError, Result};
 use crate::queue::Queue;
 pub(crate) use blocks::{Block, Blocks};
 use bytemuck::Pod;
-use seq2seq_core::{Error, Rows};
+pub(crate) use readers::Readers;
+use seq2seq_core::Error;
 use staging::{Reading, Staging};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
+pub use tensor::Tensor;
 
 /// Where buffers come from and go back to.
 pub(crate) struct Pool {
@@ -331,71 +335,6 @@ impl<T: Pod> From<&Buffer<T>> for Arg {
 impl<T: Pod> From<&mut Buffer<T>> for Arg {
     fn from(buffer: &mut Buffer<T>) -> Self {
         buffer.address().into()
-    }
-}
-
-/// Activations: f32 rows `[N, width]` without gaps, in the device's memory.
-///
-/// ```
-/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/documented.rs")); }
-/// # let cuda = gpu::cuda();
-/// use seq2seq_core::{Backend, HostTensor, Rows};
-/// use seq2seq_cuda::Tensor;
-///
-/// let host = HostTensor::from_f32(vec![2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
-/// let x: Tensor = cuda.upload(&host)?;
-/// assert_eq!((x.rows(), x.width()), (2, 3));
-/// let turned = cuda.gather_rows(&x, &[1, 0])?; // asked for, and not waited for
-/// drop(x); // its memory is given out again behind what still reads it
-/// assert_eq!(cuda.download(&turned)?, [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
-/// # Ok::<(), seq2seq_core::Error>(())
-/// ```
-pub struct Tensor {
-    rows: usize,
-    width: usize,
-    values: Buffer<f32>,
-}
-
-impl Tensor {
-    /// Rows that are not defined yet.
-    pub(crate) fn new(pool: &Arc<Pool>, rows: usize, width: usize) -> Result<Self> {
-        Ok(Self { rows, width, values: Buffer::new(pool, rows * width)? })
-    }
-
-    /// Rows that are there already.
-    pub(crate) fn of(rows: usize, width: usize, values: Buffer<f32>) -> Self {
-        assert_eq!(values.len(), rows * width, "as many values as there are places");
-        Self { rows, width, values }
-    }
-
-    /// Rows of the host.
-    pub(crate) fn upload(pool: &Arc<Pool>, rows: usize, width: usize, x: &[f32]) -> Result<Self> {
-        assert_eq!(x.len(), rows * width, "as many values as there are places");
-        Ok(Self { rows, width, values: Buffer::upload(pool, x)? })
-    }
-
-    pub(crate) fn values(&self) -> &Buffer<f32> {
-        &self.values
-    }
-
-    pub(crate) fn values_mut(&mut self) -> &mut Buffer<f32> {
-        &mut self.values
-    }
-}
-
-impl Rows for Tensor {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn width(&self) -> usize {
-        self.width
-    }
-}
-
-impl std::fmt::Debug for Tensor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tensor({} x {})", self.rows, self.width)
     }
 }
 

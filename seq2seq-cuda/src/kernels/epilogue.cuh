@@ -4,6 +4,7 @@
 // a format give the same bits from the same sum.
 #pragma once
 #include "overlap.cuh"
+#include "rows.cuh"
 
 enum Activation { NONE, RELU, GELU, GELU_TANH, QUICK_GELU, SILU, TANH };
 
@@ -57,28 +58,15 @@ DEVICE void prefetch_of_channels(const Layer& layer, int first, int channels) {
     if (layer.channel_sum) prefetch((const float*)layer.channel_sum + first, bytes);
 }
 
-// What a product of a format can give besides values: bf16 in the layout of the next layer's rows (rows.cu), which are whole
-// tiles of 8, the rest zeros. `outputs` is then a multiple of a slab, and there is no residual.
-enum Operand { NO_OPERAND, BF16, BF16_SWIZZLED };
+// What a product of a format can give besides values: bf16 in the layout of the next layer's rows (rows.cuh), which are whole tiles.
+// `outputs` is then a multiple of a slab, and there is no residual.
 
-// Where the value of a row and a column stands, in values.
-template <int OPERAND>
-DEVICE u64 operand_place(const Layer& layer, int row, int column) {
-    u64 tile = row / 8;
-    int r = row % 8;
-    if (OPERAND == BF16) {
-        int k = column % 32;
-        u64 lane = (tile * (layer.outputs / 32) + column / 32) * WARP + r * 4 + k % 8 / 2;
-        return lane * 8 + k / 8 * 2 + k % 2;
-    }
-    u64 tiles = (layer.rows + 7) / 8;
-    return ((column / 64 * tiles + tile) * 8 + r) * 64 + (column % 64 / 8 ^ r) * 8 + column % 8;
-}
+DEVICE int row_tiles(const Layer& layer) { return (layer.rows + ROW_TILE - 1) / ROW_TILE; }
 
 // Rows that are stored.
 template <int OPERAND>
 DEVICE int stored_rows(const Layer& layer) {
-    return OPERAND != NO_OPERAND && layer.lays_out ? (layer.rows + 7) / 8 * 8 : layer.rows;
+    return OPERAND != NO_OPERAND && layer.lays_out ? row_tiles(layer) * ROW_TILE : layer.rows;
 }
 
 // Stores products `a` and `b` of channels c and c + 1 (c even) of a row, both with scale and bias. In a gated layer they are
@@ -88,7 +76,7 @@ DEVICE void store_pair(const Layer& layer, int row, int c, float a, float b) {
     if (row >= stored_rows<OPERAND>(layer) || c >= layer.channels) return;
     const bool lays_out = OPERAND != NO_OPERAND && layer.lays_out;
     int column = layer.gated ? c / 2 : c, values = layer.gated || c + 1 == layer.channels ? 1 : 2;
-    u64 at = lays_out ? operand_place<OPERAND>(layer, row, column) : (u64)row * layer.outputs + column;
+    u64 at = lays_out ? operand_place<OPERAND>(row, column, row_tiles(layer), layer.outputs) : (u64)row * layer.outputs + column;
     u32 pair = 0;
     // Not unrolled: the activations are most of the code.
 #pragma unroll 1

@@ -6,10 +6,11 @@ use super::operands::Operands;
 use super::rows::{Operand, View};
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use crate::{Cuda, Linear};
-use seq2seq_core::Activation;
+use seq2seq_core::{Activation, Rows};
+use std::sync::Arc;
 
 static F32: Artifact = artifact!("linear_f32", step);
 static F16: Artifact = artifact!("linear_f16", step);
@@ -48,7 +49,7 @@ macro_rules! choice {
 pub(super) use choice;
 
 /// Rows that kernels take as they are.
-const FEW_ROWS: usize = 8;
+pub(super) const FEW_ROWS: usize = 8;
 
 /// Rows that are laid out and streamed to.
 const STREAMED_ROWS: usize = 16;
@@ -166,6 +167,29 @@ pub(crate) struct Fused<'a> {
     pub(crate) residual: Option<&'a Buffer<f32>>,
 }
 
+/// y = scale · x Wᵀ + b, then the epilogue, for the rows of a tensor, which keeps them as they are laid out for it.
+pub(crate) fn of_tensor(
+    cuda: &Cuda,
+    x: &Tensor,
+    layer: &Linear,
+    fused: Fused<'_>,
+    y: &mut Buffer<f32>,
+) -> Result<()> {
+    assert_eq!(x.width(), layer.shape.input);
+    let view = View::of(x);
+    if as_they_are(&view) {
+        return product(cuda, Source::Values(view), layer, fused, Target::Values(y));
+    }
+    let operand = laid_out(cuda, x, layer)?;
+    product(cuda, Source::Operand(&operand), layer, fused, Target::Values(y))
+}
+
+/// The rows of a tensor as the layer reads them where they are laid out.
+fn laid_out(cuda: &Cuda, x: &Tensor, layer: &Linear) -> Result<Arc<Operand>> {
+    let operands = Operands::on(cuda, layer.format);
+    x.operand(operands, || Operand::new(cuda, View::of(x), operands))
+}
+
 /// y = scale · x Wᵀ + b, then the epilogue, for the rows of `x`; `y` may have more.
 pub(crate) fn linear(
     cuda: &Cuda,
@@ -194,16 +218,15 @@ pub(crate) fn lays_out(cuda: &Cuda, rows: usize, [first, second]: [&Linear; 2]) 
 /// `linear` by two layers, the first of which [`lays_out`] its results.
 pub(crate) fn feed_forward(
     cuda: &Cuda,
-    x: View<'_>,
+    x: &Tensor,
     [first, second]: [&Linear; 2],
     [inner, outer]: [Fused<'_>; 2],
     y: &mut Buffer<f32>,
 ) -> Result<()> {
-    assert!(lays_out(cuda, x.rows, [first, second]));
-    assert_eq!((x.width, first.shape.output), (first.shape.input, second.shape.input));
-    let operands = Operands::on(cuda, first.format);
-    let x = Operand::new(cuda, x, operands)?;
-    let mut between = Operand::unset(cuda, x.rows, second.shape.input, operands)?;
+    assert!(lays_out(cuda, x.rows(), [first, second]));
+    assert_eq!((x.width(), first.shape.output), (first.shape.input, second.shape.input));
+    let x = laid_out(cuda, x, first)?;
+    let mut between = Operand::unset(cuda, x.rows, second.shape.input, x.operands)?;
     product(cuda, Source::Operand(&x), first, inner, Target::Operand(&mut between))?;
     drop(x);
     product(cuda, Source::Operand(&between), second, outer, Target::Values(y))

@@ -15,7 +15,7 @@ static WIDE: Kernel = Kernel::new(&ARTIFACT, "norm_wide");
 const PER_THREAD: usize = 8;
 
 /// Threads of a row, and whether they can keep it. Of the width alone, as the order of the sums is.
-fn threads(width: usize) -> (usize, bool) {
+pub(super) fn threads(width: usize) -> (usize, bool) {
     let wanted = width.div_ceil(PER_THREAD).next_multiple_of(32);
     (wanted.clamp(32, 1024), wanted <= 1024)
 }

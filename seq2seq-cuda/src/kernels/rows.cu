@@ -1,24 +1,19 @@
 // Activations in the layout and the number format of the linear kernels, once for each layer that reads them.
 //
 // x: [rows, width] f32, value (row, column) at row * row_stride + column * column_stride: a matrix may be read turned.
-// Results are padded with zeros to `depth` columns and to whole tiles of 8 rows, so that the kernels
-// that read them need no conditions:
+// Results lie as rows.cuh has it:
 //
 // rows_f32:  [tile][depth][8 rows] f32: the 8 rows of a column lie together.
-// rows_bf16: [tile][depth / 32][lane][8] bf16: what lane 4 g + t of mma.m16n8k16 holds of row g for two steps of 16 columns:
-//            columns 2t, 2t + 1, 2t + 8, 2t + 9 of each step. One 16-byte load gives both B operands.
-// rows_bf16_swizzled: [depth / 64][tile][8 rows][64] bf16, as wgmma reads them from shared memory (wgmma.cuh): the 16-byte piece
-//            of columns 8 c to 8 c + 7 of row r is at c ^ r of its 128 bytes.
-// rows_u8:   [tile][depth / 64][lane][16] u8: the same of mma.m16n8k32: columns 4t to 4t + 3 and 4t + 16 to 4t + 19 of
-//            each of two steps of 32; and a scale and a zero point a row, as `seq2seq_core::quant::row` defines them.
-// rows_u8_swizzled: [depth / 128][tile][8 rows][128] u8, as rows_bf16_swizzled: a piece is 16 columns. The levels, scales and zero
-//            points are those of rows_u8.
+// rows_bf16, rows_bf16_swizzled: rounded.
+// rows_u8, rows_u8_swizzled: and a scale and a zero point a row, as `seq2seq_core::quant::row` defines them. The levels of
+//            both are the same.
 //
 // Floor: width * (4 + element) bytes a row over the memory bandwidth. Loads and stores fill whole sectors.
 #include "overlap.cuh"
 #include "quantise.cuh"
+#include "rows.cuh"
 
-constexpr int TILE = 8;
+constexpr int TILE = ROW_TILE;
 
 struct Source {
     const float* values;
@@ -80,10 +75,10 @@ KERNEL rows_bf16_swizzled(const float* values, int rows, int width, int depth, s
     }
 }
 
-// A block makes a row; rows past the last are zeros. A thread makes words of four columns, each where `place(row, column)` has it
-// among the words of `out`: neighbours read neighbours, and fill whole sectors in either layout.
-template <typename Place>
-DEVICE void quantise_rows(const float* x, int rows, int width, int depth, u32* out, float* scales, int* zeros, Place place) {
+// A block makes a row; rows past the last are zeros. A thread makes words of four columns: neighbours read neighbours, and fill
+// whole sectors in either layout.
+template <int OPERAND>
+DEVICE void quantise_rows(const float* x, int rows, int width, int depth, u32* out, float* scales, int* zeros) {
     __shared__ Extremes part[WARP];
     begin_behind_previous();
     int row = blockIdx.x, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
@@ -109,22 +104,14 @@ DEVICE void quantise_rows(const float* x, int rows, int width, int depth, u32* o
             u32 q = row < rows && k + j < width ? of.level(x[(u64)row * width + k + j]) : 0;
             word |= q << 8 * j;
         }
-        out[place(row, k)] = word;
+        out[operand_place<OPERAND>(row, k, gridDim.x / TILE, depth) / 4] = word;
     }
 }
 
 KERNEL rows_u8(const float* x, int rows, int width, int depth, u32* out, float* scales, int* zeros) {
-    quantise_rows(x, rows, width, depth, out, scales, zeros, [=](int row, int k) {
-        u64 lane = ((u64)(row / TILE) * (depth / 64) + k / 64) * WARP + row % TILE * 4 + k % 16 / 4;
-        return lane * 4 + k % 64 / 16;
-    });
+    quantise_rows<U8>(x, rows, width, depth, out, scales, zeros);
 }
 
 KERNEL rows_u8_swizzled(const float* x, int rows, int width, int depth, u32* out, float* scales, int* zeros) {
-    const int tiles = gridDim.x / TILE;
-    quantise_rows(x, rows, width, depth, out, scales, zeros, [=](int row, int k) {
-        u64 tile = (u64)(k / 128) * tiles + row / TILE;
-        int r = row % TILE;
-        return (tile * TILE + r) * 32 + (k % 128 / 16 ^ r) * 4 + k % 16 / 4;
-    });
+    quantise_rows<U8_SWIZZLED>(x, rows, width, depth, out, scales, zeros);
 }

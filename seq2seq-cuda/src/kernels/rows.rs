@@ -16,7 +16,7 @@ static ROWS_U8: Kernel = Kernel::new(&ARTIFACT, "rows_u8");
 static ROWS_U8_SWIZZLED: Kernel = Kernel::new(&ARTIFACT, "rows_u8_swizzled");
 
 /// Rows of a tile of activations.
-const TILE: usize = 8;
+pub(super) const TILE: usize = 8;
 
 /// A matrix in a buffer: value (row, column) at `first` + row · strides[0] + column · strides[1].
 #[derive(Clone, Copy)]
@@ -66,17 +66,18 @@ impl<'a> View<'a> {
 }
 
 /// Activations in the layout of a format, padded.
-pub(super) struct Operand {
+pub(crate) struct Operand {
+    pub(crate) operands: Operands,
     pub(super) values: Buffer<u8>,
     pub(super) rows: usize,
     /// Columns, but for those that it is padded with.
     pub(super) width: usize,
     /// Of int8 and int4: a scale and a zero point a row.
-    quantised: Option<(Buffer<f32>, Buffer<i32>)>,
+    pub(super) quantised: Option<(Buffer<f32>, Buffer<i32>)>,
 }
 
 impl Operand {
-    /// Room for rows that are not quantised.
+    /// Room for rows.
     pub(super) fn unset(
         cuda: &Cuda,
         rows: usize,
@@ -85,7 +86,16 @@ impl Operand {
     ) -> Result<Self> {
         let depth = width.next_multiple_of(operands.slab());
         let values = rows.next_multiple_of(TILE) * depth * operands.element();
-        Ok(Self { values: cuda.buffer(values)?, rows, width, quantised: None })
+        let quantised = match operands.quantises_rows() {
+            true => Some((cuda.buffer(rows)?, cuda.buffer(rows)?)),
+            false => None,
+        };
+        Ok(Self { operands, values: cuda.buffer(values)?, rows, width, quantised })
+    }
+
+    /// Columns, with those that it is padded with.
+    pub(super) fn depth(&self) -> usize {
+        self.width.next_multiple_of(self.operands.slab())
     }
 
     /// Where scales and zero points lie; null where there are none.
@@ -99,9 +109,9 @@ impl Operand {
     pub(super) fn new(cuda: &Cuda, x: View<'_>, operands: Operands) -> Result<Self> {
         x.check();
         let View { rows, width, strides, .. } = x;
-        let depth = width.next_multiple_of(operands.slab());
         let tiles = rows.div_ceil(TILE);
         let mut made = Self::unset(cuda, rows, width, operands)?;
+        let depth = made.depth();
         let launch = match operands {
             Operands::F32 | Operands::F16 => {
                 Launch::new(cuda, &ROWS_F32).grid(tiles, depth.div_ceil(128), 1).block(128)
@@ -121,10 +131,8 @@ impl Operand {
             false => launch = launch.arg(strides[0] as i64).arg(strides[1] as i64),
         }
         launch = launch.out(&mut made.values);
-        if operands.quantises_rows() {
-            let (mut scales, mut zeros) = (cuda.buffer(rows)?, cuda.buffer(rows)?);
-            launch = launch.out(&mut scales).out(&mut zeros);
-            made.quantised = Some((scales, zeros));
+        if let Some((scales, zeros)) = &mut made.quantised {
+            launch = launch.out(scales).out(zeros);
         }
         // SAFETY: x lies inside its buffer, as was checked; `values` has whole tiles of `depth` columns; a scale and a zero point for each row.
         unsafe { launch.run() }?;

@@ -126,7 +126,7 @@ pub(crate) fn linear(
 ) -> Result<Tensor> {
     check::linear(x, layer.shape, &epilogue)?;
     let mut y = cuda.tensor(x.rows(), layer.shape.output)?;
-    kernels::linear::linear(cuda, View::of(x), layer, fused(&epilogue), y.values_mut())?;
+    kernels::linear::of_tensor(cuda, x, layer, fused(&epilogue), y.values_mut())?;
     Ok(y)
 }
 
@@ -143,6 +143,6 @@ pub(crate) fn feed_forward(
     }
     let mut y = cuda.tensor(x.rows(), second.shape.output)?;
     let fused = [fused(&inner), fused(&outer)];
-    kernels::linear::feed_forward(cuda, View::of(x), [first, second], fused, y.values_mut())?;
+    kernels::linear::feed_forward(cuda, x, [first, second], fused, y.values_mut())?;
     Ok(y)
 }

@@ -1,8 +1,9 @@
 //! LayerNorm and RMSNorm.
 
-use crate::memory::{Buffer, Tensor};
+use crate::memory::{Buffer, Readers, Tensor};
 use crate::{Cuda, kernels};
 use seq2seq_core::{NormKind, NormSpec, Result, Rows, backend::check};
+use std::sync::Arc;
 
 /// The weights of a normalisation, `[M]` each, in the device's memory.
 ///
@@ -26,18 +27,26 @@ pub struct Norm {
     pub(crate) eps: f32,
     pub(crate) weight: Buffer<f32>,
     pub(crate) bias: Option<Buffer<f32>>,
+    pub(crate) readers: Arc<Readers>,
 }
 
 pub(crate) fn norm_weights(cuda: &Cuda, spec: &NormSpec) -> Result<Norm> {
     check::norm_weights(spec)?;
     let weight = cuda.upload_values(&spec.weight.to_f32())?;
     let bias = spec.bias.as_ref().map(|b| cuda.upload_values(&b.to_f32())).transpose()?;
-    Ok(Norm { kind: spec.kind, eps: spec.eps, weight, bias })
+    Ok(Norm { kind: spec.kind, eps: spec.eps, weight, bias, readers: Arc::default() })
 }
 
+/// Where a linear layer has laid out what this norm gave before, rows are laid out as they are normalised.
 pub(crate) fn norm(cuda: &Cuda, x: &Tensor, norm: &Norm) -> Result<Tensor> {
     check::norm(x, norm.weight.len())?;
     let mut y = cuda.tensor(x.rows(), x.width())?;
-    kernels::norm::norm(cuda, x, norm, &mut y)?;
-    Ok(y)
+    let operand = match norm.readers.wanted() {
+        Some(operands) => kernels::norm_rows::norm_rows(cuda, x, norm, operands, &mut y)?,
+        None => None,
+    };
+    if operand.is_none() {
+        kernels::norm::norm(cuda, x, norm, &mut y)?;
+    }
+    Ok(y.for_readers(&norm.readers, operand))
 }

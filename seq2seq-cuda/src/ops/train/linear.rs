@@ -12,7 +12,7 @@ use crate::memory::{Buffer, Tensor};
 use crate::ops::linear::{Linear, lay_out, pack, unpacked};
 use seq2seq_core::backend::check::{self, LinearShape};
 use seq2seq_core::train::{LinearBackward, LinearGradients, MasterPart, Masters, TrainEpilogue};
-use seq2seq_core::{Epilogue, Format, HostTensor, LinearPart, LinearSpec, Result, Rows};
+use seq2seq_core::{Format, HostTensor, LinearPart, LinearSpec, Result, Rows};
 
 /// A layer, packed for both directions.
 ///
@@ -200,8 +200,12 @@ pub(crate) fn forward(
     check::linear_forward(x, layer.shape, residual, dropout)?;
     let needed = keep && (layer.gated || activation.is_some());
     if !needed && dropout.is_none() {
-        let epilogue = Epilogue { activation, residual, ..Epilogue::NONE };
-        return Ok((crate::ops::linear::linear(cuda, x, layer, epilogue)?, None));
+        let mut y = cuda.tensor(x.rows(), layer.shape.output)?;
+        let residual = residual.map(Tensor::values);
+        let fused = Fused { activation, residual, ..Fused::default() };
+        // As a view: x is kept for the way back, and would keep the rows that are laid out.
+        linear(cuda, View::of(x), layer, fused, y.values_mut())?;
+        return Ok((y, None));
     }
     let LinearShape { product, output, .. } = layer.shape;
     let mut z = cuda.buffer(x.rows() * product)?;
