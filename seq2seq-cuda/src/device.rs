@@ -2,7 +2,7 @@
 
 use crate::driver::{Driver, DriverError, FunctionId, Nvidia, Result};
 use crate::kept::KeptPlans;
-use crate::memory::{Buffer, Pool, Tensor};
+use crate::memory::{Buffer, Pool, Readers, Tensor};
 use crate::module::{Kernel, Loaded};
 use crate::queue::Queue;
 use bytemuck::Pod;
@@ -108,6 +108,8 @@ struct Device {
     pool: Arc<Pool>,
     loaded: Loaded,
     plans: KeptPlans,
+    /// Of what attention gives, in whichever layer.
+    attention_readers: Arc<Readers>,
     overlap: bool,
     ahead: bool,
 }
@@ -140,7 +142,8 @@ impl Cuda {
         let pool = Pool::new(driver, options.keep_memory, options.graphs);
         let (loaded, plans) = (Loaded::default(), KeptPlans::default());
         let CudaOptions { overlap, ahead, .. } = options;
-        Self(Arc::new(Device { pool, loaded, plans, overlap, ahead }))
+        let attention_readers = Arc::default();
+        Self(Arc::new(Device { pool, loaded, plans, attention_readers, overlap, ahead }))
     }
 
     /// What the device does, is done by this.
@@ -156,6 +159,11 @@ impl Cuda {
     /// Of the last attention.
     pub(crate) fn plans(&self) -> &KeptPlans {
         &self.0.plans
+    }
+
+    /// Those who read what attention gives: the layers of a model have output layers of one format.
+    pub(crate) fn attention_readers(&self) -> &Arc<Readers> {
+        &self.0.attention_readers
     }
 
     /// Where work is asked for.

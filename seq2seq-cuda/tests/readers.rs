@@ -3,10 +3,14 @@
 mod common;
 
 use common::Played;
+use common::attend::{self, spec};
 use common::counting::Counting;
 use common::tiles::{Product, Sizes};
-use seq2seq_core::{Backend, Epilogue, Format, HostTensor, NormKind, NormSpec};
-use seq2seq_cuda::{Cuda, CudaOptions};
+use seq2seq_core::{
+    AttentionSpec, Backend, CrossAttentionOps, EncoderOps, Epilogue, Format, HostTensor, NormKind,
+    NormSpec, Precision, Ragged,
+};
+use seq2seq_cuda::{Cuda, CudaOptions, Tensor};
 use std::sync::Arc;
 
 /// A device of Ampere, and one of Hopper.
@@ -105,5 +109,94 @@ fn few_rows_stay_as_they_are() {
             driver.counts_of(|| work().unwrap()).1.launches
         };
         assert_eq!([30, 30, 8, 9].map(through), [3, 2, 2, 2], "{}", cuda.describe());
+    }
+}
+
+/// Attention, and an output layer in bf16 behind it, twice: with the same bits, and in the second run `spared` launches less.
+fn output_layers_read(
+    attend: impl Fn(&Cuda) -> Tensor,
+    spec: &AttentionSpec,
+    (spared, of): (usize, &str),
+) {
+    let inner = spec.inner();
+    for driver in devices() {
+        let driver = Arc::new(Counting::new(driver));
+        let cuda = Cuda::with_driver(driver.clone(), CudaOptions::default().keep_memory(false));
+        let output = Product::new(Sizes { rows: 1, input: inner, output: 24 }).layer(false);
+        let output = cuda.pack(&output, Format::Bf16).unwrap();
+        let mut run = || {
+            let y = attend(&cuda);
+            let z = cuda.linear(&y, &output, Epilogue::NONE).unwrap();
+            [&y, &z].map(|t| bits(&cuda.download(t).unwrap()))
+        };
+        let (first, alone) = driver.counts_of(&mut run);
+        let (second, at_once) = driver.counts_of(&mut run);
+        assert!(first == second, "{}, {of}", cuda.describe());
+        assert_eq!(alone.launches - at_once.launches, spared, "{}, {of}", cuda.describe());
+    }
+}
+
+fn upload(cuda: &Cuda, values: &[f32], width: usize) -> Tensor {
+    let shape = vec![values.len() / width, width];
+    cuda.upload(&HostTensor::from_f32(shape, values).unwrap()).unwrap()
+}
+
+/// Whole sequences, whose tiles are high and low; a rest of rows that fills no tile of the layer, and none.
+#[test]
+fn attention_lays_out_what_output_layers_read() {
+    for (width, lengths) in [
+        (32, &[97, 3][..]),
+        (64, &[150, 1, 0, 70]),
+        (64, &[16]),
+        (128, &[70]),
+        (96, &[9]),
+        (256, &[10]),
+    ] {
+        let spec = spec(width);
+        let rows = Ragged::from_lengths(lengths.iter().copied());
+        let x = attend::rows(&spec, rows.rows());
+        let attend = |cuda: &Cuda| {
+            cuda.attend(&upload(cuda, &x, spec.qkv_width()), &rows, &spec, None).unwrap()
+        };
+        output_layers_read(attend, &spec, (1, &format!("{width} columns, {lengths:?}")));
+    }
+}
+
+/// Single rows over a memory: of sources within a chunk and across three, which are merged, and of none.
+#[test]
+fn steps_lay_out_what_output_layers_read() {
+    let lengths = [30, 150, 0, 65];
+    for width in [32, 64, 128, 256] {
+        let spec = AttentionSpec { causal: false, ..spec(width) };
+        let sources = Ragged::from_lengths(lengths);
+        let kv =
+            attend::rows(&spec, sources.rows())[..sources.rows() * 2 * spec.kv_width()].to_vec();
+        for of in [
+            &[0usize, 0, 0, 1, 1, 2, 3, 3, 1][..],
+            &[1, 2, 1, 0, 3, 3, 3, 3, 0, 0, 0, 0, 2, 2, 2, 2],
+        ] {
+            let q = &attend::rows(&spec, of.len())[..of.len() * spec.inner()];
+            let attend = |cuda: &Cuda| {
+                let kv = upload(cuda, &kv, 2 * spec.kv_width());
+                let memory = cuda.memory(&kv, &sources, &spec).unwrap();
+                let (q, rows) = (upload(cuda, q, spec.inner()), Ragged::single_rows(of.len()));
+                cuda.cross_attend(&q, &rows, &memory, of, &spec, None).unwrap()
+            };
+            output_layers_read(attend, &spec, (1, &format!("{width} columns, {of:?}")));
+        }
+    }
+}
+
+/// Heads that are no whole eights, few rows and f32 are read as before.
+#[test]
+fn other_attention_is_laid_out_by_the_layer() {
+    let f32 = AttentionSpec { precision: Precision::F32, ..spec(64) };
+    for (spec, rows) in [(spec(20), 20), (spec(64), 8), (f32, 20)] {
+        let x = attend::rows(&spec, rows);
+        let attend = |cuda: &Cuda| {
+            let rows = Ragged::from_lengths([rows]);
+            cuda.attend(&upload(cuda, &x, spec.qkv_width()), &rows, &spec, None).unwrap()
+        };
+        output_layers_read(attend, &spec, (0, &format!("{spec:?}")));
     }
 }

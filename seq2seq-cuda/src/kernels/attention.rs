@@ -8,6 +8,9 @@ use super::angles::Angles;
 use super::attention_plan::{Kind, Work};
 use super::elementwise::drop_args;
 use super::kv_store::CHUNK;
+use super::linear::FEW_ROWS;
+use super::operands::Operands;
+use super::rows::Operand;
 use super::{attention_bf16, attention_dropped, attention_merge, attention_split};
 use crate::Cuda;
 use crate::driver::Result;
@@ -125,21 +128,53 @@ impl Attention<'_> {
             .arg(i32::from(self.causal))
     }
 
-    /// Runs it.
+    /// Where a linear layer has laid out what attention gave before, the result is laid out where it is made: in bf16, heads of
+    /// whole eights of columns.
+    fn laid_out(&self, cuda: &Cuda) -> Result<Option<Operand>> {
+        let (rows, width) = (self.q.rows(), self.spec.inner());
+        let wanted = cuda.attention_readers().wanted().filter(|operands| {
+            let whole =
+                width.is_multiple_of(operands.slab()) && self.spec.head_dim.is_multiple_of(8);
+            operands.rounds_rows() && whole && rows > FEW_ROWS
+        });
+        let bf16 = self.paged.precision == Precision::Bf16;
+        let operands = wanted.filter(|_| bf16);
+        operands.map(|operands| Operand::unset(cuda, rows, width, operands)).transpose()
+    }
+
+    /// Runs it: `[N, H D]`.
     ///
     /// # Safety
     /// The pages in the table are allocated, hold the keys and values of all positions that rows see, and the angles reach
     /// as far as the rows' positions. The bias has a row for each head.
-    pub(crate) unsafe fn run(
+    pub(crate) unsafe fn run(&self, cuda: &Cuda, extra: Extra<'_>) -> Result<Tensor> {
+        let mut out = cuda.tensor(self.q.rows(), self.spec.inner())?;
+        let mut operand = self.laid_out(cuda)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.run_into(cuda, (&mut out, operand.as_mut()), extra) }?;
+        // A pass that is trained on is f32, and its rows have no such readers.
+        Ok(match self.paged.precision {
+            Precision::F32 => out,
+            Precision::Bf16 => out.for_readers(cuda.attention_readers(), operand),
+        })
+    }
+
+    /// Runs it into a tensor and an operand; the latter in bf16 alone.
+    ///
+    /// # Safety
+    /// That of `run`.
+    unsafe fn run_into(
         &self,
         cuda: &Cuda,
-        out: &mut Tensor,
+        (out, mut operand): (&mut Tensor, Option<&mut Operand>),
         mut extra: Extra<'_>,
     ) -> Result<()> {
         assert!(self.work.suits(self.spec), "a plan for another shape");
         assert_eq!(self.work.precision(), self.paged.precision);
         let [rows, inner] = [self.q.rows(), self.spec.inner()];
         assert_eq!([rows, rows, inner], [self.work.rows, out.rows(), out.width()]);
+        let bf16 = self.paged.precision == Precision::Bf16;
+        assert!(bf16 || operand.is_none(), "f32 lays nothing out");
         assert!(extra.stats.as_ref().is_none_or(|s| s.len() == rows * self.spec.heads));
         match &self.work.kind {
             Kind::Tiles { items, vectors } => {
@@ -166,8 +201,11 @@ impl Attention<'_> {
                     .arg(extra.stats.as_ref().map_or(0, |s| s.address()));
                 let mut launch = self.arguments(launch, items.address(), &extra);
                 if extra.dropout.is_some() {
-                    assert_eq!(self.paged.precision, Precision::F32, "weights are dropped in f32");
+                    assert!(!bf16, "weights are dropped in f32");
                     launch = drop_args(launch, extra.dropout);
+                }
+                if bf16 {
+                    launch = lay_out_args(launch, operand, rows);
                 }
                 // SAFETY: plan, sizes and shared memory are of this shape; the rest is the caller's promise.
                 unsafe { launch.run() }
@@ -180,16 +218,33 @@ impl Attention<'_> {
                 // SAFETY: parts are as many as the plan's chunks; the rest is the caller's promise.
                 unsafe {
                     let call = (self, items, *one);
-                    attention_split::split(cuda, call, self.work.chunks, out, &mut parts, &extra)?;
+                    let to = (&mut *out, operand.as_deref_mut());
+                    attention_split::split(cuda, call, self.work.chunks, to, &mut parts, &extra)?;
                 }
                 if merged {
-                    let stats = extra.stats.take();
-                    attention_merge::merge(cuda, &parts, self, self.work.chunks, out, stats)?;
+                    let (to, stats) = ((out, operand), extra.stats.take());
+                    attention_merge::merge(cuda, &parts, self, self.work.chunks, to, stats)?;
                 }
                 Ok(())
             }
         }
     }
+}
+
+/// The last arguments of kernels in bf16: where results are laid out besides, for all rows.
+pub(super) fn lay_out_args<'l>(
+    launch: Launch<'l>,
+    operand: Option<&mut Operand>,
+    rows: usize,
+) -> Launch<'l> {
+    let launch = match operand {
+        Some(operand) => {
+            let swizzled = operand.operands == Operands::Bf16Swizzled;
+            launch.out(&mut operand.values).arg(i32::from(swizzled))
+        }
+        None => launch.arg(0u64).arg(0i32),
+    };
+    launch.size(rows)
 }
 
 #[cfg(test)]

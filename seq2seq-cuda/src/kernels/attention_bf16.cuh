@@ -24,6 +24,7 @@
 #pragma once
 
 #include "attention.cuh"
+#include "rows.cuh"
 
 constexpr int VECTORS = 16;        // of one product
 constexpr int SLAB = 32;           // columns
@@ -210,3 +211,34 @@ DEVICE void weigh(const u32 (&p)[M][STEPS][4], int steps, int limit, Fragments f
 }
 
 DEVICE float quotient(float o, float l) { return __fadd_rn(__fdiv_rn(o, l), 0.0f); }
+
+// Results once more, rounded, as the rows of the linear layer behind (rows.cuh), where it has asked for them. Heads are of whole eights
+// of columns, all of them whole slabs.
+struct Laid {
+    u16* operand;  // or null
+    bool swizzled;
+    int rows, columns;
+
+    // N pairs of columns from `column` on, which is even, and of four pairs a multiple of 8. Whoever has the last row stores the zeros
+    // behind it, too.
+    template <int N>
+    __device__ __forceinline__ void store(int row, int column, const u32 (&pairs)[N]) const {
+        if (!operand) return;
+        const int tiles = (rows + ROW_TILE - 1) / ROW_TILE, past = row < rows - 1 ? row + 1 : tiles * ROW_TILE;
+#pragma unroll 1
+        for (int r = row; r < past; ++r) {
+            const u64 place = swizzled ? operand_place<BF16_SWIZZLED>(r, column, tiles, columns)
+                                       : operand_place<BF16>(r, column, tiles, columns);
+            // The next pair lies behind this one, or has the next lane.
+            u32* to = (u32*)(operand + place);
+            const int step = swizzled ? 1 : 4;
+#pragma unroll
+            for (int i = 0; i < N; ++i) to[i * step] = r == row ? pairs[i] : 0;
+        }
+    }
+};
+
+DEVICE u32 rounded_pair(float low, float high) { return (u32)f32_to_bf16(low) | (u32)f32_to_bf16(high) << 16; }
+
+#define LAID_PARAMETERS u16 *operand, int swizzled, int all_rows
+#define LAID {operand, swizzled != 0, all_rows, heads * width}

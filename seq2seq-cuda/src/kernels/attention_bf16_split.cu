@@ -50,7 +50,7 @@ DEVICE void attend_chunk(
     float* out, float2* stats, float* parts, float2* part_stats, int chunks,
     const float* q, s64 q_stride, const int4* spans, const int4* items,
     const u64* table, int shift, s64 layer, const float2* angles, int pairs, float scale,
-    const Scoring& how, int heads, int kv_heads, int width, bool causal) {
+    const Scoring& how, int heads, int kv_heads, int width, bool causal, const Laid& laid) {
     __shared__ __align__(128) uint4 queries[VECTORS * (W / 8)];
     __shared__ const uint4* rows_of[WARPS * CHUNK];  // where the key of each position lies
     begin_behind_previous();
@@ -148,17 +148,21 @@ DEVICE void attend_chunk(
             if (done ? chunk > 0 : vector.seen <= start) continue;
             if (done && stats && first) stats[at] = {total.m, total.l};
             if (!done && first) part_stats[at * chunks + chunk] = sums[half];
+            const int column = slab * SLAB + lane % 4 * 8;
+            u32 pairs[COLUMN_TILES];
             float* to = done ? out + at * width : parts + (at * chunks + chunk) * width;
 #pragma unroll
             for (int i = 0; i < COLUMN_TILES; ++i) {
+                float whole[2];
 #pragma unroll
                 for (int e = 0; e < 2; ++e) {
-                    const int column = slab * SLAB + lane % 4 * 8 + 2 * i + e;
                     const float part = o[0][i][2 * half + e];
-                    const float whole = vector.seen > 0 ? quotient(__fmul_rn(part, factors.y), total.l) : 0.0f;
-                    if (column < width) to[column] = done ? whole : part;
+                    whole[e] = vector.seen > 0 ? quotient(__fmul_rn(part, factors.y), total.l) : 0.0f;
+                    if (column + 2 * i + e < width) to[column + 2 * i + e] = done ? whole[e] : part;
                 }
+                pairs[i] = rounded_pair(whole[0], whole[1]);
             }
+            if (done && column < width) laid.store(vector.row, vector.head * width + column, pairs);
         }
     }
 }
@@ -169,10 +173,10 @@ DEVICE void attend_chunk(
         const float* q, int q_stride, const int4* spans, const int4* items,                                           \
         const u64* table, int shift, s64 layer, const float2* angles, int pairs,                                      \
         float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
-        int heads, int kv_heads, int width, int causal) {                                                             \
+        int heads, int kv_heads, int width, int causal, LAID_PARAMETERS) {                                            \
         attend_chunk<WIDTH>(                                                                                          \
             out, stats, parts, part_stats, chunks, q, q_stride, spans, items, table, shift, layer, angles, pairs,     \
-            scale, {1.0f, bias, reach, scores, starts}, heads, kv_heads, width, causal);                              \
+            scale, {1.0f, bias, reach, scores, starts}, heads, kv_heads, width, causal, LAID);                        \
     }
 
 INSTANCE(32)

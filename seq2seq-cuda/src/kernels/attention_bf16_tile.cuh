@@ -80,7 +80,7 @@ template <int W, int M>
 DEVICE void attend(
     float* out, float2* stats, const float* q, s64 q_stride, const int4* spans, const int2* items,
     const u64* table, int shift, s64 layer, const float2* angles, int pairs, float scale,
-    const Scoring& how, int heads, int kv_heads, int width, bool causal) {
+    const Scoring& how, int heads, int kv_heads, int width, bool causal, const Laid& laid) {
     constexpr int OF_WARP = M * VECTORS, OF_BLOCK = WARPS * OF_WARP;
     extern __shared__ __align__(128) uint4 shared[];
     uint4* queries = shared;                          // [OF_BLOCK][W]
@@ -186,12 +186,14 @@ DEVICE void attend(
             const s64 at = v.row * heads + v.head;
 #pragma unroll
             for (int i = 0; i < W / 8; ++i) {
+                const int column = 8 * i + lane % 4 * 2;
+                float o[2];
 #pragma unroll
                 for (int e = 0; e < 2; ++e) {
-                    const int column = 8 * i + lane % 4 * 2 + e;
-                    const float o = merged[m][i][2 * half + e];
-                    if (column < width) out[at * width + column] = v.seen > 0 ? quotient(o, total.l) : 0.0f;
+                    o[e] = v.seen > 0 ? quotient(merged[m][i][2 * half + e], total.l) : 0.0f;
+                    if (column + e < width) out[at * width + column + e] = o[e];
                 }
+                if (column < width) laid.store<1>(v.row, v.head * width + column, {rounded_pair(o[0], o[1])});
             }
             if (stats && lane % 4 == 0) stats[at] = {total.m, total.l};
         }
@@ -203,9 +205,9 @@ DEVICE void attend(
         float* out, float2* stats, const float* q, int q_stride, const int4* spans, const int2* items,                \
         const u64* table, int shift, s64 layer, const float2* angles, int pairs,                                      \
         float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
-        int heads, int kv_heads, int width, int causal) {                                                             \
+        int heads, int kv_heads, int width, int causal, LAID_PARAMETERS) {                                            \
         static_assert(ROWS == WARPS * M * VECTORS, "vectors of a block");                                             \
         attend<WIDTH, M>(                                                                                             \
             out, stats, q, q_stride, spans, items, table, shift, layer, angles, pairs, scale,                         \
-            {1.0f, bias, reach, scores, starts}, heads, kv_heads, width, causal);                                     \
+            {1.0f, bias, reach, scores, starts}, heads, kv_heads, width, causal, LAID);                               \
     }

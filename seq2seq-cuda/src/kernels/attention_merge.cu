@@ -14,7 +14,7 @@
 template <class Divide>
 DEVICE void merge(
     float* out, float2* stats, const float* parts, const float2* part_stats, int chunks, const int* seen, int heads, int width,
-    Divide divide) {
+    const Laid& laid, Divide divide) {
     begin_behind_previous();
     const s64 vector = blockIdx.x;
     const int keys = seen[vector / heads], column = threadIdx.x;
@@ -26,7 +26,11 @@ DEVICE void merge(
         const float part[1] = {column < width ? parts[at * width + column] : 0.0f};
         merged.add(part_stats[at], part);
     }
-    if (column < width) out[vector * width + column] = divide(merged.o[0], merged.l);
+    const float o = divide(merged.o[0], merged.l), next = __shfl_down_sync(ALL, o, 1);
+    if (column < width) {
+        out[vector * width + column] = o;
+        if (column % 2 == 0) laid.store<1>(vector / heads, vector % heads * width + column, {rounded_pair(o, next)});
+    }
     if (stats && column == 0) stats[vector] = {merged.m, merged.l};
 }
 
@@ -35,9 +39,9 @@ DEVICE void merge(
 #define GIVEN out, stats, parts, part_stats, chunks, seen, heads, width
 
 KERNEL attention_merge(PARAMETERS) {
-    merge(GIVEN, [](float o, float l) { return __fdiv_rn(o, l); });
+    merge(GIVEN, {}, [](float o, float l) { return __fdiv_rn(o, l); });
 }
 
-KERNEL attention_merge_bf16(PARAMETERS) {
-    merge(GIVEN, [](float o, float l) { return quotient(o, l); });
+KERNEL attention_merge_bf16(PARAMETERS, LAID_PARAMETERS) {
+    merge(GIVEN, LAID, [](float o, float l) { return quotient(o, l); });
 }

@@ -1,7 +1,8 @@
 //! The parts of attention put together.
 
-use super::attention::Attention;
+use super::attention::{Attention, lay_out_args};
 use super::attention_split::Parts;
+use super::rows::Operand;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
@@ -19,11 +20,12 @@ pub(super) fn merge(
     parts: &Parts,
     call: &Attention<'_>,
     chunks: usize,
-    out: &mut Tensor,
+    (out, operand): (&mut Tensor, Option<&mut Operand>),
     stats: Option<&mut Buffer<[f32; 2]>>,
 ) -> Result<()> {
     let (heads, width) = (call.spec.heads, call.spec.head_dim);
-    let vectors = out.rows() * heads;
+    let rows = out.rows();
+    let vectors = rows * heads;
     assert_eq!((vectors * width, vectors * chunks), (out.values().len(), parts.stats.len()));
     let kernel = match call.paged.precision {
         Precision::F32 => &MERGE,
@@ -40,6 +42,10 @@ pub(super) fn merge(
         .arg(call.work.keys())
         .size(heads)
         .size(width);
+    let launch = match call.paged.precision {
+        Precision::F32 => launch,
+        Precision::Bf16 => lay_out_args(launch, operand, rows),
+    };
     // SAFETY: there are `chunks` parts of each row and head, and each row sees no more than these; stats are `[N, H]`, which
     // `Attention::run` has checked.
     unsafe { launch.run() }

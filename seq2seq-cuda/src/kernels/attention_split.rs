@@ -1,12 +1,13 @@
 //! Attention of few rows, the chunks of keys spread over the device, in f32 or bf16.
 
-use super::attention::{Attention, Extra, instance};
+use super::attention::{Attention, Extra, instance, lay_out_args};
+use super::rows::Operand;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::Precision;
+use seq2seq_core::{Precision, Rows};
 
 static ARTIFACT: Artifact = artifact!("attention_split", step);
 static SEVERAL: [Kernel; 4] = [
@@ -58,7 +59,7 @@ pub(super) unsafe fn split(
     cuda: &Cuda,
     (call, items, one): (&Attention<'_>, &Buffer<[i32; 4]>, bool),
     chunks: usize,
-    out: &mut Tensor,
+    (out, operand): (&mut Tensor, Option<&mut Operand>),
     parts: &mut Parts,
     extra: &Extra<'_>,
 ) -> Result<()> {
@@ -75,6 +76,10 @@ pub(super) unsafe fn split(
         .out(&mut parts.values)
         .out(&mut parts.stats)
         .size(chunks);
+    let mut launch = call.arguments(launch, items.address(), extra);
+    if call.paged.precision == Precision::Bf16 {
+        launch = lay_out_args(launch, operand, call.q.rows());
+    }
     // SAFETY: the caller's promise.
-    unsafe { call.arguments(launch, items.address(), extra).run() }
+    unsafe { launch.run() }
 }

@@ -210,9 +210,8 @@ pub(crate) fn linear(
 /// Whether the first layer can give `rows` rows as the operand of the second: in bf16, and more than are read as they are.
 pub(crate) fn lays_out(cuda: &Cuda, rows: usize, [first, second]: [&Linear; 2]) -> bool {
     let [operands, of_second] = [first, second].map(|layer| Operands::on(cuda, layer.format));
-    let bf16 = matches!(operands, Operands::Bf16 | Operands::Bf16Swizzled);
     let whole = first.shape.output.is_multiple_of(operands.slab());
-    bf16 && operands == of_second && whole && rows > FEW_ROWS
+    operands.rounds_rows() && operands == of_second && whole && rows > FEW_ROWS
 }
 
 /// `linear` by two layers, the first of which [`lays_out`] its results.

@@ -72,6 +72,11 @@ impl Operands {
         matches!(self, Self::F32 | Self::F16)
     }
 
+    /// Whether values are rounded to bf16.
+    pub(crate) fn rounds_rows(self) -> bool {
+        matches!(self, Self::Bf16 | Self::Bf16Swizzled)
+    }
+
     /// Whether values are rounded to few levels, a scale and a zero point a row.
     pub(crate) fn quantises_rows(self) -> bool {
         matches!(self, Self::Int8 | Self::Int8Swizzled | Self::Int4)

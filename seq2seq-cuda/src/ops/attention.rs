@@ -252,9 +252,8 @@ pub(crate) fn attend_with(
 ) -> Result<Tensor> {
     check::attend(qkv, rows, spec, bias.map(RelativeBias::heads))?;
     check_width(spec.head_dim)?;
-    let mut out = cuda.tensor(qkv.rows(), spec.inner())?;
     if qkv.rows() == 0 {
-        return Ok(out);
+        return Ok(cuda.tensor(0, spec.inner())?);
     }
     let drops = extra.dropout.is_some();
     let make = || Plan::new(cuda, rows, spec, drops);
@@ -272,8 +271,7 @@ pub(crate) fn attend_with(
     };
     // SAFETY: every position of every sequence was stored above, and the angles reach the longest; the bias has a row for
     // each head, as was checked.
-    unsafe { call.run(cuda, &mut out, extra) }?;
-    Ok(out)
+    Ok(unsafe { call.run(cuda, extra) }?)
 }
 
 #[cfg(test)]

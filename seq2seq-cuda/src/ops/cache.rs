@@ -137,9 +137,8 @@ pub(crate) fn attend_step(
 ) -> Result<Tensor> {
     check::attend_step(qkv, rows, &cache.spec, layer, spec, bias.map(RelativeBias::heads))?;
     cache.pass.step(layer, rows)?;
-    let mut out = cuda.tensor(qkv.rows(), spec.inner())?;
     if qkv.rows() == 0 {
-        return Ok(out);
+        return Ok(cuda.tensor(0, spec.inner())?);
     }
     cache.prepare(cuda, rows, spec)?;
     let angles = cache.angles.as_ref().filter(|_| spec.rotary.is_some());
@@ -164,9 +163,8 @@ pub(crate) fn attend_step(
     unsafe {
         let (places, precision) = ((&tables.places, before), call.paged.precision);
         kv_store::store(cuda, (qkv, spec.inner()), places, precision, spec, angles)?;
-        call.run(cuda, &mut out, Extra::default())?;
+        Ok(call.run(cuda, Extra::default())?)
     }
-    Ok(out)
 }
 
 pub(crate) fn reorder(cache: &mut KvCache, parents: &[usize]) -> Result<()> {

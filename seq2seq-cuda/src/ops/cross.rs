@@ -144,17 +144,15 @@ pub(crate) fn cross_attend(
     weights: Option<&mut Vec<f32>>,
 ) -> Result<Tensor> {
     memory.check(q, rows, sources, spec)?;
-    let mut out = cuda.tensor(q.rows(), spec.inner())?;
     if q.rows() == 0 {
-        return Ok(out);
+        return Ok(cuda.tensor(0, spec.inner())?);
     }
     let plan = memory.plan(cuda, rows, sources, spec, false)?;
     let work = &plan.work;
     let call = memory.attention(q, spec, work);
     let Some(weights) = weights else {
         // SAFETY: every position of every source was stored when the memory was made.
-        unsafe { call.run(cuda, &mut out, Extra::default()) }?;
-        return Ok(out);
+        return Ok(unsafe { call.run(cuda, Extra::default()) }?);
     };
     let (starts, count) = starts(&memory.spans(rows, sources, spec), spec.heads);
     let mut values: Buffer<f32> = cuda.buffer(count)?;
@@ -162,12 +160,13 @@ pub(crate) fn cross_attend(
     let mut stats = cuda.buffer(q.rows() * spec.heads)?;
     let scores = Scores { values: &mut values, starts: &starts };
     // SAFETY: as above; `values` has room for what each row sees, and each score is written before it is read.
-    unsafe {
+    let out = unsafe {
         let extra = Extra { stats: Some(&mut stats), scores: Some(scores), dropout: None };
-        call.run(cuda, &mut out, extra)?;
+        let out = call.run(cuda, extra)?;
         let scores = Scores { values: &mut values, starts: &starts };
         attention_weights::weights(cuda, scores, &stats, work, spec.heads)?;
-    }
+        out
+    };
     weights.extend(values.download()?);
     Ok(out)
 }
@@ -182,14 +181,14 @@ pub(crate) fn cross_attend_trained(
 ) -> Result<(Tensor, Buffer<[f32; 2]>)> {
     memory.check(q, rows, sources, spec)?;
     memory.check_trained()?;
-    let mut out = cuda.tensor(q.rows(), spec.inner())?;
     let mut stats = cuda.buffer(q.rows() * spec.heads)?;
-    if q.rows() > 0 {
-        let plan = memory.plan(cuda, rows, sources, spec, dropout.is_some())?;
-        let extra = Extra { stats: Some(&mut stats), scores: None, dropout };
-        // SAFETY: every position of every source was stored when the memory was made.
-        unsafe { memory.attention(q, spec, &plan.work).run(cuda, &mut out, extra) }?;
+    if q.rows() == 0 {
+        return Ok((cuda.tensor(0, spec.inner())?, stats));
     }
+    let plan = memory.plan(cuda, rows, sources, spec, dropout.is_some())?;
+    let extra = Extra { stats: Some(&mut stats), scores: None, dropout };
+    // SAFETY: every position of every source was stored when the memory was made.
+    let out = unsafe { memory.attention(q, spec, &plan.work).run(cuda, extra) }?;
     Ok((out, stats))
 }
 
