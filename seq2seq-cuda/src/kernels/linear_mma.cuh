@@ -7,7 +7,7 @@
 // weights: [channels / 16][slabs][F::A_BYTES], zero where there is no channel or column. In a tile of 16, channel c is row
 //          c % 2 * 8 + c / 2 of the operand: then lane 4 g + t holds channels 2 g and 2 g + 1 of rows 2 t and 2 t + 1 of the
 //          result, and of a gated layer, whose gate and up channels alternate, both.
-// x:       [rows / 8][slabs][512 bytes] (rows.cu); of up to 8 rows as they are, [rows][width] f32, `width` a multiple of 4.
+// x:       [rows / 8][slabs][512 bytes] (rows.cuh); of up to 8 rows as they are, [rows][width] f32, `width` a multiple of 4.
 //
 // Order of the sum, the same in both kernels and for any number of rows: chunks of 4 slabs, in a chunk one chain over rising
 // columns that begins at 0, the chunks added in their order. Integer sums have no order.

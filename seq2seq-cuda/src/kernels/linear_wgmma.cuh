@@ -4,7 +4,7 @@
 // A slab is 128 bytes of a row, 64 columns of bf16 or 128 of int8: four steps of the unit of 32 bytes each.
 //
 // x:       [slabs][rows / 8][1024 bytes]: 8 rows of a slab, as the matrix unit reads them from shared memory (wgmma.cuh,
-//          `operand`); zero where there is no row or column (rows.cu, ..._swizzled). The kernels of up to 8 rows take
+//          `operand`); zero where there is no row or column (rows.cuh, ..._SWIZZLED). The kernels of up to 8 rows take
 //          [rows][width] f32, `width` a multiple of 4.
 // weights: [slabs][channels / 8][1024 bytes], the same, channels padded to whole 16. Gate and up channels of a gated layer
 //          alternate.
