@@ -158,16 +158,21 @@ fn drawn(case: &Case, bounds: &[Approx], seed: u64, trial: u64) -> (Vec<u32>, Ve
     };
     let scores: Vec<f32> = bounds.iter().map(|b| b.value as f32).collect();
     let step = doubt(&scores, case.warp.temperature) as f32;
-    let shift = |(&s, b): (&f32, &Approx)| match s.is_finite() {
-        true => s + (sign(u64::from(s.to_bits()) + 100) * b.error) as f32,
-        false => s,
+    let move_by = |score: f32, like: f32, error: f64| match score.is_finite() {
+        true => score + (sign(u64::from(like.to_bits()) + 100) * error) as f32,
+        false => score,
     };
+    let shift = |(&s, b): (&f32, &Approx)| move_by(s, s, b.error);
     let mut moved_scores: Vec<f32> = scores.iter().zip(bounds).map(shift).collect();
     if moved_scores.iter().any(|s| *s > f32::NEG_INFINITY) {
         sample::apply(&moved(&case.warp, |n| sign(n) as f32 * step), &mut moved_scores);
     }
-    let kept = moved_scores.iter().map(|s| *s > f32::NEG_INFINITY).collect();
-    let mut ids = oracle::draws(&moved_scores, seed);
+    let kept: Vec<bool> = moved_scores.iter().map(|s| *s > f32::NEG_INFINITY).collect();
+    // Noise is added to what these have become: beside 1e30, as some begin, it would be lost.
+    let left = warped(case, bounds, &kept);
+    let shift = |(b, &s): (&Approx, &f32)| move_by(b.value as f32, s, b.error);
+    let left: Vec<f32> = left.iter().zip(&scores).map(shift).collect();
+    let mut ids = oracle::draws(&left, seed);
     ids.truncate(case.k);
     (ids, kept)
 }
