@@ -5,6 +5,7 @@ mod common;
 mod decoder;
 
 use common::attend;
+use common::readers::{Attended, Normed};
 use common::recurrent::Case;
 use common::tiles::{Product, Sizes};
 use decoder::{Decoder, Step};
@@ -94,6 +95,22 @@ fn rows_attend_to_the_same_bits_in_any_number() {
         attend::unseen_values_are_not_met(&gpu, width, 8, f32::NAN);
         // A product of 0 and a large number is not to take bits from the others of its sum.
         attend::unseen_values_are_not_met(&gpu, width, 33, 1e30);
+    }
+}
+
+/// What norms and attention lay out for the layers behind them, once one has had to do it, has the bits of what layers lay out.
+#[test]
+fn rows_that_are_laid_out_at_once_have_the_same_bits() {
+    for case in Normed::cases() {
+        let Some(gpu) = gpu() else { return };
+        let run = case.on(&gpu);
+        assert!(run() == run(), "{case:?}");
+    }
+    for case in Attended::cases() {
+        // None that has seen a layer read what attention gave.
+        let Some(gpu) = open(CudaOptions::default()) else { return };
+        let run = case.clone().on(&gpu);
+        assert!(run() == run(), "{case:?}");
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod counting;
 mod hardware;
 pub(crate) mod library;
 pub(crate) mod played;
+pub(crate) mod readers;
 pub(crate) mod recurrent;
 pub(crate) mod tiles;
 
