@@ -8,7 +8,7 @@ use super::{
     Linear,
     epilogue::{Columns, Epilogue, Finish},
     micro::{
-        Fetch, LhsRows, Size, Sums,
+        LhsRows, Size, Sums,
         output::{Block, Blocks},
     },
     plan::{self, Grid},
@@ -67,10 +67,7 @@ impl Linear {
                 let tile_rows = rows.start + share.start..rows.start + share.end;
                 let tile_x = LhsRows { bytes: &x.bytes[tile_rows.start * x.stride..], ..x };
                 let size = Size { rows: tile_rows.len(), panels: panels.len(), units };
-                let fetch = match panels.len() {
-                    2 => Fetch::Share { tile, tiles },
-                    _ => plan::fetch(tile, tiles, rows.len(), one),
-                };
+                let fetch = plan::fetch((tile, tiles), rows.len(), panels.len(), one);
                 // From afar it comes while the tile computes, and what the products push out of the first cache comes
                 // back at once, not line after line.
                 epilogue.prefetch(block, tile_rows.clone(), panels.clone());

@@ -20,46 +20,53 @@ use super::lhs::{Element, Tail};
 use bytemuck::cast_slice;
 use chain::Dot;
 pub(super) use fetch::Fetch;
+use heights::Heights;
 use seq2seq_core::quant::group::{GROUP, groups};
 
-/// Declares a [`MicroKernel`] and its entry points, one for each number of rows and each way to fetch ahead; in `pairs` of panels
-/// one for each number of rows.
+/// Declares a [`MicroKernel`] and its entry points: for each number of `rows` one that looks ahead near and one far, for that of
+/// `shares` one that fetches its share, for that of `pairs` one with two panels. Only what [`plan`](super::plan) asks for is
+/// compiled: where tiles share, there are several, and none is lower than half of the highest.
 macro_rules! micro_kernel {
     (
         $(#[$feature:meta])? $name:literal: grouped $dot:ty, $lhs:expr, $layout:expr,
-        rows [$($rows:literal)*]
+        rows [$($rows:literal)*], shares [$($shares:literal)*]
     ) => {
         micro_kernel! {
-            @ $(#[$feature])? $name, $lhs, $layout, rows [$($rows)*], pairs [],
+            @ $(#[$feature])? $name, $lhs, $layout, rows [$($rows)*], shares [$($shares)*], pairs [],
             $crate::gemm::micro::grouped::tile::<$dot, F, _, ROWS>
         }
     };
     (
         $(#[$feature:meta])? $name:literal: $dot:ty, $lhs:expr, $layout:expr,
-        rows [$($rows:literal)*] $(, pairs [$($pairs:literal)*])?
+        rows [$($rows:literal)*], shares [$($shares:literal)*] $(, pairs [$($pairs:literal)*])?
     ) => {
         micro_kernel! {
-            @ $(#[$feature])? $name, $lhs, $layout, rows [$($rows)*], pairs [$($($pairs)*)?],
+            @ $(#[$feature])? $name, $lhs, $layout, rows [$($rows)*], shares [$($shares)*], pairs [$($($pairs)*)?],
             $crate::gemm::micro::chain::tile::<$dot, F, _, ROWS, PANELS>
         }
     };
     (
         @ $(#[$target_feature:meta])? $name:literal, $lhs:expr, $layout:expr,
-        rows [$($rows:literal)*], pairs [$($pairs:literal)*], $tile:expr
+        rows [$($rows:literal)*], shares [$($shares:literal)*], pairs [$($pairs:literal)*], $tile:expr
     ) => {
         /// What the name of this file says.
         pub(in crate::gemm) static KERNEL: $crate::gemm::micro::MicroKernel = {
-            use $crate::gemm::micro::{MicroKernel, RawTile, fetch::*};
+            use $crate::gemm::micro::{MicroKernel, RawTile, fetch::*, heights::Heights};
 
             $(#[$target_feature])?
             unsafe fn entry<F: Fetching, const ROWS: usize, const PANELS: usize>(raw: &RawTile) {
                 // SAFETY: the caller vouches for the tile and the instructions.
                 unsafe { $tile(raw) }
             }
-            const TILES: &[[unsafe fn(&RawTile); 3]] =
-                &[$([entry::<Near, $rows, 1>, entry::<Far, $rows, 1>, entry::<Share, $rows, 1>]),*];
-            const PAIRS: &[unsafe fn(&RawTile)] = &[$(entry::<Part, $pairs, 2>),*];
-            MicroKernel { name: $name, lhs: $lhs, layout: $layout, tiles: TILES, pairs: PAIRS }
+            MicroKernel {
+                name: $name,
+                lhs: $lhs,
+                layout: $layout,
+                near: Heights::new(&[$($rows),*], &[$(entry::<Near, $rows, 1>),*]),
+                far: Heights::new(&[$($rows),*], &[$(entry::<Far, $rows, 1>),*]),
+                shares: Heights::new(&[$($shares),*], &[$(entry::<Share, $shares, 1>),*]),
+                pairs: Heights::new(&[$($pairs),*], &[$(entry::<Part, $pairs, 2>),*]),
+            }
         };
     };
 }
@@ -123,6 +130,7 @@ mod bases;
 mod chain;
 mod fetch;
 mod grouped;
+mod heights;
 pub(super) mod output;
 mod select;
 #[cfg(test)]
@@ -317,10 +325,12 @@ pub(super) struct MicroKernel {
     pub(super) lhs: Element,
     /// The layout that it wants weights in.
     pub(super) layout: Layout,
-    /// By rows - 1, for each [`Fetch`].
-    tiles: &'static [[unsafe fn(&RawTile); 3]],
-    /// Tiles of two panels, by rows - 1, which [`Fetch::Share`]. There may be none.
-    pairs: &'static [unsafe fn(&RawTile)],
+    /// Tiles of one panel, for each [`Fetch`].
+    near: Heights,
+    far: Heights,
+    shares: Heights,
+    /// Tiles of two panels, which [`Fetch::Share`] among many. There may be none.
+    pairs: Heights,
 }
 
 impl std::fmt::Debug for MicroKernel {
@@ -332,20 +342,34 @@ impl std::fmt::Debug for MicroKernel {
 impl MicroKernel {
     /// The most rows of a tile of one panel.
     pub(super) fn max_rows(&self) -> usize {
-        self.tiles.len()
+        self.near.most()
     }
 
     /// The most rows of a tile of two panels, 0 where there is none.
     pub(super) fn max_rows_of_pair(&self) -> usize {
-        self.pairs.len()
+        self.pairs.most()
+    }
+
+    /// The tiles of so many panels that fetch so, whatever their height.
+    ///
+    /// # Panics
+    /// When there are none.
+    fn heights(&self, panels: usize, fetch: Fetch) -> &Heights {
+        match (panels, fetch) {
+            (1, Fetch::Near(_)) => &self.near,
+            (1, Fetch::Far(_)) => &self.far,
+            (1, Fetch::Share { .. }) => &self.shares,
+            (2, Fetch::Share { .. }) => &self.pairs,
+            _ => panic!("no tile of {panels} panels has {fetch:?}"),
+        }
     }
 
     /// The sums of rows of `x` with each column of `panels`, whole panels: one, or two that lie one behind the other, which
-    /// [`Fetch::Share`] among at least [`MANY`](Fetch::MANY) whatever `fetch` says.
+    /// [`Fetch::Share`] among at least [`MANY`](Fetch::MANY).
     ///
     /// # Panics
-    /// When the operands are shorter than that, there are more than [`max_rows`](Self::max_rows) rows, or
-    /// [`max_rows_of_pair`](Self::max_rows_of_pair). Rows of integers are `x.stride` bytes long, the tail included.
+    /// When the operands are shorter than that, or there is no such tile: [`plan::fetch`](super::plan::fetch) says what to fetch.
+    /// Rows of integers are `x.stride` bytes long, the tail included.
     #[inline]
     pub(super) fn multiply(
         &self,
@@ -358,20 +382,18 @@ impl MicroKernel {
         let step_bytes = self.layout.step_bytes();
         let panel_bytes = self.layout.panel_bytes(units);
         let x_bytes = units * self.layout.unit * self.lhs.size();
-        let most = [self.tiles.len(), self.pairs.len()][count - 1];
-        assert!(1 <= rows && rows <= most);
+        let tile = self.heights(count, fetch).of(rows);
         assert_eq!(panels.len(), count * panel_bytes);
         assert!((rows - 1) * x.stride + x_bytes <= x.bytes.len());
         if self.layout.sums {
             assert!(x_bytes + Tail::BYTES <= x.stride && rows * x.stride <= x.bytes.len());
         }
         let weights = panels[self.layout.header_bytes()..].as_ptr();
-        let (way, ahead, ahead_step) = match fetch {
-            Fetch::Near(bytes) => (0, weights.wrapping_add(bytes), step_bytes),
-            Fetch::Far(bytes) => (1, weights.wrapping_add(bytes), step_bytes),
+        let (ahead, ahead_step) = match fetch {
+            Fetch::Near(bytes) | Fetch::Far(bytes) => (weights.wrapping_add(bytes), step_bytes),
             Fetch::Share { tile, tiles } => {
                 let begin = panels.len() + self.layout.unit_bytes(units) * count / tiles * tile;
-                (2, weights.wrapping_add(begin), (step_bytes * count).div_ceil(tiles))
+                (weights.wrapping_add(begin), (step_bytes * count).div_ceil(tiles))
             }
         };
         let raw = RawTile {
@@ -386,7 +408,6 @@ impl MicroKernel {
             ahead,
             ahead_step,
         };
-        let tile = if count == 2 { self.pairs[rows - 1] } else { self.tiles[rows - 1][way] };
         // SAFETY: the instructions are there, or `select` would not have given this kernel. The lengths were just
         // checked, and `Sums` has room for the largest tile. What is fetched ahead is never dereferenced.
         unsafe { tile(&raw) }

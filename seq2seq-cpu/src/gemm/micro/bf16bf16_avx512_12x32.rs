@@ -57,5 +57,5 @@ impl Dot<2> for Pairs {
 micro_kernel! {
     #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
     "bf16bf16_avx512_12x32": Pairs, Element::Bf16, Layout::plain(32, 2, Weight::Bf16),
-    rows [1 2 3 4 5 6 7 8 9 10 11 12], pairs [1 2 3 4 5 6]
+    rows [1 2 3 4 5 6 7 8 9 10 11 12], shares [6 7 8 9 10 11 12], pairs [5 6]
 }

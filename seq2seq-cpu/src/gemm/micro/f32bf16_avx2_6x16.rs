@@ -29,5 +29,5 @@ impl Widen<__m256, 2> for Bf16 {
 micro_kernel! {
     #[target_feature(enable = "avx2,fma")]
     "f32bf16_avx2_6x16": Widened, Element::Rounded, Layout::interleaved(16, 8, Weight::Bf16),
-    rows [1 2 3 4 5 6]
+    rows [1 2 3 4 5 6], shares [3 4 5 6]
 }

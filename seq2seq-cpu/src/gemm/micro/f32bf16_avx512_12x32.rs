@@ -29,5 +29,5 @@ impl Widen<__m512, 2> for Bf16 {
 micro_kernel! {
     #[target_feature(enable = "avx512f,avx512vl,fma")]
     "f32bf16_avx512_12x32": Widened, Element::Rounded, Layout::interleaved(32, 16, Weight::Bf16),
-    rows [1 2 3 4 5 6 7 8 9 10 11 12], pairs [1 2 3 4 5 6]
+    rows [1 2 3 4 5 6 7 8 9 10 11 12], shares [6 7 8 9 10 11 12], pairs [5 6]
 }

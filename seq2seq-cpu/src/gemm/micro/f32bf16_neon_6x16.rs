@@ -31,5 +31,5 @@ impl Widen<float32x4_t, 4> for Bf16 {
 micro_kernel! {
     #[target_feature(enable = "neon")]
     "f32bf16_neon_6x16": Widened, Element::Rounded, Layout::interleaved(16, 8, Weight::Bf16),
-    rows [1 2 3 4 5 6]
+    rows [1 2 3 4 5 6], shares [3 4 5 6]
 }

@@ -19,5 +19,6 @@ impl Widen<[f32; 8], 1> for Bf16 {
 }
 
 micro_kernel! {
-    "f32bf16_scalar_4x8": Widened, Element::Rounded, Layout::plain(8, 1, Weight::Bf16), rows [1 2 3 4]
+    "f32bf16_scalar_4x8": Widened, Element::Rounded, Layout::plain(8, 1, Weight::Bf16),
+    rows [1 2 3 4], shares [2 3 4]
 }

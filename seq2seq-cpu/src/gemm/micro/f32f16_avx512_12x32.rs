@@ -24,5 +24,5 @@ impl Widen<__m512, 2> for Half {
 micro_kernel! {
     #[target_feature(enable = "avx512f,avx512vl,fma")]
     "f32f16_avx512_12x32": F32Rows<Half>, Element::F32, Layout::plain(32, 1, Weight::F16),
-    rows [1 2 3 4 5 6 7 8 9 10 11 12]
+    rows [1 2 3 4 5 6 7 8 9 10 11 12], shares [6 7 8 9 10 11 12]
 }

@@ -26,5 +26,6 @@ impl Widen<float32x4_t, 4> for Half {
 
 micro_kernel! {
     #[target_feature(enable = "neon")]
-    "f32f16_neon_6x16": F32Rows<Half>, Element::F32, Layout::plain(16, 1, Weight::F16), rows [1 2 3 4 5 6]
+    "f32f16_neon_6x16": F32Rows<Half>, Element::F32, Layout::plain(16, 1, Weight::F16),
+    rows [1 2 3 4 5 6], shares [3 4 5 6]
 }

@@ -23,7 +23,8 @@ impl Widen<[f32; 8], 1> for Half {
 }
 
 micro_kernel! {
-    "f32f16_scalar_4x8": F32Rows<Half>, Element::F32, Layout::plain(8, 1, Weight::F16), rows [1 2 3 4]
+    "f32f16_scalar_4x8": F32Rows<Half>, Element::F32, Layout::plain(8, 1, Weight::F16),
+    rows [1 2 3 4], shares [2 3 4]
 }
 
 #[cfg(test)]

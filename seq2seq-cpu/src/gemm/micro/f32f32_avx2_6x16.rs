@@ -17,5 +17,6 @@ impl Widen<__m256, 2> for F32 {
 
 micro_kernel! {
     #[target_feature(enable = "avx2,fma")]
-    "f32f32_avx2_6x16": F32Rows<F32>, Element::F32, Layout::plain(16, 1, Weight::F32), rows [1 2 3 4 5 6]
+    "f32f32_avx2_6x16": F32Rows<F32>, Element::F32, Layout::plain(16, 1, Weight::F32),
+    rows [1 2 3 4 5 6], shares [3 4 5 6]
 }

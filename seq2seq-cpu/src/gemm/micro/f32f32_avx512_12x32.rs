@@ -18,5 +18,5 @@ impl Widen<__m512, 2> for F32 {
 micro_kernel! {
     #[target_feature(enable = "avx512f,avx512vl,fma")]
     "f32f32_avx512_12x32": F32Rows<F32>, Element::F32, Layout::plain(32, 1, Weight::F32),
-    rows [1 2 3 4 5 6 7 8 9 10 11 12], pairs [1 2 3 4 5 6]
+    rows [1 2 3 4 5 6 7 8 9 10 11 12], shares [6 7 8 9 10 11 12], pairs [5 6]
 }

@@ -15,5 +15,6 @@ impl Widen<[f32; 8], 1> for F32 {
 }
 
 micro_kernel! {
-    "f32f32_scalar_4x8": F32Rows<F32>, Element::F32, Layout::plain(8, 1, Weight::F32), rows [1 2 3 4]
+    "f32f32_scalar_4x8": F32Rows<F32>, Element::F32, Layout::plain(8, 1, Weight::F32),
+    rows [1 2 3 4], shares [2 3 4]
 }

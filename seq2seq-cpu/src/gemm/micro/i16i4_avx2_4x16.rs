@@ -73,5 +73,5 @@ impl Grouped<2> for Codes {
 micro_kernel! {
     #[target_feature(enable = "avx2,fma")]
     "i16i4_avx2_4x16": grouped Codes, Element::I16, Layout::grouped(16, 4, 8, false).by_pairs(),
-    rows [1 2 3 4]
+    rows [1 2 3 4], shares [2 3 4]
 }

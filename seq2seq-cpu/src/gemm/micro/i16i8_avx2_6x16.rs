@@ -72,5 +72,6 @@ impl Dot<2> for Pairs {
 
 micro_kernel! {
     #[target_feature(enable = "avx2")]
-    "i16i8_avx2_6x16": Pairs, Element::I16, Layout::plain(16, 2, Weight::I8), rows [1 2 3 4 5 6]
+    "i16i8_avx2_6x16": Pairs, Element::I16, Layout::plain(16, 2, Weight::I8),
+    rows [1 2 3 4 5 6], shares [3 4 5 6]
 }

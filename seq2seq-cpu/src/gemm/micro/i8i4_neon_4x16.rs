@@ -49,5 +49,6 @@ impl Grouped<4> for Codes {
 
 micro_kernel! {
     #[target_feature(enable = "neon")]
-    "i8i4_neon_4x16": grouped Codes, Element::I8, Layout::grouped(16, 2, 8, true), rows [1 2 3 4]
+    "i8i4_neon_4x16": grouped Codes, Element::I8, Layout::grouped(16, 2, 8, true),
+    rows [1 2 3 4], shares [2 3 4]
 }

@@ -44,5 +44,6 @@ impl Grouped<1> for Codes {
 }
 
 micro_kernel! {
-    "i8i4_scalar_4x8": grouped Codes, Element::I8, Layout::grouped(8, 1, 8, true), rows [1 2 3 4]
+    "i8i4_scalar_4x8": grouped Codes, Element::I8, Layout::grouped(8, 1, 8, true),
+    rows [1 2 3 4], shares [2 3 4]
 }

@@ -52,5 +52,6 @@ impl Dot<4> for Pairs {
 
 micro_kernel! {
     #[target_feature(enable = "neon")]
-    "i8i8_neon_6x16": Pairs, Element::I8, Layout::summed(16, 2, Weight::I8), rows [1 2 3 4 5 6]
+    "i8i8_neon_6x16": Pairs, Element::I8, Layout::summed(16, 2, Weight::I8),
+    rows [1 2 3 4 5 6], shares [3 4 5 6]
 }

@@ -63,5 +63,6 @@ impl Dot<4> for Sdot {
 
 micro_kernel! {
     #[target_feature(enable = "neon,dotprod")]
-    "i8i8_neondot_6x16": Sdot, Element::I8, Layout::summed(16, 4, Weight::I8), rows [1 2 3 4 5 6]
+    "i8i8_neondot_6x16": Sdot, Element::I8, Layout::summed(16, 4, Weight::I8),
+    rows [1 2 3 4 5 6], shares [3 4 5 6]
 }

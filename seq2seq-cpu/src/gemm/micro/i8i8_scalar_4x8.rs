@@ -49,5 +49,6 @@ impl Dot<1> for Products {
 }
 
 micro_kernel! {
-    "i8i8_scalar_4x8": Products, Element::I8, Layout::summed(8, 1, Weight::I8), rows [1 2 3 4]
+    "i8i8_scalar_4x8": Products, Element::I8, Layout::summed(8, 1, Weight::I8),
+    rows [1 2 3 4], shares [2 3 4]
 }

@@ -1,9 +1,13 @@
 //! Every kernel of this machine against plain loops, bit for bit.
 
 use super::*;
-use crate::{isa::Isa, kernels::round::round};
+use crate::{gemm::plan, isa::Isa, kernels::round::round};
 use bytemuck::{cast_slice, cast_slice_mut};
 use seq2seq_core::{Format, quant::group::LEVELS};
+use std::{
+    collections::HashSet,
+    mem::{Discriminant, discriminant},
+};
 
 /// Every level, and the levels with all of their optional instructions and with none.
 pub(crate) fn levels() -> Vec<Isa> {
@@ -237,11 +241,10 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
     let w: Vec<_> = w.chunks(layout.columns * input).collect();
     let panels: Vec<_> = w.iter().flat_map(|w| panel(layout, w, input)).collect();
     let share = |tiles| Fetch::Share { tile: 1, tiles };
-    let one = [Fetch::Near(2048), Fetch::Far(4096), share(3)].map(|fetch| (1, rows, fetch));
-    for (at_once, rows, fetch) in
-        one.into_iter().chain([(2, kernel.max_rows_of_pair(), share(Fetch::MANY))])
+    for (at_once, fetch) in
+        [(1, Fetch::Near(2048)), (1, Fetch::Far(4096)), (1, share(3)), (2, share(Fetch::MANY))]
     {
-        for count in 1..=rows {
+        for count in kernel.heights(at_once, fetch).all() {
             let mut sums = Sums::new();
             let x_rows = LhsRows { bytes: cast_slice(&bytes), stride };
             let panels = &panels[..at_once * layout.panel_bytes(units)];
@@ -265,6 +268,96 @@ fn check(isa: Isa, kernel: &MicroKernel, input: usize, x: &[f32], w: &[f32]) {
                 }
             }
         }
+    }
+}
+
+/// Every kernel, also those whose instructions this machine lacks.
+const KERNELS: &[&MicroKernel] = &[
+    &f32bf16_scalar_4x8::KERNEL,
+    &f32f16_scalar_4x8::KERNEL,
+    &f32f32_scalar_4x8::KERNEL,
+    &i8i4_scalar_4x8::KERNEL,
+    &i8i8_scalar_4x8::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &bf16bf16_avx512_12x32::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &f32bf16_avx2_6x16::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &f32bf16_avx512_12x32::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &f32f16_avx2_6x16::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &f32f16_avx512_12x32::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &f32f32_avx2_6x16::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &f32f32_avx512_12x32::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &i16i4_avx2_4x16::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &i16i8_avx2_6x16::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &u8i4_avx2_3x16::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &u8i4_avx512_6x32::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &u8i8_avx2_6x16::KERNEL,
+    #[cfg(target_arch = "x86_64")]
+    &u8i8_avx512_12x32::KERNEL,
+    #[cfg(target_arch = "aarch64")]
+    &f32bf16_neon_6x16::KERNEL,
+    #[cfg(target_arch = "aarch64")]
+    &f32f16_neon_6x16::KERNEL,
+    #[cfg(target_arch = "aarch64")]
+    &f32f32_neon_6x16::KERNEL,
+    #[cfg(target_arch = "aarch64")]
+    &i8i4_neon_4x16::KERNEL,
+    #[cfg(target_arch = "aarch64")]
+    &i8i4_neondot_4x16::KERNEL,
+    #[cfg(target_arch = "aarch64")]
+    &i8i8_neon_6x16::KERNEL,
+    #[cfg(target_arch = "aarch64")]
+    &i8i8_neondot_6x16::KERNEL,
+];
+
+/// How many panels a tile has, how it fetches, and its rows.
+type Tile = (usize, Discriminant<Fetch>, usize);
+
+/// Every tile that products of up to `rows` rows and steps of recurrent layers ask `kernel` for.
+fn asked(kernel: &MicroKernel, rows: usize) -> HashSet<Tile> {
+    let mut asked = HashSet::new();
+    let most = [kernel.max_rows(), kernel.max_rows_of_pair()];
+    for (rows, panels) in (1..=rows).flat_map(|rows| [(rows, 1), (rows, 2)]) {
+        // Caches that hold any panel.
+        if panels == 2 && !plan::in_pairs(rows, most[1], 0, 0) {
+            continue;
+        }
+        let tiles = plan::tiles(rows, most[panels - 1]);
+        for tile in 0..tiles {
+            let height = plan::share(rows, tiles, tile).len();
+            let product = plan::fetch((tile, tiles), rows, panels, most[0]);
+            asked.insert((panels, discriminant(&product), height));
+            if panels == 1 {
+                asked.insert((1, discriminant(&plan::fetch_in_step(tile)), height));
+            }
+        }
+    }
+    asked
+}
+
+#[test]
+fn what_is_asked_for_is_compiled_and_nothing_else() {
+    let selected = levels()
+        .into_iter()
+        .flat_map(|isa| Format::ALL.map(|format| MicroKernel::select(isa, format)));
+    for kernel in KERNELS.iter().copied().chain(selected) {
+        let share = Fetch::Share { tile: 0, tiles: 1 };
+        let all = [(1, Fetch::Near(0)), (1, Fetch::Far(0)), (1, share), (2, share)];
+        let compiled = all.into_iter().flat_map(|(panels, fetch)| {
+            let heights = kernel.heights(panels, fetch).all();
+            heights.map(move |rows| (panels, discriminant(&fetch), rows))
+        });
+        assert_eq!(asked(kernel, 2048), compiled.collect(), "{kernel:?}");
     }
 }
 

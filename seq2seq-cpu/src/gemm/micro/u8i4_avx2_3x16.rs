@@ -55,5 +55,5 @@ impl Grouped<2> for Codes {
 micro_kernel! {
     #[target_feature(enable = "avx2,fma,avxvnni")]
     "u8i4_avx2_3x16": grouped Codes, Element::U8, Layout::grouped(16, 4, 8, true),
-    rows [1 2 3]
+    rows [1 2 3], shares [2 3]
 }

@@ -55,5 +55,5 @@ impl Grouped<2> for Codes {
 micro_kernel! {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     "u8i4_avx512_6x32": grouped Codes, Element::U8, Layout::grouped(32, 4, 16, true),
-    rows [1 2 3 4 5 6]
+    rows [1 2 3 4 5 6], shares [3 4 5 6]
 }

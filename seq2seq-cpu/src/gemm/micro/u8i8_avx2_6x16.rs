@@ -51,5 +51,5 @@ impl Dot<2> for Vnni {
 micro_kernel! {
     #[target_feature(enable = "avx2,avxvnni")]
     "u8i8_avx2_6x16": Vnni, Element::U8, Layout::summed(16, 4, Weight::I8),
-    rows [1 2 3 4 5 6]
+    rows [1 2 3 4 5 6], shares [3 4 5 6]
 }

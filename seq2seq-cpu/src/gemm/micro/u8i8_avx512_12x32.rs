@@ -54,5 +54,5 @@ impl Dot<2> for Vnni {
 micro_kernel! {
     #[target_feature(enable = "avx512f,avx512vl,avx512vnni")]
     "u8i8_avx512_12x32": Vnni, Element::U8, Layout::summed(32, 4, Weight::I8),
-    rows [1 2 3 4 5 6 7 8 9 10 11 12], pairs [1 2 3 4 5 6]
+    rows [1 2 3 4 5 6 7 8 9 10 11 12], shares [6 7 8 9 10 11 12], pairs [5 6]
 }
