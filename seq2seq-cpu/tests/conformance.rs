@@ -60,14 +60,52 @@ fn levels_are_all_tested() {
     .expect("stderr");
 }
 
-#[test]
-fn threads_change_no_bit() -> seq2seq_core::conformance::Outcome {
-    for isa in Isa::available() {
-        let cpu = |threads| cpu(isa.name(), threads).expect("it is available");
-        seq2seq_core::conformance::same_bits(&cpu(1), &cpu(2))?;
-        seq2seq_core::conformance::same_bits(&cpu(1), &cpu(3))?;
-        seq2seq_core::conformance::train::same_bits(&cpu(1), &cpu(2))?;
-        seq2seq_core::conformance::train::same_bits(&cpu(1), &cpu(3))?;
+/// The same on one thread as on two and on three. Tests of their own, as they take long and a machine has several cores.
+mod threads_change_no_bit {
+    use super::Cpu;
+    use seq2seq_core::conformance::{Outcome, same_bits, train};
+
+    /// Whether backends of that level are the `same` on one thread and on so many, where this machine has it.
+    fn on(threads: usize, isa: &str, same: fn(&Cpu, &Cpu) -> Outcome) -> Outcome {
+        match (super::cpu(isa, 1), super::cpu(isa, threads)) {
+            (Some(one), Some(more)) => same(&one, &more),
+            _ => Ok(()),
+        }
     }
-    Ok(())
+
+    macro_rules! level {
+        ($isa:ident) => {
+            mod $isa {
+                use super::*;
+
+                #[test]
+                fn two() -> Outcome {
+                    on(2, stringify!($isa), same_bits)
+                }
+
+                #[test]
+                fn three() -> Outcome {
+                    on(3, stringify!($isa), same_bits)
+                }
+
+                #[test]
+                fn two_in_training() -> Outcome {
+                    on(2, stringify!($isa), train::same_bits)
+                }
+
+                #[test]
+                fn three_in_training() -> Outcome {
+                    on(3, stringify!($isa), train::same_bits)
+                }
+            }
+        };
+    }
+
+    level!(scalar);
+    #[cfg(target_arch = "x86_64")]
+    level!(avx2);
+    #[cfg(target_arch = "x86_64")]
+    level!(avx512);
+    #[cfg(target_arch = "aarch64")]
+    level!(neon);
 }
