@@ -6,6 +6,7 @@ use common::Played;
 use common::counting::Counting;
 use common::readers::{Attended, Bits, Normed, norm_spec, upload};
 use common::tiles::{Product, Sizes};
+use seq2seq_core::train::{MasterPart, Masters, TrainBackend, TrainEpilogue};
 use seq2seq_core::{Backend, Epilogue, Format, NormKind};
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::sync::Arc;
@@ -102,5 +103,35 @@ fn few_rows_stay_as_they_are() {
             driver.counts_of(|| work().unwrap()).1.launches
         };
         assert_eq!([30, 30, 8, 9].map(through), [3, 2, 2, 2], "{}", cuda.describe());
+    }
+}
+
+/// A pass that is trained on keeps what layers read until the way back: norms lay nothing out for it, whoever has read before.
+#[test]
+fn layers_that_are_trained_read_values() {
+    for (cuda, driver) in devices() {
+        let product = Product::new(Sizes { rows: 20, input: 64, output: 40 });
+        let weight = cuda.upload(&product.layer(false).parts[0].weight).unwrap();
+        let part = MasterPart { weight: &weight, bias: None, transposed: false };
+        let none = TrainEpilogue { activation: None, dropout: None, residual: None };
+        let masters = Masters { parts: vec![part], gated: false, scale: 1.0 };
+        let trained = cuda.pack_masters(&masters, Format::Bf16).unwrap();
+        let layer = cuda.pack(&product.layer(false), Format::Bf16).unwrap();
+        let norm = cuda.norm_weights(&norm_spec(NormKind::Rms, 64)).unwrap();
+        let x = cuda.upload(product.x()).unwrap();
+        let normed = || cuda.norm(&x, &norm).unwrap();
+        let inferred = || cuda.linear(&normed(), &layer, Epilogue::NONE).unwrap();
+        let trained = || cuda.linear_forward(&normed(), &trained, &none, false);
+        let launches = |work: &dyn Fn()| driver.counts_of(work).1.launches;
+        let infer = || drop(inferred());
+        let train = || drop(trained().unwrap());
+        let seen = [
+            launches(&infer),
+            launches(&infer),
+            launches(&train),
+            launches(&train),
+            launches(&infer),
+        ];
+        assert_eq!(seen, [3, 2, 3, 3, 3], "{}", cuda.describe());
     }
 }

@@ -29,7 +29,7 @@ impl Readers {
         self.0.store(at.map_or(0, |at| at as u8 + 1), Relaxed);
     }
 
-    /// Whoever reads next is nobody who has read before.
+    /// One has wanted values as they are.
     pub(crate) fn forget(&self) {
         self.0.store(0, Relaxed);
     }

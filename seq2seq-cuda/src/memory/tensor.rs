@@ -61,6 +61,14 @@ impl Tensor {
         &self.values
     }
 
+    /// The values, for one who reads them as they are and keeps the tensor: rows that were laid out would be kept with it.
+    pub(crate) fn values_to_keep(&self) -> &Buffer<f32> {
+        if let Some(readers) = &self.readers {
+            readers.forget();
+        }
+        &self.values
+    }
+
     pub(crate) fn values_mut(&mut self) -> &mut Buffer<f32> {
         self.operand.take();
         &mut self.values

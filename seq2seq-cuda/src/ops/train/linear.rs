@@ -198,18 +198,19 @@ pub(crate) fn forward(
     let layer = &layer.forward;
     let TrainEpilogue { activation, dropout, residual } = *epilogue;
     check::linear_forward(x, layer.shape, residual, dropout)?;
+    // Kept for the way back, without rows that are laid out for this layer.
+    let rows = View::rows(x.values_to_keep(), x.rows(), x.width());
     let needed = keep && (layer.gated || activation.is_some());
     if !needed && dropout.is_none() {
         let mut y = cuda.tensor(x.rows(), layer.shape.output)?;
         let residual = residual.map(Tensor::values);
         let fused = Fused { activation, residual, ..Fused::default() };
-        // As a view: x is kept for the way back, and would keep the rows that are laid out.
-        linear(cuda, View::of(x), layer, fused, y.values_mut())?;
+        linear(cuda, rows, layer, fused, y.values_mut())?;
         return Ok((y, None));
     }
     let LinearShape { product, output, .. } = layer.shape;
     let mut z = cuda.buffer(x.rows() * product)?;
-    linear(cuda, View::of(x), layer, Fused { plain: true, ..Fused::default() }, &mut z)?;
+    linear(cuda, rows, layer, Fused { plain: true, ..Fused::default() }, &mut z)?;
     let mut y = cuda.tensor(x.rows(), output)?;
     let mut kept = needed.then(|| cuda.tensor(x.rows(), product)).transpose()?;
     let shaped = Shaped { activation, gated: layer.gated, dropout };

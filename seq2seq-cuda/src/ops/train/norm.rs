@@ -17,8 +17,6 @@ pub(crate) fn renew(norm: &mut Norm, weight: &Tensor, bias: Option<&Tensor>) -> 
     if let (Some(held), Some(bias)) = (&mut norm.bias, bias) {
         held.copy_from(0, bias.values(), 0, width)?;
     }
-    // Layers of a pass that is trained on do not keep rows that are laid out.
-    norm.readers.forget();
     Ok(())
 }
 
