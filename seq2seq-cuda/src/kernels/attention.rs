@@ -128,6 +128,24 @@ impl Attention<'_> {
             .arg(i32::from(self.causal))
     }
 
+    /// The last arguments of kernels in bf16: where results are laid out besides, for all rows. Those in f32 have none.
+    pub(super) fn lay_out<'l>(
+        &self,
+        launch: Launch<'l>,
+        operand: Option<&mut Operand>,
+    ) -> Launch<'l> {
+        let launch = match (self.paged.precision, operand) {
+            (Precision::F32, None) => return launch,
+            (Precision::F32, Some(_)) => panic!("f32 lays nothing out"),
+            (Precision::Bf16, None) => launch.arg(0u64).arg(0i32),
+            (Precision::Bf16, Some(operand)) => {
+                let swizzled = operand.operands == Operands::Bf16Swizzled;
+                launch.out(&mut operand.values).arg(i32::from(swizzled))
+            }
+        };
+        launch.size(self.q.rows())
+    }
+
     /// Where a linear layer has laid out what attention gave before, the result is laid out where it is made: in bf16, heads of
     /// whole eights of columns.
     fn laid_out(&self, cuda: &Cuda) -> Result<Option<Operand>> {
@@ -137,9 +155,8 @@ impl Attention<'_> {
                 width.is_multiple_of(operands.slab()) && self.spec.head_dim.is_multiple_of(8);
             operands.rounds_rows() && whole && rows > FEW_ROWS
         });
-        let bf16 = self.paged.precision == Precision::Bf16;
-        let operands = wanted.filter(|_| bf16);
-        operands.map(|operands| Operand::unset(cuda, rows, width, operands)).transpose()
+        let wanted = wanted.filter(|_| self.paged.precision == Precision::Bf16);
+        wanted.map(|operands| Operand::unset(cuda, rows, width, operands)).transpose()
     }
 
     /// Runs it: `[N, H D]`.
@@ -173,8 +190,6 @@ impl Attention<'_> {
         assert_eq!(self.work.precision(), self.paged.precision);
         let [rows, inner] = [self.q.rows(), self.spec.inner()];
         assert_eq!([rows, rows, inner], [self.work.rows, out.rows(), out.width()]);
-        let bf16 = self.paged.precision == Precision::Bf16;
-        assert!(bf16 || operand.is_none(), "f32 lays nothing out");
         assert!(extra.stats.as_ref().is_none_or(|s| s.len() == rows * self.spec.heads));
         match &self.work.kind {
             Kind::Tiles { items, vectors } => {
@@ -201,12 +216,10 @@ impl Attention<'_> {
                     .arg(extra.stats.as_ref().map_or(0, |s| s.address()));
                 let mut launch = self.arguments(launch, items.address(), &extra);
                 if extra.dropout.is_some() {
-                    assert!(!bf16, "weights are dropped in f32");
+                    assert_eq!(self.paged.precision, Precision::F32, "weights are dropped in f32");
                     launch = drop_args(launch, extra.dropout);
                 }
-                if bf16 {
-                    launch = lay_out_args(launch, operand, rows);
-                }
+                let launch = self.lay_out(launch, operand);
                 // SAFETY: plan, sizes and shared memory are of this shape; the rest is the caller's promise.
                 unsafe { launch.run() }
             }
@@ -229,22 +242,6 @@ impl Attention<'_> {
             }
         }
     }
-}
-
-/// The last arguments of kernels in bf16: where results are laid out besides, for all rows.
-pub(super) fn lay_out_args<'l>(
-    launch: Launch<'l>,
-    operand: Option<&mut Operand>,
-    rows: usize,
-) -> Launch<'l> {
-    let launch = match operand {
-        Some(operand) => {
-            let swizzled = operand.operands == Operands::Bf16Swizzled;
-            launch.out(&mut operand.values).arg(i32::from(swizzled))
-        }
-        None => launch.arg(0u64).arg(0i32),
-    };
-    launch.size(rows)
 }
 
 #[cfg(test)]

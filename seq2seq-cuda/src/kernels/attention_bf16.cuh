@@ -238,7 +238,5 @@ struct Laid {
     }
 };
 
-DEVICE u32 rounded_pair(float low, float high) { return (u32)f32_to_bf16(low) | (u32)f32_to_bf16(high) << 16; }
-
 #define LAID_PARAMETERS u16 *operand, int swizzled, int all_rows
 #define LAID {operand, swizzled != 0, all_rows, heads * width}

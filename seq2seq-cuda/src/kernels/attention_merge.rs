@@ -1,6 +1,6 @@
 //! The parts of attention put together.
 
-use super::attention::{Attention, lay_out_args};
+use super::attention::Attention;
 use super::attention_split::Parts;
 use super::rows::Operand;
 use crate::Cuda;
@@ -24,8 +24,7 @@ pub(super) fn merge(
     stats: Option<&mut Buffer<[f32; 2]>>,
 ) -> Result<()> {
     let (heads, width) = (call.spec.heads, call.spec.head_dim);
-    let rows = out.rows();
-    let vectors = rows * heads;
+    let vectors = out.rows() * heads;
     assert_eq!((vectors * width, vectors * chunks), (out.values().len(), parts.stats.len()));
     let kernel = match call.paged.precision {
         Precision::F32 => &MERGE,
@@ -42,10 +41,7 @@ pub(super) fn merge(
         .arg(call.work.keys())
         .size(heads)
         .size(width);
-    let launch = match call.paged.precision {
-        Precision::F32 => launch,
-        Precision::Bf16 => lay_out_args(launch, operand, rows),
-    };
+    let launch = call.lay_out(launch, operand);
     // SAFETY: there are `chunks` parts of each row and head, and each row sees no more than these; stats are `[N, H]`, which
     // `Attention::run` has checked.
     unsafe { launch.run() }

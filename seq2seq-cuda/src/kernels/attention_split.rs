@@ -1,13 +1,13 @@
 //! Attention of few rows, the chunks of keys spread over the device, in f32 or bf16.
 
-use super::attention::{Attention, Extra, instance, lay_out_args};
+use super::attention::{Attention, Extra, instance};
 use super::rows::Operand;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::{Precision, Rows};
+use seq2seq_core::Precision;
 
 static ARTIFACT: Artifact = artifact!("attention_split", step);
 static SEVERAL: [Kernel; 4] = [
@@ -76,10 +76,7 @@ pub(super) unsafe fn split(
         .out(&mut parts.values)
         .out(&mut parts.stats)
         .size(chunks);
-    let mut launch = call.arguments(launch, items.address(), extra);
-    if call.paged.precision == Precision::Bf16 {
-        launch = lay_out_args(launch, operand, call.q.rows());
-    }
+    let launch = call.lay_out(call.arguments(launch, items.address(), extra), operand);
     // SAFETY: the caller's promise.
     unsafe { launch.run() }
 }

@@ -175,13 +175,7 @@ pub(crate) fn of_tensor(
     fused: Fused<'_>,
     y: &mut Buffer<f32>,
 ) -> Result<()> {
-    assert_eq!(x.width(), layer.shape.input);
-    let view = View::of(x);
-    if as_they_are(&view) {
-        return product(cuda, Source::Values(view), layer, fused, Target::Values(y));
-    }
-    let operand = laid_out(cuda, x, layer)?;
-    product(cuda, Source::Operand(&operand), layer, fused, Target::Values(y))
+    by_rows(cuda, View::of(x), || laid_out(cuda, x, layer), layer, fused, y)
 }
 
 /// The rows of a tensor as the layer reads them where they are laid out.
@@ -198,12 +192,25 @@ pub(crate) fn linear(
     fused: Fused<'_>,
     y: &mut Buffer<f32>,
 ) -> Result<()> {
+    let laid_out = || Operand::new(cuda, x, Operands::on(cuda, layer.format)).map(Arc::new);
+    by_rows(cuda, x, laid_out, layer, fused, y)
+}
+
+/// By rows as they are, or else as they are laid out.
+fn by_rows(
+    cuda: &Cuda,
+    x: View<'_>,
+    laid_out: impl FnOnce() -> Result<Arc<Operand>>,
+    layer: &Linear,
+    fused: Fused<'_>,
+    y: &mut Buffer<f32>,
+) -> Result<()> {
     assert_eq!(x.width, layer.shape.input);
     x.check();
     if as_they_are(&x) {
         return product(cuda, Source::Values(x), layer, fused, Target::Values(y));
     }
-    let operand = Operand::new(cuda, x, Operands::on(cuda, layer.format))?;
+    let operand = laid_out()?;
     product(cuda, Source::Operand(&operand), layer, fused, Target::Values(y))
 }
 

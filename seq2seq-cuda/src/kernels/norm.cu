@@ -10,11 +10,7 @@ KERNEL norm_held(const float* x, const float* weight, const float* bias, int wid
     begin(weight, bias, width);
     float v[HELD];
     normalise(x + (u64)blockIdx.x * width, weight, bias, width, eps, layer, part, v);
-#pragma unroll
-    for (int k = 0; k < HELD; k++) {
-        int i = threadIdx.x + k * blockDim.x;
-        if (i < width) y[(u64)blockIdx.x * width + i] = v[k];
-    }
+    each_column(width, [&](int k, int i) { y[(u64)blockIdx.x * width + i] = v[k]; });
 }
 
 KERNEL norm_wide(const float* x, const float* weight, const float* bias, int width, float eps, int layer, float* y) {

@@ -11,6 +11,16 @@
 
 constexpr int HELD = 8;
 
+// The columns of a thread below `end`, f(k, column).
+template <class F>
+DEVICE void each_column(int end, F f) {
+#pragma unroll
+    for (int k = 0; k < HELD; k++) {
+        int i = threadIdx.x + k * blockDim.x;
+        if (i < end) f(k, i);
+    }
+}
+
 DEVICE float sum_of(const float (&v)[HELD], float* part) {
     float sum = 0.0f;
 #pragma unroll
@@ -46,12 +56,8 @@ DEVICE void normalise(
         square[k] = v[k] * v[k];
     }
     float inverse = 1.0f / sqrtf(sum_of(square, part) / (float)width + eps);
-#pragma unroll
-    for (int k = 0; k < HELD; k++) {
-        int i = threadIdx.x + k * blockDim.x;
-        if (i < width) {
-            float out = v[k] * inverse * weight[i];
-            v[k] = bias ? out + bias[i] : out;
-        }
-    }
+    each_column(width, [&](int k, int i) {
+        float out = v[k] * inverse * weight[i];
+        v[k] = bias ? out + bias[i] : out;
+    });
 }

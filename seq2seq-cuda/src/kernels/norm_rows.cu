@@ -17,16 +17,6 @@ struct Rows {
     int* zeros;
 };
 
-// The columns of a thread, up to those that a row is padded with.
-template <class F>
-DEVICE void each_column(int depth, F f) {
-#pragma unroll
-    for (int k = 0; k < HELD; k++) {
-        int i = threadIdx.x + k * blockDim.x;
-        if (i < depth) f(k, i);
-    }
-}
-
 template <int OPERAND>
 DEVICE void norm_rows(const float* x, const float* weight, const float* bias, int width, float eps, int layer, const Rows& to) {
     __shared__ float part[WARP];
@@ -48,10 +38,7 @@ DEVICE void norm_rows(const float* x, const float* weight, const float* bias, in
     Extremes all;
     all.clear();
     each_column(width, [&](int k, int) { all.add(v[k]); });
-    all.add_lanes();
-    if (threadIdx.x % WARP == 0) extremes[threadIdx.x / WARP] = all;
-    __syncthreads();
-    for (int i = 0; i < blockDim.x / WARP; i++) all.add(extremes[i]);
+    all.add_block(extremes);
     const RowScale of(all);
     if (threadIdx.x == 0 && there) {
         to.scales[row] = of.scale;

@@ -28,6 +28,14 @@ struct Extremes {
             add(Extremes{__shfl_xor_sync(ALL, low, step), __shfl_xor_sync(ALL, high, step)});
         }
     }
+    // Those of all threads of a block; `part` has room for each of its warps.
+    __device__ __forceinline__ void add_block(Extremes* part) {
+        add_lanes();
+        if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = *this;
+        __syncthreads();
+        const int warps = blockDim.x / WARP;
+        for (int i = 0; i < warps; i++) add(part[i]);
+    }
 };
 
 struct RowScale {

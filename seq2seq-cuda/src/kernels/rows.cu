@@ -28,8 +28,7 @@ DEVICE float element(const Source& x, int row, int column) {
 
 // Two columns that follow each other, rounded to bf16, the first in the lower half.
 DEVICE u32 rounded_pair(const Source& x, int row, int column) {
-    u32 low = f32_to_bf16(element(x, row, column)), high = f32_to_bf16(element(x, row, column + 1));
-    return low | high << 16;
+    return rounded_pair(element(x, row, column), element(x, row, column + 1));
 }
 
 KERNEL rows_f32(const float* values, int rows, int width, int depth, s64 row_stride, s64 column_stride, float* out) {
@@ -81,16 +80,13 @@ template <int OPERAND>
 DEVICE void quantise_rows(const float* x, int rows, int width, int depth, u32* out, float* scales, int* zeros) {
     __shared__ Extremes part[WARP];
     begin_behind_previous();
-    int row = blockIdx.x, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+    int row = blockIdx.x;
     Extremes all;
     all.clear();
     if (row < rows) {
         for (int k = threadIdx.x; k < width; k += blockDim.x) all.add(x[(u64)row * width + k]);
     }
-    all.add_lanes();
-    if (lane == 0) part[threadIdx.x / WARP] = all;
-    __syncthreads();
-    for (int i = 0; i < warps; i++) all.add(part[i]);
+    all.add_block(part);
     const RowScale of(all);
     if (threadIdx.x == 0 && row < rows) {
         scales[row] = of.scale;

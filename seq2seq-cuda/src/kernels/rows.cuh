@@ -17,6 +17,9 @@ enum Operand { NO_OPERAND, BF16, BF16_SWIZZLED, U8, U8_SWIZZLED };
 
 constexpr int ROW_TILE = 8;
 
+// Two columns that follow each other, the first in the lower half.
+DEVICE u32 rounded_pair(float low, float high) { return (u32)f32_to_bf16(low) | (u32)f32_to_bf16(high) << 16; }
+
 // Where the value of a row and a column stands, in values.
 template <int OPERAND>
 DEVICE u64 operand_place(int row, int column, int tiles, int depth) {
