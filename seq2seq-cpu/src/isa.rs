@@ -98,6 +98,7 @@ impl Avx2 {
 ///
 /// if let Some(avx512) = Avx512::detect() {
 ///     println!("bf16 dot products: {}, quick: {}", avx512.bf16(), avx512.quick_bf16());
+///     println!("bytes looked up in a vector: {}", avx512.vbmi());
 ///     let isa = Some(Isa::Avx512(avx512.plain()));
 ///     let cpu = Cpu::new(CpuOptions { isa, ..CpuOptions::default() })?;
 ///     assert_eq!(cpu.isa().name(), "avx512");
@@ -110,6 +111,7 @@ impl Avx2 {
 pub struct Avx512 {
     bf16: bool,
     quick_bf16: bool,
+    vbmi: bool,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -126,7 +128,8 @@ impl Avx512 {
             return None;
         }
         let bf16 = is_x86_feature_detected!("avx512bf16");
-        Some(Self { bf16, quick_bf16: bf16 && Processor::detect().has_quick_bf16() })
+        let vbmi = is_x86_feature_detected!("avx512vbmi");
+        Some(Self { bf16, quick_bf16: bf16 && Processor::detect().has_quick_bf16(), vbmi })
     }
 
     /// Whether the bf16 dot product `avx512bf16` is there too: it is on Zen 4, Cooper Lake and Sapphire Rapids, not
@@ -141,6 +144,11 @@ impl Avx512 {
         self.quick_bf16
     }
 
+    /// Whether bytes are looked up in all of a vector (`avx512vbmi`), which makes weights of int4's codes: since Ice Lake and Zen 4.
+    pub fn vbmi(self) -> bool {
+        self.vbmi
+    }
+
     /// The same level with the bf16 dot product wherever it is there, quick or not: tests run both ways on every machine.
     #[cfg(test)]
     pub(crate) fn eager(self) -> Self {
@@ -150,7 +158,7 @@ impl Avx512 {
     /// The same level as a machine without the optional instructions has it.
     #[must_use]
     pub fn plain(self) -> Self {
-        Self { bf16: false, quick_bf16: false }
+        Self { bf16: false, quick_bf16: false, vbmi: false }
     }
 }
 

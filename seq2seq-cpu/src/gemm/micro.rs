@@ -98,6 +98,8 @@ mod u8i4_avx2_3x16;
 #[cfg(target_arch = "x86_64")]
 mod u8i4_avx512_6x32;
 #[cfg(target_arch = "x86_64")]
+mod u8i4_avx512vbmi_12x32;
+#[cfg(target_arch = "x86_64")]
 mod u8i8_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
 mod u8i8_avx512_12x32;

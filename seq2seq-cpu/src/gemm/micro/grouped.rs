@@ -4,7 +4,7 @@
 //! The sum of a group is an integer below 2²⁴ and exact as f32. Each total is one chain over rising groups, and starts from
 //! what the zero point of the row takes away in all groups together.
 
-use super::{Dot, RawTile, bases::Bases, fetch::Fetching};
+use super::{Dot, MAX_ROWS, RawTile, bases::Bases, fetch::Fetching};
 use crate::memory::prefetch;
 use seq2seq_core::quant::group::GROUP;
 use std::hint::black_box;
@@ -24,9 +24,9 @@ pub(super) trait Grouped<const NV: usize> {
     const STEPS: usize = 1;
     /// Bytes of the codes of a unit of all columns.
     const CODE_BYTES: usize;
-    /// Whether totals keep registers of their own beside the sums. Elsewhere they stand in memory, where a group reads and
-    /// writes them once, and tiles are as high as the sums alone allow.
-    const TOTALS_KEPT: bool = true;
+    /// The most rows of a tile whose totals keep registers of their own beside the sums. In higher ones they stand in memory, where a
+    /// group reads and writes them once, and tiles are as high as the sums alone allow.
+    const TOTALS_KEPT: usize = MAX_ROWS;
 
     /// What the totals of a row start from; `header` is the beginning of the panel, `zero` the tail of the row. Kernels
     /// whose panels have no sums read neither.
@@ -58,6 +58,7 @@ where
     // SAFETY: the caller vouches for the instructions and the pointers; the loops read `units` units of each, which are
     // whole groups.
     unsafe {
+        let kept = ROWS <= G::TOTALS_KEPT;
         let (units, scale_bytes) = (GROUP / G::UNIT, G::Scaled::PANEL_BYTES);
         let group_bytes = units * G::CODE_BYTES + scale_bytes;
         let mut x = Bases::<ROWS>::new(t.x, t.x_stride);
@@ -65,7 +66,7 @@ where
         for (m, row) in totals.iter_mut().enumerate().skip(1) {
             *row = G::start(t.header, t.zeros.wrapping_add(m * t.x_stride));
         }
-        if !G::TOTALS_KEPT {
+        if !kept {
             store::<G, NV, ROWS>(&totals, t.sums);
         }
         let (mut w, mut ahead) = (t.weights, t.ahead);
@@ -93,7 +94,7 @@ where
                 w = w.add(G::CODE_BYTES);
             }
             let scales = G::scales(w);
-            if !G::TOTALS_KEPT {
+            if !kept {
                 load::<G, NV, ROWS>(&mut totals, t.sums);
             }
             for (totals, sums) in totals.iter_mut().zip(sums) {
@@ -101,13 +102,13 @@ where
                     *total = G::Scaled::dot(*total, G::float(sum), scale);
                 }
             }
-            if !G::TOTALS_KEPT {
+            if !kept {
                 store::<G, NV, ROWS>(&totals, t.sums);
             }
             w = w.add(scale_bytes);
             ahead = ahead.wrapping_add(t.ahead_step);
         }
-        if G::TOTALS_KEPT {
+        if kept {
             store::<G, NV, ROWS>(&totals, t.sums);
         }
     }

@@ -18,7 +18,7 @@ impl Grouped<2> for Codes {
     const UNIT: usize = 4;
     const STEPS: usize = 2;
     const CODE_BYTES: usize = 32;
-    const TOTALS_KEPT: bool = false;
+    const TOTALS_KEPT: usize = 0;
 
     #[inline(always)]
     unsafe fn start(header: *const u8, zero: *const u8) -> [__m256; 2] {

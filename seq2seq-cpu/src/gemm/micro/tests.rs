@@ -301,6 +301,8 @@ const KERNELS: &[&MicroKernel] = &[
     #[cfg(target_arch = "x86_64")]
     &u8i4_avx512_6x32::KERNEL,
     #[cfg(target_arch = "x86_64")]
+    &u8i4_avx512vbmi_12x32::KERNEL,
+    #[cfg(target_arch = "x86_64")]
     &u8i8_avx2_6x16::KERNEL,
     #[cfg(target_arch = "x86_64")]
     &u8i8_avx512_12x32::KERNEL,

@@ -6,7 +6,7 @@ use super::{
 use seq2seq_core::quant::group::LEVELS;
 use std::arch::x86_64::*;
 
-struct Codes;
+pub(super) struct Codes;
 
 impl Grouped<2> for Codes {
     type Int8 = Vnni;
