@@ -4,9 +4,11 @@
     artifacts/build.py [--venv DIR] [--check] [NAME ...]
 
 Without --check the artifacts are written. With it they are made again in memory and compared byte by byte. Either way
-machine code for each architecture of the target is made of them, and what the assembler says is looked at: no spills,
-registers within bounds, no products that it had to put one after the other; and in the kernels that are built on them
-matrix instructions, or those that make f32 of f16; the instructions of overlap.cuh in those that begin while others run.
+machine code for each architecture of the target is made of them, and what the assembler says is looked at: no spills, no
+products that it had to put one after the other; in the kernels that are built on them matrix instructions, in PTX and in
+machine code, or those that make f32 of f16; the instructions of overlap.cuh in those that begin while others run.
+resources.txt has the registers and the static shared memory of each kernel: what takes more than before, and so may leave
+room for a block less on a multiprocessor, is seen in the change that does it. It is written and compared as artifacts are.
 NAME is the stem of a .cu file; all of them where none is given.
 
 The compilers come from the wheels below, installed into DIR (a virtual environment, made where there is none). nvcc
@@ -28,11 +30,12 @@ WHEELS = [
     "nvidia-cuda-crt==13.0.88",
     "nvidia-cuda-runtime==13.0.96",
     "nvidia-cuda-cccl==13.0.85",
+    # The disassembler; there is none of 13.0.
+    "nvidia-cuda-nvdisasm==13.2.51",
 ]
 HERE = pathlib.Path(__file__).resolve().parent
 KERNELS = HERE.parent / "src" / "kernels"
-# Threads of a block that a register count must allow: 65536 registers of a multiprocessor over 256 threads.
-MAX_REGISTERS = 255
+RESOURCES = HERE / "resources.txt"
 # What each artifact is compiled for, and the architectures that it is tried on. Kernels for one architecture alone have a
 # name of their own, and their machine code is shipped too (NAME.ARCHITECTURE.cubin); all others are for any GPU from Ampere on.
 TARGETS = {name: [("compute_90a", ["sm_90a"])] for name in ["linear_bf16_wgmma", "linear_int8_wgmma"]}
@@ -75,6 +78,16 @@ NEEDED = {
     "recurrent_back_chip": ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"],
 }
 
+# What the machine code of an artifact must contain, by what its PTX has to.
+MACHINE = {
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32": "HMMA.16816.F32.BF16",
+    "mma.sync.aligned.m16n8k32.row.col.s32": "IMMA.16832",
+} | {
+    f"wgmma.mma_async.sync.aligned.m64n{n}k{k}.{types}": f"{unit}.64x{n}x{k}"
+    for n in [16, 32, 64, 128, 256]
+    for k, types, unit in [(16, "f32.bf16.bf16", "HGMMA"), (32, "s32.u8.s8", "IGMMA")]
+}
+
 
 def toolkit(venv):
     """The folder that holds bin/nvcc; installs the wheels where they are not."""
@@ -102,13 +115,19 @@ def compile_ptx(root, name, target):
 
 
 def assemble(root, name, ptx, arch):
-    """Machine code of an artifact, and what ptxas says of it."""
+    """Machine code of an artifact, what ptxas says of it, and the matrix instructions that it lacks."""
     with tempfile.TemporaryDirectory() as folder:
         source, out = pathlib.Path(folder) / f"{name}.ptx", pathlib.Path(folder) / "out.cubin"
         source.write_text(ptx)
         command = [root / "bin" / "ptxas", "-v", f"-arch={arch}", source, "-o", out]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-        return out.read_bytes(), said
+        needed = [MACHINE[ptx] for ptx in NEEDED.get(name, []) if ptx in MACHINE]
+        listing = ""
+        if needed:
+            command = [root / "bin" / "nvdisasm", "-c", out]
+            listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        faults = [f"{name} {arch}: no {instruction}" for instruction in needed if instruction not in listing]
+        return out.read_bytes(), said, faults
 
 
 def report(name, arch, said):
@@ -127,9 +146,7 @@ def report(name, arch, said):
         if match := re.search(r"Used (\d+) registers", line):
             shared = re.search(r"(\d+) bytes smem", line)
             memory = f", {shared[1]} bytes shared" if shared else ""
-            lines.append(f"{name:16} {kernel:28} {arch} {match[1]:>4} registers{memory}")
-            if int(match[1]) > MAX_REGISTERS:
-                faults.append(f"{name} {kernel} {arch}: {match[1]} registers")
+            lines.append(f"{name} {kernel} {arch} {match[1]} registers{memory}")
     return lines, faults
 
 
@@ -157,13 +174,24 @@ def build(root, name, target, architectures, check):
     ptx = compile_ptx(root, name, target)
     lines, faults = [], keep(f"{name}.{target}.ptx", ptx.encode(), check) + lacks(name, ptx, target)
     for arch in architectures:
-        code, said = assemble(root, name, ptx, arch)
+        code, said, lacking = assemble(root, name, ptx, arch)
         of_kernels, found = report(name, arch, said)
         lines += of_kernels
-        faults += found
+        faults += lacking + found
         if target.endswith("a"):
             faults += keep(f"{name}.{arch}.cubin", code, check)
     return lines, faults
+
+
+def resources(lines, names, check):
+    """What kernels take, beside what they took: writes the lines of `names` anew, or gives those that are others."""
+    before = RESOURCES.read_text().splitlines() if RESOURCES.exists() else []
+    of_names = [line for line in before if line.split()[0] in names]
+    if check:
+        return [f"not as in {RESOURCES.name}: {line}" for line in sorted({*of_names} ^ {*lines})]
+    kept = [line for line in before if line.split()[0] not in names and (KERNELS / f"{line.split()[0]}.cu").exists()]
+    RESOURCES.write_text("".join(f"{line}\n" for line in sorted(kept + lines)))
+    return []
 
 
 def main():
@@ -175,12 +203,14 @@ def main():
     root = toolkit(options.venv.resolve())
     names = options.names or sorted(path.stem for path in KERNELS.glob("*.cu"))
     artifacts = [(name, *target) for name in names for target in TARGETS.get(name, ANY)]
-    faults = []
+    taken, faults = [], []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         made = [pool.submit(build, root, *artifact, options.check) for artifact in artifacts]
         for lines, found in (future.result() for future in made):
             print(*lines, sep="\n", flush=True)
+            taken += lines
             faults += found
+    faults += resources(taken, names, options.check)
     for fault in faults:
         print(fault, file=sys.stderr)
     sys.exit(bool(faults))

@@ -30,7 +30,7 @@ fn child() {
 
 /// What the library was asked for, but for what it calls the graphs.
 fn asked(folder: &str, environment: &[(&str, &str)]) -> Vec<String> {
-    let folder = fake_driver(folder, &["--cfg", "graphs"]);
+    let folder = fake_driver(folder, &["--cfg", "opens"]);
     let text = run(0, &folder, &[&[("FAKE_CUDA_VERSION", "13000")], environment].concat());
     text.lines().filter_map(|l| l.split_once("fake: ")).map(|(_, l)| l.to_owned()).collect()
 }

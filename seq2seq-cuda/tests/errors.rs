@@ -9,6 +9,9 @@ use seq2seq_cuda::{Cuda, CudaOptions};
 use std::path::Path;
 use std::sync::Arc;
 
+/// Set for a copy of this program that is to upload a table of a MiB to the device.
+const UPLOADS: &str = "SEQ2SEQ_CUDA_TEST_UPLOADS";
+
 /// Opens the device named in the environment, in a copy of this program.
 #[test]
 fn child() {
@@ -17,6 +20,10 @@ fn child() {
         devices.iter().for_each(|d| println!("device: {d:?}"));
     }
     match Cuda::new(index) {
+        Ok(cuda) if std::env::var_os(UPLOADS).is_some() => {
+            let table = HostTensor::from_f32(vec![256, 1024], &vec![0.0; 256 * 1024]).unwrap();
+            println!("refused: {:?}", cuda.embedding(&table).err());
+        }
         Ok(cuda) => println!("opened: {}", cuda.describe()),
         Err(error) => println!("refused: {error:?}"),
     }
@@ -65,6 +72,18 @@ fn with_drivers_that_will_not_do() {
     let partial = fake_driver("partial", &["--cfg", "partial"]);
     let lacking = open(0, &partial, &[version("13000")]);
     assert_eq!(lacking, "NoDriver { reason: \"libcuda.so.1 lacks cuGraphLaunch\" }");
+}
+
+/// What the driver's pool keeps and nobody uses is free, too.
+#[test]
+#[cfg(target_os = "linux")]
+fn with_a_driver_that_has_no_memory_left() {
+    let opens = fake_driver("full", &["--cfg", "opens"]);
+    let full = open(0, &opens, &[("FAKE_CUDA_VERSION", "13000"), (UPLOADS, "1")]);
+    let mib = |count: u64| count << 20;
+    let expected =
+        Error::OutOfMemory { needed: mib(1), free: mib(300 + 64 - 16), total: mib(1000) };
+    assert_eq!(full, format!("{:?}", Some(expected)));
 }
 
 #[test]

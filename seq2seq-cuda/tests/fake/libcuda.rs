@@ -1,5 +1,5 @@
 //! A driver's library with a version and devices, and nothing behind them. `tests/common/library.rs` compiles it: with `partial` it
-//! lacks a function, with `graphs` it can be opened and tells of the graphs that it is asked for.
+//! lacks a function, with `opens` it can be opened, has no memory left, and tells of the graphs that it is asked for.
 #![allow(non_snake_case)]
 
 use std::ffi::c_char;
@@ -81,15 +81,18 @@ macro_rules! failing {
     )*};
 }
 failing!(
-    cuMemAllocAsync cuMemFreeAsync cuMemGetInfo_v2 cuMemcpyHtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2
-    cuMemsetD8Async cuModuleLoadData cuModuleGetFunction cuModuleUnload cuFuncSetAttribute cuMemHostAlloc cuMemFreeHost
-    cuEventCreate cuEventRecord cuEventSynchronize cuEventDestroy_v2 cuMemPoolGetAttribute cuGraphAddMemcpyNode
-    cuLaunchKernel cuLaunchCooperativeKernel cuOccupancyMaxActiveBlocksPerMultiprocessor
+    cuMemFreeAsync cuMemcpyHtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2 cuMemsetD8Async cuModuleLoadData
+    cuModuleGetFunction cuModuleUnload cuFuncSetAttribute cuMemHostAlloc cuMemFreeHost cuEventCreate cuEventRecord
+    cuEventSynchronize cuEventDestroy_v2 cuGraphAddMemcpyNode cuLaunchKernel cuLaunchCooperativeKernel
+    cuOccupancyMaxActiveBlocksPerMultiprocessor
 );
-#[cfg(graphs)]
+#[cfg(opens)]
 mod graphs;
-#[cfg(not(graphs))]
+#[cfg(opens)]
+mod memory;
+#[cfg(not(opens))]
 failing!(
+    cuMemAllocAsync cuMemGetInfo_v2 cuMemPoolGetAttribute
     cuDeviceGetDefaultMemPool cuDevicePrimaryCtxRetain cuDevicePrimaryCtxRelease_v2 cuCtxSetCurrent cuStreamCreate
     cuStreamSynchronize cuStreamDestroy_v2 cuMemPoolSetAttribute cuGraphCreate cuGraphAddDependencies_v2
     cuGraphAddKernelNode_v2 cuGraphAddMemsetNode cuGraphInstantiateWithFlags cuGraphDestroy cuGraphExecDestroy
