@@ -89,6 +89,32 @@ fn a_checkpoint_of_f16_gives_the_bits_of_f32() {
     assert_eq!(families.len(), seq2seq_models::Family::ALL.len(), "{families:?}");
 }
 
+/// What is computed in bf16 is as far from f32 as what the processor computes in bf16: both round the same operands, and add in other
+/// orders. Sequences mostly have the same ids; how many is printed.
+#[test]
+fn bf16_is_as_near_to_f32_as_the_processor_is() {
+    let (mut same, mut all) = (0, 0);
+    for fixture in fixtures_with("forward.safetensors") {
+        let found = results(&fixture, &load(&fixture.folder, Format::Bf16));
+        let [narrow, exact] = [Format::Bf16, Format::F32].map(|format| {
+            let options = LoadOptions { format, ..LoadOptions::default() };
+            results(&fixture, &fixture.load(&options))
+        });
+        let [found, narrow, exact] = [&found, &narrow, &exact].map(parts);
+        let error = |of: &[f32]| {
+            let squares = of.iter().zip(&exact.0).map(|(a, b)| f64::from(a - b).powi(2));
+            (squares.sum::<f64>() / of.len() as f64).sqrt()
+        };
+        let (own, others) = (error(&found.0), error(&narrow.0));
+        let equal = found.1.iter().zip(&narrow.1).filter(|(a, b)| a == b).count();
+        println!("{}: {:.3}, {equal} of {}", fixture.name, own / others, found.1.len());
+        assert!(own <= 2.0 * others, "{}: {own} and {others}", fixture.name);
+        (same, all) = (same + equal, all + found.1.len());
+    }
+    println!("{same} of {all} sequences are the same");
+    assert!(same * 100 >= all * 95, "{same} of {all}");
+}
+
 /// On a device that is as late as can be: what is written, and when it is told, is what a search has that waits for the ids of each
 /// step, and what the processor writes. The device has been asked for the next step before the host hears of ids, but for the last.
 #[test]
