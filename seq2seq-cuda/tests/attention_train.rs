@@ -28,8 +28,12 @@ fn passes_have_their_own_precision() {
 #[test]
 fn factors_are_rounded() {
     let cuda = common::cuda();
-    for width in WIDTHS {
-        attend_back::factors_are_rounded(&cuda, width);
+    for (i, width) in WIDTHS.into_iter().enumerate() {
+        attend_back::factors_are_rounded(&cuda, width, attend_back::kinds()[i % 4]);
+    }
+    // The others of heads of 64 columns.
+    for kind in &attend_back::kinds()[..3] {
+        attend_back::factors_are_rounded(&cuda, 64, *kind);
     }
 }
 

@@ -104,7 +104,9 @@ fn rows_attend_to_the_same_bits_in_any_number() {
 fn attention_in_bf16_goes_back() {
     let Some(gpu) = gpu() else { return };
     for width in [20, 32, 50, 64, 100, 128, 200, 256] {
-        attend_back::factors_are_rounded(&gpu, width);
+        for kind in attend_back::kinds() {
+            attend_back::factors_are_rounded(&gpu, width, kind);
+        }
         for (heads, causal) in [((2, 1), true), ((1, 1), false)] {
             let spec = attend_back::in_bf16(attend_back::spec(heads, width, causal));
             attend_back::results_are_those_of_inference(&gpu, &spec);
