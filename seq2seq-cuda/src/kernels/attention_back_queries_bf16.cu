@@ -13,7 +13,8 @@
 //
 // Floor: 6 D operations a score over the peak of the matrix units in bf16, of which mma.sync reaches some 60%; with those of
 // attention_back_keys_bf16.cu 14 D. Shared memory gives 256 bytes for each mma, 299 where D > 64: 2 cycles, where the product at peak
-// takes one. by_distance: for each tile some 48 additions and loads a thread, a fifth of what else there is at D = 64.
+// takes one. Second cache: 4 D bytes a key and block of 64 vectors, 21 bytes a cycle and multiprocessor. by_distance: for each tile
+// some 48 additions and loads a thread, a quarter of what else there is at D = 64.
 // Not measured: no GPU has run it yet.
 
 #include "attention_back_bf16.cuh"
