@@ -41,7 +41,12 @@ pub struct Work {
 
 impl Work {
     /// Attention, which holds `held` values beside the others.
-    fn attention(precision: Precision, operations: usize, values: usize, held: usize) -> Self {
+    pub(crate) fn attention(
+        precision: Precision,
+        operations: usize,
+        values: usize,
+        held: usize,
+    ) -> Self {
         let format = match precision {
             Precision::F32 => Format::F32,
             Precision::Bf16 => Format::Bf16,

@@ -300,7 +300,14 @@ pub enum Precision {
     F32,
     /// Queries, times [`AttentionSpec::scale`], keys, values and what the softmax makes of the scores may be rounded to
     /// bf16 (nearest, ties to even) before they are multiplied, and caches may hold them so: where that is faster. A
-    /// backend that gains nothing by it computes in f32. A pass that is trained on is f32.
+    /// backend that gains nothing by it computes in f32.
+    ///
+    /// So in a pass that is trained on, and on its way back. With p the probabilities and dy the gradient of the result,
+    /// whose products are dp = dy vᵀ and, of what the softmax gives back for them, ds, each factor of a matrix product
+    /// may be rounded: scaled q and k in the scores, p and v in the result, dy and v in dp, p and dy in dv, ds and k in dq,
+    /// ds and scaled q in dk, and ds in the gradient of a relative bias. What is not a factor of one is f32: the softmax, ln Σ
+    /// e^score, Σ p dp, and ds = p (dp - Σ p dp). Which of both a backend trains in, it says by
+    /// [`trained_attention`](crate::train::TrainBackend::trained_attention).
     Bf16,
 }
 
@@ -357,7 +364,7 @@ impl AttentionSpec {
         self.heads * self.head_dim
     }
 
-    /// The same in a pass that is trained on, which is f32.
+    /// The same in f32, as those backends train that gain nothing by rounding.
     pub fn trained(&self) -> Self {
         Self { precision: Precision::F32, ..self.clone() }
     }

@@ -463,8 +463,25 @@ pub trait TrainBackend: SeqBackend + TrainRecurrentOps + OptimiserOps {
         table: &Self::Tensor,
     ) -> Result<()>;
 
-    /// [`attend`](crate::EncoderOps::attend), and ln Σ e^score of each row and head, `[N, H]`. Dropout is that of the
-    /// probabilities: row n H + h, column the position of the key.
+    /// What of an attention a pass that is trained on computes: in f32, or in its own
+    /// [`Precision`](crate::Precision), where the backend's way forward and back is faster then. A memory that is trained on is
+    /// made for it.
+    ///
+    /// ```
+    /// use seq2seq_core::{AttentionSpec, Precision, reference::Reference, train::TrainBackend};
+    ///
+    /// let spec = AttentionSpec {
+    ///     heads: 4, kv_heads: 2, head_dim: 16, scale: 0.25, causal: true, rotary: None, dropout: 0.0,
+    ///     precision: Precision::Bf16,
+    /// };
+    /// assert_eq!(Reference.trained_attention(&spec), spec.trained()); // which is f32
+    /// ```
+    fn trained_attention(&self, spec: &AttentionSpec) -> AttentionSpec {
+        spec.trained()
+    }
+
+    /// [`attend`](crate::EncoderOps::attend), and ln Σ e^score of each row and head, `[N, H]`; to the bit where there is no
+    /// dropout and both are in one precision. Dropout is that of the probabilities: row n H + h, column the position of the key.
     fn attend_forward(
         &self,
         qkv: &Self::Tensor,

@@ -47,7 +47,7 @@ STEP = [
 ]  # fmt: skip
 TARGETS |= {name: [("compute_80", ["sm_80"]), ("compute_90", ["sm_90"])] for name in STEP}
 OVERLAP = ["griddepcontrol.launch_dependents;", "griddepcontrol.wait;"]
-# What attention of many rows in bf16 is built on.
+# What attention of many rows in bf16 is built on, and its way back.
 ATTENTION_TILE = [
     "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
     "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16",
@@ -57,7 +57,10 @@ ATTENTION_TILE = [
 WIDENED = ["cvt.f32.f16", "fma.rn.f32"]
 # What each artifact's PTX must contain, by stem.
 NEEDED = {
+    "attention_back_keys_bf16": ATTENTION_TILE,
+    "attention_back_queries_bf16": ATTENTION_TILE,
     "attention_bf16": ATTENTION_TILE,
+    "attention_bf16_dropped": ATTENTION_TILE,
     "attention_bf16_wide": ATTENTION_TILE,
     "attention_bf16_split": [
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",

@@ -85,5 +85,5 @@ fn a_memory_says_its_precision() {
     let memory = cuda.memory(&kv, &rows, &spec(Precision::Bf16)).unwrap();
     let trained = spec(Precision::F32);
     let error = cuda.cross_attend_forward(&q, &rows, &memory, &[0], &trained, None).err().unwrap();
-    assert!(error.to_string().contains("AttentionSpec::trained"), "{error}");
+    assert!(error.to_string().contains("TrainBackend::trained_attention"), "{error}");
 }

@@ -1,86 +1,62 @@
 //! Attention of training: its gradients depend on nothing but the sequence, meet nothing that a row does not see, and take memory by
-//! the length of sequences. The conformance suite holds them to the reference, over borders of tiles and with heads of every kernel.
+//! the length of sequences; in bf16 they are those of rounded factors. The conformance suite holds them to the reference, over borders
+//! of tiles and with heads of every kernel.
 
 mod common;
 
-use seq2seq_core::conformance::values::{Profile, values};
-use seq2seq_core::train::{AttendBackward, Dropout, TrainBackend};
-use seq2seq_core::{AttentionSpec, Backend, BucketSpec, EncoderOps, HostTensor, Precision, Ragged};
+use common::attend_back::{self, With, gradients, in_bf16, operands, spec, there_and_back, upload};
+use seq2seq_core::train::{CrossBackward, Dropout, TrainBackend};
+use seq2seq_core::{AttentionSpec, Backend, BucketSpec, CrossAttentionOps, Precision, Ragged};
 use seq2seq_cuda::Cuda;
 
-fn spec((heads, kv_heads): (usize, usize), head_dim: usize, causal: bool) -> AttentionSpec {
-    AttentionSpec {
-        heads,
-        kv_heads,
-        head_dim,
-        scale: 0.3,
-        causal,
-        rotary: None,
-        dropout: 0.0,
-        precision: Precision::F32,
+/// Of every kernel in bf16, with a rest and without.
+const WIDTHS: [usize; 8] = [20, 32, 50, 64, 100, 128, 200, 256];
+
+/// A pass that is trained on is in the precision that it is asked for.
+#[test]
+fn passes_have_their_own_precision() {
+    let (cuda, rows) = (common::cuda(), Ragged::from_lengths([9]));
+    let single = spec((2, 1), 8, true);
+    let (x, dy) = operands(&single, rows.rows());
+    let rounded = in_bf16(single.clone());
+    assert_eq!([&single, &rounded].map(|s| cuda.trained_attention(s)), [single.clone(), rounded]);
+    let run = |spec| there_and_back(&cuda, (&x, &dy), &rows, spec, With::default());
+    let (a, b) = (run(&single), run(&in_bf16(single.clone())));
+    assert!(a.iter().zip(&b).take(3).all(|(a, b)| a != b));
+}
+
+#[test]
+fn factors_are_rounded() {
+    let cuda = common::cuda();
+    for (i, width) in WIDTHS.into_iter().enumerate() {
+        attend_back::factors_are_rounded(&cuda, width, attend_back::kinds()[i % 4]);
+    }
+    // The others of heads of 64 columns.
+    for kind in &attend_back::kinds()[..3] {
+        attend_back::factors_are_rounded(&cuda, 64, *kind);
     }
 }
 
-fn upload(cuda: &Cuda, x: &[f32], width: usize) -> <Cuda as Backend>::Tensor {
-    cuda.upload(&HostTensor::from_f32(vec![x.len() / width, width], x).unwrap()).unwrap()
-}
-
-/// The gradients of packed rows, and of the table where there is one.
-fn gradients(
-    cuda: &Cuda,
-    (x, dy): (&[f32], &[f32]),
-    rows: &Ragged,
-    spec: &AttentionSpec,
-    bias: Option<&<Cuda as EncoderOps>::RelativeBias>,
-    dropout: Option<Dropout>,
-) -> [Vec<f32>; 2] {
-    let (qkv, dy) = (upload(cuda, x, spec.qkv_width()), upload(cuda, dy, spec.inner()));
-    let (y, log_sums) = cuda.attend_forward(&qkv, rows, spec, bias, dropout).unwrap();
-    let (qkv, y, log_sums, dy) = (&qkv, &y, &log_sums, &dy);
-    let of = AttendBackward { qkv, y, log_sums, rows, spec, bias, dropout, dy };
-    let (mut dqkv, mut table) = (None, None);
-    let wanted = bias.is_some().then_some(&mut table);
-    cuda.attend_backward(&of, Some(&mut dqkv), wanted).unwrap();
-    [dqkv, table].map(|t| t.map_or(Vec::new(), |t| cuda.download(&t).unwrap()))
-}
-
-fn operands(spec: &AttentionSpec, rows: usize) -> (Vec<f32>, Vec<f32>) {
-    let of = |seed, width| values(Profile::Normal, seed, rows * width);
-    (of(1, spec.qkv_width()), of(2, spec.inner()))
-}
-
-/// A pass that is trained on is f32, whatever attention of the layer may round to elsewhere.
 #[test]
-fn nothing_is_rounded() {
-    let (cuda, rows) = (common::cuda(), Ragged::from_lengths([9]));
-    let single = spec((2, 1), 8, true);
-    let rounded = AttentionSpec { precision: Precision::Bf16, ..single.clone() };
-    let (x, dy) = operands(&single, rows.rows());
-    let qkv = upload(&cuda, &x, single.qkv_width());
-    let [a, b] = [&single, &rounded].map(|spec| {
-        let (y, log_sums) = cuda.attend_forward(&qkv, &rows, spec, None, None).unwrap();
-        let [y, log_sums] = [y, log_sums].map(|t| cuda.download(&t).unwrap());
-        (y, log_sums, gradients(&cuda, (&x, &dy), &rows, spec, None, None))
-    });
-    assert_eq!(a, b);
+fn results_are_those_of_inference() {
+    let cuda = common::cuda();
+    for spec in [spec((2, 1), 40, true), spec((3, 3), 6, false)] {
+        attend_back::results_are_those_of_inference(&cuda, &spec);
+        attend_back::results_are_those_of_inference(&cuda, &in_bf16(spec));
+    }
 }
 
-/// One long sequence and many short ones.
 #[test]
 fn a_sequence_has_the_same_bits_alone() {
     let cuda = common::cuda();
-    let rows = Ragged::from_lengths([3, 1, 0, 1, 70, 2, 1, 5, 1]);
     for (heads, width, causal) in [((3, 1), 6, true), ((1, 1), 36, false)] {
         let spec = spec(heads, width, causal);
-        let (x, dy) = operands(&spec, rows.rows());
-        let [all, _] = gradients(&cuda, (&x, &dy), &rows, &spec, None, None);
-        for range in rows.ranges() {
-            let part = |x: &[f32], width| x[range.start * width..range.end * width].to_vec();
-            let own = (part(&x, spec.qkv_width()), part(&dy, spec.inner()));
-            let one = Ragged::from_lengths([range.len()]);
-            let [alone, _] = gradients(&cuda, (&own.0, &own.1), &one, &spec, None, None);
-            assert_eq!(alone, part(&all, spec.qkv_width()), "{range:?}, causal: {causal}");
-        }
+        attend_back::a_sequence_has_the_same_bits_alone(&cuda, &spec);
+        attend_back::a_sequence_has_the_same_bits_alone(&cuda, &in_bf16(spec));
+    }
+    for width in [128, 200] {
+        let spec = in_bf16(spec((2, 1), width, true));
+        attend_back::a_sequence_has_the_same_bits_alone(&cuda, &spec);
     }
 }
 
@@ -88,52 +64,80 @@ fn a_sequence_has_the_same_bits_alone() {
 #[test]
 fn runs_give_the_same_bits() {
     let dropout = Some(Dropout { rate: 0.3, seed: 1, step: 2, place: 3 });
+    let buckets = Some(BucketSpec { buckets: 6, max_distance: 30, bidirectional: true });
     let rows = Ragged::from_lengths([67, 2, 9]);
-    let spec = spec((2, 1), 9, false);
-    let (x, dy) = operands(&spec, rows.rows());
-    let buckets = BucketSpec { buckets: 6, max_distance: 30, bidirectional: true };
-    let table = HostTensor::from_f32(vec![6, 2], &values(Profile::Normal, 3, 12)).unwrap();
-    let [first, second] = [1, 2].map(|seed| {
-        let cuda = common::hopper(4, seed);
-        let bias = cuda.relative_bias(&table, buckets).unwrap();
-        gradients(&cuda, (&x, &dy), &rows, &spec, Some(&bias), dropout)
-    });
-    assert!(first.iter().flatten().all(|v| v.is_finite()) && first[1].len() == 12);
-    assert_eq!(first, second);
+    for spec in [spec((2, 1), 9, false), in_bf16(spec((2, 1), 9, false))] {
+        let (x, dy) = operands(&spec, rows.rows());
+        let [first, second] = [1, 2].map(|seed| {
+            let cuda = common::hopper(4, seed);
+            gradients(&cuda, (&x, &dy), &rows, &spec, With { buckets, dropout })
+        });
+        assert!(first.iter().flatten().all(|v| v.is_finite()) && first[1].len() == 12);
+        assert_eq!(first, second);
+    }
 }
 
-/// What is not a number stays with the rows that see it, and the keys that these see.
 #[test]
 fn unseen_rows_are_not_met() {
     let cuda = common::cuda();
-    let (spec, rows) = (spec((2, 1), 5, true), Ragged::from_lengths([70]));
-    let (width, kv) = (spec.qkv_width(), spec.kv_width());
-    let (mut x, dy) = operands(&spec, 70);
-    // A query of row 3, which sees keys 0 to 3, and the value of position 66.
-    x[3 * width] = f32::NAN;
-    x[67 * width - 1] = f32::INFINITY;
-    let [dx, _] = gradients(&cuda, (&x, &dy), &rows, &spec, None, None);
-    let met: Vec<[bool; 3]> = dx
-        .chunks(width)
-        .map(|row| {
-            let (dq, dkv) = row.split_at(spec.inner());
-            [dq, &dkv[..kv], &dkv[kv..]].map(|part| part.iter().any(|v| !v.is_finite()))
-        })
-        .collect();
-    for (n, &met) in met.iter().enumerate() {
-        // Keys up to 3 are met by row 3; all that a row behind 65 sees, by its ds.
-        assert_eq!(met, [n == 3 || n >= 66, true, n <= 3], "row {n}");
+    attend_back::unseen_rows_are_not_met(&cuda, &spec((2, 1), 5, true));
+    for (heads, width) in [((2, 1), 5), ((1, 1), 64), ((2, 2), 100), ((1, 1), 256)] {
+        attend_back::unseen_rows_are_not_met(&cuda, &in_bf16(spec(heads, width, true)));
     }
 }
 
 /// Its probabilities would take 512 KB, of which a device has half.
 #[test]
 fn memory_is_taken_by_the_length() {
-    let (spec, rows) = (spec((2, 1), 4, true), Ragged::from_lengths([256]));
-    let probabilities = 256 * 256 * spec.heads * size_of::<f32>();
-    let cuda = common::with_memory(probabilities as u64 / 2);
-    let (x, dy) = operands(&spec, rows.rows());
-    let dropout = Some(Dropout { rate: 0.1, seed: 1, step: 2, place: 3 });
-    let [dx, _] = gradients(&cuda, (&x, &dy), &rows, &spec, None, dropout);
-    assert!(dx.iter().all(|v| v.is_finite()) && dx.iter().any(|&v| v != 0.0));
+    for spec in [spec((2, 1), 4, true), in_bf16(spec((2, 1), 4, true))] {
+        let rows = Ragged::from_lengths([256]);
+        let probabilities = 256 * 256 * spec.heads * size_of::<f32>();
+        let cuda = common::with_memory(probabilities as u64 / 2);
+        let (x, dy) = operands(&spec, rows.rows());
+        let dropout = Some(Dropout { rate: 0.1, seed: 1, step: 2, place: 3 });
+        let [dx, _] = gradients(&cuda, (&x, &dy), &rows, &spec, With { buckets: None, dropout });
+        assert!(dx.iter().all(|v| v.is_finite()) && dx.iter().any(|&v| v != 0.0));
+    }
+}
+
+/// The way back from a memory in bf16 reads its pages, which have to be of the sources that it is asked for.
+#[test]
+fn a_memory_is_that_of_its_sources() {
+    let cuda = common::cuda();
+    let spec = AttentionSpec { causal: false, ..in_bf16(spec((2, 2), 8, false)) };
+    let back = |made: &Ragged, told: &Ragged| {
+        let ones =
+            |cuda: &Cuda, rows: usize, width: usize| upload(cuda, &vec![1.0; rows * width], width);
+        let (q, kv) = (ones(&cuda, 3, 16), ones(&cuda, 5, 32));
+        let memory = cuda.memory(&kv, made, &spec).unwrap();
+        let rows = Ragged::from_lengths([3]);
+        let (y, log_sums) =
+            cuda.cross_attend_forward(&q, &rows, &memory, &[0], &spec, None).unwrap();
+        let of = CrossBackward {
+            q: &q,
+            y: &y,
+            log_sums: &log_sums,
+            rows: &rows,
+            kv: &kv,
+            source_rows: told,
+            memory: &memory,
+            sources: &[0],
+            spec: &spec,
+            dropout: None,
+            dy: &y,
+        };
+        let mut dkv = None;
+        cuda.cross_attend_backward(&of, None, Some(&mut dkv))?;
+        cuda.download(&dkv.unwrap())
+    };
+    let rows = Ragged::from_lengths([5]);
+    assert_eq!(spec.precision, Precision::Bf16);
+    // Five equal values of 1 have a fifth of three rows of 1 each.
+    let dkv = back(&rows, &rows).unwrap();
+    assert!(
+        dkv.chunks(32)
+            .all(|r| r[..16] == [0.0; 16] && r[16..].iter().all(|v| (v - 0.6).abs() < 0.01))
+    );
+    let error = back(&rows, &Ragged::from_lengths([4, 1])).unwrap_err();
+    assert!(error.to_string().contains("other sources"), "{error}");
 }

@@ -4,10 +4,10 @@
 mod common;
 mod decoder;
 
-use common::attend;
 use common::readers::{Attended, Normed};
 use common::recurrent::Case;
 use common::tiles::{Product, Sizes};
+use common::{attend, attend_back};
 use decoder::{Decoder, Step};
 use seq2seq_core::{Backend, Cell, Format};
 use seq2seq_cuda::driver::Nvidia;
@@ -95,6 +95,25 @@ fn rows_attend_to_the_same_bits_in_any_number() {
         attend::unseen_values_are_not_met(&gpu, width, 8, f32::NAN);
         // A product of 0 and a large number is not to take bits from the others of its sum.
         attend::unseen_values_are_not_met(&gpu, width, 33, 1e30);
+    }
+}
+
+/// So in training: gradients are those of rounded factors, of a sequence alone those of it in a batch, and meet nothing that a row
+/// does not see.
+#[test]
+fn attention_in_bf16_goes_back() {
+    let Some(gpu) = gpu() else { return };
+    for width in [20, 32, 50, 64, 100, 128, 200, 256] {
+        for kind in attend_back::kinds() {
+            attend_back::factors_are_rounded(&gpu, width, kind);
+        }
+        for (heads, causal) in [((2, 1), true), ((1, 1), false)] {
+            let spec = attend_back::in_bf16(attend_back::spec(heads, width, causal));
+            attend_back::results_are_those_of_inference(&gpu, &spec);
+            attend_back::a_sequence_has_the_same_bits_alone(&gpu, &spec);
+        }
+        let causal = attend_back::in_bf16(attend_back::spec((2, 1), width, true));
+        attend_back::unseen_rows_are_not_met(&gpu, &causal);
     }
 }
 

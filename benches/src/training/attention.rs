@@ -1,4 +1,4 @@
-//! Attention within sequences and to a memory. A pass that is trained on is f32.
+//! Attention within sequences and to a memory, in f32 and where a backend may round to bf16.
 
 use super::{DROPOUT, DROPPING, Size, Training, data};
 use crate::bench::{Bench, Call};
@@ -23,6 +23,7 @@ pub(super) struct Case {
     causal: bool,
     buckets: bool,
     dropout: bool,
+    precision: Precision,
 }
 
 impl Case {
@@ -36,6 +37,7 @@ impl Case {
             causal: false,
             buckets: false,
             dropout: false,
+            precision: Precision::F32,
         }
     }
 
@@ -48,7 +50,7 @@ impl Case {
             causal: self.causal,
             rotary: None,
             dropout: 0.0,
-            precision: Precision::F32,
+            precision: self.precision,
         }
     }
 
@@ -117,6 +119,11 @@ impl Case {
         if self.dropout { DROPPING } else { 0 }
     }
 
+    /// Tensors are f32 in either precision.
+    fn work(&self, operations: usize, values: usize) -> Work {
+        Work::attention(self.precision, operations, values, 0)
+    }
+
     fn bias<B: TrainBackend>(&self, backend: &B) -> Result<Option<B::RelativeBias>> {
         let table = || data::host(5, [BUCKETS.buckets, self.heads], 1.0);
         let bias = || backend.relative_bias(&table()?, BUCKETS);
@@ -132,24 +139,31 @@ fn with_dropout(cases: Vec<(String, Case)>) -> Vec<(String, Case)> {
     cases.into_iter().flat_map(both).collect()
 }
 
-/// Three models; the sequences of a batch are many, or few and long.
+fn in_bf16((name, case): (String, Case)) -> (String, Case) {
+    (format!("{name}, bf16"), Case { precision: Precision::Bf16, ..case })
+}
+
+/// Three models; the sequences of a batch are many, or few and long. In bf16 what is long, and T5.
 fn within(size: &Size) -> Vec<(String, Case)> {
     let (few, long) = ((size.sequences / 4).max(1), 4 * size.source);
     let case = |sequences, length| Case::plain(size, sequences, length);
     let named =
         |model: &str, case: Case| (format!("{model}, {} of {}", case.sequences, case.length), case);
-    with_dropout(vec![
-        named("bert-base", case(size.sequences, size.source)),
+    let many = named("bert-base", case(size.sequences, size.source));
+    let models = [
         named("bert-base", case(few, long)),
         named("t5-base", Case { buckets: true, ..case(size.sequences, size.source) }),
         named("gpt-2", Case { causal: true, ..case(1, size.rows()) }),
-    ])
+    ];
+    let rounded = models.clone().map(in_bf16);
+    with_dropout([many].into_iter().chain(models).chain(rounded).collect())
 }
 
 fn across(size: &Size) -> Vec<(String, Case)> {
     let case = Case::plain(size, size.sequences, size.target);
     let name = format!("t5-base, {} of {} to {}", case.sequences, case.length, size.source);
-    with_dropout(vec![(name, Case { source: size.source, ..case })])
+    let case = (name, Case { source: size.source, ..case });
+    with_dropout(vec![case.clone(), in_bf16(case)])
 }
 
 /// Once a step for T5's table.
@@ -194,7 +208,7 @@ impl Bench for AttendForward {
     type Case = Case;
 
     fn work(case: &Case) -> Work {
-        Work::f32(case.forward(), 4 * case.values() + case.log_sums() + case.table())
+        case.work(case.forward(), 4 * case.values() + case.log_sums() + case.table())
     }
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {
@@ -223,7 +237,7 @@ impl Bench for AttendBackward {
 
     fn work(case: &Case) -> Work {
         let values = (3 + 3 + 2) * case.values() + case.log_sums() + 2 * case.table();
-        Work::f32(case.backward(), values)
+        case.work(case.backward(), values)
     }
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {
@@ -268,7 +282,7 @@ impl<B: TrainBackend> Across<B> {
         let kv = data::rows(backend, 2, [source_rows.rows(), 2 * spec.kv_width()])?;
         Ok(Self {
             q: data::rows(backend, 1, [rows.rows(), spec.inner()])?,
-            memory: backend.memory(&kv, &source_rows, &spec)?,
+            memory: backend.memory(&kv, &source_rows, &backend.trained_attention(&spec))?,
             kv,
             rows,
             source_rows,
@@ -298,7 +312,7 @@ impl Bench for CrossAttendForward {
     type Case = Case;
 
     fn work(case: &Case) -> Work {
-        Work::f32(case.forward(), 2 * case.values() + case.memory() + case.log_sums())
+        case.work(case.forward(), 2 * case.values() + case.memory() + case.log_sums())
     }
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {
@@ -322,7 +336,7 @@ impl Bench for CrossAttendBackward {
     type Case = Case;
 
     fn work(case: &Case) -> Work {
-        Work::f32(case.backward(), 4 * case.values() + 2 * case.memory() + case.log_sums())
+        case.work(case.backward(), 4 * case.values() + 2 * case.memory() + case.log_sums())
     }
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {

@@ -350,7 +350,7 @@ impl<B: TrainBackend> CrossAttentionOps for Autodiff<B> {
 
     fn memory(&self, kv: &Tensor<B>, rows: &Ragged, spec: &AttentionSpec) -> Result<Memory<B>> {
         let memory = match self.tape() {
-            Some(_) => self.inner.memory(kv.value(), rows, &spec.trained())?,
+            Some(_) => self.inner.memory(kv.value(), rows, &self.inner.trained_attention(spec))?,
             None => self.inner.memory(kv.value(), rows, spec)?,
         };
         let shared = MemoryShared { memory, kv: kv.clone(), rows: rows.clone() };

@@ -180,6 +180,20 @@ impl Case {
         spec.map(|(spec, table)| backend.relative_bias(&table, spec)).transpose()
     }
 
+    /// The bounds of all results.
+    pub(super) fn all_bounds(&self) -> Result<Vec<Approx>> {
+        let (width, x) = (self.spec().qkv_width(), self.qkv().to_f32());
+        let mut all = Vec::new();
+        for range in self.rows().ranges() {
+            let rows: Vec<Vec<f32>> =
+                range.map(|n| x[n * width..(n + 1) * width].to_vec()).collect();
+            for position in 0..rows.len() {
+                all.extend(self.bounds(&rows, position)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// The bound of every result of the given row of its sequence `x`.
     pub(super) fn bounds(&self, x: &[Vec<f32>], position: usize) -> Result<Vec<Approx>> {
         let spec = self.spec();

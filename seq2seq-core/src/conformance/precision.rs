@@ -2,6 +2,20 @@
 //!
 //! Every operand may be rounded to bf16 or not. So a bound widens by what rounding takes from the operands at hand: nothing
 //! where they are bf16 numbers, as in half of the cases, and up to [`BF16`] of them otherwise.
+//!
+//! **On the way back** the reference's loops run over numbers that carry their error (`train/real.rs`), and each factor of a
+//! matrix product that may be rounded passes [`Loss::factor`], once. So to first order, with u = 2⁻⁸ and γ that of f32:
+//!
+//! | of | is off by |
+//! |---|---|
+//! | a score over D columns | (2 u + γ(D + 2)) Σ abs q abs k, its factors scaled |
+//! | p | relatively, that of its score and, weighted by p, those of all scores of its row |
+//! | dp | (2 u + γ(D)) Σ abs dy abs v |
+//! | along = Σ p dp | (3 u + γ(S D)) Σ p abs dy abs v, and what p is off by |
+//! | ds = p (dp - along) | p times what dp and along are off by, and what p is off by |
+//! | dq, dk over n keys or rows | (2 u + γ(n)) Σ abs ds abs k, or abs q, and what ds is off by |
+//! | dv over n rows | (2 u + γ(n)) Σ p abs dy, and what p is off by |
+//! | the table over n scores | (u + γ(n)) Σ abs ds, and what ds is off by |
 
 use super::tolerance::{self, Approx};
 use crate::{AttentionSpec, Precision};
@@ -24,6 +38,19 @@ impl Loss {
             Precision::Bf16 if rounded.abs() < f32::MIN_POSITIVE => f64::from(x.abs()),
             Precision::Bf16 => f64::from((x - rounded).abs()),
         }
+    }
+
+    /// A factor of a matrix product, `by` times which may be rounded: by [`BF16`] at most of all that it may be; where it is
+    /// known, by what that rounds.
+    pub(super) fn factor(self, x: Approx, by: f64) -> Approx {
+        if self.0 == Precision::F32 || by == 0.0 {
+            return x;
+        }
+        let lost = match x.error {
+            0.0 => self.of(x.value as f32 * by as f32) / by.abs(),
+            _ => BF16 * (x.value.abs() + x.error) + f64::from(f32::MIN_POSITIVE) / by.abs(),
+        };
+        Approx::new(x.value, x.error + lost)
     }
 
     /// Magnitudes `sizes` of keys `x`, and what they may lose. Rotated ones may lose what any number may.

@@ -2,7 +2,7 @@
 //! (`conformance::tolerance::Approx`) gives, by the same loops, how far a backend may be off.
 
 use super::activation;
-use crate::Activation;
+use crate::{Activation, Precision};
 
 /// A number with the arithmetic that backwards need.
 pub(crate) trait Real: Copy {
@@ -34,6 +34,8 @@ pub(crate) trait Real: Copy {
     fn slope(self, activation: Activation) -> Self;
     /// Rounded to bf16.
     fn rounded(self) -> Self;
+    /// A factor that is multiplied in this precision: `by` times it may be rounded first.
+    fn factor(self, precision: Precision, by: f64) -> Self;
 
     /// Σ a b
     fn dot(pairs: impl Iterator<Item = (Self, Self)>) -> Self {
@@ -102,5 +104,9 @@ impl Real for f64 {
 
     fn rounded(self) -> Self {
         half::bf16::from_f32(self as f32).to_f64()
+    }
+
+    fn factor(self, _: Precision, _: f64) -> Self {
+        self
     }
 }

@@ -122,6 +122,8 @@ faults! {
     ids_counted_once: IdsCountedOnce => train::embed::backward_matches_reference;
     looked_up_unscaled: LookedUpUnscaled => train::embed::backward_matches_reference;
     norm_gradient_off: NormGradientOff => train::norm::backward_matches_reference;
+    gradients_of_coarse_factors: FactorsOfFourBits => train::attention::backward_matches_reference;
+    gradients_to_a_memory_of_coarse_factors: FactorsOfFourBits => train::attention::cross_backward_matches_reference;
     back_to_what_follows: BackBidirectional => train::attention::backward_matches_reference;
     rotated_back_unscaled: RotaryScaleForgotten => train::attention::backward_matches_reference;
     gradients_to_the_first_source: FirstSourceForAll => train::attention::cross_backward_matches_reference;

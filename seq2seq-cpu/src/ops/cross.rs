@@ -93,8 +93,7 @@ pub(crate) fn cross_attend_forward(
     check::cross_attend(q, rows, sources, spec, held)?;
     let cross = Cross { rows, memory, sources };
     if memory.held.layout.numbers > 1 {
-        let reason =
-            "the memory is not that of a pass that is trained on (`AttentionSpec::trained`)";
+        let reason = "the memory is not that of a pass that is trained on (`TrainBackend::trained_attention`)";
         return Err(Error::invalid("cross_attend_forward", reason));
     }
     let call = cross.call(q, spec, dropout);

@@ -219,6 +219,11 @@ impl TrainBackend for Cuda {
         attention::renew_relative_bias(self, bias, table)
     }
 
+    /// In either precision, as it is asked for: the matrix units are faster in bf16.
+    fn trained_attention(&self, spec: &AttentionSpec) -> AttentionSpec {
+        spec.clone()
+    }
+
     fn attend_forward(
         &self,
         qkv: &Tensor,

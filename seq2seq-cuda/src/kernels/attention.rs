@@ -11,7 +11,9 @@ use super::kv_store::CHUNK;
 use super::linear::FEW_ROWS;
 use super::operands::Operands;
 use super::rows::Operand;
-use super::{attention_bf16, attention_dropped, attention_merge, attention_split};
+use super::{
+    attention_bf16, attention_bf16_dropped, attention_dropped, attention_merge, attention_split,
+};
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
@@ -88,7 +90,7 @@ pub(crate) struct Attention<'a> {
 }
 
 /// What is wanted besides the result: the largest score and the sum of each row and head, `[N, H]`, and all scores. Weights may be
-/// dropped where the work is tiled and in f32.
+/// dropped where the work is tiled for it (`Work::tiled`).
 #[derive(Default)]
 pub(crate) struct Extra<'a> {
     pub(crate) stats: Option<&'a mut Buffer<[f32; 2]>>,
@@ -128,7 +130,7 @@ impl Attention<'_> {
             .arg(i32::from(self.causal))
     }
 
-    /// The last arguments of kernels in bf16: where results are laid out besides, for all rows. Those in f32 have none.
+    /// The last arguments of kernels in bf16 that drop nothing: where results are laid out besides, for all rows. Those in f32 have none.
     pub(super) fn lay_out<'l>(
         &self,
         launch: Launch<'l>,
@@ -155,7 +157,6 @@ impl Attention<'_> {
                 width.is_multiple_of(operands.slab()) && self.spec.head_dim.is_multiple_of(8);
             operands.rounds_rows() && whole && rows > FEW_ROWS
         });
-        let wanted = wanted.filter(|_| self.paged.precision == Precision::Bf16);
         wanted.map(|operands| Operand::unset(cuda, rows, width, operands)).transpose()
     }
 
@@ -166,14 +167,12 @@ impl Attention<'_> {
     /// as far as the rows' positions. The bias has a row for each head.
     pub(crate) unsafe fn run(&self, cuda: &Cuda, extra: Extra<'_>) -> Result<Tensor> {
         let mut out = cuda.tensor(self.q.rows(), self.spec.inner())?;
-        let mut operand = self.laid_out(cuda)?;
+        // A pass that is trained on keeps its rows for the way back, and would keep what is laid out with them.
+        let read = self.paged.precision == Precision::Bf16 && extra.stats.is_none();
+        let mut operand = if read { self.laid_out(cuda)? } else { None };
         // SAFETY: the caller's promise.
         unsafe { self.run_into(cuda, (&mut out, operand.as_mut()), extra) }?;
-        // A pass that is trained on is f32, and its rows have no such readers.
-        Ok(match self.paged.precision {
-            Precision::F32 => out,
-            Precision::Bf16 => out.for_readers(cuda.attention_readers(), operand),
-        })
+        Ok(if read { out.for_readers(cuda.attention_readers(), operand) } else { out })
     }
 
     /// Runs it into a tensor and an operand; the latter in bf16 alone.
@@ -204,7 +203,13 @@ impl Attention<'_> {
                         (&tiled[kind], WARPS[kind] * 32, shared(kind, width.next_multiple_of(4)))
                     }
                     Precision::Bf16 => {
-                        let kernel = attention_bf16::of(width, *vectors);
+                        let kernel = match extra.dropout {
+                            Some(_) => {
+                                assert_eq!(*vectors, attention_bf16_dropped::VECTORS);
+                                attention_bf16_dropped::of(width)
+                            }
+                            None => attention_bf16::of(width, *vectors),
+                        };
                         (kernel, attention_bf16::THREADS, kernel.shared as usize)
                     }
                 };
@@ -214,12 +219,11 @@ impl Attention<'_> {
                     .shared(bytes)
                     .out(out.values_mut())
                     .arg(extra.stats.as_ref().map_or(0, |s| s.address()));
-                let mut launch = self.arguments(launch, items.address(), &extra);
-                if extra.dropout.is_some() {
-                    assert_eq!(self.paged.precision, Precision::F32, "weights are dropped in f32");
-                    launch = drop_args(launch, extra.dropout);
-                }
-                let launch = self.lay_out(launch, operand);
+                let launch = self.arguments(launch, items.address(), &extra);
+                let launch = match extra.dropout {
+                    Some(_) => drop_args(launch, extra.dropout),
+                    None => self.lay_out(launch, operand),
+                };
                 // SAFETY: plan, sizes and shared memory are of this shape; the rest is the caller's promise.
                 unsafe { launch.run() }
             }

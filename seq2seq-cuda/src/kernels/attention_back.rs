@@ -1,4 +1,4 @@
-//! Back through attention: what its kernels are given.
+//! Back through attention in f32: what its kernels are given.
 
 use super::attention::Bias;
 use super::attention_back_plan::Plan;
@@ -6,7 +6,7 @@ use super::elementwise::drop_args;
 use crate::launch::Launch;
 use crate::memory::Tensor;
 use seq2seq_core::train::Dropout;
-use seq2seq_core::{AttentionSpec, Rows};
+use seq2seq_core::{AttentionSpec, Precision, Rows};
 
 /// Threads of a block.
 pub(super) const THREADS: usize = 256;
@@ -39,7 +39,7 @@ pub(crate) struct Pass<'a> {
 impl Pass<'_> {
     pub(super) fn check(&self) {
         let (spec, seen) = (self.spec, self.plan.seen());
-        assert!(self.plan.suits(seen, spec), "a plan for another shape");
+        assert!(self.plan.suits(seen, (spec, Precision::F32)), "a plan for another shape");
         let rows = seen.rows().rows();
         assert!(self.q.rows() == rows && self.q.width() >= spec.inner());
         assert_eq!((self.dy.rows(), self.dy.width()), (rows, spec.inner()));

@@ -3,10 +3,11 @@
 use super::additive_back::by_source;
 use super::attention::instance;
 use super::attention_back_keys;
+use super::kv_store::{CHUNK, first_pages};
 use crate::Cuda;
 use crate::driver::Result;
 use crate::memory::Buffer;
-use seq2seq_core::{AttentionSpec, Ragged};
+use seq2seq_core::{AttentionSpec, Precision, Ragged};
 
 /// Query vectors of a tile.
 pub(super) const VECTORS: usize = 64;
@@ -47,32 +48,42 @@ impl Seen {
     }
 }
 
-/// The part of a block: the first of its rows and how many they are, the first key and how many, and where it begins.
+/// The part of a block: the first of its rows and how many they are, the first key and how many, where it begins, and the first page of
+/// the source, where its keys and values are in pages.
 type Item = [i32; 8];
 
 /// Of each block of the kernel for queries: the first place of its sums by distance, in two halves, how many a head has, and its
 /// last row in its sequence.
 type Places = [i32; 4];
 
-fn item(rows: (usize, usize), keys: std::ops::Range<usize>, start: usize) -> Item {
-    [rows.0, rows.1, keys.start, keys.len(), start, 0, 0, 0].map(|n| n as i32)
+/// The positions of a source, and its first page.
+type Source = (std::ops::Range<usize>, usize);
+
+fn sources(seen: &Seen) -> Vec<Source> {
+    let rows = seen.source_rows();
+    rows.ranges().zip(first_pages(rows).0).collect()
+}
+
+fn item(rows: (usize, usize), (keys, page): &Source, start: usize) -> Item {
+    [rows.0, rows.1, keys.start, keys.len(), start, *page, 0, 0].map(|n| n as i32)
 }
 
 /// For each tile of `tile` keys of a source; `starts` is where the list of the rows of each source begins.
 fn key_items(seen: &Seen, starts: &[u32], tile: usize) -> Vec<Item> {
-    let of = |(s, keys): (usize, std::ops::Range<usize>)| {
+    let of = |(s, source): (usize, Source)| {
         let rows = (starts[s] as usize, (starts[s + 1] - starts[s]) as usize);
-        (0..keys.len()).step_by(tile).map(move |start| item(rows, keys.clone(), start))
+        (0..source.0.len()).step_by(tile).map(move |start| item(rows, &source, start))
     };
-    seen.source_rows().ranges().enumerate().flat_map(of).collect()
+    sources(seen).into_iter().enumerate().flat_map(of).collect()
 }
 
 /// For each tile of query vectors of a group of rows.
 fn query_items(seen: &Seen, group: usize) -> Vec<Item> {
+    let sources = sources(seen);
     let of = |(i, rows): (usize, std::ops::Range<usize>)| {
-        let (keys, rows) = (seen.source_rows().range(seen.source(i)), (rows.start, rows.len()));
+        let (source, rows) = (sources[seen.source(i)].clone(), (rows.start, rows.len()));
         let starts = (0..rows.1 * group).step_by(VECTORS);
-        starts.map(move |start| item(rows, keys.clone(), start))
+        starts.map(move |start| item(rows, &source, start))
     };
     seen.rows().ranges().enumerate().flat_map(of).collect()
 }
@@ -100,12 +111,22 @@ struct Shape {
     heads: usize,
     kv_heads: usize,
     instance: usize,
+    precision: Precision,
 }
 
 impl Shape {
-    fn new(spec: &AttentionSpec) -> Self {
+    fn new(spec: &AttentionSpec, precision: Precision) -> Self {
         let instance = instance(spec.head_dim);
-        Self { heads: spec.heads, kv_heads: spec.kv_heads, instance }
+        Self { heads: spec.heads, kv_heads: spec.kv_heads, instance, precision }
+    }
+
+    /// Keys of a block of the kernel for keys.
+    fn key_tile(self) -> usize {
+        match self.precision {
+            Precision::F32 => attention_back_keys::tile(self.instance),
+            // A page.
+            Precision::Bf16 => CHUNK,
+        }
     }
 }
 
@@ -127,15 +148,20 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(cuda: &Cuda, seen: &Seen, spec: &AttentionSpec) -> Result<Self> {
-        let (shape, group) = (Shape::new(spec), spec.heads / spec.kv_heads);
+    /// Of an attention that is in `precision`.
+    pub(crate) fn new(
+        cuda: &Cuda,
+        seen: &Seen,
+        (spec, precision): (&AttentionSpec, Precision),
+    ) -> Result<Self> {
+        let (shape, group) = (Shape::new(spec, precision), spec.heads / spec.kv_heads);
         let rows = seen.rows();
         let sources: Vec<usize> = (rows.lengths().enumerate())
             .flat_map(|(i, length)| std::iter::repeat_n(seen.source(i), length))
             .collect();
         let (starts, list) = by_source(&sources, seen.source_rows().sequences());
         let in_order = list.iter().zip(0u32..).all(|(&row, i)| row == i);
-        let key_items = key_items(seen, &starts, attention_back_keys::tile(shape.instance));
+        let key_items = key_items(seen, &starts, shape.key_tile());
         let query_items = query_items(seen, group);
         let (places, distances) = match seen {
             Seen::Within { causal, .. } => places(&query_items, *causal, (spec.heads, group)),
@@ -155,8 +181,12 @@ impl Plan {
     }
 
     /// Whether it was made for this.
-    pub(crate) fn suits(&self, seen: &Seen, spec: &AttentionSpec) -> bool {
-        self.shape == Shape::new(spec) && self.seen == *seen
+    pub(crate) fn suits(
+        &self,
+        seen: &Seen,
+        (spec, precision): (&AttentionSpec, Precision),
+    ) -> bool {
+        self.shape == Shape::new(spec, precision) && self.seen == *seen
     }
 
     pub(crate) fn seen(&self) -> &Seen {
@@ -187,15 +217,15 @@ mod tests {
         assert_eq!((&starts[..], &list[..]), (&[0, 3, 3, 6][..], &[2, 3, 4, 0, 1, 5][..]));
         let items = key_items(&seen, &starts, 64);
         let wanted =
-            [[0, 3, 0, 70, 0, 0, 0, 0], [0, 3, 0, 70, 64, 0, 0, 0], [3, 3, 70, 5, 0, 0, 0, 0]];
+            [[0, 3, 0, 70, 0, 0, 0, 0], [0, 3, 0, 70, 64, 0, 0, 0], [3, 3, 70, 5, 0, 2, 0, 0]];
         assert_eq!(items, wanted);
         // Twenty-five heads over one of keys.
         let items = query_items(&seen, 25);
         let wanted = [
-            [0, 2, 70, 5, 0, 0, 0, 0],
+            [0, 2, 70, 5, 0, 2, 0, 0],
             [2, 3, 0, 70, 0, 0, 0, 0],
             [2, 3, 0, 70, 64, 0, 0, 0],
-            [5, 1, 70, 5, 0, 0, 0, 0],
+            [5, 1, 70, 5, 0, 2, 0, 0],
         ];
         assert_eq!(items, wanted);
     }

@@ -36,12 +36,17 @@ DEVICE uint4 bf16_piece(const float (&x)[8]) {
     return {bf16_pair(x[0], x[1]), bf16_pair(x[2], x[3]), bf16_pair(x[4], x[5]), bf16_pair(x[6], x[7])};
 }
 
-// e^x for x <= 0 by the unit for powers of 2: to 2 units in the last place and |x| 2^-23.
-DEVICE float exp_unit(float x) {
+constexpr float LOG2_E = 1.44269504f;
+
+// 2^x by the unit for it, to 2 units in the last place.
+DEVICE float power_of_2(float x) {
     float power;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(__fmul_rn(x, 1.44269504f)));
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
     return power;
 }
+
+// e^x for x <= 0: to 2 units in the last place and |x| 2^-23.
+DEVICE float exp_unit(float x) { return power_of_2(__fmul_rn(x, LOG2_E)); }
 
 // Whether one of the eight numbers is infinite or NaN.
 DEVICE bool strange(const uint4& v) {
@@ -107,8 +112,8 @@ DEVICE void query_slab(const uint4* queries, int first, int slab, uint4 (&q)[2])
 }
 
 // s += q k over one slab, for 16 M queries and N tiles of 8 keys from tile `from` on.
-template <int M, int N>
-DEVICE void multiply_slab(const uint4 (&q)[M][2], const uint4 (&k)[N], int from, float (&s)[M][TILES][4]) {
+template <int M, int N, int T>
+DEVICE void multiply_slab(const uint4 (&q)[M][2], const uint4 (&k)[N], int from, float (&s)[M][T][4]) {
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
 #pragma unroll
@@ -124,11 +129,19 @@ DEVICE void multiply_slab(const uint4 (&q)[M][2], const uint4 (&k)[N], int from,
     }
 }
 
+// Drops nothing of a softmax.
+struct Undropped {
+    __device__ __forceinline__ void drop(float (&)[TILES][4], const Queries&, int, int) const {}
+    __device__ __forceinline__ float scaled(float out) const { return out; }
+};
+
 // The softmax of a chunk for the 16 vectors from `first` on. The scores become p, as the operand of the next products; (m, l) of
 // both rows of a lane go to `sums`. `seen` are the keys that these rows see; `whole` is whether every row sees all of the chunk.
+// `dropping` takes from p what is dropped, when its sum is made.
+template <class Dropping = Undropped>
 DEVICE void soften(
     float (&s)[TILES][4], const Queries& of, int first, int start, const Scoring& how, const int (&seen)[2], bool whole,
-    u32 (&p)[STEPS][4], float2 (&sums)[2]) {
+    u32 (&p)[STEPS][4], float2 (&sums)[2], const Dropping& dropping = Dropping()) {
     const int g = threadIdx.x % WARP / 4, column = threadIdx.x % 4 * 2;
     if (how.bias || how.scores) {
 #pragma unroll
@@ -174,6 +187,7 @@ DEVICE void soften(
         l = __fadd_rn(l, __shfl_xor_sync(ALL, l, 2));
         sums[half] = {m, l};
     }
+    dropping.drop(s, of, first, start);
 #pragma unroll
     for (int i = 0; i < TILES; ++i) {
 #pragma unroll

@@ -30,7 +30,7 @@ const fn kernel(
 }
 
 /// Bytes of shared memory of a tile: queries, a chunk of keys and one of values, two bytes a column of the instance.
-const fn shared(width: usize, vectors: usize) -> usize {
+pub(super) const fn shared(width: usize, vectors: usize) -> usize {
     (vectors + 2 * CHUNK) * width * 2
 }
 

@@ -20,24 +20,7 @@
 // Not measured: no GPU has run it yet.
 #pragma once
 
-#include "attention_bf16.cuh"
-
-constexpr int WARPS = 4, THREADS = WARPS * WARP;
-
-// Starts to copy the rows of a chunk to shared memory: keys, or the values, which lie `behind` pieces behind them. Rows without
-// a position become 0.
-template <int W>
-DEVICE void load_chunk(uint4* to, const PiecePages& pages, int behind, int start, int keys, int slabs) {
-    constexpr int PIECES = W / 8;
-#pragma unroll 4
-    for (int i = threadIdx.x; i < CHUNK * PIECES; i += THREADS) {
-        const int row = i / PIECES, piece = i % PIECES;
-        if (piece >= slabs * (SLAB / 8)) continue;
-        const bool there = start + row < keys && piece < pages.pieces;
-        copy_async_16(to + place<W>(row, piece), pages.key(min(start + row, keys - 1)) + behind + piece, there);
-    }
-    copy_async_commit();
-}
+#include "attention_bf16_rows.cuh"
 
 // merged = merged before + p v now, over a chunk. ALONE: for vector `row` alone, which sees values below `limit`.
 template <bool ALONE, int W, int M>
@@ -49,15 +32,7 @@ DEVICE void add_values(
     for (int slab = 0; slab < W / SLAB; ++slab) {
         if (slab >= slabs) break;
         float o[M][COLUMN_TILES][4] = {};
-        // Lanes 0 to 15 name rows of the first tile of columns of a pair, the others of the second.
-        const auto fragments = [&](int j, u32(&b)[COLUMN_TILES][2]) {
-#pragma unroll
-            for (int i = 0; i < COLUMN_TILES; i += 2) {
-                u32 four[4];
-                load_matrix_4_transposed(four, values + place<W>(16 * j + lane % 16, slab * COLUMN_TILES + i + lane / 16));
-                b[i][0] = four[0], b[i][1] = four[1], b[i + 1][0] = four[2], b[i + 1][1] = four[3];
-            }
-        };
+        const auto fragments = [&](int j, u32(&b)[COLUMN_TILES][2]) { column_slab<W>(values, 16 * j, slab, b); };
         weigh<ALONE>(p, steps, limit, fragments, o);
 #pragma unroll
         for (int m = 0; m < M; ++m) {
@@ -76,11 +51,12 @@ DEVICE void add_values(
 }
 
 // Heads of up to W columns, 16 M vectors a warp.
-template <int W, int M>
+template <int W, int M, class Dropping = Undropped>
 DEVICE void attend(
     float* out, float2* stats, const float* q, s64 q_stride, const int4* spans, const int2* items,
     const u64* table, int shift, s64 layer, const float2* angles, int pairs, float scale,
-    const Scoring& how, int heads, int kv_heads, int width, bool causal, const Laid& laid) {
+    const Scoring& how, int heads, int kv_heads, int width, bool causal, const Laid& laid,
+    const Dropping& dropping = Dropping()) {
     constexpr int OF_WARP = M * VECTORS, OF_BLOCK = WARPS * OF_WARP;
     extern __shared__ __align__(128) uint4 shared[];
     uint4* queries = shared;                          // [OF_BLOCK][W]
@@ -121,20 +97,11 @@ DEVICE void attend(
         __syncthreads();
         float s[M][TILES][4] = {};
         if (takes_part) {
-#pragma unroll
-            for (int slab = 0; slab < W / SLAB; ++slab) {
-                if (slab >= slabs) break;
-                uint4 a[M][2];
+            const auto rows = [&](int slab, uint4(&a)[M][2]) {
 #pragma unroll
                 for (int m = 0; m < M; ++m) query_slab<W>(queries, warp * OF_WARP + m * VECTORS, slab, a[m]);
-#pragma unroll
-                for (int from = 0; from < TILES; from += 4) {
-                    uint4 k[4];
-#pragma unroll
-                    for (int i = 0; i < 4; ++i) k[i] = keys[place<W>((from + i) * 8 + g, slab * 4 + lane % 4)];
-                    multiply_slab(a, k, from, s);
-                }
-            }
+            };
+            multiply_rows<W>(rows, keys, slabs, s);
         }
         __syncthreads();
         if (start + CHUNK < seen_by_block) load_chunk<W>(keys, pages, 0, start + CHUNK, of.keys, slabs);
@@ -145,7 +112,7 @@ DEVICE void attend(
 #pragma unroll
             for (int m = 0; m < M; ++m) {
                 float2 sums[2];
-                soften(s[m], of, first + m * VECTORS, start, how, seen[m], start + CHUNK <= least, p[m], sums);
+                soften(s[m], of, first + m * VECTORS, start, how, seen[m], start + CHUNK <= least, p[m], sums, dropping);
 #pragma unroll
                 for (int half = 0; half < 2; ++half) factors[m][half] = running[m][half].add(sums[half]);
             }
@@ -190,7 +157,7 @@ DEVICE void attend(
                 float o[2];
 #pragma unroll
                 for (int e = 0; e < 2; ++e) {
-                    o[e] = v.seen > 0 ? quotient(merged[m][i][2 * half + e], total.l) : 0.0f;
+                    o[e] = v.seen > 0 ? dropping.scaled(quotient(merged[m][i][2 * half + e], total.l)) : 0.0f;
                     if (column + e < width) out[at * width + column + e] = o[e];
                 }
                 if (column < width) laid.store<1>(v.row, v.head * width + column, {rounded_pair(o[0], o[1])});

@@ -86,7 +86,7 @@ impl Plan {
         Self::Split { items: items.collect(), one }
     }
 
-    /// Of tiles, however few rows there are.
+    /// Of tiles, however few rows there are; none is high where there are more multiprocessors than blocks would be.
     fn tiles(spans: &[Span], shape: Shape, multiprocessors: usize) -> Self {
         let Shape { kv_heads, group, width, precision } = shape;
         let kind = instance(width);
@@ -148,7 +148,7 @@ impl Work {
         Self::upload(cuda, (spans, shape, causal), plan)
     }
 
-    /// Plans tiles, whose weights may be dropped, however few rows there are.
+    /// Plans tiles, whose weights may be dropped, however few rows there are; low ones.
     pub(crate) fn tiled(
         cuda: &Cuda,
         spans: &[Span],
@@ -156,7 +156,7 @@ impl Work {
         (precision, causal): (Precision, bool),
     ) -> Result<Self> {
         let shape = Shape::new(spec, precision);
-        let plan = Plan::tiles(spans, shape, cuda.driver().multiprocessors() as usize);
+        let plan = Plan::tiles(spans, shape, usize::MAX);
         Self::upload(cuda, (spans, shape, causal), plan)
     }
 

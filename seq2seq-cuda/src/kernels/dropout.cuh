@@ -25,3 +25,9 @@ DEVICE float dropout_factor(const Dropout& d, u32 row, u32 column) {
     const u32 which = column % 4, bits = which == 0 ? block.x : which == 1 ? block.y : which == 2 ? block.z : block.w;
     return bits < d.threshold ? 0.0f : d.scale;
 }
+
+// A bit of each of the four that is not dropped, the lowest of the first.
+DEVICE u32 dropout_kept(const Dropout& d, u32 row, u32 column) {
+    const uint4 bits = philox(make_uint4(column / 4, row, d.place, d.step), d.seed);
+    return (bits.x >= d.threshold) | (bits.y >= d.threshold) << 1 | (bits.z >= d.threshold) << 2 | (bits.w >= d.threshold) << 3;
+}

@@ -6,7 +6,7 @@ use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::{AttentionSpec, Error, Precision, Rows};
+use seq2seq_core::{AttentionSpec, Error, Precision, Ragged, Rows};
 
 static ARTIFACT: Artifact = artifact!("kv_store", step);
 static STORE: Kernel = Kernel::new(&ARTIFACT, "kv_store");
@@ -14,6 +14,17 @@ static STORE_BF16: Kernel = Kernel::new(&ARTIFACT, "kv_store_bf16");
 
 /// Positions of a page, and of a chunk that attention sums by.
 pub(crate) const CHUNK: usize = 64;
+
+/// The first page of each sequence, and how many pages there are, where sequences have pages of their own that follow each other.
+pub(crate) fn first_pages(rows: &Ragged) -> (Vec<usize>, usize) {
+    let mut count = 0;
+    let first = |length: usize| {
+        let first = count;
+        count += length.div_ceil(CHUNK);
+        first
+    };
+    (rows.lengths().map(first).collect(), count)
+}
 
 /// Shape of a page: of each layer, of each key-value head, 64 keys and 64 values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,8 +138,14 @@ pub(crate) unsafe fn store(
 
 #[cfg(test)]
 mod tests {
-    use super::PageShape;
-    use seq2seq_core::Precision;
+    use super::{PageShape, first_pages};
+    use seq2seq_core::{Precision, Ragged};
+
+    #[test]
+    fn sequences_have_pages_of_their_own() {
+        let rows = Ragged::from_lengths([64, 0, 65, 1]);
+        assert_eq!(first_pages(&rows), (vec![0, 1, 1, 3], 4));
+    }
 
     #[test]
     fn pages_hold_whole_quads() {

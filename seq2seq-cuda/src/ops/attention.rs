@@ -4,7 +4,7 @@ use crate::Cuda;
 use crate::kernels::angles::Angles;
 use crate::kernels::attention::{Attention, Bias, Extra, Paged, WIDEST};
 use crate::kernels::attention_plan::{Span, Work};
-use crate::kernels::kv_store::{self, CHUNK, PageShape, Places};
+use crate::kernels::kv_store::{self, CHUNK, PageShape, Places, first_pages};
 use crate::memory::{Buffer, Tensor};
 use seq2seq_core::{
     AttentionSpec, BucketSpec, Error, HostTensor, Precision, Ragged, Result, Rows, backend::check,
@@ -109,17 +109,6 @@ pub(crate) struct Layout {
     table: Buffer<u64>,
     /// The first page of each sequence.
     starts: Vec<usize>,
-}
-
-/// The first page of each sequence, and how many pages there are.
-fn first_pages(rows: &Ragged) -> (Vec<usize>, usize) {
-    let mut count = 0;
-    let first = |length: usize| {
-        let first = count;
-        count += length.div_ceil(CHUNK);
-        first
-    };
-    (rows.lengths().map(first).collect(), count)
 }
 
 impl Layout {
@@ -277,12 +266,6 @@ pub(crate) fn attend_with(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sequences_have_pages_of_their_own() {
-        let rows = Ragged::from_lengths([64, 0, 65, 1]);
-        assert_eq!(first_pages(&rows), (vec![0, 1, 1, 3], 4));
-    }
 
     #[test]
     fn biases_lie_by_distance() {

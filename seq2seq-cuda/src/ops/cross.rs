@@ -3,7 +3,7 @@
 use super::attention::{Whole, check_width};
 use crate::Cuda;
 use crate::kept::Kept;
-use crate::kernels::attention::{Attention, Extra, Scores};
+use crate::kernels::attention::{Attention, Extra, Paged, Scores};
 use crate::kernels::attention_plan::{Shape, Span, Work};
 use crate::kernels::attention_weights;
 use crate::memory::{Buffer, Tensor};
@@ -124,14 +124,29 @@ impl Memory {
         Attention { q, spec, causal: false, work, paged, angles: None, bias: None }
     }
 
-    /// Fails where it is not that of a pass that is trained on, which is f32.
-    fn check_trained(&self) -> Result<()> {
-        match self.held.precision() {
-            Precision::F32 => Ok(()),
-            Precision::Bf16 => Err(Error::invalid(
+    /// Fails where a pass that is trained on in f32 finds it rounded.
+    fn check_trained(&self, spec: &AttentionSpec) -> Result<()> {
+        match (spec.precision, self.held.precision()) {
+            (Precision::F32, Precision::Bf16) => Err(Error::invalid(
                 "cross_attend_forward",
-                "the memory is not that of a pass that is trained on (`AttentionSpec::trained`)",
+                "the memory is not that of a pass that is trained on in f32 (`TrainBackend::trained_attention`)",
             )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.held.precision()
+    }
+
+    /// Its pages, for the way back to these sources.
+    pub(crate) fn paged(&self, rows: &Ragged, spec: &AttentionSpec) -> Result<Paged<'_>> {
+        match (&self.rows, self.kv_heads, self.head_dim) == (rows, spec.kv_heads, spec.head_dim) {
+            true => Ok(self.held.paged()),
+            false => {
+                let reason = "the memory is of other sources, or heads, than the gradient";
+                Err(Error::invalid("cross_attend_backward", reason))
+            }
         }
     }
 }
@@ -180,7 +195,7 @@ pub(crate) fn cross_attend_trained(
     dropout: Option<Dropout>,
 ) -> Result<(Tensor, Buffer<[f32; 2]>)> {
     memory.check(q, rows, sources, spec)?;
-    memory.check_trained()?;
+    memory.check_trained(spec)?;
     let mut stats = cuda.buffer(q.rows() * spec.heads)?;
     if q.rows() == 0 {
         return Ok((cuda.tensor(0, spec.inner())?, stats));

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod attend;
+pub(crate) mod attend_back;
 pub(crate) mod counting;
 mod hardware;
 pub(crate) mod library;

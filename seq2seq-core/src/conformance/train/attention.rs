@@ -1,14 +1,15 @@
 //! Attention within sequences and to a memory.
 
 use super::super::attention::{Case as Forward, Kind};
+use super::super::precision::{precision, represent};
 use super::super::tolerance::Approx;
 use super::super::values::{Profile, values};
-use super::super::{Outcome, bits, cross, each, fail, groups, host};
+use super::super::{Outcome, bits, cross, each, fail, groups, host, within};
 use super::{added, begun, dropout, gradient_values};
 use crate::reference::backward::attention::{Groups, attended, crossed};
 use crate::reference::{Reference, real::Real};
 use crate::train::{AttendBackward, CrossBackward, Dropout, Gradient, TrainBackend};
-use crate::{AttentionSpec, BucketSpec, Ragged, Result};
+use crate::{AttentionSpec, BucketSpec, Precision, Ragged, Result};
 use proptest::prelude::*;
 
 const HEADS: [(usize, usize); 6] = [(1, 1), (2, 2), (3, 1), (4, 2), (5, 5), (6, 3)];
@@ -36,19 +37,23 @@ fn cases() -> BoxedStrategy<Case> {
         });
     let positions = (any::<Option<bool>>(), proptest::option::of(buckets));
     let kind = proptest::sample::select(&[Kind::Soft, Kind::Soft, Kind::Uniform, Kind::Sharp][..]);
+    let kind = (kind, precision());
     let lengths = proptest::collection::vec(short(), 0..=3);
     (lengths, heads, head_dim, any::<bool>(), positions, kind, dropout(), 0..1000u64)
         .prop_map(|(lengths, heads, head_dim, causal, positions, kind, dropout, seed)| {
-            let ((heads, kv_heads), (rotary, buckets)) = (heads, positions);
+            let ((heads, kv_heads), (rotary, buckets), (kind, precision)) =
+                (heads, positions, kind);
             let plain = Forward::plain(lengths, heads, kv_heads);
-            let forward = Forward { head_dim, causal, rotary, buckets, kind, seed, ..plain };
+            let forward =
+                Forward { head_dim, causal, rotary, buckets, kind, precision, seed, ..plain };
             Case { forward, dropout }
         })
         .boxed()
 }
 
 /// Sequences of more rows than backends take at once, with a rest, and heads of more columns; some of many rows beside short ones.
-fn long_cases() -> Vec<Case> {
+/// In either precision.
+fn long_cases() -> impl Iterator<Item = Case> {
     let buckets = |bidirectional| Some(BucketSpec { buckets: 8, max_distance: 40, bidirectional });
     let dropout = |rate| Some(Dropout { rate, seed: 7, step: 3, place: 1 });
     let case = |lengths: &[usize], (heads, kv_heads), head_dim| Forward {
@@ -69,9 +74,14 @@ fn long_cases() -> Vec<Case> {
             None,
         ),
     ]
-    .map(|(forward, dropout)| Case { forward, dropout })
-    .into()
+    .into_iter()
+    .flat_map(|(forward, dropout)| {
+        let of = move |precision| Forward { precision, ..forward.clone() };
+        PRECISIONS.map(of).map(|forward| Case { forward, dropout })
+    })
 }
+
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 /// What comes of a case: result, gradient of the input, gradient of the table.
 type Ran<T> = (T, [Gradient<T>; 2]);
@@ -87,8 +97,10 @@ fn flat<B: TrainBackend>(backend: &B, (y, gradients): Ran<B::Tensor>) -> Result<
 
 impl Case {
     fn dy(&self) -> Vec<f32> {
-        let n: usize = self.forward.lengths.iter().sum();
-        gradient_values(self.forward.seed + 3, n * self.forward.spec().inner())
+        let (n, forward): (usize, _) = (self.forward.lengths.iter().sum(), &self.forward);
+        let mut dy = gradient_values(forward.seed + 3, n * forward.spec().inner());
+        represent(forward.precision, forward.seed, &mut dy);
+        dy
     }
 
     fn run<B: TrainBackend>(&self, backend: &B) -> Result<Ran<B::Tensor>> {
@@ -117,7 +129,8 @@ impl Case {
     }
 }
 
-/// Gradients lie within their bounds; without dropout the forward has the bits of [`attend`](crate::EncoderOps::attend).
+/// Gradients lie within their bounds; without dropout the forward has the bits of [`attend`](crate::EncoderOps::attend) in f32, and
+/// lies within its bounds in bf16, to which a backend may round the one and not the other.
 pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
     let check = |case: &Case| {
         let forward = &case.forward;
@@ -126,7 +139,9 @@ pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
         let bias = forward.bias(&Reference)?;
         let [want, table] = attended(&qkv, &dy, &rows, &spec, bias.as_ref(), case.dropout);
         let (y, [got, got_table]) = case.run(backend)?;
-        if case.dropout.is_none() {
+        if case.dropout.is_none() && spec.precision == Precision::Bf16 {
+            within("attend_forward", &forward.all_bounds()?, &backend.download(&y)?)?;
+        } else if case.dropout.is_none() {
             let (x, bias) = (backend.upload(&forward.qkv())?, forward.bias(backend)?);
             let plain = backend.attend(&x, &rows, &spec, bias.as_ref())?;
             bits("attend_forward", &backend.download(&plain)?, &backend.download(&y)?)?;
@@ -139,7 +154,7 @@ pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
             None => Ok(()),
         }
     };
-    long_cases().iter().try_for_each(check)?;
+    long_cases().try_for_each(|case| check(&case))?;
     each(cases(), check)
 }
 
@@ -150,6 +165,7 @@ struct CrossCase {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
+    precision: Precision,
     dropout: Option<Dropout>,
     seed: u64,
 }
@@ -159,35 +175,42 @@ fn cross_cases() -> BoxedStrategy<CrossCase> {
     let rows = proptest::collection::vec(0..=6usize, 0..=4);
     let heads = proptest::sample::select(&HEADS[..]);
     let head_dim = proptest::sample::select(&HEAD_DIMS[..]);
-    (lengths, rows, heads, head_dim, dropout(), 0..1000u64)
-        .prop_map(|(lengths, rows, (heads, kv_heads), head_dim, dropout, seed)| CrossCase {
-            groups: groups::Groups { lengths, rows },
-            heads,
-            kv_heads,
-            head_dim,
-            dropout,
-            seed,
+    (lengths, rows, heads, head_dim, precision(), dropout(), 0..1000u64)
+        .prop_map(|(lengths, rows, (heads, kv_heads), head_dim, precision, dropout, seed)| {
+            CrossCase {
+                groups: groups::Groups { lengths, rows },
+                heads,
+                kv_heads,
+                head_dim,
+                precision,
+                dropout,
+                seed,
+            }
         })
         .boxed()
 }
 
 /// As [`long_cases`], of sources that several groups read, and some that nobody does.
-fn long_cross_cases() -> Vec<CrossCase> {
+fn long_cross_cases() -> impl Iterator<Item = CrossCase> {
     let dropout = Some(Dropout { rate: 0.2, seed: 5, step: 0, place: 9 });
     let case = |(lengths, rows): (&[usize], &[usize]), (heads, kv_heads), head_dim, dropout| {
         let groups = groups::Groups { lengths: lengths.into(), rows: rows.into() };
-        CrossCase { groups, heads, kv_heads, head_dim, dropout, seed: 2 }
+        let precision = Precision::F32;
+        CrossCase { groups, heads, kv_heads, head_dim, precision, dropout, seed: 2 }
     };
-    vec![
+    [
         case((&[70, 3, 0, 2], &[40, 2, 1, 0, 30]), (3, 1), 6, None),
         case((&[129], &[1, 20]), (2, 2), 12, dropout),
         case((&[34, 1], &[3]), (1, 1), 130, dropout),
     ]
+    .into_iter()
+    .flat_map(|case| PRECISIONS.map(move |precision| CrossCase { precision, ..case.clone() }))
 }
 
 impl CrossCase {
     fn spec(&self) -> AttentionSpec {
-        cross::spec((self.heads, self.kv_heads), self.head_dim)
+        let spec = cross::spec((self.heads, self.kv_heads), self.head_dim);
+        AttentionSpec { precision: self.precision, ..spec }
     }
 
     fn rows(&self) -> [Ragged; 2] {
@@ -203,6 +226,10 @@ impl CrossCase {
             normal(1, sources.rows() * 2 * spec.kv_width()),
             gradient_values(self.seed + 2, rows.rows() * spec.inner()),
         ]
+        .map(|mut x| {
+            represent(self.precision, self.seed, &mut x);
+            x
+        })
     }
 
     fn run<B: TrainBackend>(&self, backend: &B) -> Result<Ran<B::Tensor>> {
@@ -211,7 +238,7 @@ impl CrossCase {
         let q = backend.upload(&host(rows.rows(), spec.inner(), &q))?;
         let kv = backend.upload(&host(source_rows.rows(), 2 * spec.kv_width(), &kv))?;
         let dy = backend.upload(&host(rows.rows(), spec.inner(), &dy))?;
-        let memory = backend.memory(&kv, &source_rows, &spec)?;
+        let memory = backend.memory(&kv, &source_rows, &backend.trained_attention(&spec))?;
         let sources = &self.groups.sources();
         let (y, log_sums) =
             backend.cross_attend_forward(&q, &rows, &memory, sources, &spec, dropout)?;
@@ -236,7 +263,7 @@ impl CrossCase {
 }
 
 /// Gradients lie within their bounds; without dropout the forward has the bits of
-/// [`cross_attend`](crate::CrossAttentionOps::cross_attend).
+/// [`cross_attend`](crate::CrossAttentionOps::cross_attend) over the same memory.
 pub fn cross_backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
     let check = |case: &CrossCase| {
         let ([rows, source_rows], spec) = (case.rows(), case.spec());
@@ -250,7 +277,7 @@ pub fn cross_backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome
             let [q, kv, _] = case.values();
             let q = backend.upload(&host(rows.rows(), spec.inner(), &q))?;
             let kv = backend.upload(&host(source_rows.rows(), 2 * spec.kv_width(), &kv))?;
-            let memory = backend.memory(&kv, &source_rows, &spec)?;
+            let memory = backend.memory(&kv, &source_rows, &backend.trained_attention(&spec))?;
             let plain = backend.cross_attend(&q, &rows, &memory, &sources, &spec, None)?;
             bits("cross_attend_forward", &backend.download(&plain)?, &backend.download(&y)?)?;
         }
@@ -261,7 +288,7 @@ pub fn cross_backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome
         let terms = rows.rows() * spec.heads / spec.kv_heads;
         added(backend, "dkv", (&want_kv, terms), &dkv, true)
     };
-    long_cross_cases().iter().try_for_each(check)?;
+    long_cross_cases().try_for_each(|case| check(&case))?;
     each(cross_cases(), check)
 }
 
@@ -283,6 +310,7 @@ pub(super) fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome
         heads: 8,
         kv_heads: 8,
         head_dim: 64,
+        precision: Precision::F32,
         dropout: None,
         seed: 1,
     })?;

@@ -1,8 +1,9 @@
 //! Backwards over numbers that carry their error.
 
-use crate::Activation;
+use crate::conformance::precision::Loss;
 use crate::conformance::tolerance::{self, Approx, LN, TRIG, U};
 use crate::reference::{activation, real::Real};
+use crate::{Activation, Precision};
 use half::bf16;
 
 /// Absolute error of the slope of an activation.
@@ -83,5 +84,9 @@ impl Real for Approx {
         let value = round(self.value);
         let (below, above) = (round(self.value - self.error), round(self.value + self.error));
         Approx::new(value, (above - value).max(value - below))
+    }
+
+    fn factor(self, precision: Precision, by: f64) -> Self {
+        Loss(precision).factor(self, by)
     }
 }

@@ -118,7 +118,7 @@ pub(crate) struct Operands<'a, R> {
 /// The gradients of queries, keys and values; adds to `table` the terms of the gradient of each bucket and head.
 pub(crate) fn gradients<R: Real>(of: Operands<'_, R>, table: &mut [Vec<R>]) -> [Vec<R>; 3] {
     let Operands { mut q, mut k, v, dy, spec, causal, bias, dropout, first } = of;
-    let (d, groups) = (spec.head_dim, spec.heads / spec.kv_heads);
+    let (d, groups, precision) = (spec.head_dim, spec.heads / spec.kv_heads, spec.precision);
     if let Some(rotary) = &spec.rotary {
         for (x, width) in [(&mut q, spec.inner()), (&mut k, spec.kv_width())] {
             for (position, row) in x.chunks_mut(width).enumerate() {
@@ -126,6 +126,11 @@ pub(crate) fn gradients<R: Real>(of: Operands<'_, R>, table: &mut [Vec<R>]) -> [
             }
         }
     }
+    // What is multiplied may have been rounded, queries when they have been scaled.
+    let factors =
+        |x: Vec<R>, by| -> Vec<R> { x.into_iter().map(|x| x.factor(precision, by)).collect() };
+    let (q, k, v, dy) =
+        (factors(q, spec.scale.into()), factors(k, 1.0), factors(v, 1.0), factors(dy, 1.0));
     let (queries, keys) = (q.len() / spec.inner(), k.len() / spec.kv_width());
     let scale = R::exact(spec.scale.into());
     let head = |x: &[R], heads: usize, row: usize, h: usize| -> Vec<R> {
@@ -146,17 +151,17 @@ pub(crate) fn gradients<R: Real>(of: Operands<'_, R>, table: &mut [Vec<R>]) -> [
         let p = R::softmax(&(0..seen).map(score).collect::<Vec<_>>());
         let dp: Vec<R> =
             (0..seen).map(|j| dot(&dy, head(&v, spec.kv_heads, j, g)).times(mask(j))).collect();
+        let share = |j: usize| p[j].times(mask(j)).factor(precision, 1.0);
         // Σ p dp is also dy · y; an implementation may take either, so the sum is over all products.
         let terms = (0..seen).flat_map(|j| {
-            let share = p[j].times(mask(j));
+            let share = share(j);
             let v = head(&v, spec.kv_heads, j, g);
             dy.iter().zip(v).map(|(dy, v)| dy.times(v).times(share)).collect::<Vec<_>>()
         });
         let along = R::sum(&terms.collect::<Vec<_>>());
         for j in 0..seen {
-            let ds = p[j].times(dp[j].minus(along));
-            let (k, share, by) =
-                (head(&k, spec.kv_heads, j, g), p[j].times(mask(j)), ds.times(scale));
+            let ds = p[j].times(dp[j].minus(along)).factor(precision, 1.0);
+            let (k, share, by) = (head(&k, spec.kv_heads, j, g), share(j), ds.times(scale));
             for c in 0..d {
                 let (query, key) = ((i * spec.heads + h) * d + c, (j * spec.kv_heads + g) * d + c);
                 dq[query].push(by.times(k[c]));

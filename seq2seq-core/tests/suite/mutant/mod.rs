@@ -100,6 +100,7 @@ pub(crate) enum Fault {
     GradientReplaced,
     BiasGradientForgotten,
     DropoutElsewhere,
+    FactorsOfFourBits,
     KeptUnscaled,
     IdsCountedOnce,
     LookedUpUnscaled,

@@ -16,6 +16,16 @@ impl Mutant {
             false => dropout,
         }
     }
+
+    /// In an attention in bf16, numbers of four significant bits in place of eight.
+    fn coarse(&self, dy: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
+        let coarse = self.is(Fault::FactorsOfFourBits) && spec.precision == Precision::Bf16;
+        changed(dy, |v| {
+            if coarse {
+                *v = f32::from_bits((v.to_bits() + (1 << 19)) >> 20 << 20);
+            }
+        })
+    }
 }
 
 impl OptimiserOps for Mutant {
@@ -237,8 +247,8 @@ impl TrainBackend for Mutant {
             }
             _ => {}
         }
-        let dropout = self.elsewhere(of.dropout);
-        let of = AttendBackward { spec: &spec, dropout, ..*of };
+        let (dropout, dy) = (self.elsewhere(of.dropout), &self.coarse(of.dy, &spec)?);
+        let of = AttendBackward { spec: &spec, dropout, dy, ..*of };
         Reference.attend_backward(&of, qkv, table)
     }
 
@@ -262,7 +272,8 @@ impl TrainBackend for Mutant {
     ) -> Result<()> {
         let first = vec![0; of.sources.len()];
         let sources = if self.is(Fault::FirstSourceForAll) { &first } else { of.sources };
-        Reference.cross_attend_backward(&CrossBackward { sources, ..*of }, q, kv)
+        let dy = &self.coarse(of.dy, of.spec)?;
+        Reference.cross_attend_backward(&CrossBackward { sources, dy, ..*of }, q, kv)
     }
 
     fn gather_rows_backward(
