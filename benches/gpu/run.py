@@ -1,6 +1,6 @@
 """Checks and times the CUDA backend on a machine with a GPU, with what carry.sh put beside this file; it needs Python and PyTorch.
 
-    python3 run.py OUT [--device cuda:0] [--parts PART ...] [--seconds 450] [--models FOLDER] [--plain]
+    python3 run.py OUT [--device cuda:0] [--parts PART ...] [--seconds 460] [--models FOLDER] [--plain]
 
 Parts, in the order in which they are done; README.md says what each is. What has no time left is named in the summary.
 Writes to OUT, six files that grow row by row: rows.jsonl (everything), targets.json, summary.md, suite.txt, sanitizer.txt, log.txt.
@@ -25,7 +25,7 @@ from targets import Table
 from workers import Workers
 
 HERE = pathlib.Path(__file__).resolve().parent
-PARTS = ["suite", "targets", "texts", "ways", "operations", "sanitizer", "whole-suite"]
+PARTS = ["suite", "targets", "texts", "ways", "operations", "sanitizer", "more-ways", "whole-suite"]
 DEFAULT = PARTS[:-1]
 
 
@@ -47,7 +47,7 @@ class Run:
         self.workers = Workers(kinds, args.device, self.rehearsal, args.out / "log.txt")
 
     def needs_models(self) -> bool:
-        return self.args.models is None and bool({"targets", "ways"} & set(self.args.parts))
+        return self.args.models is None and bool({"targets", "ways", "more-ways"} & set(self.args.parts))
 
     def ask(self, kind: str, at_most: float, what: dict, **request) -> None:
         """A worker's rows; `what` names those that say only why there is none."""
@@ -58,18 +58,19 @@ class Run:
         self.head()
         if "suite" in self.args.parts and not self.rehearsal:
             # Compilers of the workers are at work meanwhile: nothing is timed here.
-            checks.suite(self.rows, self.out, self.number, self.clock.left(110), cases=4)
+            checks.suite(self.rows, self.out, self.number, self.clock.left(90), cases=4)
         if self.needs_models():
             self.ask("ops", 120, {"op": "checkpoint", "case": "all"}, do="checkpoints", folder=str(self.models))
         if "targets" in self.args.parts:
             self.targets()
         # Beside a first suite each tool gets a glance, without it a look.
-        each = 15 if "suite" in self.args.parts else 100
+        each = 10 if "suite" in self.args.parts else 100
         parts = {
-            "texts": lambda: checks.texts(self.rows, self.device, self.clock, but=10),
-            "ways": lambda: ours.ways(self.rows, self.models, self.device, self.sizes, self.clock, but=30),
+            "texts": lambda: checks.texts(self.rows, self.device, self.clock, but=90),
+            "ways": lambda: self.ways(["bf16"], but=80),
             "operations": self.operations,
             "sanitizer": lambda: checks.sanitizer(self.rows, self.out, self.number, self.clock, each),
+            "more-ways": lambda: self.ways(["int8", "f16", "f32", "int4"], but=0),
             "whole-suite": lambda: checks.suite(self.rows, self.out, self.number, self.clock.left(), cases=32),
         }
         for part in self.args.parts:
@@ -85,7 +86,7 @@ class Run:
         self.cases = ours.cases("cpu" if self.rehearsal else self.device)
 
     def targets(self) -> None:
-        slow = self.workers.gather(self.clock, 200 - min(200, self.clock.passed()))
+        slow = self.workers.gather(self.clock, max(0.0, 170 - self.clock.passed()))
         if slow:
             self.rows.add(op="machine", case="PyTorch", text=f"not ready in time, and held: {slow}")
         self.rows.add(op="machine", case="GPU, warm", text=checks.gpu() if not self.rehearsal else "none")
@@ -114,11 +115,16 @@ class Run:
     def models_of(self, kind: str, op: str) -> None:
         for who, suffix in (("plain PyTorch", ""), ("transformers", " hub")):
             if f"{kind}{suffix}" in self.workers.kinds:
-                self.ask(f"{kind}{suffix}", 200 if self.rehearsal else 40, {"op": op, "case": kind, "side": who}, do="time", op=op)
+                named = {"op": op, "case": self.sizes.case(op, kind), "side": f"{who}, eager"}
+                self.ask(f"{kind}{suffix}", 300 if self.rehearsal else 40, named, do="time", op=op)
+
+    def ways(self, formats: list[str], but: float) -> None:
+        for format in formats:
+            ours.ways(self.rows, self.models, self.device, format, self.sizes, self.clock, but)
 
     def operations(self) -> None:
         self.ask("ops", 20, {"op": "operations", "side": "PyTorch"}, do="rest")
-        ours.report(self.rows, self.device, self.work / "ops.jsonl", self.clock.left(100, but=20))
+        ours.report(self.rows, self.device, self.work / "ops.jsonl", self.clock.left(90, but=40))
 
     def write(self) -> None:
         """Targets and summary as of now."""
@@ -133,7 +139,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("out", type=pathlib.Path)
     p.add_argument("--device", default="cuda:0")
     p.add_argument("--parts", nargs="+", choices=PARTS, default=DEFAULT, metavar="PART", help=" | ".join(PARTS))
-    p.add_argument("--seconds", type=float, default=450)
+    p.add_argument("--seconds", type=float, default=460)
     p.add_argument("--models", type=pathlib.Path, help="checkpoints that are there already, under the names of sizes.py")
     p.add_argument("--plain", action="store_true", help="without transformers, as where it is not installed")
     args = p.parse_args()

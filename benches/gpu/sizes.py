@@ -41,6 +41,11 @@ class Sizes:
     def beam_case(self) -> str:
         return f"t5-base, beam {self.beams}, {self.beam_batch}x{self.source}->{self.beam_new}, bf16"
 
+    def case(self, op: str, model: str) -> str:
+        """What rows of these operations are called, whoever does them."""
+        named = {"decode": decode_case(model, "bf16"), "beam search": self.beam_case, "training step": self.train_case}
+        return named[op]
+
 
 GPU = Sizes(
     {"tinyllama-1.1b": TINYLLAMA, "t5-base": T5_BASE}, 64, (16, 80), 32, 64, 4, (32, 128, 64), 1 << 30,

@@ -77,13 +77,10 @@ def plain_decode(torch, place, sizes: Sizes, name: str) -> list[tuple[str, Calla
 
         return of
 
-    builders = [
-        ("plain PyTorch, eager", lambda: job("plain PyTorch, eager", model().step)),
-        ("plain PyTorch, compiled", lambda: job("plain PyTorch, compiled", replaying(model().step))),
-    ]
+    builders = [("plain PyTorch, eager", lambda: job("plain PyTorch, eager", model().step))]
     if config["model_type"] == "t5":
         builders.append(("plain PyTorch, eager, beams", lambda: plain_beams(torch, place, sizes, config)))
-    return builders
+    return [*builders, ("plain PyTorch, compiled", lambda: job("plain PyTorch, compiled", replaying(model().step)))]
 
 
 def plain_beams(torch, place, sizes: Sizes, config: dict) -> list[Job]:
@@ -140,11 +137,11 @@ def hub_decode(torch, place, sizes: Sizes, name: str) -> list[tuple[str, Callabl
         return job("decode", decode_case(name, "bf16"), "transformers, compiled", 1, **options)
 
     decode = lambda: job("decode", decode_case(name, "bf16"), "transformers, eager", 1)
-    builders = [("transformers, eager", decode), ("transformers, compiled", static)]
+    builders = [("transformers, eager", decode)]
     if config["model_type"] == "t5":
         many = lambda: job("beam search", sizes.beam_case, "transformers, eager", sizes.beam_batch, num_beams=sizes.beams)
         builders.append(("transformers, eager, beams", many))
-    return builders
+    return [*builders, ("transformers, compiled", static)]
 
 
 def training(torch, place, sizes: Sizes, hub: bool) -> list[tuple[str, Callable[[], list[Job]]]]:

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ import sizes as all_sizes
 from timing import whole
 
 HERE = pathlib.Path(__file__).resolve().parent
+LIMIT, PATIENT = 130, 280
+"""Seconds that a job may take to be built and compiled, on a GPU and in a rehearsal: who compiles for ever keeps its siblings waiting."""
 KINDS = ["ops", "tinyllama-1.1b", "t5-base", "training", "tinyllama-1.1b hub", "t5-base hub", "training hub"]
 
 
@@ -59,6 +62,10 @@ def main() -> None:
         except Exception as e:  # PyTorch may raise anything
             say({"error": f"{type(e).__name__}: {e}"[:300]})
         say({"done": True})
+
+
+def late(*_) -> None:
+    raise TimeoutError("was not compiled in time")
 
 
 class Ops:
@@ -101,8 +108,10 @@ class Models:
         else:
             decode = torch_models.hub_decode if hub else torch_models.plain_decode
             builders = decode(torch, place, sizes, name)
+        signal.signal(signal.SIGALRM, late)
         for side, build in builders:
             begin = time.monotonic()
+            signal.alarm(LIMIT if place.type == "cuda" else PATIENT)
             try:
                 for job in build():
                     # The longest first: a static cache that is made for it serves the others.
@@ -111,7 +120,10 @@ class Models:
                     self.jobs.append(job)
             except Exception as e:  # the compiler may raise anything
                 op = "training step" if name == "training" else "beam search" if "beams" in side else "decode"
-                self.failed.append({"op": op, "case": name, "side": side, "error": f"{type(e).__name__}: {e}"[:300]})
+                named = {"op": op, "case": sizes.case(op, name), "side": side.removesuffix(", beams")}
+                self.failed.append(named | {"error": f"{type(e).__name__}: {e}"[:300]})
+            finally:
+                signal.alarm(0)
             print(f"{kind}: {side}: {time.monotonic() - begin:.1f} s", file=sys.stderr, flush=True)
 
     def longest(self, op: str) -> int:
