@@ -130,7 +130,7 @@ class Run:
         """Targets and summary as of now."""
         lines = Table(self.rows.all, self.cases, self.sizes, self.rehearsal).fill() if "targets" in self.args.parts else []
         (self.out / "targets.json").write_text(json.dumps(lines, indent=1) + "\n")
-        (self.out / "summary.md").write_text(summary.text(self.rows, lines, self.clock.passed()))
+        (self.out / "summary.md").write_text(summary.text(self.rows, lines, self.clock.passed(), self.rehearsal))
         self.unmeasured = [line["target"] for line in lines if line["ratio"] is None]
 
 

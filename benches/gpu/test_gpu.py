@@ -131,8 +131,10 @@ class Programs(unittest.TestCase):
             rows.add(op="linear", case="b", side=OURS, error="no")
             self.assertEqual([json.loads(line)["case"] for line in path.read_text().splitlines()], ["a", "b"])
             self.assertEqual([r["case"] for r in rows.failures()], ["b"])
+            rows.add(op="step", case="t5-base, bf16, beams 1, without graphs", side=OURS, seconds=1e-6)
             rows.file.close()
-            told = summary.text(rows, [], 1.0)
+            told = summary.text(rows, [], 1.0, False)
+            self.assertIn("| t5-base, bf16, beams 1 |  |  |  | 1.0 |", told)
             self.assertIn("**failed**: no", told)
             self.assertIn("| linear | a | 1000000.0 |", told)
 
