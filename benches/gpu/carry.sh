@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds what a GPU machine needs into FOLDER (default: target/gpu): the conformance suite, the report of operations, a step of training
+# Builds what a GPU machine needs into FOLDER (default: target/gpu), and FOLDER.tar.xz: the conformance suite, the report of operations, a step of training
 # and the program, each one file, and the scripts that run them. The GPU machine needs the driver, Python and PyTorch, nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,4 +15,6 @@ cp "$suite" "$folder/suite"
 strip "$folder/seq2seq" "$folder/report" "$folder/train_step" "$folder/suite"
 cp benches/gpu/*.py "$folder/"
 rm -f "$folder"/test_*.py
-du -ch "$folder"/* | tail -5
+# The programs hold the same kernels: behind a long window they are there once.
+tar -C "$folder" -c . | xz --lzma2=preset=3,dict=192MiB >"$folder.tar.xz"
+du -ch "$folder"/* "$folder.tar.xz" | tail -7
