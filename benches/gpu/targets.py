@@ -32,7 +32,7 @@ def bytes_a_step(config: dict, format: str) -> float:
 
 def times(ours: dict, peer: dict) -> tuple[float, float, str] | None:
     """Both times, of the same kind, and which that is."""
-    for key, kind in (("replayed", "in a graph"), ("seconds", "in a loop")):
+    for key, kind in (("replayed", "in a graph"), ("seconds", "in a loop" if "asking" in ours else "by the host's clock")):
         if ours.get(key) and peer.get(key):
             return ours[key], peer[key], kind
     return None
