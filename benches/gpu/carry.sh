@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds what a GPU machine needs into FOLDER (default: target/gpu), and FOLDER.tar.xz: the conformance suite, the report of operations, a step of training
-# and the program, each one file, and the scripts that run them. The GPU machine needs the driver, Python and PyTorch, nothing else.
+# Builds what a GPU machine needs into FOLDER (default: target/gpu), and FOLDER.tar.xz: the conformance suite, the report of operations,
+# a step of training and the program, each one file, and the scripts that run them. The GPU machine needs the driver, Python and PyTorch,
+# nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=${1:-target/gpu}
