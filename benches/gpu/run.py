@@ -1,259 +1,167 @@
-"""Checks and times the CUDA backend on a machine with a GPU, with what carry.sh put beside this file.
+"""Checks and times the CUDA backend on a machine with a GPU, with what carry.sh put beside this file; it needs Python and PyTorch.
 
-    python3 run.py OUT [--device cuda:0] [--models FOLDER] [--seconds 420]
+    python3 run.py OUT [--device cuda:0] [--parts PART ...] [--seconds 460] [--models FOLDER] [--plain]
 
-Writes to OUT: suite.txt (the conformance suite on the GPU), sanitizer.txt (a part of it under compute-sanitizer, where that works),
-texts.json (the default model's texts on the GPU, with kernels of a graph that do not overlap, without graphs, and on the
-processor), steps.json (a step of decoding in the same three ways, for each model in FOLDER: checkpoints of
-benches/peers/make_checkpoints.py), ops.jsonl (every operation), torch.jsonl (the same work in PyTorch, in the same minutes),
-and summary.md. It ends within --seconds: what did not fit is named in the summary.
-With --device cpu it rehearses all but the suite and the sanitizer.
+Parts, in the order in which they are done; README.md says what each is. What has no time left is named in the summary.
+Writes to OUT, six files that grow row by row: rows.jsonl (everything), targets.json, summary.md, suite.txt, sanitizer.txt, log.txt.
+The status is 1 where something failed that should have worked, or a target was not measured.
+
+With --device cpu it rehearses all but the suite and the sanitizer, over small models.
 """
 
 import argparse
 import json
-import os
 import pathlib
-import shutil
-import statistics
-import subprocess
 import sys
-import time
+import tempfile
+
+import checks
+import ours
+import summary
+from clock import Clock, call
+from rows import Rows
+from sizes import GPU, REHEARSAL
+from targets import Table
+from workers import Workers
 
 HERE = pathlib.Path(__file__).resolve().parent
-# How the kernels of a step are asked for: variables of the environment.
-WAYS = {
-    "as a graph": {},
-    "waiting for ids": {"SEQ2SEQ_CUDA_AHEAD": "0"},
-    "without overlap": {"SEQ2SEQ_CUDA_OVERLAP": "0"},
-    "without graphs": {"SEQ2SEQ_CUDA_GRAPHS": "0"},
-}
-TEXTS = ["speak: $1,250.75", "speak: 3:45", "write: twenty-one", "german: 99", "french: 71", "speak: MCMXCIV"]
+PARTS = ["suite", "targets", "texts", "ways", "operations", "sanitizer", "more-ways", "whole-suite"]
+DEFAULT = PARTS[:-1]
 
 
-class Clock:
-    """How much of the time is left."""
+class Run:
+    def __init__(self, args: argparse.Namespace, work: pathlib.Path) -> None:
+        self.args, self.work, self.out, self.device = args, work, args.out, args.device
+        self.clock = Clock(args.seconds)
+        self.rehearsal = not args.device.startswith("cuda")
+        self.number = args.device.partition(":")[2] or "0"
+        self.sizes = REHEARSAL if self.rehearsal else GPU
+        self.rows = Rows(args.out / "rows.jsonl")
+        self.cases: list[dict] = []
+        self.models = args.models or work / "models"
+        self.unmeasured: list[str] = []
+        kinds = ["ops"] if {"targets", "operations"} & set(args.parts) or self.needs_models() else []
+        if "targets" in args.parts:
+            kinds += [*self.sizes.models, "training"]
+            kinds += [] if args.plain else [f"{kind} hub" for kind in kinds[1:]]
+        self.workers = Workers(kinds, args.device, self.rehearsal, args.out / "log.txt")
 
-    def __init__(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
+    def needs_models(self) -> bool:
+        return self.args.models is None and bool({"targets", "ways", "more-ways"} & set(self.args.parts))
+
+    def ask(self, kind: str, at_most: float, what: dict, **request) -> None:
+        """A worker's rows; `what` names those that say only why there is none."""
+        for row in self.workers.ask(kind, self.clock.left(at_most), **request):
+            self.rows.add(**(what | row))
+
+    def everything(self) -> None:
+        self.head()
+        if "suite" in self.args.parts and not self.rehearsal:
+            # Compilers of the workers are at work meanwhile: nothing is timed here.
+            checks.suite(self.rows, self.out, self.number, self.clock.left(90), cases=4)
+        if self.needs_models():
+            self.ask("ops", 120, {"op": "checkpoint", "case": "all"}, do="checkpoints", folder=str(self.models))
+        if "targets" in self.args.parts:
+            self.targets()
+        # Beside a first suite each tool gets a glance, without it a look.
+        each = 10 if "suite" in self.args.parts else 100
+        parts = {
+            "texts": lambda: checks.texts(self.rows, self.device, self.clock, but=90),
+            "ways": lambda: self.ways(["bf16"], but=80),
+            "operations": self.operations,
+            "sanitizer": lambda: checks.sanitizer(self.rows, self.out, self.number, self.clock, each),
+            "more-ways": lambda: self.ways(["int8", "f16", "f32", "int4"], but=0),
+            "whole-suite": lambda: checks.suite(self.rows, self.out, self.number, self.clock.left(), cases=32),
+        }
+        for part in self.args.parts:
+            if part in parts and not (self.rehearsal and part in ("sanitizer", "whole-suite")):
+                parts[part]()
+                self.write()
+
+    def head(self) -> None:
+        text, end = call([HERE / "seq2seq", "devices"], 30)
+        name = {"op": "machine", "case": "devices"}
+        self.rows.add(**name, **{"text" if end == "ok" else "error": text.strip().replace("\n", "; ") or end})
+        self.rows.add(op="machine", case="GPU", text=checks.gpu() if not self.rehearsal else "none: a rehearsal on the processor")
+        self.cases = ours.cases("cpu" if self.rehearsal else self.device)
+
+    def targets(self) -> None:
+        slow = self.workers.gather(self.clock, max(0.0, 170 - self.clock.passed()))
+        if slow:
+            self.rows.add(op="machine", case="PyTorch", text=f"not ready in time, and held: {slow}")
+        self.rows.add(op="machine", case="GPU, warm", text=checks.gpu() if not self.rehearsal else "none")
+        self.ask("ops", 100, {"op": "copy", "side": "PyTorch"}, do="copy")
+        self.rows.add(op="machine", case="PyTorch", text=self.workers.versions())
+        for name in self.sizes.models:
+            formats = ("bf16", "int8", "int4") if name.startswith("tinyllama") else ("bf16",)
+            for format in formats:
+                ours.decode(self.rows, self.models, self.device, name, format, self.sizes, self.left(60))
+            self.models_of(name, "decode")
+        ours.report(self.rows, self.device, self.work / "targets.jsonl", self.left(90), "--targets", "--rounds", "5")
+        self.ask("ops", 60, {"op": "operations", "side": "PyTorch"}, do="ops", cases=self.cases)
+        self.write()
+        ours.beams(self.rows, self.models, self.device, self.sizes, self.left(60))
+        self.models_of("t5-base", "beam search")
+        ours.train(self.rows, self.models, self.device, self.sizes, self.left(60))
+        self.models_of("training", "training step")
+        if self.rehearsal:  # whose workers have begun one by one
+            self.rows.add(op="machine", case="PyTorch, in the end", text=self.workers.versions())
+        self.workers.close(but="ops")
+        self.write()
 
     def left(self, at_most: float) -> float:
-        return max(0.0, min(at_most, self.end - time.monotonic()))
+        return self.clock.left(at_most, but=10)
+
+    def models_of(self, kind: str, op: str) -> None:
+        for who, suffix in (("plain PyTorch", ""), ("transformers", " hub")):
+            if f"{kind}{suffix}" in self.workers.kinds:
+                named = {"op": op, "case": self.sizes.case(op, kind), "side": f"{who}, eager"}
+                self.ask(f"{kind}{suffix}", 300 if self.rehearsal else 40, named, do="time", op=op)
+
+    def ways(self, formats: list[str], but: float) -> None:
+        for format in formats:
+            ours.ways(self.rows, self.models, self.device, format, self.sizes, self.clock, but)
+
+    def operations(self) -> None:
+        self.ask("ops", 20, {"op": "operations", "side": "PyTorch"}, do="rest")
+        ours.report(self.rows, self.device, self.work / "ops.jsonl", self.clock.left(90, but=40))
+
+    def write(self) -> None:
+        """Targets and summary as of now."""
+        lines = Table(self.rows.all, self.cases, self.sizes, self.rehearsal).fill() if "targets" in self.args.parts else []
+        (self.out / "targets.json").write_text(json.dumps(lines, indent=1) + "\n")
+        (self.out / "summary.md").write_text(summary.text(self.rows, lines, self.clock.passed(), self.rehearsal))
+        self.unmeasured = [line["target"] for line in lines if line["ratio"] is None]
 
 
-def call(command: list, seconds: float, **variables: str) -> tuple[str, str]:
-    """What a program prints, and how it ended: `ok`, `status N`, `no time`, `missing`."""
-    if seconds <= 1:
-        return "", "no time"
-    try:
-        p = subprocess.run(
-            list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=seconds, env=os.environ | variables,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as e:
-        out = e.stdout or b""
-        return out.decode(errors="replace") if isinstance(out, bytes) else out, "no time"
-    except FileNotFoundError:
-        return "", "missing"
-    return p.stdout, "ok" if p.returncode == 0 else f"status {p.returncode}"
-
-
-def suite(out: pathlib.Path, number: str, clock: Clock) -> str:
-    """The conformance suite on the GPU, one check after another."""
-    text, end = call([HERE / "suite", "--test-threads=1"], clock.left(180), SEQ2SEQ_GPU=number)
-    (out / "suite.txt").write_text(text)
-    passed, failed = text.count(" ... ok"), text.count(" ... FAILED")
-    return f"{passed} checks passed, {failed} failed ({end})"
-
-
-def sanitizer(out: pathlib.Path, number: str, clock: Clock) -> str:
-    """A part of the suite under the memory checker and under the race checker."""
-    if shutil.which("compute-sanitizer") is None:
-        return "compute-sanitizer is not there"
-    parts, texts = [], []
-    for tool in ("memcheck", "racecheck"):
-        command = ["compute-sanitizer", "--tool", tool, HERE / "suite", "--test-threads=1", "matches_reference"]
-        text, end = call(command, clock.left(50), SEQ2SEQ_GPU=number, PROPTEST_CASES="8")
-        texts.append(text)
-        summary = [line for line in text.splitlines() if "ERROR SUMMARY" in line or "RACECHECK SUMMARY" in line]
-        parts.append(f"{tool}: {summary[-1].strip('= ') if summary else end}")
-    (out / "sanitizer.txt").write_text("\n".join(texts))
-    return "; ".join(parts)
-
-
-def texts(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """The same texts as on the processor and in all other ways, greedy and with 4 beams, in f32, bf16 and f16."""
-    places = {way: (device, variables) for way, variables in WAYS.items()} | {"cpu": ("cpu", {})}
-    found, equal, ends = {}, {}, set()
-    for format in ("f32", "bf16", "f16"):
-        for beams in ("1", "4"):
-            written = {}
-            for place, (d, variables) in places.items():
-                options = ["--device", d, "--format", format, "--num-beams", beams]
-                text, end = call([HERE / "seq2seq", "generate", *options, *TEXTS], clock.left(60), **variables)
-                written[place] = text.splitlines()
-                ends.add(end)
-            found[f"{format}, beams {beams}"] = written
-            others = ("cpu", "waiting for ids", "without overlap", "without graphs")
-            same = [sum(map(str.__eq__, written["as a graph"], written[other])) for other in others]
-            equal[f"{format}, beams {beams}"] = f"{', '.join(map(str, same))} of {len(TEXTS)}"
-    (out / "texts.json").write_text(json.dumps(found, indent=1))
-    return f"equal to the processor's, waiting for ids, without overlap, without graphs: {equal} ({', '.join(sorted(ends))})"
-
-
-def steps(out: pathlib.Path, device: str, models: pathlib.Path | None, clock: Clock) -> str:
-    """A step of decoding one sequence, in microseconds: what 64 more tokens take, over 64. Greedy in all ways, and with 4 beams as
-    they come and waiting for ids."""
-    if models is None:
-        return "no models were given"
-    found, missing = {}, 0
-    for model in sorted(path for path in models.iterdir() if (path / "config.json").exists()):
-        for format in ("bf16", "f16", "f32", "int8", "int4"):
-            for count, way in [*(("1", way) for way in WAYS), ("4", "as a graph"), ("4", "waiting for ids")]:
-                seconds = []
-                for new in ("16", "80"):
-                    command = [HERE / "seq2seq", "bench", "--model", model, "--device", device, "--format", format]
-                    command += ["--num-beams", count, "--new", new, "--json"]
-                    text, end = call(command, clock.left(60), **WAYS[way])
-                    seconds += [json.loads(text.splitlines()[-1])["seconds"]] if end == "ok" else []
-                if len(seconds) == 2:
-                    case = f"{model.name}, {format}" + (f", {count} beams" if count != "1" else "")
-                    found.setdefault(case, {})[way] = (seconds[1] - seconds[0]) / 64 * 1e6
-                else:
-                    missing += 1
-    (out / "steps.json").write_text(json.dumps(found, indent=1))
-    told = "; ".join(f"{case}: " + ", ".join(f"{us:.1f} us {way}" for way, us in of.items()) for case, of in found.items())
-    return f"{told} ({missing} not timed)"
-
-
-def operations(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """Every operation of the report, inference and training; 10 ms of each in a round are enough where none takes longer."""
-    record = out / "ops.jsonl"
-    record.unlink(missing_ok=True)
-    text, end = call([HERE / "report", "--device", device, "--milliseconds", "10", "--record", record], clock.left(150))
-    rows = sum(1 for line in text.splitlines() if line.endswith(" us"))
-    return f"{rows} cases timed ({end})"
-
-
-def torch_work(torch, place):
-    """The report's work in PyTorch: name and case as there, and what one call does."""
-    F = torch.nn.functional
-    g = torch.Generator().manual_seed(1)
-
-    def tensor(*shape: int):
-        return torch.randn(*shape, generator=g).to(place)
-
-    linears = {
-        "bert-base qkv": (768, 2304), "bert-base output": (768, 768), "bert-base up": (768, 3072),
-        "bert-base down": (3072, 768), "t5-small vocabulary": (512, 32128),
-    }  # fmt: skip
-    # Ours in f16 keeps rows and sums in f32; PyTorch's rounds rows, too, and has the matrix units.
-    dtypes = {"": torch.float32, ", bf16": torch.bfloat16, ", f16": torch.float16}
-    for suffix, dtype in dtypes.items():
-        for name, (wide, out) in linears.items():
-            w, b = tensor(out, wide).to(dtype), tensor(out).to(dtype)
-            for rows in (1, 4, 16, 128):
-                x = tensor(rows, wide).to(dtype)
-                yield "linear", f"{name}, {rows} rows{suffix}", lambda x=x, w=w, b=b: F.linear(x, w, b)
-    for length, heads in ((128, 12), (512, 12)):
-        q, k, v = (tensor(1, heads, length, 64) for _ in range(3))
-        yield "attend", f"bert-base, {length}", lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v)
-    q, k, v = (tensor(1, 12, 512, 64).bfloat16() for _ in range(3))
-    yield "attend", "bert-base, 512, bf16", lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v)
-    # Padded to the longest; keys of the padding are not seen.
-    lengths = torch.arange(16, 513, 16, device=place)
-    seen = (torch.arange(512, device=place) < lengths[:, None])[:, None, None, :]
-    q, k, v = (tensor(len(lengths), 12, 512, 64).bfloat16() for _ in range(3))
-    padded = lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v, attn_mask=seen)  # noqa: E731
-    yield "attend", "bert-base, 32 of 16 to 512, bf16", padded
-    for rows in (1, 128):
-        x, w, b = tensor(rows, 768), tensor(768), tensor(768)
-        yield "norm", f"bert-base, {rows} rows", lambda x=x, w=w, b=b: F.layer_norm(x, (768,), w, b)
-    # cuDNN's, products of the input included, as in the report's.
-    x = tensor(64, 128, 1024)
-    for format, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16), ("f16", torch.float16)):
-        lstm, own = torch.nn.LSTM(1024, 1024, num_layers=2, batch_first=True).to(place, dtype), x.to(dtype)
-        lstm.flatten_parameters()
-        yield "lstm", f"2 x 1024, 64 of 128, {format}", lambda lstm=lstm, own=own: lstm(own)
-    logits = tensor(1, 32128)
-    yield "top_k", "t5, greedy", lambda: F.log_softmax(logits, -1).topk(1)
-
-
-def torch_times(out: pathlib.Path, device: str, clock: Clock) -> str:
-    """PyTorch at the same work: in f32 without TF32, in bf16 and float16, and attention in bf16 too; an LSTM is cuDNN's."""
-    try:
-        import torch
-    except ImportError:
-        return "PyTorch is not there"
-    place = torch.device(device)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    wait = torch.cuda.synchronize if place.type == "cuda" else (lambda: None)
-    rows = []
-    with torch.inference_mode():
-        for op, case, work in torch_work(torch, place):
-            if clock.left(1) < 1:
-                return f"{len(rows)} cases; no time for the rest"
-            for _ in range(3):
-                work()
-            wait()
-            seconds = []
-            for _ in range(7):
-                begin, calls = time.perf_counter(), 0
-                while time.perf_counter() - begin < 0.01:
-                    work()
-                    calls += 1
-                wait()
-                seconds.append((time.perf_counter() - begin) / calls)
-            rows.append(dict(op=op, case=case, device=f"torch {torch.__version__}", median=statistics.median(seconds), seconds=seconds))
-    (out / "torch.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return f"{len(rows)} cases"
-
-
-def table(out: pathlib.Path) -> str:
-    """Ours beside PyTorch's, where both have a case."""
-    def read(name: str) -> dict:
-        path = out / name
-        lines = path.read_text().splitlines() if path.exists() else []
-        rows = [json.loads(line) for line in lines]
-        return {(r["op"], r["case"]): r["median"] for r in rows if "op" in r}
-
-    ours, theirs = read("ops.jsonl"), read("torch.jsonl")
-    lines = ["| operation | case | ours, us | PyTorch, us | × |", "|---|---|---:|---:|---:|"]
-    for key, seconds in ours.items():
-        other = theirs.get(key)
-        beside = f"{other * 1e6:.1f} | {other / seconds:.2f}" if other else " | "
-        lines.append(f"| {key[0]} | {key[1]} | {seconds * 1e6:.1f} | {beside} |")
-    return "\n".join(lines)
-
-
-def main() -> int:
+def arguments() -> argparse.Namespace:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out", type=pathlib.Path)
     p.add_argument("--device", default="cuda:0")
-    p.add_argument("--models", type=pathlib.Path, help="a folder of checkpoints, whose steps are timed")
-    p.add_argument("--seconds", type=float, default=420)
+    p.add_argument("--parts", nargs="+", choices=PARTS, default=DEFAULT, metavar="PART", help=" | ".join(PARTS))
+    p.add_argument("--seconds", type=float, default=460)
+    p.add_argument("--models", type=pathlib.Path, help="checkpoints that are there already, under the names of sizes.py")
+    p.add_argument("--plain", action="store_true", help="without transformers, as where it is not installed")
     args = p.parse_args()
+    args.parts = [part for part in PARTS if part in args.parts]
     args.out.mkdir(parents=True, exist_ok=True)
-    clock = Clock(args.seconds)
-    lines = []
+    for name in ("suite.txt", "sanitizer.txt", "log.txt"):
+        (args.out / name).write_text("")
+    return args
 
-    def note(name: str, text: str) -> None:
-        lines.append(f"- {name}: {text}")
-        print(lines[-1], flush=True)
 
-    note("devices", call([HERE / "seq2seq", "devices"], 20)[0].strip().replace("\n", "; "))
-    if args.device.startswith("cuda:"):
-        query = ["nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem", "--format=csv,noheader"]
-        note("GPU", call(query, 20)[0].strip())
-        note("conformance", suite(args.out, args.device[5:], clock))
-        note("sanitizer", sanitizer(args.out, args.device[5:], clock))
-    note("texts", texts(args.out, args.device, clock))
-    note("steps", steps(args.out, args.device, args.models, clock))
-    note("operations", operations(args.out, args.device, clock))
-    note("PyTorch", torch_times(args.out, args.device, clock))
-    (args.out / "summary.md").write_text("\n".join(lines) + "\n\n" + table(args.out) + "\n")
-    return 0
+def main() -> int:
+    args = arguments()
+    with tempfile.TemporaryDirectory() as work:
+        run = Run(args, pathlib.Path(work))
+        try:
+            run.everything()
+        finally:
+            run.workers.close()
+            run.write()
+    failures = run.rows.failures()
+    print(f"{len(run.rows.all)} rows, {len(failures)} failures, {len(run.unmeasured)} targets not measured; {run.clock.passed():.0f} s")
+    return 1 if failures or run.unmeasured else 0
 
 
 if __name__ == "__main__":

@@ -11,5 +11,6 @@ pub mod limits;
 pub mod lstm;
 pub mod runner;
 pub mod shapes;
+pub mod targets;
 pub mod training;
 pub mod work;

@@ -14,11 +14,16 @@ pub struct Lstm;
 /// Layers of one direction, as wide as what they read, over sequences of one length.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    layers: usize,
-    width: usize,
-    sequences: usize,
-    length: usize,
-    format: Format,
+    /// One above the other.
+    pub layers: usize,
+    /// M
+    pub width: usize,
+    /// Of a batch.
+    pub sequences: usize,
+    /// Of each sequence.
+    pub length: usize,
+    /// Of the weights.
+    pub format: Format,
 }
 
 /// A case on a backend.
@@ -29,6 +34,12 @@ pub struct Prepared<B: SeqBackend> {
 }
 
 impl Case {
+    /// Its sizes in words, and itself.
+    pub fn named(self) -> (String, Self) {
+        let Self { layers, width, sequences, length, format } = self;
+        (format!("{layers} x {width}, {sequences} of {length}, {format}"), self)
+    }
+
     fn gates(&self) -> usize {
         Cell::Lstm.gates() * self.width
     }
@@ -60,10 +71,8 @@ impl Timed for Lstm {
     type Output<B: SeqBackend> = B::Tensor;
 
     fn real() -> Vec<(String, Case)> {
-        let of = |format| {
-            let case = Case { layers: 2, width: 1024, sequences: 64, length: 128, format };
-            (format!("2 x 1024, 64 of 128, {format}"), case)
-        };
+        let of =
+            |format| Case { layers: 2, width: 1024, sequences: 64, length: 128, format }.named();
         [Format::F32, Format::Bf16, Format::F16].map(of).into()
     }
 

@@ -9,7 +9,7 @@
 
 mod additive;
 mod attention;
-mod data;
+pub(crate) mod data;
 mod embed;
 mod linear;
 mod loss;

@@ -385,19 +385,19 @@ pub(crate) struct BenchArgs {
     /// Tokens of each source or prompt.
     #[arg(long, value_name = "S", value_parser = positive, default_value = "64")]
     pub(crate) source: NonZeroUsize,
-    /// New tokens of each sequence.
-    #[arg(long, value_name = "N", default_value = "64")]
-    pub(crate) new: usize,
-    /// Beams; 1 for greedy search.
-    #[arg(long, value_name = "K", value_parser = positive, default_value = "1")]
-    pub(crate) num_beams: NonZeroUsize,
+    /// New tokens of each sequence. Several, with commas between, are timed one after the other by the model that is loaded once.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "64")]
+    pub(crate) new: Vec<usize>,
+    /// Beams; 1 for greedy search. Of several each is timed with each number of new tokens.
+    #[arg(long, value_name = "K", value_delimiter = ',', value_parser = positive, default_value = "1")]
+    pub(crate) num_beams: Vec<NonZeroUsize>,
     /// Runs that are timed.
     #[arg(long, value_name = "R", value_parser = positive, default_value = "5")]
     pub(crate) runs: NonZeroUsize,
     /// What the random ids hang on.
     #[arg(long, value_name = "SEED", default_value = "0")]
     pub(crate) seed: u64,
-    /// Ends with one JSON object on a line, {"seconds": …, "tokens_per_second": …, …}.
+    /// One JSON object a line and case, {"seconds": …, "tokens_per_second": …, …}, as soon as it is timed.
     #[arg(long)]
     pub(crate) json: bool,
 }

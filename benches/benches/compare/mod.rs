@@ -56,7 +56,7 @@ pub(crate) fn compare<O: Bench>(c: &mut Criterion, family: &str, cases: Vec<(Str
             group.bench_function(BenchmarkId::from_parameter(device.name()), |b| {
                 let runner =
                     runner.get_or_insert_with(|| device.prepare::<O>(&case).expect("a valid case"));
-                b.iter_custom(|calls| runner.run(calls as usize).expect("a valid call"));
+                b.iter_custom(|calls| runner.run(calls as usize).expect("a valid call").all);
             });
         }
     }

@@ -9,6 +9,7 @@ use seq2seq_models::{Forward, Model, Prompt, generate::GenerationConfig};
 use serde::Serialize;
 use std::{
     collections::BTreeSet,
+    num::NonZeroUsize,
     time::{Duration, Instant},
 };
 
@@ -30,40 +31,67 @@ struct Report {
     num_beams: usize,
 }
 
+/// What is timed: new tokens and beams; a model that writes nothing, or is to write nothing, reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Case {
+    new: usize,
+    beams: usize,
+}
+
+impl Case {
+    /// Each number of beams with each number of new tokens. What only reads is one case, however many there would be.
+    fn all(args: &BenchArgs, generates: bool) -> Vec<Self> {
+        if !generates {
+            return vec![Self { new: 0, beams: 1 }];
+        }
+        let with = |beams: &NonZeroUsize| {
+            args.new.iter().map(|&new| Self { new, beams: beams.get() }).collect::<Vec<_>>()
+        };
+        args.num_beams.iter().flat_map(with).collect()
+    }
+}
+
 pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<()> {
     let start = Instant::now();
     let model = load::model(global)?;
     let load_seconds = start.elapsed().as_secs_f64();
     let ids = random_ids(&model, args)?;
-    let writes = model.plan().generates() && args.new > 0;
-    let mut runs = Vec::new();
-    for i in 0..=args.runs.get() {
-        let seconds = match writes {
-            true => generate(&model, &ids, args)?,
-            false => forward(&model, &ids)?,
+    for case in Case::all(args, model.plan().generates()) {
+        let runs = time(&model, &ids, case, args.runs)?;
+        let seconds = median(&runs);
+        let tokens = args.batch.get() * if case.new > 0 { case.new } else { args.source.get() };
+        let report = Report {
+            seconds,
+            tokens_per_second: tokens as f64 / seconds,
+            runs,
+            load_seconds,
+            family: model.family().to_string(),
+            parameters: model.parameters(),
+            format: model.format().name(),
+            device: model.device(),
+            batch: args.batch.get(),
+            source: args.source.get(),
+            new: case.new,
+            num_beams: case.beams,
         };
-        // The first run warms up.
-        if i > 0 {
-            runs.push(seconds.as_secs_f64());
-        }
+        print(&report, args.json)?;
     }
-    let seconds = median(&runs);
-    let tokens = args.batch.get() * if writes { args.new } else { args.source.get() };
-    let report = Report {
-        seconds,
-        tokens_per_second: tokens as f64 / seconds,
-        runs,
-        load_seconds,
-        family: model.family().to_string(),
-        parameters: model.parameters(),
-        format: model.format().name(),
-        device: model.device(),
-        batch: args.batch.get(),
-        source: args.source.get(),
-        new: if writes { args.new } else { 0 },
-        num_beams: args.num_beams.get(),
+    Ok(())
+}
+
+/// The seconds of each run; one that warms up comes first.
+fn time(model: &Model, ids: &[Vec<u32>], case: Case, runs: NonZeroUsize) -> Result<Vec<f64>> {
+    let once = || match case.new {
+        0 => forward(model, ids),
+        _ => generate(model, ids, case),
     };
-    print(&report, args.json)
+    once()?;
+    // Nothing is taken for runs to come: they may be more than there is memory for.
+    let mut seconds = Vec::new();
+    for _ in 0..runs.get() {
+        seconds.push(once()?.as_secs_f64());
+    }
+    Ok(seconds)
 }
 
 fn print(report: &Report, json: bool) -> Result<()> {
@@ -76,18 +104,21 @@ fn print(report: &Report, json: bool) -> Result<()> {
         report;
     let (least, most) = runs.iter().fold((f64::MAX, 0f64), |(l, m), &s| (l.min(s), m.max(s)));
     output.text(&format!("{family}, {parameters} parameters, {format}, {device}\n"))?;
+    if report.new > 0 {
+        output.text(&format!("{} new tokens, beams {}\n", report.new, report.num_beams))?;
+    }
     output
         .text(&format!("median of {}: {seconds:.6} s ({least:.6} to {most:.6})\n", runs.len()))?;
     output.text(&format!("{tokens_per_second:.1} tokens/s\n"))?;
     output.finish()
 }
 
-/// Exactly `args.new` ids for each sequence, whatever the model would like.
-fn generate(model: &Model, ids: &[Vec<u32>], args: &BenchArgs) -> Result<Duration> {
+/// Exactly `case.new` ids for each sequence, whatever the model would like.
+fn generate(model: &Model, ids: &[Vec<u32>], case: Case) -> Result<Duration> {
     let config = GenerationConfig {
-        max_new_tokens: Some(args.new),
-        min_new_tokens: Some(args.new),
-        num_beams: Some(args.num_beams.get()),
+        max_new_tokens: Some(case.new),
+        min_new_tokens: Some(case.new),
+        num_beams: Some(case.beams),
         num_return_sequences: Some(1),
         do_sample: Some(false),
         ..GenerationConfig::default()
@@ -97,12 +128,12 @@ fn generate(model: &Model, ids: &[Vec<u32>], args: &BenchArgs) -> Result<Duratio
     let results = model.generate(&prompts, &config, &mut ())?;
     let seconds = start.elapsed();
     let given = usize::from(model.plan().is_encoder_decoder());
-    match results.iter().flatten().find(|g| g.ids.len() != args.new + given) {
+    match results.iter().flatten().find(|g| g.ids.len() != case.new + given) {
         None => Ok(seconds),
         Some(g) => Err(Failure::Other(format!(
             "a sequence came to {} new tokens in place of {}",
             g.ids.len().saturating_sub(given),
-            args.new
+            case.new
         ))),
     }
 }

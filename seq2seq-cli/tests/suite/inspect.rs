@@ -154,6 +154,20 @@ fn bench_ends_with_its_numbers() {
     );
 }
 
+/// A model is loaded once for all cases, each of which is a line.
+#[test]
+fn bench_times_several_cases() {
+    let args = ["bench", "--runs=1", "--source=5", "--new=2,3", "--num-beams=1,2", "--json"];
+    let stdout = run(arguments(&args, "t5_v1_0")).ok();
+    let facts = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let cases: Vec<_> = facts.map(|f| (f["num_beams"].as_u64(), f["new"].as_u64())).collect();
+    let all = [(1, 2), (1, 3), (2, 2), (2, 3)].map(|(beams, new)| (Some(beams), Some(new)));
+    assert_eq!(cases, all);
+    // What only reads is read once.
+    let stdout = run(arguments(&args, "bert")).ok();
+    assert_eq!(stdout.lines().count(), 1);
+}
+
 /// It goes on until somebody ends it, and takes no memory for runs to come.
 #[test]
 fn bench_runs_as_long_as_it_is_let() {

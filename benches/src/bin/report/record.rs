@@ -1,8 +1,13 @@
 //! What was measured, as JSON lines and as a table.
 
-use seq2seq_benches::{backends::Opened, limits::Limits, work::Work};
+use seq2seq_benches::{backends::Opened, limits::Limits, runner::Times, work::Work};
 use serde_json::{Map, Value, json};
-use std::{fmt::Write as _, fs, io, path::Path};
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+};
 
 /// One case on one device.
 pub(crate) struct Row {
@@ -11,8 +16,7 @@ pub(crate) struct Row {
     pub(crate) device: String,
     /// Seconds of a call, the median over the rounds.
     pub(crate) median: f64,
-    /// Of each round.
-    seconds: Vec<f64>,
+    times: Times,
     work: Work,
     /// The seconds that no kernel can beat, where the limits of the device are known.
     limit: Option<f64>,
@@ -22,11 +26,11 @@ impl Row {
     pub(crate) fn new(
         (op, case): (&'static str, &str),
         device: &str,
-        seconds: Vec<f64>,
+        times: Times,
         (work, limit): (Work, Option<f64>),
     ) -> Self {
-        let median = median(&seconds);
-        Self { op, case: case.into(), device: device.into(), median, seconds, work, limit }
+        let median = median(&times.seconds);
+        Self { op, case: case.into(), device: device.into(), median, times, work, limit }
     }
 
     /// What part of its time the limit is.
@@ -40,7 +44,10 @@ impl Row {
             "case": self.case,
             "device": self.device,
             "median": self.median,
-            "seconds": self.seconds,
+            "seconds": self.times.seconds,
+            "asking": median(&self.times.asking),
+            "replayed": (!self.times.replayed.is_empty()).then(|| median(&self.times.replayed)),
+            "not_replayed": self.times.not_replayed,
             "operations": self.work.operations,
             "bytes": self.work.bytes,
             "limit": self.limit,
@@ -58,64 +65,83 @@ fn median(values: &[f64]) -> f64 {
 /// How often the second fits into the first: the median over the rounds of the quotients, each from one round.
 pub(crate) fn ratio(other: &Row, first: &Row) -> f64 {
     let quotients: Vec<f64> =
-        other.seconds.iter().zip(&first.seconds).map(|(o, f)| o / f).collect();
+        other.times.seconds.iter().zip(&first.times.seconds).map(|(o, f)| o / f).collect();
     median(&quotients)
 }
 
-/// Everything that was measured.
+/// Everything that was measured. Each line is written as soon as it is known, so that whoever ends the program early loses nothing.
 pub(crate) struct Record {
+    file: File,
     /// By their names.
     pub(crate) devices: Vec<String>,
     /// What each runs on.
     described: Vec<String>,
-    rounds: usize,
     note: Option<String>,
     /// What was measured before each operation.
-    pub(crate) limits: Vec<(&'static str, Limits)>,
+    limits: Vec<(&'static str, Limits)>,
     /// Of each case one a device, in their order.
     pub(crate) rows: Vec<Row>,
+    /// Cases that came to nothing.
+    pub(crate) failures: usize,
 }
 
 impl Record {
-    pub(crate) fn new(devices: &[Opened], rounds: usize, note: Option<&str>) -> Self {
-        Self {
+    /// Begins a new file with a line that says what it is.
+    pub(crate) fn create(
+        path: &Path,
+        devices: &[Opened],
+        rounds: usize,
+        note: Option<&str>,
+    ) -> io::Result<Self> {
+        let mut record = Self {
+            file: File::create_new(path)?,
             devices: devices.iter().map(|device| device.name().to_owned()).collect(),
             described: devices.iter().map(Opened::describe).collect(),
-            rounds,
             note: note.map(str::to_owned),
             limits: Vec::new(),
             rows: Vec::new(),
+            failures: 0,
+        };
+        record.line(&json!({
+            "devices": record.described,
+            "machine": machine(),
+            "note": record.note,
+            "rounds": rounds,
+            "version": env!("CARGO_PKG_VERSION"),
+        }))?;
+        Ok(record)
+    }
+
+    fn line(&mut self, line: &Value) -> io::Result<()> {
+        writeln!(self.file, "{line}")
+    }
+
+    /// What the machine can do at most, in operations and bytes a second, before an operation is timed.
+    pub(crate) fn limits(&mut self, op: &'static str, limits: Limits) -> io::Result<()> {
+        let rates = limits.rates().iter().map(|(name, rate)| ((*name).into(), json!(rate)));
+        self.line(&json!({ "before": op, "limits": rates.collect::<Map<_, _>>() }))?;
+        self.limits.push((op, limits));
+        Ok(())
+    }
+
+    /// A case on all devices; times in seconds.
+    pub(crate) fn case(&mut self, rows: Vec<Row>) -> io::Result<()> {
+        for row in &rows {
+            self.line(&row.json())?;
         }
+        self.rows.extend(rows);
+        Ok(())
+    }
+
+    /// Why a case has no times.
+    pub(crate) fn failure(&mut self, op: &str, case: &str, error: &str) -> io::Result<()> {
+        self.failures += 1;
+        self.line(&json!({ "op": op, "case": case, "error": error }))
     }
 
     /// The rows of each case.
     pub(crate) fn cases(&self) -> impl Iterator<Item = &[Row]> {
         self.rows.chunks(self.devices.len().max(1))
-    }
-
-    /// Writes a new file: a line that says what it is, one for the limits of each operation, one for each row. Times in
-    /// seconds, limits in operations and bytes a second.
-    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        let head = json!({
-            "devices": self.described,
-            "machine": machine(),
-            "note": self.note,
-            "rounds": self.rounds,
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        let mut text = format!("{head}\n");
-        for (op, limits) in &self.limits {
-            let rates = limits.rates().iter().map(|(name, rate)| ((*name).into(), json!(rate)));
-            let _ = writeln!(
-                text,
-                "{}",
-                json!({ "before": op, "limits": rates.collect::<Map<_, _>>() })
-            );
-        }
-        for row in &self.rows {
-            let _ = writeln!(text, "{}", row.json());
-        }
-        fs::write(path, text)
     }
 
     /// What the limits were, from the lowest to the highest of the measurements.
