@@ -20,6 +20,12 @@ struct Report {
     /// Each run.
     runs: Vec<f64>,
     load_seconds: f64,
+    /// The run before those, which finds everything cold.
+    first_seconds: f64,
+    /// Bytes of the weights that are packed or kept in their own memory.
+    weight_bytes: usize,
+    /// Bytes of the tables that rows are looked up in; on the processor the file's own pages, as far as they are read.
+    table_bytes: usize,
     family: String,
     parameters: usize,
     format: &'static str,
@@ -36,16 +42,18 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<()> {
     let load_seconds = start.elapsed().as_secs_f64();
     let ids = random_ids(&model, args)?;
     let writes = model.plan().generates() && args.new > 0;
-    let mut runs = Vec::new();
-    for i in 0..=args.runs.get() {
-        let seconds = match writes {
+    let run = || -> Result<f64> {
+        let took = match writes {
             true => generate(&model, &ids, args)?,
             false => forward(&model, &ids)?,
         };
-        // The first run warms up.
-        if i > 0 {
-            runs.push(seconds.as_secs_f64());
-        }
+        Ok(took.as_secs_f64())
+    };
+    // It also warms up.
+    let first_seconds = run()?;
+    let mut runs = Vec::new();
+    for _ in 0..args.runs.get() {
+        runs.push(run()?);
     }
     let seconds = median(&runs);
     let tokens = args.batch.get() * if writes { args.new } else { args.source.get() };
@@ -54,6 +62,9 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<()> {
         tokens_per_second: tokens as f64 / seconds,
         runs,
         load_seconds,
+        first_seconds,
+        weight_bytes: model.bytes() - model.table_bytes(),
+        table_bytes: model.table_bytes(),
         family: model.family().to_string(),
         parameters: model.parameters(),
         format: model.format().name(),
