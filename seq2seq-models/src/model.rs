@@ -178,6 +178,7 @@ impl Engine {
             Stacks::Recurrent(model) => model,
         };
         loader.check_exceptions()?;
+        checkpoint.release_all();
         Ok(Self { compute, taken: loader.finish().0 })
     }
 }
