@@ -4,7 +4,8 @@
 //! `report --device cpu --device tch:cpu --record FILE.jsonl` times them **alternating**: for each case all devices prepare and
 //! warm up, and then, round after round, each is timed in turn, so that all see the same minutes of the machine. Before each
 //! operation the limits of the processor are measured, which move too. Beside the record it writes its table (`.md`) and its
-//! drawing (`.svg`). Devices: cpu, cpu:LEVEL; cuda:N and tch:cpu, tch:cuda:N with the features `cuda` and `tch`.
+//! drawing (`.svg`). Devices: cpu, cpu:LEVEL; cuda:N and tch:cpu, tch:cuda:N with the features `cuda` and `tch`; gemm, for products in
+//! f32 alone, with the feature `peers`.
 
 mod draw;
 mod record;
@@ -81,10 +82,12 @@ fn measure_cases<O: Bench>(
     };
     for (name, case) in cases {
         let work = O::work(&case);
+        let devices: Vec<&Opened> =
+            devices.iter().filter(|device| device.offers::<O>(&case)).collect();
         let mut runners: Vec<Box<dyn Runner>> =
             devices.iter().map(|device| device.prepare::<O>(&case)).collect::<Result<_, _>>()?;
         let times = rounds(&mut runners, arguments.rounds, arguments.milliseconds)?;
-        for (device, seconds) in devices.iter().zip(times) {
+        for (device, seconds) in devices.into_iter().zip(times) {
             let limit = limits.as_ref().filter(|_| device.is_processor());
             let limit = limit.map(|limits| work.seconds(limits));
             let row = Row::new((O::NAME, &name), device.name(), seconds, (work, limit));
@@ -127,9 +130,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     measure::<Embed>(&arguments, &devices, &mut record)?;
     measure::<Linear>(&arguments, &devices, &mut record)?;
     // What a processor takes a while for, the benches time there.
-    if !devices.iter().any(Opened::is_processor) {
-        let cases = shapes::linears_in_fewer_bytes();
-        measure_cases::<Linear>(&arguments, &devices, &mut record, cases)?;
+    let cases = match devices.iter().any(Opened::is_processor) {
+        true => shapes::some_linears_in_fewer_bytes(),
+        false => shapes::linears_in_fewer_bytes(),
+    };
+    measure_cases::<Linear>(&arguments, &devices, &mut record, cases)?;
+    if devices.iter().any(Opened::only_multiplies) {
+        measure_cases::<Linear>(&arguments, &devices, &mut record, shapes::products())?;
     }
     measure::<Norm>(&arguments, &devices, &mut record)?;
     measure::<Attend>(&arguments, &devices, &mut record)?;
