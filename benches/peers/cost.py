@@ -27,6 +27,11 @@ class Pass:
 
     def seconds(self, format: str, limits: dict[str, float]) -> float:
         """`limits`: operations a second by format, and `bandwidth` in bytes a second."""
+        products, reading, attention = self.parts(format, limits)
+        return max(products, reading) + attention
+
+    def parts(self, format: str, limits: dict[str, float]) -> tuple[float, float, float]:
+        """Seconds of products, of reading weights, and of attention."""
         if format == "int4":  # multiplied as int8 is
             limits = limits | {"int4": limits.get("int8", limits["f32"])}
             format = format if self.few_rows else "int8"
@@ -35,7 +40,7 @@ class Pass:
         attention_peak = limits.get("f32" if exact_rows else "bf16", limits["f32"])
         products = 2 * self.weights * self.rows / peak
         reading = self.weights * BYTES[format] / limits["bandwidth"]
-        return self.times * (max(products, reading) + self.attention / attention_peak)
+        return self.times * products, self.times * reading, self.times * self.attention / attention_peak
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +105,13 @@ def passes(config: dict, w: Workload) -> list[Pass]:
 def floor(passes: list[Pass], format: str, limits: dict[str, float]) -> float:
     """Seconds."""
     return sum(p.seconds(format, limits) for p in passes)
+
+
+def bound_by_operations(passes: list[Pass], format: str, limits: dict[str, float]) -> float:
+    """The share of the floor that is time of operations, in place of that of reading weights."""
+    parts = [p.parts(format, limits) for p in passes]
+    computing = sum(attention + (products if products > reading else 0) for products, reading, attention in parts)
+    return computing / floor(passes, format, limits)
 
 
 def over_rounds(limits: list[dict[str, float]]) -> dict[str, float]:

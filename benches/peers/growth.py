@@ -50,7 +50,7 @@ def measure(args: argparse.Namespace) -> None:
                     for format in args.formats:
                         ours.task = Task(w, format, (args.checkpoints / w.model).resolve(), pathlib.Path(), 0)
                         runs[format] += ours.run(1, args.runs)
-                    seen.append(limits(args))
+                    seen.append(limits(args.limits, args.threads))
                 passes = [dataclasses.asdict(p) for p in cost.passes(w.config(args.checkpoints), w)]
                 for format in args.formats:
                     row = dict(series=series, x=x, workload=w.name, format=format, seconds=runs[format])

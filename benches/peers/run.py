@@ -58,8 +58,8 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def limits(args: argparse.Namespace) -> dict[str, float]:
-    command = [args.limits, "--json", "--threads", str(args.threads)]
+def limits(program: pathlib.Path, threads: int) -> dict[str, float]:
+    command = [program, "--json", "--threads", str(threads)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -111,7 +111,7 @@ def measure(args: argparse.Namespace, peers: list[Peer], task: Task) -> list[dic
     for _ in range(args.rounds):
         for row in rows:
             row.attempt("run", task)
-        seen.append(limits(args))
+        seen.append(limits(args.limits, args.threads))
     for row in rows:
         with contextlib.suppress(Failed):  # it has ended, and its row says so
             row.peer.unload()

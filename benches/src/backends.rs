@@ -1,6 +1,8 @@
 //! The backends that are built in.
 
 use crate::bench::Bench;
+#[cfg(feature = "peers")]
+use crate::gemm::Gemm;
 use crate::runner::{Runner, Wait, runner};
 use seq2seq_core::{Backend, Error, Result};
 use seq2seq_cpu::{Cpu, CpuOptions, Isa};
@@ -12,6 +14,8 @@ pub const BUILT_IN: &[&str] = &[
     "cuda:0",
     #[cfg(feature = "tch")]
     "tch:cpu",
+    #[cfg(feature = "peers")]
+    "gemm",
 ];
 
 /// A device by its name.
@@ -26,6 +30,8 @@ enum Device {
     Cuda(seq2seq_cuda::Cuda),
     #[cfg(feature = "tch")]
     Tch(seq2seq_tch::Tch),
+    #[cfg(feature = "peers")]
+    Gemm(Gemm),
 }
 
 impl Wait for Cpu {
@@ -53,7 +59,7 @@ fn unknown(name: &str) -> Error {
     Error::Unsupported {
         what: format!("device '{name}'"),
         hint: "cpu, cpu:LEVEL; cuda:N with the feature `cuda`; tch:cpu, tch:cuda:N with the \
-               feature `tch`"
+               feature `tch`; gemm with the feature `peers`"
             .into(),
     }
 }
@@ -94,8 +100,8 @@ fn libtorch(name: &str, _: usize) -> Result<Device> {
 }
 
 impl Opened {
-    /// `cpu`, `cpu:LEVEL` with a level of instructions such as `cpu:avx2`, `cuda:N`, `tch:cpu`, `tch:cuda:N`. What runs on the
-    /// processor runs on so many threads.
+    /// `cpu`, `cpu:LEVEL` with a level of instructions such as `cpu:avx2`, `cuda:N`, `tch:cpu`, `tch:cuda:N`, and `gemm`, the
+    /// crate of that name. What runs on the processor runs on so many threads.
     ///
     /// # Errors
     /// Where the name is not one of these, its backend is not built in, or the machine has no such device.
@@ -103,6 +109,8 @@ impl Opened {
         let device = match name {
             name if name == "cpu" || name.starts_with("cpu:") => cpu(name, threads)?,
             name if name.starts_with("tch:") => libtorch(name, threads)?,
+            #[cfg(feature = "peers")]
+            "gemm" => Device::Gemm(Gemm::new(threads)),
             name => cuda(name)?,
         };
         Ok(Self { name: name.into(), device })
@@ -115,7 +123,28 @@ impl Opened {
 
     /// Whether it is the processor, whose [`limits`](crate::limits) are known.
     pub fn is_processor(&self) -> bool {
-        self.name.split(':').any(|part| part == "cpu")
+        self.name.split(':').any(|part| part == "cpu") || self.only_multiplies()
+    }
+
+    /// Whether it is no backend, but offers products in f32 alone.
+    pub fn only_multiplies(&self) -> bool {
+        match &self.device {
+            #[cfg(feature = "peers")]
+            Device::Gemm(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it can do this.
+    pub fn offers<O: Bench>(&self, case: &O::Case) -> bool {
+        match &self.device {
+            #[cfg(feature = "peers")]
+            Device::Gemm(_) => Gemm::product(case).is_some(),
+            _ => {
+                let _ = case;
+                true
+            }
+        }
     }
 
     /// The name, and what it runs on.
@@ -126,6 +155,8 @@ impl Opened {
             Device::Cuda(backend) => backend.describe(),
             #[cfg(feature = "tch")]
             Device::Tch(backend) => backend.describe(),
+            #[cfg(feature = "peers")]
+            Device::Gemm(gemm) => gemm.describe(),
         };
         format!("{}: {what}", self.name)
     }
@@ -133,7 +164,7 @@ impl Opened {
     /// A case, ready to be called.
     ///
     /// # Errors
-    /// Those of the operation.
+    /// Those of the operation, and where the device does not [offer](Self::offers) it.
     pub fn prepare<O: Bench>(&self, case: &O::Case) -> Result<Box<dyn Runner>> {
         match &self.device {
             Device::Cpu(backend) => runner::<O, _>(backend, case),
@@ -141,6 +172,8 @@ impl Opened {
             Device::Cuda(backend) => runner::<O, _>(backend, case),
             #[cfg(feature = "tch")]
             Device::Tch(backend) => runner::<O, _>(backend, case),
+            #[cfg(feature = "peers")]
+            Device::Gemm(gemm) => gemm.runner::<O>(case),
         }
     }
 }

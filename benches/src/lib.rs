@@ -7,6 +7,9 @@
 
 pub mod backends;
 pub mod bench;
+pub mod environment;
+#[cfg(feature = "peers")]
+mod gemm;
 pub mod limits;
 pub mod lstm;
 pub mod runner;

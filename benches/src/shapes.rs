@@ -1,75 +1,14 @@
 //! Layers of whole models, beside the cases of the conformance suite, which have few of each.
 
-use seq2seq_core::conformance::{Timed, attention, cache::Step, cross, groups::Groups, linear};
-use seq2seq_core::{Activation, BucketSpec, Format, Precision};
+mod linear;
 
-/// T5-base, BERT-base and GPT-2 are equally wide, with as many heads.
-const WIDTH: usize = 768;
+pub use linear::{linears, linears_in_fewer_bytes, products, some_linears_in_fewer_bytes};
+
+use seq2seq_core::conformance::{Timed, attention, cache::Step, cross, groups::Groups};
+use seq2seq_core::{BucketSpec, Precision};
+
+/// Of T5-base, BERT-base and GPT-2.
 const HEADS: usize = 12;
-const FEED_FORWARD: usize = 3072;
-
-/// Rows: a decode step, a batch or its beams, a short source, a long one.
-const ROWS: [usize; 4] = [1, 8, 64, 512];
-/// Rows that are given logits.
-const STEPS: [usize; 2] = [1, 8];
-
-/// The suite's linear layers in every format, and all layers of the three models.
-pub fn linears() -> Vec<(String, linear::Case)> {
-    let of_suite = linear::Linear::real();
-    let all: Vec<_> = of_suite.into_iter().chain(layers()).collect();
-    let in_format = |format: Format| {
-        let cases = all.iter().cloned();
-        cases.map(move |(name, case)| (format!("{format}/{name}"), linear::Case { format, ..case }))
-    };
-    Format::ALL.into_iter().flat_map(in_format).collect()
-}
-
-/// The suite's linear layers, which are of f32, in the formats of two bytes a weight and of one.
-pub fn linears_in_fewer_bytes() -> Vec<(String, linear::Case)> {
-    let in_format = |format: Format| {
-        let cases = linear::Linear::real().into_iter();
-        cases
-            .map(move |(name, case)| (format!("{name}, {format}"), linear::Case { format, ..case }))
-    };
-    [Format::Bf16, Format::F16, Format::Int8].into_iter().flat_map(in_format).collect()
-}
-
-/// Of T5-base, GPT-2 and BERT-base; each layer of one shape and epilogue once.
-fn layers() -> Vec<(String, linear::Case)> {
-    let layer = |parts: Vec<usize>, input, bias| linear::Case {
-        parts,
-        bias,
-        ..linear::Case::plain(1, input, 0)
-    };
-    let with = |activation, case| linear::Case { activation: Some(activation), ..case };
-    let added = |case| linear::Case { residual: true, ..case };
-    let named = |model: &str, bias, activation, vocabulary| {
-        let wide = [
-            ("qkv", layer(vec![WIDTH; 3], WIDTH, bias)),
-            ("output", added(layer(vec![WIDTH], WIDTH, bias))),
-            ("up", with(activation, layer(vec![FEED_FORWARD], WIDTH, bias))),
-            ("down", added(layer(vec![WIDTH], FEED_FORWARD, bias))),
-        ];
-        let logits = [("vocabulary", layer(vec![vocabulary], WIDTH, false))];
-        let wide = wide.into_iter().map(|layer| (layer, &ROWS[..]));
-        let logits = logits.into_iter().map(|layer| (layer, &STEPS[..]));
-        let rows = |((name, case), rows): ((&str, linear::Case), &[usize])| {
-            let case = |&rows: &usize| {
-                (format!("{model} {name}, {rows} rows"), linear::Case { rows, ..case.clone() })
-            };
-            rows.iter().map(case).collect::<Vec<_>>()
-        };
-        wide.chain(logits).flat_map(rows).collect::<Vec<_>>()
-    };
-    let models = [
-        named("t5-base", false, Activation::Relu, 32128),
-        named("gpt-2", true, Activation::GeluTanh, 50257),
-        named("bert-base", true, Activation::Gelu, 30522),
-    ];
-    // Of BERT-base the suite has a few rows already, under the same names.
-    let known: Vec<String> = linear::Linear::real().into_iter().map(|(name, _)| name).collect();
-    models.into_iter().flatten().filter(|(name, _)| !known.contains(name)).collect()
-}
 
 /// An attention in bf16.
 fn in_bf16((name, case): (String, attention::Case)) -> (String, attention::Case) {

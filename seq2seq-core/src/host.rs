@@ -62,6 +62,9 @@ impl DType {
 /// ```
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
+/// Lets go of the memory behind a range of [`SharedBytes`] that has been read; who reads it again finds the same bytes.
+pub type Release = Arc<dyn Fn(Range<usize>) + Send + Sync>;
+
 /// A row-major tensor in host memory, owned or a view of shared bytes. Cloning shares the bytes.
 ///
 /// ```
@@ -80,6 +83,7 @@ pub struct HostTensor {
     range: Range<usize>,
     quantisation: Option<Quantisation>,
     name: Option<Arc<str>>,
+    release: Option<Release>,
 }
 
 /// What the integers of a [`quantised`](HostTensor::quantised) matrix stand for.
@@ -144,7 +148,7 @@ impl HostTensor {
             ));
         }
         Error::expect(OP, "byte length", needed, range.len())?;
-        Ok(Self { dtype, shape, bytes, range, quantisation: None, name: None })
+        Ok(Self { dtype, shape, bytes, range, quantisation: None, name: None, release: None })
     }
 
     /// An owned f32 tensor. Fails when `values` is not `shape` elements long.
@@ -241,7 +245,10 @@ impl HostTensor {
         if self.quantisation.is_some() {
             return Err(Error::invalid("reshape", "a quantised matrix has no other shape"));
         }
-        Self::from_shared(self.dtype, shape, self.bytes.clone(), self.range.clone())
+        let release = self.release.clone();
+        let reshaped =
+            Self::from_shared(self.dtype, shape, self.bytes.clone(), self.range.clone())?;
+        Ok(Self { release, ..reshaped })
     }
 
     /// Rows `rows` along the outermost dimension, sharing the bytes.
@@ -259,7 +266,38 @@ impl HostTensor {
         let range = start + rows.start * row..start + rows.end * row;
         let slice = Self::from_shared(self.dtype, shape, self.bytes.clone(), range)?;
         let quantisation = self.quantisation.as_ref().map(|q| q.slice_rows(rows, all));
-        Ok(Self { quantisation, ..slice })
+        Ok(Self { quantisation, release: self.release.clone(), ..slice })
+    }
+
+    /// The same tensor, whose shared bytes `release` lets go of where they have been read
+    /// ([`release_rows`](Self::release_rows)).
+    ///
+    /// ```
+    /// use seq2seq_core::{DType, HostTensor};
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// // Of a mapped file these would be pages for the system to take back.
+    /// let released = Arc::new(Mutex::new(Vec::new()));
+    /// let note = released.clone();
+    /// let x = HostTensor::from_shared(DType::U8, vec![3, 2], Arc::new([0u8; 8]), 2..8)?
+    ///     .with_release(Arc::new(move |range| note.lock().unwrap().push(range)));
+    /// x.release_rows(1..3);
+    /// assert_eq!(*released.lock().unwrap(), [4..8]);
+    /// # Ok::<(), seq2seq_core::Error>(())
+    /// ```
+    pub fn with_release(self, release: Release) -> Self {
+        Self { release: Some(release), ..self }
+    }
+
+    /// Says that rows along the outermost dimension have been read and will hardly be read again. A hint: nothing happens where
+    /// nobody knows how to let go of them, or there are no such rows.
+    pub fn release_rows(&self, rows: Range<usize>) {
+        let (Some(release), Some(&all)) = (&self.release, self.shape.first()) else { return };
+        if rows.start < rows.end && rows.end <= all {
+            let row = self.range.len() / all;
+            let start = self.range.start;
+            release(start + rows.start * row..start + rows.end * row);
+        }
     }
 
     /// Converts elements `start..start + out.len()` (row-major order) to f32 into `out`.

@@ -106,7 +106,7 @@ pub fn convert(files: &Files, options: &LoadOptions, output: &Path) -> Result<Co
 /// What the file will hold, the widest elements first, so that all are aligned.
 fn entries(checkpoint: &Checkpoint, formats: &Formats) -> Result<Vec<Entry>> {
     let plan = families::plan(checkpoint)?;
-    let loader = Loader::new(&Blank, checkpoint, plan.family.names(), formats);
+    let loader = Loader::new(&Blank, checkpoint, plan.family.names(), formats).on_paper();
     stacks::load(&plan, &loader)?;
     loader.check_exceptions()?;
     let (taken, _) = loader.finish();

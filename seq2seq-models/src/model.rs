@@ -178,6 +178,7 @@ impl Engine {
             Stacks::Recurrent(model) => model,
         };
         loader.check_exceptions()?;
+        checkpoint.release_all();
         Ok(Self { compute, taken: loader.finish().0 })
     }
 }
@@ -381,6 +382,24 @@ impl Model {
     /// Bytes of the weights in memory.
     pub fn bytes(&self) -> usize {
         self.shared.engine.taken.loaded_bytes()
+    }
+
+    /// Those of [`bytes`](Self::bytes) that are tables which rows are looked up in. On the processor they stay where they are in
+    /// the mapped file, of which the system keeps the pages that are read; everything else is memory of the model's own.
+    ///
+    /// ```
+    /// use seq2seq_models::{LoadOptions, Model, seq2seq_core::Format};
+    ///
+    /// # let folder = "../fixtures/t5_v1_0";
+    /// let load = |format| Model::load(folder, &LoadOptions { format, ..LoadOptions::default() });
+    /// let (f32, int8) = (load(Format::F32)?, load(Format::Int8)?);
+    /// // A table is as it is in the file, whatever the format.
+    /// assert_eq!(f32.table_bytes(), int8.table_bytes());
+    /// assert!(int8.bytes() - int8.table_bytes() < (f32.bytes() - f32.table_bytes()) / 2);
+    /// # Ok::<(), seq2seq_models::Error>(())
+    /// ```
+    pub fn table_bytes(&self) -> usize {
+        self.shared.engine.taken.table_bytes
     }
 
     /// The linear layers, in the order of loading.

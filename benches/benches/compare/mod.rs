@@ -8,6 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use seq2seq_benches::{
     backends::{BUILT_IN, Opened},
     bench::Bench,
+    environment::{self, variable},
 };
 use std::{sync::OnceLock, time::Duration};
 
@@ -17,10 +18,6 @@ pub(crate) fn criterion() -> Criterion {
     short.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1))
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// Opened once, however many operations are compared.
 fn devices() -> &'static [Opened] {
     static DEVICES: OnceLock<Vec<Opened>> = OnceLock::new();
@@ -28,12 +25,7 @@ fn devices() -> &'static [Opened] {
 }
 
 fn open() -> seq2seq_core::Result<Vec<Opened>> {
-    let threads = variable("SEQ2SEQ_BENCH_THREADS").map(|n| {
-        let n = n.parse().ok().filter(|&n| n > 0);
-        n.expect("SEQ2SEQ_BENCH_THREADS is a number from 1")
-    });
-    let threads =
-        threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads = environment::threads();
     let names = variable("SEQ2SEQ_BENCH_DEVICES").unwrap_or_else(|| BUILT_IN.join(","));
     names.split(',').map(|name| Opened::open(name.trim(), threads)).collect()
 }
@@ -51,7 +43,7 @@ pub(crate) fn compare<O: Bench>(c: &mut Criterion, family: &str, cases: Vec<(Str
             elements: work.operations as u64,
             bytes: work.bytes as u64,
         });
-        for device in devices() {
+        for device in devices().iter().filter(|device| device.offers::<O>(&case)) {
             let mut runner = None;
             group.bench_function(BenchmarkId::from_parameter(device.name()), |b| {
                 let runner =

@@ -21,6 +21,12 @@ struct Report {
     /// Each run.
     runs: Vec<f64>,
     load_seconds: f64,
+    /// The run before those, which finds everything cold.
+    first_seconds: f64,
+    /// Bytes of the weights that are packed or kept in their own memory.
+    weight_bytes: usize,
+    /// Bytes of the tables that rows are looked up in; on the processor the file's own pages, as far as they are read.
+    table_bytes: usize,
     family: String,
     parameters: usize,
     format: &'static str,
@@ -57,7 +63,7 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<()> {
     let load_seconds = start.elapsed().as_secs_f64();
     let ids = random_ids(&model, args)?;
     for case in Case::all(args, model.plan().generates()) {
-        let runs = time(&model, &ids, case, args.runs)?;
+        let (first_seconds, runs) = time(&model, &ids, case, args.runs)?;
         let seconds = median(&runs);
         let tokens = args.batch.get() * if case.new > 0 { case.new } else { args.source.get() };
         let report = Report {
@@ -65,6 +71,9 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<()> {
             tokens_per_second: tokens as f64 / seconds,
             runs,
             load_seconds,
+            first_seconds,
+            weight_bytes: model.bytes() - model.table_bytes(),
+            table_bytes: model.table_bytes(),
             family: model.family().to_string(),
             parameters: model.parameters(),
             format: model.format().name(),
@@ -79,19 +88,24 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// The seconds of each run; one that warms up comes first.
-fn time(model: &Model, ids: &[Vec<u32>], case: Case, runs: NonZeroUsize) -> Result<Vec<f64>> {
+/// The seconds of a run that also warms up, and of each one behind it.
+fn time(
+    model: &Model,
+    ids: &[Vec<u32>],
+    case: Case,
+    runs: NonZeroUsize,
+) -> Result<(f64, Vec<f64>)> {
     let once = || match case.new {
         0 => forward(model, ids),
         _ => generate(model, ids, case),
     };
-    once()?;
+    let first = once()?.as_secs_f64();
     // Nothing is taken for runs to come: they may be more than there is memory for.
     let mut seconds = Vec::new();
     for _ in 0..runs.get() {
         seconds.push(once()?.as_secs_f64());
     }
-    Ok(seconds)
+    Ok((first, seconds))
 }
 
 fn print(report: &Report, json: bool) -> Result<()> {

@@ -146,6 +146,18 @@ fn bench_ends_with_its_numbers() {
                 && facts["tokens_per_second"].as_f64().unwrap() > 0.0
         );
         assert_eq!(facts["runs"].as_array().unwrap().len(), 3, "{name}");
+        let first = facts["first_seconds"].as_f64().unwrap();
+        assert!(first > 0.0 && facts["load_seconds"].as_f64().unwrap() > 0.0, "{name}");
+        let bytes = |field: &str| facts[field].as_u64().unwrap();
+        let inspected = run(arguments(&["inspect", "--json"], name)).ok();
+        let inspected: Value = serde_json::from_str(&inspected).unwrap();
+        let format = facts["format"].as_str().unwrap();
+        assert_eq!(
+            bytes("weight_bytes") + bytes("table_bytes"),
+            inspected["bytes"][format].as_u64().unwrap(),
+            "{name}"
+        );
+        assert!(bytes("weight_bytes") > 0 && bytes("table_bytes") > 0, "{name}");
     }
     assert!(
         run(arguments(&["bench", "--runs=1", "--source=5", "--new=2"], "gpt2"))

@@ -2,7 +2,8 @@
 //!
 //! Panel by panel, in parallel: the rows of the source that a panel needs are converted to f32 (f16 that stays f16 is not),
 //! checked, rounded or quantised to the format, and written in the order in which the kernel reads them. The source is read in place, so beside the
-//! result only one panel a thread is held.
+//! result only one panel a thread is held; and of a large matrix in a mapped file not all is held either, as it is let go of panel by
+//! panel.
 
 use super::{
     Linear,
@@ -32,6 +33,10 @@ use std::{
 
 /// Weights above this round to infinity in bf16: the middle between its largest value and the next power of two.
 pub(super) const BF16_LIMIT: f32 = f32::from_bits(0x7f7f_8000);
+
+/// A matrix of at least so many bytes is let go of panel by panel: what gives the processor's other cores notice of each piece takes
+/// microseconds, and of a smaller one the whole is little beside a model.
+const LARGE: usize = 16 << 20;
 
 /// Consecutive columns of a panel that are consecutive outputs of one part.
 struct Run<'a> {
@@ -165,6 +170,16 @@ impl Packer<'_> {
             staging.read(&run, input, &read);
         }
         staging
+    }
+
+    /// Lets go of the rows of large matrices that a panel has been made of; where outputs are columns, no part is done with before
+    /// all panels are.
+    fn release(&self, panel: usize) {
+        for Run { part, outputs, .. } in self.source.runs(panel) {
+            if !part.transposed && part.weight.bytes().len() >= LARGE {
+                part.weight.release_rows(outputs);
+            }
+        }
     }
 
     /// Fills `target`. False where a weight is not finite, or not in the format.
@@ -366,6 +381,7 @@ impl Linear {
             if !packer.pack(panel, Target { panel: data, scale, bias }) {
                 good.store(false, Ordering::Relaxed);
             }
+            packer.release(panel);
         });
         if !good.into_inner() {
             return Err(check::not_finite("pack", "weight"));

@@ -371,3 +371,38 @@ fn halves_at_odd_addresses_are_read_in_place() {
         }
     }
 }
+
+/// Of a large matrix each row is let go of once, whichever panel it is in; of others nobody asks.
+#[test]
+fn large_matrices_are_let_go_of_as_they_are_packed() {
+    use std::sync::Mutex;
+    let (threads, input) = (Threads::new(Some(2)).unwrap(), 4096);
+    let isa = Isa::available()[0];
+    for (output, transposed, parts) in
+        [(1030, false, 1), (1030, true, 1), (1030, false, 2), (1000, false, 1)]
+    {
+        let bytes = Arc::new(vec![0u8; 4 * output * input]);
+        let shape = if transposed { vec![input, output] } else { vec![output, input] };
+        let released = Arc::new(Mutex::new(Vec::new()));
+        let part = || {
+            let note = released.clone();
+            let range = 0..bytes.len();
+            let weight = HostTensor::from_shared(DType::F32, shape.clone(), bytes.clone(), range)
+                .unwrap()
+                .with_release(Arc::new(move |range| note.lock().unwrap().push(range)));
+            LinearPart { weight, bias: None, transposed }
+        };
+        let parts: Vec<LinearPart> = (0..parts).map(|_| part()).collect();
+        let count = parts.len();
+        Linear::pack(&threads, isa, &LinearSpec { parts, gated: false, scale: 1.0 }, Format::Int8)
+            .unwrap();
+        let mut released = released.lock().unwrap().clone();
+        released.sort_by_key(|range| (range.start, range.end));
+        let whole = output == 1030 && !transposed;
+        let sum: usize = released.iter().map(|range| range.len()).sum();
+        assert_eq!(sum, if whole { count * bytes.len() } else { 0 });
+        if count == 1 {
+            assert!(released.windows(2).all(|pair| pair[0].end == pair[1].start));
+        }
+    }
+}

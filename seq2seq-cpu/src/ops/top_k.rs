@@ -35,11 +35,13 @@ fn row(cpu: &Cpu, logits: &[f32], order: ScoreOrder, rules: &[LogitRule], chosen
     if rules.is_empty() {
         return unruled(cpu, logits, chosen);
     }
-    match changed(rules) {
-        Some(changed) if order == ScoreOrder::NormaliseThenRules => {
-            beside(cpu, logits, rules, &changed, chosen);
-        }
-        _ => ruled(cpu, logits, order, rules, chosen),
+    let changed = match order {
+        ScoreOrder::NormaliseThenRules => changed(rules),
+        _ => None,
+    };
+    match changed {
+        Some(changed) => beside(cpu, logits, rules, &changed, chosen),
+        None => ruled(cpu, logits, order, rules, chosen),
     }
 }
 

@@ -3,20 +3,35 @@
 use half::{bf16, f16};
 use seq2seq_core::{DType, Format, HostTensor};
 
+/// Bytes that are looked at before they are let go of.
+const PIECE: usize = 1 << 20;
+
 /// The first element that is NaN or infinite, and its value.
 ///
-/// Looks at the exponent bits in place: nothing is converted or copied.
+/// Looks at the exponent bits in place: nothing is converted or copied, and of a mapped file a piece at a time is in memory.
 pub(crate) fn first_not_finite(tensor: &HostTensor) -> Option<(usize, f32)> {
     let bytes = tensor.bytes();
-    let at = match tensor.dtype() {
+    let rows = tensor.shape().first().copied().unwrap_or(1).max(1);
+    let row = bytes.len() / rows;
+    let step = (PIECE / row.max(1)).max(1);
+    let at = (0..rows).step_by(step).find_map(|from| {
+        let to = (from + step).min(rows);
+        let found = first_in(tensor.dtype(), &bytes[from * row..to * row]);
+        tensor.release_rows(from..to);
+        found.map(|at| from * row / tensor.dtype().size() + at)
+    })?;
+    let mut value = [0.0];
+    tensor.read_f32(at, &mut value);
+    Some((at, value[0]))
+}
+
+fn first_in(dtype: DType, bytes: &[u8]) -> Option<usize> {
+    match dtype {
         DType::F32 => first(bytes, |b: [u8; 4]| u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000),
         DType::F16 => first(bytes, |b: [u8; 2]| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
         DType::BF16 => first(bytes, |b: [u8; 2]| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
         DType::I64 | DType::I32 | DType::I8 | DType::U8 => None,
-    }?;
-    let mut value = [0.0];
-    tensor.read_f32(at, &mut value);
-    Some((at, value[0]))
+    }
 }
 
 /// The first element, a number, that `format` rounds to infinity, and its value.
@@ -73,6 +88,37 @@ mod tests {
             for t in tensors {
                 let (found, value) = first_not_finite(&t).unwrap();
                 assert_eq!((found, value.is_nan()), (at, bad.is_nan()), "{t:?}");
+            }
+        }
+    }
+
+    /// However many pieces there are, and whatever a row is; what was looked at is let go of, each row once.
+    #[test]
+    fn looks_piece_by_piece() {
+        use std::sync::Mutex;
+        for shape in [vec![2_000, 300], vec![600_000], vec![1, 600_000], vec![0, 5], vec![5, 0]] {
+            let count: usize = shape.iter().product();
+            let mut values = vec![0f32; count];
+            let bytes = |values: &[f32]| {
+                Arc::new(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
+            };
+            let tensor = |values: &[f32]| {
+                HostTensor::from_shared(DType::F32, shape.clone(), bytes(values), 0..4 * count)
+                    .unwrap()
+            };
+            let released = Arc::new(Mutex::new(0));
+            let sum = released.clone();
+            let whole = tensor(&values)
+                .with_release(Arc::new(move |range| *sum.lock().unwrap() += range.len()));
+            assert_eq!(first_not_finite(&whole), None);
+            assert_eq!(*released.lock().unwrap(), 4 * count, "{shape:?}");
+            for at in [599_999, 300_000, 0].into_iter().filter(|&at| at < count) {
+                values[at] = f32::INFINITY;
+                assert_eq!(
+                    first_not_finite(&tensor(&values)),
+                    Some((at, f32::INFINITY)),
+                    "{shape:?}"
+                );
             }
         }
     }

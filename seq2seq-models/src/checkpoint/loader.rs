@@ -24,6 +24,10 @@ pub(crate) struct Loader<'a, B: Backend> {
     /// Which exceptions of `formats` were for some layer.
     used: RefCell<Vec<bool>>,
     taken: RefCell<Taken>,
+    /// The names of tensors whose elements are known to be numbers.
+    finite: RefCell<BTreeSet<String>>,
+    /// Whether packing reads nothing.
+    on_paper: bool,
     /// Problems are collected here in place of ending the load at the first.
     problems: Option<RefCell<Vec<Error>>>,
 }
@@ -138,14 +142,28 @@ impl<'a, B: Backend> Loader<'a, B> {
     ) -> Self {
         let formats = checkpoint.stored_formats().unwrap_or(formats);
         let used = RefCell::new(vec![false; formats.exceptions.len()]);
-        let taken = RefCell::default();
-        Self { backend, checkpoint, names, formats, used, taken, problems: None }
+        let (taken, finite) = (RefCell::default(), RefCell::default());
+        Self {
+            backend,
+            checkpoint,
+            names,
+            formats,
+            used,
+            taken,
+            finite,
+            on_paper: false,
+            problems: None,
+        }
+    }
+
+    /// For a backend that ignores its weights: what it has packed may be no numbers.
+    pub(crate) fn on_paper(self) -> Self {
+        Self { on_paper: true, ..self }
     }
 
     /// Collects problems in place of failing at the first; only for a backend that ignores its weights.
-    pub(crate) fn collecting(mut self) -> Self {
-        self.problems = Some(RefCell::default());
-        self
+    pub(crate) fn collecting(self) -> Self {
+        Self { problems: Some(RefCell::default()), ..self.on_paper() }
     }
 
     /// Whether problems are collected.
@@ -271,16 +289,35 @@ impl<'a, B: Backend> Loader<'a, B> {
         }
     }
 
-    /// Fails, naming the tensor, where an element is NaN or infinite.
+    /// Fails, naming the tensor, where an element is NaN or infinite. What has been looked at, here or in packing, is not looked at
+    /// again.
     pub(super) fn check_finite(&self, Found { tensor, name, .. }: &Found) -> Result<()> {
+        if self.finite.borrow().contains(name) {
+            return Ok(());
+        }
         let checked = match first_not_finite(tensor) {
-            None => Ok(()),
+            None => {
+                self.note_finite(name);
+                Ok(())
+            }
             Some((at, value)) => {
                 let path = self.checkpoint.path_of(name);
                 Err(Error::TensorValue { path, tensor: name.clone(), at, value })
             }
         };
         self.tolerate(checked, || Ok(()))
+    }
+
+    /// Takes note that all elements of a tensor are numbers.
+    fn note_finite(&self, name: &str) {
+        self.finite.borrow_mut().insert(name.to_owned());
+    }
+
+    /// The same of a tensor that was packed: packing fails where they are not.
+    pub(super) fn note_packed(&self, name: &str) {
+        if !self.on_paper {
+            self.note_finite(name);
+        }
     }
 
     /// Fails, naming the tensor, where an element is too large for the format.

@@ -1,8 +1,11 @@
 //! The one memory map.
 
 use crate::{Error, Result};
-use seq2seq_core::host::SharedBytes;
+use seq2seq_core::host::{Release, SharedBytes};
 use std::{fs::File, ops::Range, path::Path, sync::Arc};
+
+/// How far around a page that is touched Linux maps what lies in its cache (`fault_around_bytes`).
+const AROUND: usize = 64 << 10;
 
 /// The bytes of a file: mapped, or in memory from the start.
 #[derive(Clone)]
@@ -45,6 +48,18 @@ impl Mapped {
         #[cfg(not(target_os = "linux"))]
         let _ = range;
     }
+
+    /// The same with what came in around those pages.
+    pub(crate) fn release_around(&self, range: Range<usize>) {
+        let end = range.end.saturating_add(AROUND).min((*self.bytes).as_ref().len());
+        self.release(range.start.saturating_sub(AROUND)..end);
+    }
+
+    /// [`release`](Self::release), to be handed on.
+    pub(crate) fn releaser(&self) -> Release {
+        let this = self.clone();
+        Arc::new(move |range| this.release(range))
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +75,9 @@ mod tests {
         let read = || (*mapped.bytes).as_ref().to_vec();
         assert_eq!(read(), bytes);
         for range in [0..300_000, 5000..5001, 299_999..300_000] {
-            mapped.release(range);
+            mapped.release(range.clone());
+            assert_eq!(read(), bytes);
+            mapped.release_around(range);
             assert_eq!(read(), bytes);
         }
     }

@@ -28,7 +28,7 @@ pub(crate) fn no_room(
     formats: &Formats,
     there: &[Format],
 ) -> Result<Error> {
-    let loader = Loader::new(&Blank, checkpoint, plan.family.names(), formats);
+    let loader = Loader::new(&Blank, checkpoint, plan.family.names(), formats).on_paper();
     stacks::load(plan, &loader)?;
     let taken = loader.finish().0;
     // A converted folder is loaded in its own format alone.

@@ -107,9 +107,8 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
     pub(crate) fn table(&self, module: &str, rows: usize, width: usize) -> Result<HostTensor> {
         let found =
             self.loader.require(&self.join(format_args!("{module}.weight")), &[rows, width])?;
+        // Checking lets go of what it has read; lookups bring back the rows that they read.
         self.loader.check_finite(&found)?;
-        // The check has brought all of it in; lookups bring back the rows that they read.
-        self.loader.checkpoint.release(&found.name);
         self.loader.taken().tables.insert(found.name.clone());
         let (mut taken, bytes) = (self.loader.taken(), found.tensor.bytes().len());
         match found.first {
@@ -274,7 +273,12 @@ impl<'s, 'a, B: Backend> Scope<'s, 'a, B> {
             parts.iter().try_for_each(|p| self.loader.check_range(&p.weight, format))?;
             Err(e)
         });
-        parts.iter().for_each(|part| self.loader.checkpoint.release(&part.weight.name));
+        for FoundPart { weight, .. } in &parts {
+            self.loader.checkpoint.release(&weight.name);
+            if packed.is_ok() {
+                self.loader.note_packed(&weight.name);
+            }
+        }
         packed
     }
 }

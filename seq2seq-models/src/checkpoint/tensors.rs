@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{Error, Result, families};
 use ::safetensors::Dtype;
-use seq2seq_core::{DType, Format, HostTensor};
+use seq2seq_core::{DType, Format, HostTensor, host::Release};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{
@@ -53,6 +53,7 @@ pub struct Checkpoint {
 struct Shard {
     path: PathBuf,
     file: Mapped,
+    release: Release,
 }
 
 #[derive(Deserialize)]
@@ -195,7 +196,8 @@ impl Checkpoint {
                 return Err(Error::file(path, format!("tensor '{tensor}' is in another file too")));
             }
         }
-        self.shards.push(Shard { path, file });
+        let release = file.releaser();
+        self.shards.push(Shard { path, file, release });
         Ok(())
     }
 
@@ -274,20 +276,28 @@ impl Checkpoint {
     /// A view of a tensor of the weights' files.
     pub(super) fn as_stored(&self, name: &str) -> Result<Option<HostTensor>> {
         let Some((shard, entry)) = self.tensors.get(name) else { return Ok(None) };
-        let Shard { path, file } = &self.shards[*shard];
+        let Shard { path, file, release } = &self.shards[*shard];
         let dtype = match entry.dtype {
             Dtype::I8 if self.stored.is_some() => Some(DType::I8),
             _ => entry.element(),
         };
         let dtype = dtype.ok_or_else(|| entry.unreadable(path, name))?;
         let (shape, range) = (entry.shape.clone(), entry.range.clone());
-        Ok(Some(HostTensor::from_shared(dtype, shape, file.bytes.clone(), range)?))
+        let tensor = HostTensor::from_shared(dtype, shape, file.bytes.clone(), range)?;
+        Ok(Some(tensor.with_release(release.clone())))
     }
 
     /// Lets go of the pages of a tensor that has been read and will hardly be read again.
     pub(super) fn release(&self, tensor: &str) {
         if let Some((shard, entry)) = self.tensors.get(tensor) {
-            self.shards[*shard].file.release(entry.range.clone());
+            self.shards[*shard].file.release_around(entry.range.clone());
+        }
+    }
+
+    /// Lets go of all pages that have been read. Those of tables come back row by row as they are looked up.
+    pub(crate) fn release_all(&self) {
+        for Shard { file, .. } in &self.shards {
+            file.release(0..(*file.bytes).as_ref().len());
         }
     }
 

@@ -99,21 +99,26 @@ impl RuleBook {
         self.processors.push(Box::new(processor));
     }
 
-    /// Refills `out` with the rules of each hypothesis; leaves it empty where there is no processor.
+    /// Refills `out`, and the lists in it, with the rules of each hypothesis; leaves it empty where there is no processor.
     pub(super) fn fill<'a>(
         &self,
         views: impl Iterator<Item = View<'a>>,
         out: &mut Vec<Vec<LogitRule>>,
     ) {
-        out.clear();
         if self.processors.is_empty() {
-            return;
+            return out.clear();
         }
-        out.extend(views.map(|view| {
-            let mut rules = Vec::new();
-            self.processors.iter().for_each(|p| p.rules(&view, &mut rules));
-            rules
-        }));
+        let mut count = 0;
+        for view in views {
+            if out.len() == count {
+                out.push(Vec::new());
+            }
+            let rules = &mut out[count];
+            rules.clear();
+            self.processors.iter().for_each(|p| p.rules(&view, rules));
+            count += 1;
+        }
+        out.truncate(count);
     }
 }
 
@@ -172,6 +177,8 @@ mod tests {
         book.push(ForcedBos(3));
         book.fill([view, View { ids: &[0, 1], ..view }].into_iter(), &mut out);
         let banned = LogitRule::Ban(vec![2]);
-        assert_eq!(out, [vec![banned.clone(), LogitRule::Only(vec![3])], vec![banned]]);
+        assert_eq!(out, [vec![banned.clone(), LogitRule::Only(vec![3])], vec![banned.clone()]]);
+        book.fill([View { ids: &[0, 1], ..view }].into_iter(), &mut out);
+        assert_eq!(out, [vec![banned]]);
     }
 }

@@ -44,16 +44,27 @@ pub(super) fn run<B: DecoderOps, S: DecodeSession<B> + ?Sized>(
     }
     let mut choice = Choice::default();
     loop {
-        let chosen = choice.choose(plan, &backend, &logits, &live)?;
-        feeder.keep_likeliest(&backend, &logits, ScoreOrder::RulesThenNormalise, &choice.rules)?;
-        // The next step may have their memory.
-        drop(logits);
-        let ahead = match may_go_on(plan, &live, &feeder) && backend.chooses_ahead() {
-            // What it fails with counts only if the step is needed.
-            true => feeder.step_chosen(&chosen).transpose(),
-            false => None,
+        choice.prepare(plan, &live);
+        let (chosen, ahead) = match backend.chooses_ahead() {
+            true => {
+                let chosen = backend.choose(&logits, &choice.rules, &choice.pick(plan))?;
+                choice.keep_likeliest(&mut feeder, &backend, &logits)?;
+                // The next step may have their memory.
+                drop(logits);
+                // What it fails with counts only if the step is needed.
+                let ahead = match may_go_on(plan, &live, &feeder) {
+                    true => feeder.step_chosen(&chosen).transpose(),
+                    false => None,
+                };
+                (backend.chosen(&chosen)?, ahead)
+            }
+            false => {
+                let chosen = choice.pick(plan).at_once(&backend, &logits, &choice.rules)?;
+                choice.keep_likeliest(&mut feeder, &backend, &logits)?;
+                drop(logits);
+                (chosen, None)
+            }
         };
-        let chosen = backend.chosen(&chosen)?;
         let mut flow = append(plan, &mut live, &slots, &chosen, sink)?;
         if plan.max_time.is_some_and(|limit| start.elapsed() > limit) {
             live.iter_mut().for_each(|h| h.ended = true);
@@ -110,28 +121,35 @@ struct Choice {
 }
 
 impl Choice {
-    /// An id for each hypothesis and its log-probability, which the host need not know yet.
-    fn choose<B: DecoderOps>(
-        &mut self,
-        plan: &Plan<'_>,
+    /// Of the next step: the rules of each hypothesis, and its number where it draws.
+    fn prepare(&mut self, plan: &Plan<'_>, live: &[Hypothesis]) {
+        plan.rules.fill(live.iter().map(|h| plan.view(h.row, &h.ids)), &mut self.rules);
+        self.uniforms.clear();
+        if let Mode::Sample { seed, .. } = &plan.mode {
+            let uniform = |h: &Hypothesis| {
+                rng::uniform(*seed, plan.rows[h.row].number, h.sequence as u32, self.step)
+            };
+            self.uniforms.extend(live.iter().map(uniform));
+        }
+        self.step += 1;
+    }
+
+    /// How each hypothesis comes by its id.
+    fn pick<'a>(&'a self, plan: &'a Plan<'_>) -> Pick<'a> {
+        match &plan.mode {
+            Mode::Sample { warp, .. } => Pick::Draw { warp, uniforms: &self.uniforms },
+            _ => Pick::Best,
+        }
+    }
+
+    /// Keeps the likeliest ids of each hypothesis, where they are asked for.
+    fn keep_likeliest<B: DecoderOps, S: ?Sized>(
+        &self,
+        feeder: &mut Feeder<'_, S>,
         backend: &B,
         logits: &B::Tensor,
-        live: &[Hypothesis],
-    ) -> Result<B::Chosen> {
-        plan.rules.fill(live.iter().map(|h| plan.view(h.row, &h.ids)), &mut self.rules);
-        let pick = match &plan.mode {
-            Mode::Sample { warp, seed, .. } => {
-                let uniform = |h: &Hypothesis| {
-                    rng::uniform(*seed, plan.rows[h.row].number, h.sequence as u32, self.step)
-                };
-                self.uniforms.clear();
-                self.uniforms.extend(live.iter().map(uniform));
-                Pick::Draw { warp, uniforms: &self.uniforms }
-            }
-            _ => Pick::Best,
-        };
-        self.step += 1;
-        Ok(backend.choose(logits, &self.rules, &pick)?)
+    ) -> Result<()> {
+        feeder.keep_likeliest(backend, logits, ScoreOrder::RulesThenNormalise, &self.rules)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The drawing, a line a case: what share of its limit each device reaches, and how often the first device fits into each other
 //! one, on a logarithmic scale.
 
-use crate::record::{Record, ratio};
+use crate::record::{Record, Row, ratio};
 use plotters::{coord::Shift, prelude::*};
 use std::{error::Error, ops::Range, path::Path};
 
@@ -99,7 +99,7 @@ pub(crate) fn draw(path: &Path, record: &Record) -> Result<(), Box<dyn Error>> {
     if record.rows.is_empty() {
         return Ok(());
     }
-    let height = TOP + 12 + (LINE * devices as i32 + 4) * (record.rows.len() / devices) as i32;
+    let height = TOP + 12 + (LINE * devices as i32 + 4) * record.cases().count() as i32;
     let area = SVGBackend::new(path, (WIDTH as u32, height as u32)).into_drawing_area();
     area.fill(&WHITE)?;
     for (i, device) in record.devices.iter().enumerate() {
@@ -117,13 +117,14 @@ pub(crate) fn draw(path: &Path, record: &Record) -> Result<(), Box<dyn Error>> {
         let top = TOP + (LINE * devices as i32 + 4) * i as i32;
         let name = format!("{}: {}", case[0].op, case[0].case);
         area.draw(&Text::new(name, (8, top + 2), text(12)))?;
-        for (j, row) in case.iter().enumerate() {
+        let (rows, first) = record.by_device(case);
+        for (j, row) in rows.enumerate() {
             let (y, colour) = (top + LINE * j as i32, COLOURS[j % COLOURS.len()]);
-            if let Some(share) = row.share() {
+            if let Some(share) = row.and_then(Row::share) {
                 shares.bar(&area, y, share, colour, format!("{:.0}%", 100.0 * share))?;
             }
-            if j > 0 {
-                let ratio = ratio(row, &case[0]);
+            if let (true, Some(row), Some(first)) = (j > 0, row, first) {
+                let ratio = ratio(row, first);
                 ratios.bar(&area, y, ratio.log2(), colour, format!("{ratio:.2}"))?;
             }
         }

@@ -4,7 +4,8 @@
 //! `report --device cpu --device tch:cpu --record FILE.jsonl` times them **alternating**: for each case all devices prepare and
 //! warm up, and then, round after round, each is timed in turn, so that all see the same minutes of the machine. Before each
 //! operation the limits of the processor are measured, which move too. Beside the record it writes its table (`.md`) and its
-//! drawing (`.svg`). Devices: cpu, cpu:LEVEL; cuda:N and tch:cpu, tch:cuda:N with the features `cuda` and `tch`.
+//! drawing (`.svg`). Devices: cpu, cpu:LEVEL; cuda:N and tch:cpu, tch:cuda:N with the features `cuda` and `tch`; gemm, for products in
+//! f32 alone, with the feature `peers`.
 //!
 //! `--targets` times what the CUDA backend has targets for instead, each case also in steps that are replayed; on a processor in a
 //! small way. With `--list` it says what these cases are and times nothing. A case that fails is a line with its error; the others
@@ -110,9 +111,14 @@ impl Report {
         Ok(())
     }
 
-    /// A case on all devices.
+    /// The devices that have what a case asks for.
+    fn taking_part<'a, O: Bench>(&'a self, case: &'a O::Case) -> impl Iterator<Item = &'a Opened> {
+        self.devices.iter().filter(|device| device.offers::<O>(case))
+    }
+
+    /// A case on all devices that take part.
     fn times<O: Bench>(&self, case: &O::Case) -> seq2seq_core::Result<Vec<Times>> {
-        let runners = self.devices.iter().map(|device| device.prepare::<O>(case));
+        let runners = self.taking_part::<O>(case).map(|device| device.prepare::<O>(case));
         let mut runners: Vec<Box<dyn Runner>> = runners.collect::<Result<_, _>>()?;
         let Arguments { rounds: count, milliseconds, targets: replay, .. } = self.arguments;
         time(&mut runners, Rounds { count, milliseconds, replay })
@@ -133,7 +139,7 @@ impl Report {
             println!("{:18} {:36} {:14} {:9.1} us", row.op, row.case, row.device, row.median * 1e6);
             row
         };
-        self.devices.iter().zip(times).map(row).collect()
+        self.taking_part::<O>(case).zip(times).map(row).collect()
     }
 
     fn has_processor(&self) -> bool {
@@ -155,8 +161,12 @@ impl Report {
         self.measure::<Embed>()?;
         self.measure::<Linear>()?;
         // What a processor takes a while for, the benches time there.
-        if !self.has_processor() {
-            self.measure_cases::<Linear>(shapes::linears_in_fewer_bytes())?;
+        self.measure_cases::<Linear>(match self.has_processor() {
+            true => shapes::some_linears_in_fewer_bytes(),
+            false => shapes::linears_in_fewer_bytes(),
+        })?;
+        if self.devices.iter().any(Opened::only_multiplies) {
+            self.measure_cases::<Linear>(shapes::products())?;
         }
         self.measure::<Norm>()?;
         self.measure::<Attend>()?;

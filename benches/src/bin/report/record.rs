@@ -79,7 +79,7 @@ pub(crate) struct Record {
     note: Option<String>,
     /// What was measured before each operation.
     limits: Vec<(&'static str, Limits)>,
-    /// Of each case one a device, in their order.
+    /// Case by case, in the order of the devices.
     pub(crate) rows: Vec<Row>,
     /// Cases that came to nothing.
     pub(crate) failures: usize,
@@ -139,9 +139,18 @@ impl Record {
         self.line(&json!({ "op": op, "case": case, "error": error }))
     }
 
-    /// The rows of each case.
+    /// The rows of each case: one for each device that takes part in it.
     pub(crate) fn cases(&self) -> impl Iterator<Item = &[Row]> {
-        self.rows.chunks(self.devices.len().max(1))
+        self.rows.chunk_by(|a, b| (a.op, &a.case) == (b.op, &b.case))
+    }
+
+    /// The rows of one case by the devices, and that of the first device, which the others are compared with.
+    pub(crate) fn by_device<'a>(
+        &'a self,
+        case: &'a [Row],
+    ) -> (impl Iterator<Item = Option<&'a Row>>, Option<&'a Row>) {
+        let of = |device: &String| case.iter().find(|row| row.device == *device);
+        (self.devices.iter().map(of), self.devices.first().and_then(of))
     }
 
     /// What the limits were, from the lowest to the highest of the measurements.
@@ -183,12 +192,22 @@ impl Record {
         text.push('\n');
         for case in self.cases() {
             let _ = write!(text, "| {} | {} |", case[0].op, case[0].case);
-            for row in case {
-                let share = row.share().map_or_else(String::new, |s| format!("{:.0}", 100.0 * s));
-                let _ = write!(text, " {:.1} | {share} |", row.median * 1e6);
+            let (rows, first) = self.by_device(case);
+            let rows: Vec<Option<&Row>> = rows.collect();
+            for row in &rows {
+                let median = row.map(|row| format!("{:.1}", row.median * 1e6));
+                let share = row.and_then(Row::share).map(|s| format!("{:.0}", 100.0 * s));
+                let _ = write!(
+                    text,
+                    " {} | {} |",
+                    median.unwrap_or_default(),
+                    share.unwrap_or_default()
+                );
             }
-            for other in &case[1..] {
-                let _ = write!(text, " {:.2} |", ratio(other, &case[0]));
+            for other in &rows[1..] {
+                let ratio = other.zip(first).map(|(other, first)| ratio(other, first));
+                let ratio = ratio.map(|ratio| format!("{ratio:.2}"));
+                let _ = write!(text, " {} |", ratio.unwrap_or_default());
             }
             text.push('\n');
         }

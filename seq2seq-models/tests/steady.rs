@@ -1,0 +1,117 @@
+//! What a further token costs in allocations: the difference between a generation and one that is twice as long. A program of its
+//! own: the allocator that counts is that of the whole process, and another test beside it would be counted too.
+
+use seq2seq_models::{
+    LoadOptions, Model, Prompt,
+    generate::{GenerationConfig, TokenIds},
+    seq2seq_core::Format,
+};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+struct Counting;
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// New tokens: all that the smallest fixture has positions for when it is twice as many.
+const NEW: usize = 16;
+
+/// A way of decoding, which goes on to the last token.
+fn config(more: GenerationConfig) -> GenerationConfig {
+    GenerationConfig { eos_token_id: Some(TokenIds(Vec::new())), seed: Some(7), ..more }
+}
+
+fn greedy() -> GenerationConfig {
+    config(GenerationConfig { num_beams: Some(1), ..GenerationConfig::default() })
+}
+
+fn beams() -> GenerationConfig {
+    config(GenerationConfig { num_beams: Some(4), ..GenerationConfig::default() })
+}
+
+fn sampling() -> GenerationConfig {
+    let (do_sample, top_k, top_p) = (Some(true), Some(20), Some(0.9));
+    let num_beams = Some(1);
+    config(GenerationConfig { num_beams, do_sample, top_k, top_p, ..GenerationConfig::default() })
+}
+
+fn load(fixture: &str, threads: usize, format: Format) -> Model {
+    let folder = format!("{}/../fixtures/{fixture}", env!("CARGO_MANIFEST_DIR"));
+    let options = LoadOptions { threads: Some(threads), format, ..LoadOptions::default() };
+    Model::load(folder, &options).unwrap()
+}
+
+/// Allocations of a generation of `new` tokens, all threads' together.
+fn allocations(model: &Model, config: &GenerationConfig, new: usize) -> usize {
+    let config = GenerationConfig { max_new_tokens: Some(new), ..config.clone() };
+    let prompts = [Prompt::new([4, 5, 6, 7]), Prompt::new([9, 8])];
+    let before = COUNT.load(Relaxed);
+    let rows = model.generate(&prompts, &config, &mut ()).unwrap();
+    let count = COUNT.load(Relaxed) - before;
+    assert!(rows.iter().all(|row| row[0].ids.len() >= new));
+    count
+}
+
+/// Allocations of `NEW` further tokens of two texts.
+///
+/// The first generations of a thread make the buffers that later ones find. With workers it is chance who takes which part of an
+/// operation, and so who needs a buffer for the first time: of some differences the least is that of steps which found all.
+fn of_more_tokens(model: &Model, config: &GenerationConfig) -> isize {
+    let difference = |_| {
+        let short = allocations(model, config, NEW);
+        allocations(model, config, 2 * NEW).cast_signed() - short.cast_signed()
+    };
+    (0..12).map(difference).skip(2).min().unwrap()
+}
+
+/// Whatever the format, the threads and the way of decoding, a step allocates the ids and the scores that it chooses, which are the
+/// host's: two lists. The division forgives what a longer generation needs once, such as a buffer of another size.
+fn a_step_allocates_only_what_it_chooses() {
+    let decodings = [("greedy", greedy()), ("beams", beams()), ("sampling", sampling())];
+    for fixture in ["t5_v1_0", "gpt2", "llama", "rnn_lstm_bahdanau"] {
+        for (threads, format) in [(1, Format::F32), (2, Format::F32), (2, Format::Int4)] {
+            let model = load(fixture, threads, format);
+            for (name, config) in &decodings {
+                let found = of_more_tokens(&model, config);
+                let what = format!("{fixture} in {format} on {threads}, {name}: {found}");
+                assert_eq!(found / NEW.cast_signed(), 2, "{what} for {NEW} tokens");
+            }
+        }
+    }
+}
+
+/// Rules are lists too, made anew for each hypothesis: here of Marian, whose padding token is banned at each step. What is banned, and
+/// that in order and each once, is two. Beams change no other score, so four more are the ids that change, their ranks and those
+/// of the others, as they grow.
+fn rules_allocate_their_lists() {
+    let model = load("marian_shared", 1, Format::F32);
+    for (name, config, hypotheses, of_each) in
+        [("greedy", greedy(), 2, 2), ("beams", beams(), 8, 6), ("sampling", sampling(), 2, 2)]
+    {
+        let found = of_more_tokens(&model, &config) / NEW.cast_signed();
+        assert_eq!(found, 2 + hypotheses * of_each, "{name}");
+    }
+}
+
+/// One test: another thread's allocations would be counted too.
+#[test]
+fn steady_steps() {
+    a_step_allocates_only_what_it_chooses();
+    rules_allocate_their_lists();
+}
