@@ -55,10 +55,11 @@ impl Mapped {
         self.release(range.start.saturating_sub(AROUND)..end);
     }
 
-    /// [`release`](Self::release), to be handed on.
+    /// [`release`](Self::release), to be handed on to who reads range behind range: reading the one brings back the end of the one
+    /// before.
     pub(crate) fn releaser(&self) -> Release {
         let this = self.clone();
-        Arc::new(move |range| this.release(range))
+        Arc::new(move |range| this.release(range.start.saturating_sub(AROUND)..range.end))
     }
 }
 
