@@ -1,4 +1,4 @@
-//! Attention over batches as encoders have them, bidirectional, forward in bf16 and back in f32: a pass that is trained on is f32.
+//! Attention over batches as encoders have them, bidirectional, in bf16 where the backend multiplies so, forward and back.
 //!
 //! Queries, keys and values come packed in f32 and the result goes in f32, as in a model; what is rounded counts.
 
@@ -43,7 +43,7 @@ impl Case {
         Ragged::from_lengths(self.lengths.clone())
     }
 
-    fn spec(&self, precision: Precision) -> AttentionSpec {
+    fn spec(&self) -> AttentionSpec {
         AttentionSpec {
             heads: self.heads,
             kv_heads: self.heads,
@@ -52,7 +52,7 @@ impl Case {
             causal: false,
             rotary: None,
             dropout: 0.0,
-            precision,
+            precision: Precision::Bf16,
         }
     }
 
@@ -89,7 +89,7 @@ impl Bench for Forward {
     }
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {
-        let (backend, rows, spec) = (backend.clone(), case.rows(), case.spec(Precision::Bf16));
+        let (backend, rows, spec) = (backend.clone(), case.rows(), case.spec());
         let qkv = case.qkv(&backend, &spec)?;
         Ok(Box::new(move || backend.attend(&qkv, &rows, &spec, None).map(drop)))
     }
@@ -105,11 +105,11 @@ impl Bench for Back {
 
     fn work(case: &Case) -> Work {
         let operations = case.scores() * (10 * case.head_dim + 4) + 2 * case.values();
-        Work { operations, bytes: F32 * 8 * case.values(), format: Format::F32 }
+        Work { operations, bytes: F32 * 8 * case.values(), format: Format::Bf16 }
     }
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {
-        let (backend, rows, spec) = (backend.clone(), case.rows(), case.spec(Precision::F32));
+        let (backend, rows, spec) = (backend.clone(), case.rows(), case.spec());
         let qkv = case.qkv(&backend, &spec)?;
         let dy = data::rows(&backend, 2, [rows.rows(), spec.inner()])?;
         let (y, log_sums) = backend.attend_forward(&qkv, &rows, &spec, None, None)?;
