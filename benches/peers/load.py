@@ -14,7 +14,7 @@ more follows, which peak memory has seen too.
 **Peak memory** is `ru_maxrss` of that process: the most pages that it had at one time, its own (weights, caches, activations, the
 allocator's), those of its program, and those of the mapped files that it had touched and not released. The last belong to the page
 cache, and the system may take them back. **Weights** are what the model packs, in the formats of its layers; tables of embeddings
-stay in the file. Converted folders are made in a temporary folder (`--temporary`), one at a time.
+stay in the file, and those that are no output layer are told apart. Converted folders are made in a temporary folder (`--temporary`), one at a time.
 
 `load.py RECORD.jsonl` makes the table again.
 """

@@ -384,8 +384,9 @@ impl Model {
         self.shared.engine.taken.loaded_bytes()
     }
 
-    /// Those of [`bytes`](Self::bytes) that are tables which rows are looked up in. On the processor they stay where they are in
-    /// the mapped file, of which the system keeps the pages that are read; everything else is memory of the model's own.
+    /// Those of [`bytes`](Self::bytes) that are tables which rows are looked up in; one that is the output layer too is counted as that
+    /// layer. On the processor tables stay where they are in the mapped file, of which the system keeps the pages that are read;
+    /// everything else is memory of the model's own.
     ///
     /// ```
     /// use seq2seq_models::{LoadOptions, Model, seq2seq_core::Format};

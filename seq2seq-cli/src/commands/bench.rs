@@ -25,7 +25,8 @@ struct Report {
     first_seconds: f64,
     /// Bytes of the weights that are packed or kept in their own memory.
     weight_bytes: usize,
-    /// Bytes of the tables that rows are looked up in; on the processor the file's own pages, as far as they are read.
+    /// Bytes of the tables that rows are looked up in and that are no output layer; on the processor the file's own pages, as
+    /// far as they are read.
     table_bytes: usize,
     family: String,
     parameters: usize,

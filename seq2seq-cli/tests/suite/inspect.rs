@@ -157,7 +157,9 @@ fn bench_ends_with_its_numbers() {
             inspected["bytes"][format].as_u64().unwrap(),
             "{name}"
         );
-        assert!(bytes("weight_bytes") > 0 && bytes("table_bytes") > 0, "{name}");
+        // Its only table is its output layer too, which counts as that.
+        assert_eq!(bytes("table_bytes") == 0, name == "marian_shared", "{name}");
+        assert!(bytes("weight_bytes") > 0, "{name}");
     }
     assert!(
         run(arguments(&["bench", "--runs=1", "--source=5", "--new=2"], "gpt2"))
