@@ -139,7 +139,7 @@ pub fn linears_in_fewer_bytes() -> Vec<Named> {
     formats.into_iter().flat_map(|format| in_format(linear::Linear::real(), format)).collect()
 }
 
-/// A few layers in every format of fewer bytes, at the [`TURNS`]: one that widens, one that sums over many columns, and one whose
+/// A few layers in every format of fewer bytes, with 1 to 128 rows: one that widens, one that sums over many columns, and one whose
 /// weights no cache holds. They take a processor about a minute.
 pub fn some_linears_in_fewer_bytes() -> Vec<Named> {
     let [t5, _, bert, .., tinyllama] = &MODELS;
