@@ -9,18 +9,18 @@ cost grows as the work does, and a cliff is where it falls. `growth.py RECORD.js
 
 import argparse
 import dataclasses
-import json
 import math
 import pathlib
 import statistics
 import sys
 
+import commands
 import cost
 import machine
 from drawing import Drawing
 from peers import Ours, Task
 from run import limits
-from workloads import FORMATS, Workload
+from workloads import Workload
 
 POWERS = [2**i for i in range(12)]
 SERIES = {
@@ -40,8 +40,8 @@ class Point:
 
 def measure(args: argparse.Namespace) -> None:
     ours = Ours(args.program.resolve(), args.threads)
-    with args.record.open("x") as out:
-        print(json.dumps({"machine": machine.describe(), "version": ours.version, "model": args.model}), file=out)
+    with commands.recording(args.record) as write:
+        write({"machine": machine.describe(), "version": ours.version, "model": args.model})
         for series, points in SERIES.items():
             for x, pattern in points:
                 w = Workload.parse(f"{args.model} {pattern.format(new=args.new)}")
@@ -55,13 +55,13 @@ def measure(args: argparse.Namespace) -> None:
                 for format in args.formats:
                     row = dict(series=series, x=x, workload=w.name, format=format, seconds=runs[format])
                     row |= dict(threads=args.threads, limits=seen, passes=passes)
-                    print(json.dumps(row), file=out, flush=True)
+                    write(row)
                     print(f"{w.name:32} {format:5} {statistics.median(runs[format]) * 1e3:9.1f} ms", flush=True)
 
 
 def read(path: pathlib.Path) -> tuple[dict, dict[str, dict[str, list[Point]]]]:
     """What was measured, and the points by series and format."""
-    head, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+    head, *rows = commands.lines(path)
     series: dict[str, dict[str, list[Point]]] = {}
     for row in rows:
         floor = cost.floor([cost.Pass(**p) for p in row["passes"]], row["format"], cost.over_rounds(row["limits"]))
@@ -110,18 +110,13 @@ def main() -> None:
     if len(sys.argv) == 2 and sys.argv[1].endswith(".jsonl"):
         print(svg(*read(pathlib.Path(sys.argv[1]))), end="")
         return
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--program", type=pathlib.Path, required=True, help="the built seq2seq")
-    p.add_argument("--checkpoints", type=pathlib.Path, required=True, help="the folder that make_checkpoints.py filled")
-    p.add_argument("--record", type=pathlib.Path, required=True, help="a new .jsonl; the .svg is put beside it")
+    p = commands.parser(__doc__, "the .svg is", rounds=2)
     p.add_argument("--model", default="t5-base")
-    p.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
     p.add_argument("--new", type=int, default=16)
-    p.add_argument("--rounds", type=int, default=2)
     p.add_argument("--runs", type=int, default=2)
-    p.add_argument("--threads", type=int, default=2)
     args = p.parse_args()
     args.limits = args.program.parent / "limits"
+    commands.check(p, args, [args.model])
     measure(args)
     args.record.with_suffix(".svg").write_text(svg(*read(args.record)))
 

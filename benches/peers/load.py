@@ -21,6 +21,7 @@ stay in the file, and those that are no output layer are told apart. Converted f
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -31,6 +32,7 @@ import sys
 import tempfile
 import time
 
+import commands
 import machine
 from peers import Failed, last_line
 
@@ -168,67 +170,24 @@ def markdown(lines: list[dict]) -> str:
         parts += [f"{o[key] * 1e3:.0f}" for key in ("read", "load", "first")]
         parts += [f"**{o['over_reading']:.2f}**", *sizes[1:], f"{o['peak'] / 1e6:.1f}", f"**{o['over_weights']:.2f}**"]
         text.append(f"| {' | '.join(parts)} |")
-    failures = [f"- {r['model']} in {r['format']}: {r['error']}" for r in rows if "error" in r]
-    if failures:
-        text += ["", "Not measured:", "", *failures]
+    text += commands.not_measured([f"{r['model']} in {r['format']}: {r['error']}" for r in rows if "error" in r])
     return "\n".join(text) + "\n"
-
-
-def read(path: pathlib.Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def arguments() -> argparse.Namespace:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--program", type=pathlib.Path, required=True, help="the built seq2seq")
-    p.add_argument("--checkpoints", type=pathlib.Path, required=True, help="the folder that make_checkpoints.py filled")
-    p.add_argument("--record", type=pathlib.Path, required=True, help="a new .jsonl; .md is put beside it")
-    p.add_argument("--models", nargs="+", default=MODELS)
-    p.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--temporary", type=pathlib.Path, help="where converted folders are made [default: the system's]")
-    args = p.parse_args()
-    args.program = args.program.resolve()
-    if not args.program.is_file():
-        p.error(f"{args.program} does not exist: cargo build --release")
-    for model in args.models:
-        if not (args.checkpoints / model / "config.json").is_file():
-            p.error(f"{args.checkpoints / model} holds no checkpoint: python benches/peers/make_checkpoints.py {args.checkpoints}")
-    if args.record.exists():
-        p.error(f"{args.record} exists; a record is not written over")
-    if args.rounds < 1 or args.threads < 1:
-        p.error("--rounds and --threads start at 1")
-    return args
 
 
 def main() -> int:
     if len(sys.argv) == 2 and sys.argv[1].endswith(".jsonl"):
-        print(markdown(read(pathlib.Path(sys.argv[1]))), end="")
+        print(markdown(commands.lines(pathlib.Path(sys.argv[1]))), end="")
         return 0
-    args = arguments()
-    args.record.parent.mkdir(parents=True, exist_ok=True)
+    p = commands.parser(__doc__, ".md is")
+    p.set_defaults(formats=FORMATS)
+    p.add_argument("--models", nargs="+", default=MODELS)
+    p.add_argument("--temporary", type=pathlib.Path, help="where converted folders are made [default: the system's]")
+    args = p.parse_args()
+    args.program = args.program.resolve()
+    commands.check(p, args, args.models)
     said = subprocess.run([args.program, "--version"], capture_output=True, text=True, check=True).stdout
-    failed = False
-    with args.record.open("x") as out:
-
-        def write(line: dict) -> None:
-            print(json.dumps(line), file=out, flush=True)
-
-        write({"machine": machine.describe(), "version": said.split()[-1], "threads": args.threads})
-        for model in args.models:
-            for format in args.formats:
-                try:
-                    rows = measure(args, model, format)
-                except Failed as e:
-                    rows, failed = [dict(model=model, format=format, error=str(e))], True
-                    print(f"{model} {format}: {e}", file=sys.stderr)
-                for line in rows:
-                    write(line)
-    text = markdown(read(args.record))
-    args.record.with_suffix(".md").write_text(text)
-    print(text)
-    return 1 if failed else 0
+    head = {"machine": machine.describe(), "version": said.split()[-1], "threads": args.threads}
+    return commands.tabulate(args, head, "model", args.models, functools.partial(measure, args), markdown)
 
 
 if __name__ == "__main__":

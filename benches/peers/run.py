@@ -14,12 +14,13 @@ import statistics
 import subprocess
 import sys
 
+import commands
 import cost
 import machine
 import plot
 import table
 from peers import PEERS, WARM_BELOW, Failed, Peer, Skipped, Task, convert, start
-from workloads import FORMATS, WORKLOADS, Workload
+from workloads import WORKLOADS, Workload
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROUND_SECONDS = 0.4
@@ -28,33 +29,14 @@ MOST_RUNS = 5
 
 
 def arguments() -> argparse.Namespace:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--program", type=pathlib.Path, required=True, help="the built seq2seq")
-    p.add_argument("--checkpoints", type=pathlib.Path, required=True, help="the folder that make_checkpoints.py filled")
-    p.add_argument("--record", type=pathlib.Path, required=True, help="a new .jsonl; .md and .svg are put beside it")
+    p = commands.parser(__doc__, ".md and .svg are")
     p.add_argument("--workloads", nargs="+", default=WORKLOADS, metavar="W", help=" | ".join(WORKLOADS))
-    p.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
     p.add_argument("--peers", nargs="+", default=PEERS, choices=PEERS)
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--threads", type=int, default=2)
     p.add_argument("--limits", type=pathlib.Path, help="the built limits [default: beside the program]")
     p.add_argument("--candle", type=pathlib.Path, default=HERE / "candle/target/release/candle_peer")
     args = p.parse_args()
     args.limits = args.limits or args.program.parent / "limits"
-    for path, how in (
-        (args.program, "cargo build --release"),
-        (args.limits, "cargo build --release -p seq2seq-benches --bin limits"),
-    ):
-        if not path.is_file():
-            p.error(f"{path} does not exist: {how}")
-    for name in args.workloads:
-        folder = args.checkpoints / Workload.parse(name).model
-        if not (folder / "config.json").is_file():
-            p.error(f"{folder} holds no checkpoint: python benches/peers/make_checkpoints.py {args.checkpoints}")
-    if args.record.exists():
-        p.error(f"{args.record} exists; a record is not written over")
-    if args.rounds < 1 or args.threads < 1:
-        p.error("--rounds and --threads start at 1")
+    commands.check(p, args, [Workload.parse(name).model for name in args.workloads])
     return args
 
 
@@ -126,13 +108,8 @@ def measure(args: argparse.Namespace, peers: list[Peer], task: Task) -> list[dic
 
 def main() -> int:
     args = arguments()
-    args.record.parent.mkdir(parents=True, exist_ok=True)
     failed = False
-    with contextlib.ExitStack() as stack, args.record.open("x") as out:
-
-        def write(row: dict) -> None:
-            print(json.dumps(row), file=out, flush=True)
-
+    with contextlib.ExitStack() as stack, commands.recording(args.record) as write:
         write({"machine": machine.describe()})
         peers: list[Peer] = []
         for name in args.peers:

@@ -1,11 +1,11 @@
 """A record as a Markdown table: `table.py RECORD.jsonl`."""
 
 import dataclasses
-import json
 import pathlib
 import statistics
 import sys
 
+import commands
 from cost import Pass, floor, over_rounds
 
 OURS = "seq2seq"
@@ -51,9 +51,8 @@ class Record:
 
 
 def read(path: pathlib.Path) -> Record:
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
     machine, groups, missing = {}, {}, []
-    for line in lines:
+    for line in commands.lines(path):
         if "machine" in line:
             machine = line["machine"]
         elif "median" in line:
@@ -88,8 +87,7 @@ def markdown(record: Record) -> str:
         lines.append(f"| {' | '.join(parts)} |")
     versions = {name: row["version"] for c in record.cells for name, row in c.rows.items()}
     lines += ["", "Versions: " + "; ".join(f"{name} {version}" for name, version in versions.items()) + "."]
-    if record.missing:
-        lines += ["", "Not measured:", "", *(f"- {text}" for text in record.missing)]
+    lines += commands.not_measured(record.missing)
     return "\n".join(lines) + "\n"
 
 

@@ -16,19 +16,20 @@ server may share a pipe or a clock, and one core alone often draws more than hal
 
 import argparse
 import dataclasses
-import json
+import functools
 import pathlib
 import statistics
 import sys
 
+import commands
 import cost
 import machine
-from peers import WARM_BELOW, Failed, Ours, Task
+from peers import WARM_BELOW, Ours, Task
 from run import MOST_RUNS, ROUND_SECONDS, limits
-from workloads import FORMATS, WORKLOADS, Workload
+from workloads import WORKLOADS, Workload
 
 
-def measure(args: argparse.Namespace, name: str, format: str) -> dict:
+def measure(args: argparse.Namespace, name: str, format: str) -> list[dict]:
     """The row of a workload in a format: by the number of threads the runs of each round and the limits."""
     w = Workload.parse(name)
     task = Task(w, format, (args.checkpoints / w.model).resolve(), pathlib.Path(), 0)
@@ -43,7 +44,7 @@ def measure(args: argparse.Namespace, name: str, format: str) -> dict:
         for n in engines:
             seen[n].append(limits(args.limits, n))
     passes = [dataclasses.asdict(p) for p in cost.passes(w.config(args.checkpoints), w)]
-    return dict(workload=name, format=format, seconds=rounds, limits=seen, passes=passes)
+    return [dict(workload=name, format=format, seconds=rounds, limits=seen, passes=passes)]
 
 
 @dataclasses.dataclass
@@ -101,67 +102,22 @@ def markdown(lines: list[dict]) -> str:
         parts = [row["workload"], row["format"], *(f"{s * 1e3:.1f}" for s in line.medians), f"**{line.speedup:.2f}**"]
         parts += [f"{q:.2f}" for q in (line.machine, line.peak, line.bandwidth)] + [f"{line.operations:.0%}"]
         text.append(f"| {' | '.join(parts)} |")
-    failures = [f"- {r['workload']}, {r['format']}: {r['error']}" for r in rows if "error" in r]
-    if failures:
-        text += ["", "Not measured:", "", *failures]
+    text += commands.not_measured([f"{r['workload']}, {r['format']}: {r['error']}" for r in rows if "error" in r])
     return "\n".join(text) + "\n"
-
-
-def read(path: pathlib.Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def arguments() -> argparse.Namespace:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--program", type=pathlib.Path, required=True, help="the built seq2seq; `limits` is beside it")
-    p.add_argument("--checkpoints", type=pathlib.Path, required=True, help="the folder that make_checkpoints.py filled")
-    p.add_argument("--record", type=pathlib.Path, required=True, help="a new .jsonl; .md is put beside it")
-    p.add_argument("--workloads", nargs="+", default=WORKLOADS, metavar="W", help=" | ".join(WORKLOADS))
-    p.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--threads", type=int, default=2, help="beside one")
-    args = p.parse_args()
-    args.program = args.program.resolve()
-    args.limits = args.program.parent / "limits"
-    for path, how in (
-        (args.program, "cargo build --release"),
-        (args.limits, "cargo build --release -p seq2seq-benches --bin limits"),
-    ):
-        if not path.is_file():
-            p.error(f"{path} does not exist: {how}")
-    if args.record.exists():
-        p.error(f"{args.record} exists; a record is not written over")
-    if args.rounds < 1 or args.threads < 2:
-        p.error("--rounds starts at 1, --threads at 2")
-    return args
 
 
 def main() -> int:
     if len(sys.argv) == 2 and sys.argv[1].endswith(".jsonl"):
-        print(markdown(read(pathlib.Path(sys.argv[1]))), end="")
+        print(markdown(commands.lines(pathlib.Path(sys.argv[1]))), end="")
         return 0
-    args = arguments()
-    args.record.parent.mkdir(parents=True, exist_ok=True)
-    failed = False
-    with args.record.open("x") as out:
-
-        def write(line: dict) -> None:
-            print(json.dumps(line), file=out, flush=True)
-
-        version = Ours(args.program, 1).version
-        write({"machine": machine.describe(), "version": version, "threads": args.threads})
-        for name in args.workloads:
-            for format in args.formats:
-                try:
-                    row = measure(args, name, format)
-                except Failed as e:
-                    row, failed = dict(workload=name, format=format, error=str(e)), True
-                    print(f"{name} {format}: {e}", file=sys.stderr)
-                write(row)
-    text = markdown(read(args.record))
-    args.record.with_suffix(".md").write_text(text)
-    print(text)
-    return 1 if failed else 0
+    p = commands.parser(__doc__, ".md is")
+    p.add_argument("--workloads", nargs="+", default=WORKLOADS, metavar="W", help=" | ".join(WORKLOADS))
+    args = p.parse_args()
+    args.program = args.program.resolve()
+    args.limits = args.program.parent / "limits"
+    commands.check(p, args, [Workload.parse(name).model for name in args.workloads], threads=2)
+    head = {"machine": machine.describe(), "version": Ours(args.program, 1).version, "threads": args.threads}
+    return commands.tabulate(args, head, "workload", args.workloads, functools.partial(measure, args), markdown)
 
 
 if __name__ == "__main__":
