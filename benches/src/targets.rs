@@ -2,14 +2,14 @@
 //! attention over batches of different and of equal lengths, forward and back, in bf16; layers of LSTM.
 //!
 //! They are timed on GPUs alone, where a processor would take minutes, beside the same work in PyTorch (`benches/gpu`), which
-//! which hears of each case in numbers by `report --targets --list`, so that nobody has them twice.
+//! hears of each case in numbers by `report --targets --list`, so that nobody has them twice.
 //! [`Size::REHEARSAL`] has the same cases so small that a processor goes through them in seconds.
 
 mod attention;
 mod products;
 
 pub use attention::{Back, Case as AttentionCase, Forward};
-pub use products::{Case as ProductCase, Halves, HalvesCase, Product};
+pub use products::{Halves, HalvesCase, Product};
 
 use crate::lstm;
 use seq2seq_core::Format;
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn every_case_can_be_called() {
         let size = Size { part: 64, rows: [1, 2, 3, 4], least: 3, ..Size::REHEARSAL };
-        smoke::<Product>(ProductCase::all(&size));
+        smoke::<Product>(Product::cases(&size));
         smoke::<Halves>(HalvesCase::all(&size));
         smoke::<Forward>(AttentionCase::all(&size));
         smoke::<Back>(AttentionCase::all(&size));
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!((ragged.len(), ragged[0], ragged[31]), (32, 64, 2048));
         assert_eq!(lengths("32 of 512, 16 heads of 128"), Some(vec![512; 32]));
         assert_eq!(lstms(&Size::GPU)[1].0, "2 x 1024, 64 of 128, bf16");
-        let products = ProductCase::all(&Size::GPU);
+        let products = Product::cases(&Size::GPU);
         assert!(products.iter().any(|(name, _)| name == "tinyllama gate and up, silu, 8192 rows"));
     }
 }

@@ -8,7 +8,7 @@
 //! Gradients are begun, not added to, as most of a step are: where a case adds to one, its name says so.
 
 mod additive;
-mod attention;
+pub(crate) mod attention;
 pub(crate) mod data;
 mod embed;
 mod linear;

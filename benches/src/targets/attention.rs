@@ -4,10 +4,12 @@
 
 use super::Size;
 use crate::bench::{Bench, Call};
-use crate::training::data;
-use crate::work::{F32, SOFTMAX, Work};
+use crate::training::{attention::spec, data};
+use crate::work::{SOFTMAX, Work};
 use seq2seq_core::train::{AttendBackward as Of, Gradient, TrainBackend};
-use seq2seq_core::{AttentionSpec, Format, Precision, Ragged, Result};
+use seq2seq_core::{AttentionSpec, Precision, Ragged, Result};
+
+const PRECISION: Precision = Precision::Bf16;
 
 /// Whole sequences that attend to themselves.
 #[derive(Debug, Clone)]
@@ -44,16 +46,7 @@ impl Case {
     }
 
     fn spec(&self) -> AttentionSpec {
-        AttentionSpec {
-            heads: self.heads,
-            kv_heads: self.heads,
-            head_dim: self.head_dim,
-            scale: (self.head_dim as f32).sqrt().recip(),
-            causal: false,
-            rotary: None,
-            dropout: 0.0,
-            precision: Precision::Bf16,
-        }
+        spec((self.heads, self.head_dim), false, PRECISION)
     }
 
     /// Pairs of query and key, of all heads.
@@ -81,11 +74,8 @@ impl Bench for Forward {
     type Case = Case;
 
     fn work(case: &Case) -> Work {
-        Work {
-            operations: case.scores() * (4 * case.head_dim + SOFTMAX),
-            bytes: F32 * 4 * case.values(),
-            format: Format::Bf16,
-        }
+        let operations = case.scores() * (4 * case.head_dim + SOFTMAX);
+        Work::attention(PRECISION, operations, 4 * case.values(), 0)
     }
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {
@@ -105,7 +95,7 @@ impl Bench for Back {
 
     fn work(case: &Case) -> Work {
         let operations = case.scores() * (10 * case.head_dim + 4) + 2 * case.values();
-        Work { operations, bytes: F32 * 8 * case.values(), format: Format::Bf16 }
+        Work::attention(PRECISION, operations, 8 * case.values(), 0)
     }
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {

@@ -6,98 +6,56 @@
 use super::Size;
 use crate::bench::{Bench, Call};
 use crate::training::data;
-use crate::work::{F32, Work};
+use crate::work::{Counted, F32, Work};
+use seq2seq_core::conformance::Timed;
+use seq2seq_core::conformance::linear::{Case, Linear};
 use seq2seq_core::train::TrainBackend;
 use seq2seq_core::{Activation, Epilogue, Format, LinearPart, LinearSpec, Result};
 
-/// A layer over N rows.
-#[derive(Debug, Clone)]
-pub struct Case {
-    /// N
-    pub rows: usize,
-    /// Columns of x.
-    pub input: usize,
-    /// Columns of each part; the first of a gated layer is the gate.
-    pub parts: Vec<usize>,
-    /// Whether the result is act(gate) · up.
-    pub gated: bool,
-    /// Whether there is a bias.
-    pub bias: bool,
-    /// Of the product, or of the gate.
-    pub activation: Option<Activation>,
-    /// Whether rows are added.
-    pub residual: bool,
+/// A layer with each number of rows.
+fn with_rows(size: &Size, (name, case): (&str, &Case)) -> [(String, Case); 4] {
+    size.rows.map(|rows| (format!("{name}, {rows} rows"), Case { rows, ..case.clone() }))
 }
 
-impl Case {
-    /// Each layer with each number of rows.
-    pub fn all(size: &Size) -> Vec<(String, Self)> {
-        let rows = |(name, case): (&str, Self)| {
-            size.rows.map(|rows| (format!("{name}, {rows} rows"), Self { rows, ..case.clone() }))
-        };
-        layers(size.part).into_iter().flat_map(rows).collect()
-    }
+/// Columns of the result.
+fn output(case: &Case) -> usize {
+    case.parts.iter().sum::<usize>() / if case.gated { 2 } else { 1 }
+}
 
-    fn plain(input: usize, parts: Vec<usize>) -> Self {
-        Self { rows: 0, input, parts, gated: false, bias: false, activation: None, residual: false }
-    }
+/// Numbers that are made in no time, however many.
+fn pack<B: TrainBackend>(backend: &B, case: &Case, seed: u64) -> Result<B::Linear> {
+    let part = |(i, &width): (usize, &usize)| {
+        let (seed, deviation) = (seed + 2 * i as u64, (case.input as f32).sqrt().recip());
+        let bias = || data::host(seed + 1, [width], 0.1);
+        Ok(LinearPart {
+            weight: data::host(seed, [width, case.input], deviation)?,
+            bias: case.bias.then(bias).transpose()?,
+            transposed: false,
+        })
+    };
+    let parts = case.parts.iter().enumerate().map(part).collect::<Result<_>>()?;
+    backend.pack(&LinearSpec { parts, gated: case.gated, scale: case.scale }, case.format)
+}
 
-    fn product(&self) -> usize {
-        self.parts.iter().sum()
-    }
+fn residual<B: TrainBackend>(backend: &B, case: &Case) -> Result<Option<B::Tensor>> {
+    let rows = || data::rows(backend, 3, [case.rows, output(case)]);
+    case.residual.then(rows).transpose()
+}
 
-    /// Columns of the result.
-    fn output(&self) -> usize {
-        if self.gated { self.product() / 2 } else { self.product() }
-    }
-
-    /// Whether it is a product and no more, bias aside.
-    pub fn is_plain(&self) -> bool {
-        !self.gated && self.activation.is_none() && !self.residual
-    }
-
-    fn pack<B: TrainBackend>(&self, backend: &B, seed: u64) -> Result<B::Linear> {
-        let part = |(i, &width): (usize, &usize)| {
-            let (seed, deviation) = (seed + 2 * i as u64, (self.input as f32).sqrt().recip());
-            let bias = || data::host(seed + 1, [width], 0.1);
-            Ok(LinearPart {
-                weight: data::host(seed, [width, self.input], deviation)?,
-                bias: self.bias.then(bias).transpose()?,
-                transposed: false,
-            })
-        };
-        let parts = self.parts.iter().enumerate().map(part).collect::<Result<_>>()?;
-        backend.pack(&LinearSpec { parts, gated: self.gated, scale: 1.0 }, Format::Bf16)
-    }
-
-    fn residual<B: TrainBackend>(&self, backend: &B) -> Result<Option<B::Tensor>> {
-        let rows = || data::rows(backend, 3, [self.rows, self.output()]);
-        self.residual.then(rows).transpose()
-    }
-
-    fn epilogue<'a, T>(&self, residual: Option<&'a T>) -> Epilogue<'a, T> {
-        Epilogue { activation: self.activation, residual, ..Epilogue::NONE }
-    }
-
-    /// Those of the product and of each step of the epilogue on each result.
-    fn operations(&self) -> usize {
-        let [bias, activation, gated, residual] =
-            [self.bias, self.activation.is_some(), self.gated, self.residual].map(usize::from);
-        let epilogue = bias * self.product() + (activation + gated + residual) * self.output();
-        self.rows * (2 * self.input * self.product() + epilogue)
-    }
-
-    fn weights(&self) -> usize {
-        let biases = if self.bias { F32 * self.product() } else { 0 };
-        Format::Bf16.bytes(self.product(), self.input) + biases
-    }
+fn epilogue<'a, T>(case: &Case, residual: Option<&'a T>) -> Epilogue<'a, T> {
+    Epilogue { activation: case.activation, residual, ..Epilogue::NONE }
 }
 
 /// Products alone, as queries, keys and values have them, and each with what follows it in its model.
 fn layers(part: usize) -> Vec<(&'static str, Case)> {
     let (m, f) = (768 / part, 3072 / part);
     let (wide, key, half) = (2048 / part, 256 / part, 5632 / part);
-    let plain = Case::plain;
+    let plain = |input, parts| Case {
+        parts,
+        bias: false,
+        format: Format::Bf16,
+        ..Case::plain(0, input, 0)
+    };
     let added = |case: Case| Case { residual: true, ..case };
     let then = |activation, case| Case { activation: Some(activation), ..case };
     let biased = |case: Case| Case { bias: true, ..case };
@@ -121,25 +79,35 @@ fn layers(part: usize) -> Vec<(&'static str, Case)> {
     ]
 }
 
-/// One layer.
+/// One layer: what the suite's [`Linear`] does, with numbers of its own.
 pub struct Product;
 
-/// As those of the suite: everything is read once and written once, rows in f32.
+impl Product {
+    /// Each layer with each number of rows.
+    pub fn cases(size: &Size) -> Vec<(String, Case)> {
+        let all = layers(size.part);
+        all.iter().flat_map(|(name, case)| with_rows(size, (name, case))).collect()
+    }
+
+    /// Whether it is a product and no more, bias aside.
+    pub fn is_plain(case: &Case) -> bool {
+        !case.gated && case.activation.is_none() && !case.residual
+    }
+}
+
 impl Bench for Product {
-    const NAME: &'static str = "linear";
+    const NAME: &'static str = <Linear as Timed>::NAME;
     type Case = Case;
 
     fn work(case: &Case) -> Work {
-        let columns = case.input + case.output() * (1 + usize::from(case.residual));
-        let bytes = case.weights() + F32 * case.rows * columns;
-        Work { operations: case.operations(), bytes, format: Format::Bf16 }
+        <Linear as Counted>::work(case)
     }
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {
         let (backend, case) = (backend.clone(), case.clone());
         let x = data::rows(&backend, 1, [case.rows, case.input])?;
-        let (layer, residual) = (case.pack(&backend, 10)?, case.residual(&backend)?);
-        Ok(Box::new(move || backend.linear(&x, &layer, case.epilogue(residual.as_ref())).map(drop)))
+        let (layer, added) = (pack(&backend, &case, 10)?, residual(&backend, &case)?);
+        Ok(Box::new(move || backend.linear(&x, &layer, epilogue(&case, added.as_ref())).map(drop)))
     }
 }
 
@@ -161,13 +129,10 @@ impl HalvesCase {
             found.map(|(_, case)| case.clone()).expect("one of the layers")
         };
         let rows = |(name, inner, outer): (&str, &str, &str)| {
-            let (inner, outer) = (find(inner), find(outer));
-            size.rows.map(|rows| {
-                let inner = Case { rows, ..inner.clone() };
-                (
-                    format!("{name}, {rows} rows"),
-                    Self { inner, outer: Case { rows, ..outer.clone() } },
-                )
+            let outer = find(outer);
+            with_rows(size, (name, &find(inner))).map(|(name, inner)| {
+                let outer = Case { rows: inner.rows, ..outer.clone() };
+                (name, Self { inner, outer })
             })
         };
         let models = [
@@ -187,12 +152,12 @@ impl Bench for Halves {
     type Case = HalvesCase;
 
     fn work(HalvesCase { inner, outer }: &HalvesCase) -> Work {
+        let both = [inner, outer].map(<Linear as Counted>::work);
+        let between = 2 * F32 * outer.rows * outer.input;
         Work {
-            operations: inner.operations() + outer.operations(),
-            bytes: inner.weights()
-                + outer.weights()
-                + F32 * inner.rows * (inner.input + 2 * outer.output()),
-            format: Format::Bf16,
+            operations: both.iter().map(|work| work.operations).sum(),
+            bytes: both.iter().map(|work| work.bytes).sum::<usize>() - between,
+            ..both[0]
         }
     }
 
@@ -202,10 +167,10 @@ impl Bench for Halves {
     ) -> Result<Call> {
         let (backend, inner, outer) = (backend.clone(), inner.clone(), outer.clone());
         let x = data::rows(&backend, 1, [inner.rows, inner.input])?;
-        let layers = [inner.pack(&backend, 10)?, outer.pack(&backend, 20)?];
-        let residual = outer.residual(&backend)?;
+        let layers = [pack(&backend, &inner, 10)?, pack(&backend, &outer, 20)?];
+        let added = residual(&backend, &outer)?;
         Ok(Box::new(move || {
-            let epilogues = [inner.epilogue(None), outer.epilogue(residual.as_ref())];
+            let epilogues = [epilogue(&inner, None), epilogue(&outer, added.as_ref())];
             backend.feed_forward(&x, layers.each_ref(), epilogues).map(drop)
         }))
     }

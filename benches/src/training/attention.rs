@@ -42,16 +42,7 @@ impl Case {
     }
 
     fn spec(&self) -> AttentionSpec {
-        AttentionSpec {
-            heads: self.heads,
-            kv_heads: self.heads,
-            head_dim: self.head_dim,
-            scale: (self.head_dim as f32).sqrt().recip(),
-            causal: self.causal,
-            rotary: None,
-            dropout: 0.0,
-            precision: self.precision,
-        }
+        spec((self.heads, self.head_dim), self.causal, self.precision)
     }
 
     fn rows(&self) -> Ragged {
@@ -128,6 +119,24 @@ impl Case {
         let table = || data::host(5, [BUCKETS.buckets, self.heads], 1.0);
         let bias = || backend.relative_bias(&table()?, BUCKETS);
         self.buckets.then(bias).transpose()
+    }
+}
+
+/// Attention without rotation, in which each head of queries has keys and values of its own.
+pub(crate) fn spec(
+    (heads, head_dim): (usize, usize),
+    causal: bool,
+    precision: Precision,
+) -> AttentionSpec {
+    AttentionSpec {
+        heads,
+        kv_heads: heads,
+        head_dim,
+        scale: (head_dim as f32).sqrt().recip(),
+        causal,
+        rotary: None,
+        dropout: 0.0,
+        precision,
     }
 }
 

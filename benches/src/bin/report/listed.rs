@@ -3,12 +3,13 @@
 use seq2seq_benches::{
     bench::Bench,
     lstm::Lstm,
-    targets::{
-        AttentionCase, Back, Forward, Halves, HalvesCase, Product, ProductCase, Size, lstms,
-    },
+    targets::{AttentionCase, Back, Forward, Halves, HalvesCase, Product, Size, lstms},
     work::Counted,
 };
-use seq2seq_core::{Activation, conformance::Timed};
+use seq2seq_core::{
+    Activation,
+    conformance::{Timed, linear},
+};
 use serde_json::{Value, json};
 
 /// Small where a processor takes part.
@@ -19,9 +20,13 @@ pub(crate) fn size(processor: bool) -> Size {
 /// Each case with its operation, its name, and the least number of operations and bytes that it needs.
 pub(crate) fn cases(processor: bool) -> impl Iterator<Item = Value> {
     let size = size(processor);
-    let products = ProductCase::all(&size);
+    let products = Product::cases(&size);
     let products = products.into_iter().map(|(name, case)| {
-        with::<Product>(&name, &case, json!({ "plain": case.is_plain(), "layer": layer(&case) }))
+        with::<Product>(
+            &name,
+            &case,
+            json!({ "plain": Product::is_plain(&case), "layer": layer(&case) }),
+        )
     });
     let halves = HalvesCase::all(&size).into_iter().map(|(name, case)| {
         let layers = json!({ "inner": layer(&case.inner), "outer": layer(&case.outer) });
@@ -55,7 +60,7 @@ fn named(listed: &mut Value, op: &str, case: &str, work: seq2seq_benches::work::
     listed["bytes"] = work.bytes.into();
 }
 
-fn layer(case: &ProductCase) -> Value {
+fn layer(case: &linear::Case) -> Value {
     let activation = case.activation.map(|activation| match activation {
         Activation::Relu => "relu",
         Activation::Gelu => "gelu",

@@ -24,7 +24,7 @@ use seq2seq_benches::{
     lstm::Lstm,
     runner::{Rounds, Runner, Times, time},
     shapes,
-    targets::{AttentionCase, Back, Forward, Halves, HalvesCase, Product, ProductCase, lstms},
+    targets::{AttentionCase, Back, Forward, Halves, HalvesCase, Product, lstms},
     training::{self, Size, Training, Visit},
     work::Counted,
 };
@@ -149,7 +149,7 @@ impl Report {
     /// What the CUDA backend has targets for.
     fn targets(&mut self) -> Result<(), Box<dyn Error>> {
         let size = listed::size(self.has_processor());
-        self.measure_cases::<Product>(ProductCase::all(&size))?;
+        self.measure_cases::<Product>(Product::cases(&size))?;
         self.measure_cases::<Halves>(HalvesCase::all(&size))?;
         self.measure_cases::<Forward>(AttentionCase::all(&size))?;
         self.measure_cases::<Back>(AttentionCase::all(&size))?;
