@@ -49,7 +49,18 @@ impl Mapped {
         let _ = range;
     }
 
-    /// The same with what came in around those pages.
+    /// Lets go of everything, when few places will be read from now on: each of them brings in its own page and some around it, not
+    /// the huge one that it lies in, of which the system's cache may be made.
+    pub(crate) fn release_all(&self) {
+        self.release(0..(*self.bytes).as_ref().len());
+        #[cfg(target_os = "linux")]
+        if let Some(map) = &self.map {
+            // A hint as well.
+            let _ = map.advise(memmap2::Advice::NoHugePage);
+        }
+    }
+
+    /// [`release`](Self::release) with what came in around those pages.
     pub(crate) fn release_around(&self, range: Range<usize>) {
         let end = range.end.saturating_add(AROUND).min((*self.bytes).as_ref().len());
         self.release(range.start.saturating_sub(AROUND)..end);
@@ -81,5 +92,7 @@ mod tests {
             mapped.release_around(range);
             assert_eq!(read(), bytes);
         }
+        mapped.release_all();
+        assert_eq!(read(), bytes);
     }
 }

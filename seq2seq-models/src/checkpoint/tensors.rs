@@ -296,9 +296,7 @@ impl Checkpoint {
 
     /// Lets go of all pages that have been read. Those of tables come back row by row as they are looked up.
     pub(crate) fn release_all(&self) {
-        for Shard { file, .. } in &self.shards {
-            file.release(0..(*file.bytes).as_ref().len());
-        }
+        self.shards.iter().for_each(|shard| shard.file.release_all());
     }
 
     /// The file that holds a tensor, or the one where weights are first looked for.
