@@ -23,12 +23,23 @@ use seq2seq_core::train::Dropout;
 use seq2seq_core::{AttentionSpec, Precision, Rows};
 
 static ARTIFACT: Artifact = artifact!("attention");
-static TILED: [Kernel; 4] = [
-    tiled("attention_32", 0),
-    tiled("attention_64", 1),
-    tiled("attention_128", 2),
-    tiled("attention_256", 3),
-];
+static TILED: [Kernel; WIDTHS.len()] = by_width!("attention", |name, instance| {
+    Kernel::new(&ARTIFACT, name).with_shared(shared(instance, WIDTHS[instance]) as u32)
+});
+
+/// The kernels of all [`WIDTHS`], whose names end with them: what is made of each name and instance.
+macro_rules! by_width {
+    ($stem:literal, |$name:ident, $instance:pat_param| $kernel:expr) => {
+        $crate::kernels::attention::by_width!(@ $stem, $name, $instance, $kernel, "_32" 0, "_64" 1, "_128" 2, "_256" 3)
+    };
+    (@ $stem:literal, $name:ident, $instance:pat_param, $kernel:expr, $($width:literal $i:literal),*) => {
+        [$({
+            let ($name, $instance) = (concat!($stem, $width), $i);
+            $kernel
+        }),*]
+    };
+}
+pub(super) use by_width;
 
 /// Head widths of the instances; those in between take the next one.
 pub(super) const WIDTHS: [usize; 4] = [32, 64, 128, 256];
@@ -37,10 +48,6 @@ pub(crate) const WIDEST: usize = WIDTHS[3];
 /// Warps of a block and vectors of a warp, for each instance.
 pub(super) const WARPS: [usize; 4] = [8, 8, 8, 4];
 pub(super) const VECTORS: [usize; 4] = [8, 8, 8, 4];
-
-const fn tiled(name: &'static str, instance: usize) -> Kernel {
-    Kernel::new(&ARTIFACT, name).with_shared(shared(instance, WIDTHS[instance]) as u32)
-}
 
 /// Bytes of shared memory of a tile: queries, a chunk of keys or values, weights and two sums of each vector.
 pub(super) const fn shared(instance: usize, width: usize) -> usize {

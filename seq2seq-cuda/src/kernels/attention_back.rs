@@ -19,6 +19,17 @@ pub(super) const fn shared(slabs: usize) -> usize {
     slabs * SLAB + VECTORS
 }
 
+/// The bias, and scale, heads, group and width of the heads, as the kernels of either precision take them.
+pub(super) fn shape_args<'l>(
+    launch: Launch<'l>,
+    spec: &AttentionSpec,
+    bias: Option<&Bias<'_>>,
+) -> Launch<'l> {
+    let (bias, reach) = bias.map_or((0, 0), |b| (b.table.address(), b.reach));
+    let launch = launch.arg(bias).size(reach).arg(spec.scale).size(spec.heads);
+    launch.size(spec.heads / spec.kv_heads).size(spec.head_dim)
+}
+
 /// Queries, keys and values, rotated already; what attention made of them, and the gradient of that. Keys and values stand in one
 /// tensor, keys from column `keys` on.
 #[derive(Clone, Copy)]
@@ -59,10 +70,8 @@ impl Pass<'_> {
 
     /// The arguments of BACK_PARAMETERS.
     pub(super) fn arguments<'l>(&self, launch: Launch<'l>) -> Launch<'l> {
-        let AttentionSpec { heads, kv_heads, head_dim, scale, .. } = *self.spec;
-        let (bias, reach) = self.bias.map_or((0, 0), |b| (b.table.address(), b.reach));
         // Tensors begin at multiples of more.
-        let strides = [head_dim, self.q.width(), self.kv.width(), self.keys];
+        let strides = [self.spec.head_dim, self.q.width(), self.kv.width(), self.keys];
         let aligned = strides.iter().all(|n| n % 4 == 0);
         let launch = launch
             .arg(self.q.values())
@@ -70,13 +79,8 @@ impl Pass<'_> {
             .arg(self.values_at(self.kv))
             .arg(self.dy.values())
             .arg(self.log_sums.values())
-            .arg(self.along.values())
-            .arg(bias)
-            .size(reach)
-            .arg(scale)
-            .size(heads)
-            .size(heads / kv_heads)
-            .size(head_dim)
+            .arg(self.along.values());
+        let launch = shape_args(launch, self.spec, self.bias)
             .size(self.q.width())
             .size(self.kv.width())
             .arg(i32::from(self.plan.seen().causal()))

@@ -1,6 +1,7 @@
 //! Back through attention in bf16, on the matrix units: what its kernels are given.
 
 use super::attention::{Bias, Paged};
+use super::attention_back::shape_args;
 use super::attention_back_plan::Plan;
 use super::attention_back_rows::Rounded;
 use super::elementwise::drop_args;
@@ -41,21 +42,14 @@ impl Pass<'_> {
 
     /// The arguments of BACK_PARAMETERS.
     pub(super) fn arguments<'l>(&self, launch: Launch<'l>) -> Launch<'l> {
-        let AttentionSpec { heads, kv_heads, head_dim, scale, .. } = *self.spec;
-        let (bias, reach) = self.bias.map_or((0, 0), |b| (b.table.address(), b.reach));
         let launch = launch
             .arg(&self.rounded.q)
             .arg(&self.rounded.dy)
             .arg(&self.rounded.sums)
             .arg(self.paged.table)
-            .arg(self.paged.layer)
-            .arg(bias)
-            .size(reach)
-            .arg(scale)
-            .size(heads)
-            .size(heads / kv_heads)
-            .size(head_dim)
-            .arg(i32::from(self.plan.seen().causal()));
+            .arg(self.paged.layer);
+        let launch =
+            shape_args(launch, self.spec, self.bias).arg(i32::from(self.plan.seen().causal()));
         drop_args(launch, self.dropout)
     }
 }

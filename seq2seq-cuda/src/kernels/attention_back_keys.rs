@@ -1,6 +1,6 @@
 //! The gradients of keys and values.
 
-use super::attention::{WIDTHS, instance};
+use super::attention::{WIDTHS, by_width, instance};
 use super::attention_back::{Pass, THREADS, shared};
 use crate::Cuda;
 use crate::driver::Result;
@@ -10,18 +10,11 @@ use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Rows;
 
 static ARTIFACT: Artifact = artifact!("attention_back_keys");
-static KEYS: [Kernel; WIDTHS.len()] = [
-    kernel("attention_back_keys_32"),
-    kernel("attention_back_keys_64"),
-    kernel("attention_back_keys_128"),
-    kernel("attention_back_keys_256"),
-];
+static KEYS: [Kernel; WIDTHS.len()] = by_width!("attention_back_keys", |name, _| {
+    Kernel::new(&ARTIFACT, name).with_shared(SHARED as u32)
+});
 /// Two slabs of vectors, and m p and ds of a tile, which take the place of those of keys.
 const SHARED: usize = shared(6);
-
-const fn kernel(name: &'static str) -> Kernel {
-    Kernel::new(&ARTIFACT, name).with_shared(SHARED as u32)
-}
 
 /// Keys of a tile of an instance.
 pub(super) fn tile(instance: usize) -> usize {

@@ -1,6 +1,6 @@
 //! The gradients of keys and values, on the matrix units.
 
-use super::attention::{WIDTHS, instance};
+use super::attention::{WIDTHS, by_width, instance};
 use super::attention_back_bf16::{Pass, THREADS, TILE, VECTOR};
 use crate::Cuda;
 use crate::driver::Result;
@@ -10,18 +10,11 @@ use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Rows;
 
 static ARTIFACT: Artifact = artifact!("attention_back_keys_bf16");
-static KEYS: [Kernel; WIDTHS.len()] = [
-    kernel("attention_back_keys_bf16_32", 0),
-    kernel("attention_back_keys_bf16_64", 1),
-    kernel("attention_back_keys_bf16_128", 2),
-    kernel("attention_back_keys_bf16_256", 3),
-];
+static KEYS: [Kernel; WIDTHS.len()] = by_width!("attention_back_keys_bf16", |name, instance| {
+    Kernel::new(&ARTIFACT, name).with_shared(shared(instance) as u32)
+});
 /// Columns that a block makes at most.
 const COLUMNS: usize = 128;
-
-const fn kernel(name: &'static str, instance: usize) -> Kernel {
-    Kernel::new(&ARTIFACT, name).with_shared(shared(instance) as u32)
-}
 
 /// Bytes of shared memory: keys and values of a block, queries and dy of each tile of vectors, and what is known of these.
 const fn shared(instance: usize) -> usize {

@@ -1,6 +1,6 @@
 //! The gradient of queries, and the sums of those of the scores by distance.
 
-use super::attention::{WIDTHS, instance};
+use super::attention::{WIDTHS, by_width, instance};
 use super::attention_back::{Pass, THREADS, shared};
 use crate::Cuda;
 use crate::driver::Result;
@@ -10,18 +10,11 @@ use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Rows;
 
 static ARTIFACT: Artifact = artifact!("attention_back_queries");
-static QUERIES: [Kernel; WIDTHS.len()] = [
-    kernel("attention_back_queries_32"),
-    kernel("attention_back_queries_64"),
-    kernel("attention_back_queries_128"),
-    kernel("attention_back_queries_256"),
-];
+static QUERIES: [Kernel; WIDTHS.len()] = by_width!("attention_back_queries", |name, _| {
+    Kernel::new(&ARTIFACT, name).with_shared(SHARED as u32)
+});
 /// Two slabs of vectors and two of keys.
 const SHARED: usize = shared(4);
-
-const fn kernel(name: &'static str) -> Kernel {
-    Kernel::new(&ARTIFACT, name).with_shared(SHARED as u32)
-}
 
 impl Pass<'_> {
     /// The gradient of the queries, into the first columns of `dq`, which is as wide as they are; and, where `distances` are

@@ -1,6 +1,6 @@
 //! The gradient of queries, and the sums of those of the scores by distance, on the matrix units.
 
-use super::attention::{WIDTHS, instance};
+use super::attention::{WIDTHS, by_width, instance};
 use super::attention_back_bf16::{Pass, THREADS, TILE, VECTOR};
 use crate::Cuda;
 use crate::driver::Result;
@@ -10,16 +10,10 @@ use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Rows;
 
 static ARTIFACT: Artifact = artifact!("attention_back_queries_bf16");
-static QUERIES: [Kernel; WIDTHS.len()] = [
-    kernel("attention_back_queries_bf16_32", 0),
-    kernel("attention_back_queries_bf16_64", 1),
-    kernel("attention_back_queries_bf16_128", 2),
-    kernel("attention_back_queries_bf16_256", 3),
-];
-
-const fn kernel(name: &'static str, instance: usize) -> Kernel {
-    Kernel::new(&ARTIFACT, name).with_shared(shared(instance) as u32)
-}
+static QUERIES: [Kernel; WIDTHS.len()] =
+    by_width!("attention_back_queries_bf16", |name, instance| {
+        Kernel::new(&ARTIFACT, name).with_shared(shared(instance) as u32)
+    });
 
 /// Bytes of shared memory: queries and dy of a block and what is known of them; of each tile its keys, and its values, whose place has
 /// room for ds.
