@@ -1,6 +1,9 @@
 //! A steady decode step allocates nothing but what it returns to the host. A program of its own: the allocator that counts is
 //! that of the whole process, and another test beside it would be counted too.
 
+mod counting;
+
+use counting::allocations;
 use seq2seq_core::{
     Activation, AttentionSpec, Backend, BucketSpec, CacheSpec, Cell, CrossAttentionOps, DecoderOps,
     EncoderOps, Epilogue, Format, HostTensor, LinearPart, LinearSpec, Lookup, NormKind, NormSpec,
@@ -10,28 +13,6 @@ use seq2seq_cpu::{
     Additive, AdditiveMemory, Cpu, CpuOptions, Embedding, KvCache, Linear, Memory, Norm, Recurrent,
     RelativeBias, Tensor,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-struct Counting;
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const M: usize = 48;
 const VOCAB: usize = 200;
@@ -139,12 +120,12 @@ impl Decoder {
         self.step(cache, &one, &mut ids)?;
         self.cpu.reorder(cache, &[0; BEAMS])?;
         for step in 1..STEPS {
-            let before = COUNT.load(Relaxed);
+            let before = allocations();
             self.step(cache, &all, &mut ids)?;
             let parents = [[1, 0, 0], [2, 1, 0], [0, 1, 2], [1, 1, 2]][step % 4];
             self.cpu.reorder(cache, &parents)?;
             if step > 1 {
-                counts.push(COUNT.load(Relaxed) - before);
+                counts.push(allocations() - before);
             }
         }
         Ok(counts)
@@ -214,10 +195,10 @@ impl RecurrentDecoder {
         let mut state = self.cpu.upload(&tensor(&[BEAMS, cell.vectors() * M]))?;
         let mut counts = Vec::with_capacity(STEPS);
         for step in 0..STEPS {
-            let before = COUNT.load(Relaxed);
+            let before = allocations();
             state = self.step(&state, &rows, &mut ids)?;
             state = self.cpu.gather_rows(&state, &[[1, 0, 0], [2, 1, 0]][step % 2])?;
-            counts.push(COUNT.load(Relaxed) - before);
+            counts.push(allocations() - before);
         }
         Ok(counts)
     }

@@ -1,33 +1,14 @@
 //! What a further token costs in allocations: the difference between a generation and one that is twice as long. A program of its
 //! own: the allocator that counts is that of the whole process, and another test beside it would be counted too.
 
+#[path = "../../seq2seq-cpu/tests/counting/mod.rs"]
+mod counting;
+
 use seq2seq_models::{
     LoadOptions, Model, Prompt,
     generate::{GenerationConfig, TokenIds},
     seq2seq_core::Format,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-struct Counting;
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// New tokens: all that the smallest fixture has positions for when it is twice as many.
 const NEW: usize = 16;
@@ -61,9 +42,9 @@ fn load(fixture: &str, threads: usize, format: Format) -> Model {
 fn allocations(model: &Model, config: &GenerationConfig, new: usize) -> usize {
     let config = GenerationConfig { max_new_tokens: Some(new), ..config.clone() };
     let prompts = [Prompt::new([4, 5, 6, 7]), Prompt::new([9, 8])];
-    let before = COUNT.load(Relaxed);
+    let before = counting::allocations();
     let rows = model.generate(&prompts, &config, &mut ()).unwrap();
-    let count = COUNT.load(Relaxed) - before;
+    let count = counting::allocations() - before;
     assert!(rows.iter().all(|row| row[0].ids.len() >= new));
     count
 }
