@@ -14,7 +14,7 @@ target=${CARGO_TARGET_DIR:-target}/release
 cp "$target/seq2seq" "$target/report" "$target/train_step" "$folder/"
 cp "$suite" "$folder/suite"
 strip "$folder/seq2seq" "$folder/report" "$folder/train_step" "$folder/suite"
-cp benches/gpu/*.py "$folder/"
+cp benches/gpu/*.py benches/peers/{cost,workloads}.py "$folder/"
 rm -f "$folder"/test_*.py
 # The programs hold the same kernels: behind a long window they are there once.
 tar -C "$folder" -c . | xz --lzma2=preset=3,dict=192MiB >"$folder.tar.xz"

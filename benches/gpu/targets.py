@@ -5,29 +5,26 @@ in a graph, these are compared, else both loops.
 """
 
 import math
+import pathlib
+import sys
 from collections.abc import Iterable
 
 from rows import OURS
 from sizes import Sizes, decode_case
 
-BYTES = {"f32": 4.0, "bf16": 2.0, "f16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 32}
-"""Of a weight; in int4 with its part of the scale of 32."""
+# carry.sh puts what is taken from there beside this file.
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "peers"))
+import cost
+from workloads import Workload
 
 
 def weights_a_step(config: dict) -> int:
     """Weights that a step of decoding multiplies: the layers of the decoder and the vocabulary. Keys and values are not counted."""
-    c = config
-    if c["model_type"] == "llama":
-        wide, half = c["hidden_size"], c["intermediate_size"]
-        key = wide // c["num_attention_heads"] * c["num_key_value_heads"]
-        return c["num_hidden_layers"] * (2 * wide * (wide + key) + 3 * wide * half) + c["vocab_size"] * wide
-    wide, inner = c["d_model"], c["num_heads"] * c["d_kv"]
-    # Four products of self-attention; of cross-attention queries and results, as keys and values are made once.
-    return c["num_decoder_layers"] * (6 * wide * inner + 2 * wide * c["d_ff"]) + c["vocab_size"] * wide
+    return cost.passes(config, Workload("a step", "any", batch=1, source=1, new=2, beams=1))[-1].weights
 
 
 def bytes_a_step(config: dict, format: str) -> float:
-    return weights_a_step(config) * BYTES[format]
+    return weights_a_step(config) * cost.BYTES[format]
 
 
 def times(ours: dict, peer: dict) -> tuple[float, float, str] | None:
