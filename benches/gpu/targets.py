@@ -1,4 +1,4 @@
-"""The targets of the CUDA backend: from rows to a table. Pure, and tested by test_targets.py.
+"""The targets of the CUDA backend: from rows to a table. Pure, and tested by test_gpu.py.
 
 A ratio is the peer's time over ours, or the share of the bandwidth; it is to be at least what is wanted. Where both sides have a time
 in a graph, these are compared, else both loops.
