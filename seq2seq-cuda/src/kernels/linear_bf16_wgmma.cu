@@ -26,16 +26,22 @@ struct Bf16 {
             : row(threadIdx.x % WARP / 4), rows(layer.rows), width(width) {
             mine = x + (u64)row * width;
         }
-        __device__ __forceinline__ uint4 piece(int slab, int piece) const {
+        struct Values {
             float4 half[2];
+        };
+        __device__ __forceinline__ Values read(int slab, int piece) const {
+            Values v;
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 int column = slab * 64 + piece * COLUMNS + h * 4;
                 bool there = row < rows && column < width;
-                half[h] = there ? *(const float4*)(mine + column) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                v.half[h] = there ? *(const float4*)(mine + column) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             }
-            return make_uint4(bf16_pair(half[0].x, half[0].y), bf16_pair(half[0].z, half[0].w),
-                              bf16_pair(half[1].x, half[1].y), bf16_pair(half[1].z, half[1].w));
+            return v;
+        }
+        __device__ __forceinline__ uint4 piece(const Values& v, int, int) const {
+            const float4 a = v.half[0], b = v.half[1];
+            return make_uint4(bf16_pair(a.x, a.y), bf16_pair(a.z, a.w), bf16_pair(b.x, b.y), bf16_pair(b.z, b.w));
         }
     };
 

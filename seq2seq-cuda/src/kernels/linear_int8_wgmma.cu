@@ -24,9 +24,19 @@ struct Int8 {
         };
 
         __device__ __forceinline__ Few(Layer& layer, const float* x, int width) : QuantisedRow(layer, x, width, Barrier()) {}
-        __device__ __forceinline__ uint4 piece(int slab, int piece) const {
+        struct Values {
+            float4 quarter[4];
+        };
+        __device__ __forceinline__ Values read(int slab, int piece) const {
+            Values v;
+#pragma unroll
+            for (int q = 0; q < 4; q++) v.quarter[q] = values(slab * 128 + piece * COLUMNS + q * 4);
+            return v;
+        }
+        __device__ __forceinline__ uint4 piece(const Values& v, int slab, int piece) const {
             const int k = slab * 128 + piece * COLUMNS;
-            return make_uint4(levels(k), levels(k + 4), levels(k + 8), levels(k + 12));
+            return make_uint4(levels(v.quarter[0], k), levels(v.quarter[1], k + 4), levels(v.quarter[2], k + 8),
+                              levels(v.quarter[3], k + 12));
         }
     };
 

@@ -67,7 +67,17 @@ struct QuantisedRow {
     // The levels of 4 columns from k on, a multiple of 4; zeros where there are none.
     __device__ __forceinline__ u32 levels(int k) const {
         if (k >= columns) return 0;
-        const float4 v = *(const float4*)(mine + k);
+        return levels(*(const float4*)(mine + k));
+    }
+
+    // The same in two parts, for who reads ahead.
+    __device__ __forceinline__ float4 values(int k) const {
+        return k < columns ? *(const float4*)(mine + k) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    }
+    __device__ __forceinline__ u32 levels(const float4& v, int k) const { return k < columns ? levels(v) : 0; }
+
+  private:
+    __device__ __forceinline__ u32 levels(float4 v) const {
         return scale.level(v.x) | scale.level(v.y) << 8 | scale.level(v.z) << 16 | scale.level(v.w) << 24;
     }
 };

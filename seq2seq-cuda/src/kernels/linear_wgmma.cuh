@@ -26,8 +26,9 @@
 //   are 29 KB a multiprocessor.
 //
 // A format F gives the types Sum and Pair (two of them), `multiply_add` (wgmma.cuh) by its Sum, `value` of a finished sum, OPERAND
-// (epilogue.cuh) and Few: up to 8 rows of f32, of which `piece` makes 16 bytes at a time of the row lane / 4. All threads of a
-// block make one, behind their wait_for_previous; it may look at all of x and set the scales of the layer's rows.
+// (epilogue.cuh) and Few: up to 8 rows of f32, of which it can `read` the Values of 16 bytes of the row lane / 4, zeros where there
+// is no row or column, and make a `piece` of them. All threads of a block make one, behind their wait_for_previous; it may look at
+// all of x and set the scales of the layer's rows.
 #pragma once
 #include "epilogue.cuh"
 #include "wgmma.cuh"
@@ -77,12 +78,13 @@ DEVICE void fetch(const Tiles& x, const Tiles& w, int slabs, u8* stages, int sta
 }
 
 // The same where x is up to 8 rows in f32: they are rounded here, on their way into the stages, so that a step of few rows has one
-// kernel a layer instead of two. A lane has two pieces of a row (`Few`). BATCH slabs are read at a time, for their latency. All
-// lanes of a warp; x arrives at the barriers apart from the weights.
+// kernel a layer instead of two. A lane has two pieces of a row (`Few`). AHEAD slabs are read before their use, and stay in
+// registers as they were read, so that no slab but the first waits for the second cache. All lanes of a warp; x arrives at the
+// barriers apart from the weights.
 template <class Few, int STAGES>
 DEVICE void fetch_rounded(Layer& layer, const float* x, int width, const Tiles& w, int slabs, u8* stages, int stage_bytes, int w_at,
                           u64* full, u64* empty) {
-    constexpr int BATCH = 64 / Few::COLUMNS;
+    constexpr int AHEAD = 64 / Few::COLUMNS;
     const int lane = threadIdx.x % WARP, row = lane / 4;
     const auto weights = [&](int slab, int stage) {
         barrier_expect(full + stage, w.count * TILE_BYTES);
@@ -94,22 +96,28 @@ DEVICE void fetch_rounded(Layer& layer, const float* x, int width, const Tiles& 
     }
     wait_for_previous();
     const Few few(layer, x, width);
+    typename Few::Values read[AHEAD][2];
+#pragma unroll
+    for (int i = 0; i < AHEAD * 2; i++) read[i / 2][i % 2] = few.read(i / 2, lane % 4 + i % 2 * 4);
 #pragma unroll 1
-    for (int begin = 0; begin < slabs; begin += BATCH) {
-        uint4 pieces[BATCH][2];
+    for (int begin = 0; begin < slabs; begin += AHEAD) {
 #pragma unroll
-        for (int i = 0; i < BATCH * 2; i++) pieces[i / 2][i % 2] = few.piece(begin + i / 2, lane % 4 + i % 2 * 4);
-#pragma unroll
-        for (int i = 0; i < BATCH; i++) {
+        for (int i = 0; i < AHEAD; i++) {
             int slab = begin + i, stage = slab % STAGES, round = slab / STAGES;
             if (slab >= slabs) break;
+            uint4 pieces[2];
+#pragma unroll
+            for (int p = 0; p < 2; p++) {
+                pieces[p] = few.piece(read[i][p], slab, lane % 4 + p * 4);
+                read[i][p] = few.read(slab + AHEAD, lane % 4 + p * 4);
+            }
             if (round > 0) {
                 barrier_wait(empty + stage, (round - 1) % 2);
                 if (lane == 0) weights(slab, stage);
             }
             uint4* to = (uint4*)(stages + stage * stage_bytes) + row * 8;
 #pragma unroll
-            for (int p = 0; p < 2; p++) to[(lane % 4 + p * 4) ^ row] = pieces[i][p];
+            for (int p = 0; p < 2; p++) to[(lane % 4 + p * 4) ^ row] = pieces[p];
             stores_are_seen();
             __syncwarp();
             if (lane == 0) barrier_arrive(full + stage);
