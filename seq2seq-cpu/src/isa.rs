@@ -99,6 +99,7 @@ impl Avx2 {
 /// if let Some(avx512) = Avx512::detect() {
 ///     println!("bf16 dot products: {}, quick: {}", avx512.bf16(), avx512.quick_bf16());
 ///     println!("bytes looked up in a vector: {}", avx512.vbmi());
+///     println!("a store a cycle: {}", avx512.quick_stores());
 ///     let isa = Some(Isa::Avx512(avx512.plain()));
 ///     let cpu = Cpu::new(CpuOptions { isa, ..CpuOptions::default() })?;
 ///     assert_eq!(cpu.isa().name(), "avx512");
@@ -112,6 +113,7 @@ pub struct Avx512 {
     bf16: bool,
     quick_bf16: bool,
     vbmi: bool,
+    quick_stores: bool,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -128,8 +130,13 @@ impl Avx512 {
             return None;
         }
         let bf16 = is_x86_feature_detected!("avx512bf16");
-        let vbmi = is_x86_feature_detected!("avx512vbmi");
-        Some(Self { bf16, quick_bf16: bf16 && Processor::detect().has_quick_bf16(), vbmi })
+        let processor = Processor::detect();
+        Some(Self {
+            bf16,
+            quick_bf16: bf16 && processor.has_quick_bf16(),
+            vbmi: is_x86_feature_detected!("avx512vbmi"),
+            quick_stores: processor.has_quick_stores(),
+        })
     }
 
     /// Whether the bf16 dot product `avx512bf16` is there too: it is on Zen 4, Cooper Lake and Sapphire Rapids, not
@@ -149,16 +156,22 @@ impl Avx512 {
         self.vbmi
     }
 
-    /// The same level with the bf16 dot product wherever it is there, quick or not: tests run both ways on every machine.
+    /// Whether a vector is stored in a cycle: not on Zen 4, which takes two. Where it is not, sums of int4 stay in registers, and
+    /// tiles are as low as that asks for.
+    pub fn quick_stores(self) -> bool {
+        self.quick_stores
+    }
+
+    /// The same level with all that is there, quick or not: tests run both ways on every machine.
     #[cfg(test)]
     pub(crate) fn eager(self) -> Self {
-        Self { quick_bf16: self.bf16, ..self }
+        Self { quick_bf16: self.bf16, quick_stores: true, ..self }
     }
 
     /// The same level as a machine without the optional instructions has it.
     #[must_use]
     pub fn plain(self) -> Self {
-        Self { bf16: false, quick_bf16: false, vbmi: false }
+        Self { bf16: false, quick_bf16: false, vbmi: false, quick_stores: false }
     }
 }
 

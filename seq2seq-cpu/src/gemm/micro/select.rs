@@ -32,7 +32,9 @@ impl MicroKernel {
                 Format::Bf16 => &f32bf16_avx512_12x32::KERNEL,
                 Format::F16 => &f32f16_avx512_12x32::KERNEL,
                 Format::Int8 => &u8i8_avx512_12x32::KERNEL,
-                Format::Int4 if proof.vbmi() => &u8i4_avx512vbmi_12x32::KERNEL,
+                Format::Int4 if proof.vbmi() && proof.quick_stores() => {
+                    &u8i4_avx512vbmi_12x32::KERNEL
+                }
                 Format::Int4 => &u8i4_avx512_6x32::KERNEL,
             },
             #[cfg(target_arch = "aarch64")]
