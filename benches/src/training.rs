@@ -17,6 +17,7 @@ mod norm;
 mod optimiser;
 mod recurrent;
 mod rows;
+mod windows;
 
 use crate::bench::Bench;
 use seq2seq_core::train::Dropout;
@@ -127,6 +128,7 @@ pub fn each<V: Visit>(visitor: &mut V) -> Result<(), V::Error> {
     visitor.visit::<recurrent::RecurWeightsBackward>()?;
     visitor.visit::<rows::ColumnsBackward>()?;
     visitor.visit::<rows::StackRowsBackward>()?;
+    visitor.visit::<windows::WindowsBackward>()?;
     visitor.visit::<additive::RenewAdditive>()?;
     visitor.visit::<additive::AdditiveAttendForward>()?;
     visitor.visit::<additive::AdditiveAttendBackward>()?;

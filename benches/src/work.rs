@@ -19,7 +19,7 @@
 use crate::limits::Limits;
 use seq2seq_core::conformance::{
     Timed, additive, attention, cache, cross, embed, linear, norm, pool, recurrent, sample,
-    sample_k, top_k,
+    sample_k, top_k, windows,
 };
 use seq2seq_core::{Cell, Format, NormKind, Precision};
 
@@ -210,6 +210,14 @@ impl Counted for pool::Pooling {
     fn work(case: &pool::Case) -> Work {
         let rows: usize = case.lengths.iter().sum();
         Work::f32(rows * case.width, (rows + case.lengths.len()) * case.width)
+    }
+}
+
+/// A copy.
+impl Counted for windows::Seen {
+    fn work(case: &windows::Case) -> Work {
+        let seen = case.rows() * case.windows.taps();
+        Work::f32(0, (case.positions() + seen) * case.channels)
     }
 }
 

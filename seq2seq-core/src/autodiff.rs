@@ -101,6 +101,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod convolution;
 mod layers;
 mod lora;
 mod ops;

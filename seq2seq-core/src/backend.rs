@@ -12,12 +12,14 @@
 
 pub mod check;
 mod choose;
+mod convolution;
 mod epilogue;
 mod inherit;
 mod recurrent;
 mod stage;
 
 pub use choose::{Beams, Continued, Pick, Picked};
+pub use convolution::ConvolutionOps;
 pub use epilogue::Epilogue;
 pub use recurrent::{Part, RecurrentOps};
 pub use stage::{Side, Stage};
@@ -537,7 +539,7 @@ pub trait CrossAttentionOps: EncoderOps {
     ) -> Result<Self::Tensor>;
 }
 
-/// Everything an encoder-decoder needs.
+/// Everything that models need.
 ///
 /// ```
 /// use seq2seq_core::{Epilogue, LogitRule, Result, ScoreOrder, SeqBackend};
@@ -558,5 +560,5 @@ pub trait CrossAttentionOps: EncoderOps {
 /// assert_eq!(choose(&b, &x, &head, &[2])?, [1, 0]);
 /// # Ok::<(), seq2seq_core::Error>(())
 /// ```
-pub trait SeqBackend: DecoderOps + CrossAttentionOps + RecurrentOps {}
-impl<B: DecoderOps + CrossAttentionOps + RecurrentOps> SeqBackend for B {}
+pub trait SeqBackend: DecoderOps + CrossAttentionOps + RecurrentOps + ConvolutionOps {}
+impl<B: DecoderOps + CrossAttentionOps + RecurrentOps + ConvolutionOps> SeqBackend for B {}

@@ -51,6 +51,9 @@
 //! # impl CrossAttentionOps for Hasty {
 //! #     inherit! { inner: Reference => Memory, memory, cross_attend }
 //! # }
+//! # impl ConvolutionOps for Hasty {
+//! #     inherit! { inner: Reference => windows }
+//! # }
 //! # impl RecurrentOps for Hasty {
 //! #     inherit! { inner: Reference =>
 //! #         Recurrent, Additive, AdditiveMemory, recurrent, recur, columns, stack_rows, additive, additive_memory, additive_attend
@@ -89,6 +92,7 @@ pub mod tolerance;
 pub mod top_k;
 pub mod train;
 pub mod values;
+pub mod windows;
 
 pub use threads::same_bits;
 
@@ -437,6 +441,8 @@ macro_rules! conformance_suite {
             additive_attend_is_batch_invariant: additive::is_batch_invariant,
             columns_copies: columns::columns_copies,
             stack_rows_copies: columns::stack_rows_copies,
+            windows_match_reference: windows::match_reference,
+            windows_are_batch_invariant: windows::are_batch_invariant,
             top_k_matches_reference: top_k::matches_reference,
             top_k_is_batch_invariant: top_k::is_batch_invariant,
             top_k_bears_nan: top_k::bears_nan,

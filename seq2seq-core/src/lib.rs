@@ -43,14 +43,14 @@ pub mod spec;
 pub mod train;
 
 pub use backend::{
-    Backend, Beams, Continued, CrossAttentionOps, DecoderOps, DeviceMemory, EncoderOps, Epilogue,
-    Lookup, Part, Pick, Picked, RecurrentOps, Rows, SeqBackend, Side, Stage,
+    Backend, Beams, Continued, ConvolutionOps, CrossAttentionOps, DecoderOps, DeviceMemory,
+    EncoderOps, Epilogue, Lookup, Part, Pick, Picked, RecurrentOps, Rows, SeqBackend, Side, Stage,
 };
 pub use error::{Error, Result};
 pub use host::{DType, HostTensor, Quantisation};
 pub use ragged::Ragged;
 pub use rules::{LogitRule, Sampled, ScoreOrder, TopK, Warp};
 pub use spec::{
-    Activation, AttentionSpec, BucketSpec, CacheSpec, Cell, Format, LinearPart, LinearSpec,
-    NormKind, NormSpec, Pool, Precision, RecurrentSpec, Rotary,
+    Activation, AttentionSpec, BucketSpec, CacheSpec, Cell, Format, Grid, LinearPart, LinearSpec,
+    NormKind, NormSpec, Pool, Precision, RecurrentSpec, Rotary, Windows,
 };

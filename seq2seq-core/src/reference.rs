@@ -24,12 +24,14 @@ pub mod rules;
 pub mod sample;
 pub mod sample_k;
 pub mod top_k;
+pub mod windows;
 
 use crate::backend::check;
 use crate::{
-    AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Picked,
-    Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
+    AttentionSpec, Backend, BucketSpec, CacheSpec, ConvolutionOps, CrossAttentionOps, DecoderOps,
+    EncoderOps, Epilogue, Format, Grid, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part,
+    Pick, Picked, Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder,
+    TopK, Warp, Windows,
 };
 
 /// The reference backend. It holds nothing.
@@ -310,5 +312,11 @@ impl RecurrentOps for Reference {
         weights: Option<&mut Vec<f32>>,
     ) -> Result<Tensor> {
         additive::attend(q, rows, v, memory, sources, weights)
+    }
+}
+
+impl ConvolutionOps for Reference {
+    fn windows(&self, x: &Tensor, grids: &[Grid], windows: &Windows) -> Result<Tensor> {
+        windows::windows(x, grids, windows)
     }
 }

@@ -1,8 +1,10 @@
 //! What an operation is asked to do, as plain data.
 
 mod recurrent;
+mod windows;
 
 pub use recurrent::{Cell, RecurrentSpec};
+pub use windows::{Grid, Windows};
 
 use crate::{HostTensor, quant::group};
 use std::{fmt, str::FromStr, sync::Arc};

@@ -100,12 +100,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod convolution;
 mod dropout;
 mod loss;
 mod optimiser;
 mod posterior;
 mod recurrent;
 
+pub use convolution::TrainConvolutionOps;
 pub use dropout::Dropout;
 pub use loss::{Loss, Smoothing};
 pub use optimiser::{Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd};
@@ -384,7 +386,9 @@ pub struct Looked<'a> {
 }
 
 /// A backend that models can be trained on. Each backward has the errors of its forward for the same mistakes.
-pub trait TrainBackend: SeqBackend + TrainRecurrentOps + OptimiserOps {
+pub trait TrainBackend:
+    SeqBackend + TrainRecurrentOps + TrainConvolutionOps + OptimiserOps
+{
     /// A linear layer, packed for both directions.
     type TrainLinear: Send + Sync;
 

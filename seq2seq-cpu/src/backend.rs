@@ -2,16 +2,17 @@
 
 use crate::ops::{
     additive, attention, cache, columns, cross, embed, linear, norm, pool, recurrent, sample,
-    sample_k, top_k,
+    sample_k, top_k, windows,
 };
 use crate::{
     Additive, AdditiveMemory, Cpu, Embedding, KvCache, Linear, Memory, Norm, Recurrent,
     RelativeBias, Tensor,
 };
 use seq2seq_core::{
-    AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Picked,
-    Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Sampled, ScoreOrder, TopK, Warp,
+    AttentionSpec, Backend, BucketSpec, CacheSpec, ConvolutionOps, CrossAttentionOps, DecoderOps,
+    EncoderOps, Epilogue, Format, Grid, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part,
+    Pick, Picked, Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Sampled, ScoreOrder, TopK,
+    Warp, Windows,
 };
 
 impl Backend for Cpu {
@@ -225,5 +226,11 @@ impl RecurrentOps for Cpu {
         weights: Option<&mut Vec<f32>>,
     ) -> Result<Tensor> {
         additive::attend(self, q, (rows, sources), v, memory, weights)
+    }
+}
+
+impl ConvolutionOps for Cpu {
+    fn windows(&self, x: &Tensor, grids: &[Grid], windows: &Windows) -> Result<Tensor> {
+        windows::windows(self, x, grids, windows)
     }
 }

@@ -14,3 +14,4 @@ pub(crate) mod recurrent;
 pub(crate) mod sample;
 pub(crate) mod sample_k;
 pub(crate) mod top_k;
+pub(crate) mod windows;

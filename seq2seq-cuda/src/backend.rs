@@ -1,6 +1,7 @@
 //! The traits of `seq2seq-core`, each method one function of `ops`.
 
 mod attention;
+mod convolution;
 mod recurrent;
 mod train;
 

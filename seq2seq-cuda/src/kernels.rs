@@ -51,6 +51,7 @@ pub(crate) mod rows;
 pub(crate) mod rule_scores;
 pub(crate) mod sample;
 pub(crate) mod sample_k;
+pub(crate) mod windows;
 
 /// Threads of a block that goes over `width` columns: whole warps, 256 at most.
 pub(crate) fn column_threads(width: usize) -> usize {

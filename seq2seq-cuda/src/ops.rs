@@ -15,3 +15,4 @@ pub(crate) mod sample;
 pub(crate) mod sample_k;
 pub(crate) mod top_k;
 pub(crate) mod train;
+pub(crate) mod windows;

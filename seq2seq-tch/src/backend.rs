@@ -11,7 +11,7 @@ use crate::ops::{
     norm::{self, Norm},
     pool,
     recurrent::{self, Recurrent},
-    top_k,
+    top_k, windows,
 };
 use crate::tensor::{from_host, to_host};
 use crate::{Tch, Tensor};
@@ -19,9 +19,10 @@ use seq2seq_core::backend::check;
 use seq2seq_core::reference::Reference;
 use seq2seq_core::train::Recurred;
 use seq2seq_core::{
-    AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick, Picked,
-    Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK, Warp,
+    AttentionSpec, Backend, BucketSpec, CacheSpec, ConvolutionOps, CrossAttentionOps, DecoderOps,
+    EncoderOps, Epilogue, Format, Grid, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part,
+    Pick, Picked, Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder,
+    TopK, Warp, Windows,
 };
 
 impl Backend for Tch {
@@ -248,5 +249,11 @@ impl RecurrentOps for Tch {
             None => Ok(()),
         };
         Ok(additive::attend(self, q, (rows, sources), v, memory, see)?)
+    }
+}
+
+impl ConvolutionOps for Tch {
+    fn windows(&self, x: &Tensor, grids: &[Grid], windows: &Windows) -> Result<Tensor> {
+        Ok(windows::windows(self, x, grids, windows)?)
     }
 }

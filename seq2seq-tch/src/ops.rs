@@ -14,6 +14,7 @@ pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod rope;
 pub(crate) mod top_k;
+pub(crate) mod windows;
 
 use crate::{Tch, Tensor, fault::Result, tensor::from_slice};
 use seq2seq_core::train::Dropout;

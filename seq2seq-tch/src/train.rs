@@ -3,7 +3,9 @@
 use crate::ops::{
     additive::{Additive, AdditiveMemory},
     attention::RelativeBias,
-    backward::{self, additive, attention, embed, linear, loss, norm, optimiser, pool, recurrent},
+    backward::{
+        self, additive, attention, embed, linear, loss, norm, optimiser, pool, recurrent, windows,
+    },
     cross::Memory,
     embed as lookup,
     norm::Norm,
@@ -14,9 +16,9 @@ use seq2seq_core::train::{
     Adafactor, AdamW, AdditiveBackward, AdditiveGradients, AttendBackward, CrossBackward, Dropout,
     Gradient, LinearBackward, LinearGradients, Looked, Loss, Masters, Muon, NormGradients,
     OptimiserOps, RecurBackward, RecurPass, Recurred, RecurrentMasters, Second, Sgd, Smoothing,
-    TrainBackend, TrainEpilogue, TrainRecurrentOps, Wanted,
+    TrainBackend, TrainConvolutionOps, TrainEpilogue, TrainRecurrentOps, Wanted,
 };
-use seq2seq_core::{AttentionSpec, Format, Lookup, Pool, Ragged, Result};
+use seq2seq_core::{AttentionSpec, Format, Grid, Lookup, Pool, Ragged, Result, Windows};
 use std::ops::Range;
 
 pub use linear::TrainLinear;
@@ -309,5 +311,18 @@ impl OptimiserOps for Tch {
         momentum: &mut Tensor,
     ) -> Result<()> {
         Ok(optimiser::muon(self, settings, parameter, gradient, momentum)?)
+    }
+}
+
+impl TrainConvolutionOps for Tch {
+    fn windows_backward(
+        &self,
+        dy: &Tensor,
+        grids: &[Grid],
+        windows: &Windows,
+        channels: usize,
+        dx: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        Ok(windows::windows_backward(self, dy, grids, windows, channels, dx)?)
     }
 }

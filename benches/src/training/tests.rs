@@ -49,9 +49,9 @@ fn every_case_can_be_called_again_and_again() {
     let cpu = Cpu::new(CpuOptions::default()).unwrap();
     let mut smoke = Smoke { cpu, cases: HashSet::new() };
     each(&mut smoke).unwrap();
-    // The methods of TrainBackend, TrainRecurrentOps and OptimiserOps.
+    // The methods of TrainBackend, TrainRecurrentOps, TrainConvolutionOps and OptimiserOps.
     let methods: HashSet<_> = smoke.cases.iter().map(|(op, _)| op).collect();
-    assert_eq!(methods.len(), 18 + 10 + 6);
+    assert_eq!(methods.len(), 18 + 10 + 1 + 6);
 }
 
 /// The work of a case by its name.

@@ -5,7 +5,7 @@ mod deferred;
 mod record;
 mod recurrent;
 
-pub(super) use record::{Kept, Lookup, Operand, Record};
+pub(super) use record::{Kept, Lookup, Operand, Record, WindowsOf};
 pub(super) use recurrent::{Attended, ColumnsPart, Recurrence};
 
 use super::layers::read;
@@ -328,6 +328,10 @@ impl<B: TrainBackend> Tape<B> {
             Record::AdditiveAttend(attended) => {
                 self.additive_attend(inner, parameters, attended, dy)
             }
+            Record::Windows(WindowsOf { x, grids, windows, channels }) => match self.of(&x) {
+                Some(dx) => inner.windows_backward(&dy, &grids, &windows, channels, dx),
+                None => Ok(()),
+            },
             Record::Draw { posteriors, slopes } => {
                 let (rows, size) = (dy.rows(), dy.width());
                 let gradient = draw_backward(&inner.download(&dy)?, &slopes, size);

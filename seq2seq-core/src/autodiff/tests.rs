@@ -1,5 +1,6 @@
 //! What the tape does beside the backwards, which the conformance suite and the fixtures of models check.
 
+mod convolution;
 mod posterior;
 mod recurrent;
 

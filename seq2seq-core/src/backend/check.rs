@@ -5,11 +5,13 @@
 
 mod attention;
 mod choice;
+mod convolution;
 mod recurrent;
 mod train;
 
 pub use attention::*;
 pub use choice::*;
+pub use convolution::*;
 pub use recurrent::*;
 pub use train::*;
 

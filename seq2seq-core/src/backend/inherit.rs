@@ -370,6 +370,16 @@ macro_rules! inherit {
             $crate::RecurrentOps::stack_rows(&self.$field, parts)
         }
     };
+    (@ windows $field:ident $inner:ty) => {
+        fn windows(
+            &self,
+            x: &Self::Tensor,
+            grids: &[$crate::Grid],
+            windows: &$crate::Windows,
+        ) -> $crate::Result<Self::Tensor> {
+            $crate::ConvolutionOps::windows(&self.$field, x, grids, windows)
+        }
+    };
     (@ additive $field:ident $inner:ty) => {
         fn additive(&self, v: &$crate::HostTensor) -> $crate::Result<Self::Additive> {
             $crate::RecurrentOps::additive(&self.$field, v)

@@ -13,9 +13,9 @@
 use super::{Outcome, fail, host};
 use crate::reference::Reference;
 use crate::{
-    AttentionSpec, BucketSpec, CacheSpec, Cell, DType, Epilogue, Error, Format, HostTensor,
+    AttentionSpec, BucketSpec, CacheSpec, Cell, DType, Epilogue, Error, Format, Grid, HostTensor,
     LinearPart, LinearSpec, LogitRule, Lookup, NormKind, NormSpec, Part, Pick, Pool, Precision,
-    Ragged, RecurrentSpec, Result, Rotary, ScoreOrder, SeqBackend, Warp,
+    Ragged, RecurrentSpec, Result, Rotary, ScoreOrder, SeqBackend, Warp, Windows,
 };
 use std::sync::Arc;
 
@@ -424,6 +424,17 @@ fn recurrences<B: SeqBackend>(backend: &B, calls: &mut Calls) -> Result<()> {
     calls.add("columns beyond", backend.columns(&[Part { tensor: &x, columns: 2..5 }]));
     let backwards = std::ops::Range { start: 3, end: 2 };
     calls.add("columns that fall", backend.columns(&[Part { tensor: &x, columns: backwards }]));
+    let line = Windows::line(2, 1, 0);
+    let mut refuse = |what, grids: &[Grid], windows: Windows| {
+        calls.add(what, backend.windows(&x, grids, &windows));
+    };
+    refuse("rows of grids", &[Grid::line(2)], line);
+    refuse("a grid that is too small", &[Grid::line(2), Grid::line(1)], line);
+    refuse("grids that are too large", &[Grid::line(usize::MAX); 2], Windows::line(1, 1, 0));
+    refuse("windows without taps", &[Grid::line(3)], Windows::line(0, 1, 0));
+    refuse("windows that stay", &[Grid::line(3)], Windows { stride: [1, 0], ..line });
+    refuse("taps that stay", &[], Windows { dilation: [0, 1], ..line });
+    refuse("padding beyond counting", &[Grid::line(3)], Windows::line(1, 1, usize::MAX / 2));
     calls.add("nothing to stack", backend.stack_rows(&[]));
     calls.add("widths of rows", backend.stack_rows(&[&x, &y]));
     Ok(())
@@ -563,6 +574,7 @@ pub fn empty_batches_are_allowed<B: SeqBackend>(backend: &B) -> Outcome {
         ("state of recur", state, 8),
         ("columns", backend.columns(&[Part { tensor: &x, columns: 1..3 }])?, 2),
         ("stack_rows", backend.stack_rows(&[&x, &x])?, 24),
+        ("windows", backend.windows(&x, &[], &Windows::line(3, 1, 1))?, 72),
         ("additive_attend", backend.additive_attend(&x, &none, &v, &scored, &[], None)?, q.width()),
         ("linear", backend.linear(&x, &layer, Epilogue::NONE)?, 5),
         ("norm", backend.norm(&x, &backend.norm_weights(&norm)?)?, 24),

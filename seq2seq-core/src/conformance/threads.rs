@@ -3,7 +3,7 @@
 use super::groups::Groups;
 use super::{
     Cases, Outcome, Timed, additive, attention, bits, cache, cases_on, cross, each, embed, linear,
-    norm, pool, recurrent, sample, sample_k, top_k,
+    norm, pool, recurrent, sample, sample_k, top_k, windows,
 };
 use crate::{BucketSpec, Pool, Precision, SeqBackend, Warp};
 
@@ -44,6 +44,9 @@ pub fn same_bits(a: &impl SeqBackend, b: &impl SeqBackend) -> Outcome {
     compare::<embed::Embed>(a, b, vec![embed::Case { rows: 500, width: 768, tables, seed: 1 }])?;
     let pooled = pool::Case { lengths: vec![100; 9], width: 768, pool: Pool::Mean, seed: 1 };
     compare::<pool::Pooling>(a, b, vec![pooled])?;
+
+    let (_, sound) = windows::Seen::real().swap_remove(0);
+    compare::<windows::Seen>(a, b, vec![sound])?;
 
     let attention = attention::Case {
         head_dim: 40,

@@ -23,6 +23,7 @@
 //!     train::additive::backward_matches_reference(backend)?;
 //!     train::additive::renews(backend)?;
 //!     train::columns::backwards_match_reference(backend)?;
+//!     train::windows::backward_matches_reference(backend)?;
 //!     train::errors::are_those_of_the_reference(backend)
 //! }
 //! ```
@@ -55,6 +56,7 @@ pub mod norm;
 pub mod optimiser;
 mod real;
 pub mod recurrent;
+pub mod windows;
 
 use super::tolerance::{Approx, U, gamma};
 use super::values::{Profile, values};
@@ -135,7 +137,8 @@ pub fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
     additive::same_bits(a, b)?;
     loss::same_bits(a, b)?;
     optimiser::same_bits(a, b)?;
-    muon::same_bits(a, b)
+    muon::same_bits(a, b)?;
+    windows::same_bits(a, b)
 }
 
 /// Runs every check of the suite as a `#[test]` of its own, as [`conformance_suite`](crate::conformance_suite) does;
@@ -172,6 +175,7 @@ macro_rules! training_suite {
             additive_attend_backward_matches_reference: additive::backward_matches_reference,
             additive_renews: additive::renews,
             columns_and_rows_back_match_reference: columns::backwards_match_reference,
+            windows_backward_matches_reference: windows::backward_matches_reference,
             cross_entropy_matches_reference: loss::matches_reference,
             dropout_matches_reference: loss::dropout_matches_reference,
             adamw_matches_reference: optimiser::adamw_matches_reference,

@@ -14,6 +14,7 @@ pub(crate) mod norm;
 mod optimiser;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
+pub(crate) mod windows;
 
 pub use linear::TrainLinear;
 pub use recurrent::TrainRecurrent;
@@ -30,10 +31,10 @@ use crate::backend::check;
 use crate::train::{
     AdditiveBackward, AdditiveGradients, AttendBackward, CrossBackward, Dropout, Gradient,
     LinearBackward, LinearGradients, Looked, Loss, Masters, NormGradients, RecurBackward,
-    RecurPass, Recurred, RecurrentMasters, Smoothing, TrainBackend, TrainEpilogue,
-    TrainRecurrentOps, Wanted,
+    RecurPass, Recurred, RecurrentMasters, Smoothing, TrainBackend, TrainConvolutionOps,
+    TrainEpilogue, TrainRecurrentOps, Wanted,
 };
-use crate::{AttentionSpec, Format, Lookup, Pool, Ragged, Result, Rows};
+use crate::{AttentionSpec, Format, Grid, Lookup, Pool, Ragged, Result, Rows, Windows};
 use std::ops::Range;
 
 /// Adds `values`, rounding once.
@@ -298,5 +299,18 @@ impl TrainRecurrentOps for Reference {
         gradients: AdditiveGradients<'_, Tensor>,
     ) -> Result<()> {
         additive::backward(of, gradients)
+    }
+}
+
+impl TrainConvolutionOps for Reference {
+    fn windows_backward(
+        &self,
+        dy: &Tensor,
+        grids: &[Grid],
+        windows: &Windows,
+        channels: usize,
+        dx: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        windows::windows_backward(dy, grids, windows, channels, dx)
     }
 }

@@ -3,7 +3,7 @@
 use crate::mutant::{Fault, Mutant};
 use seq2seq_core::conformance::{
     additive, attention, cache, choose, columns, cross, embed, errors, linear, norm, pool,
-    recurrent, same_bits, sample, sample_k, top_k, train,
+    recurrent, same_bits, sample, sample_k, top_k, train, windows,
 };
 use seq2seq_core::reference::Reference;
 
@@ -82,6 +82,8 @@ faults! {
     additive_depends_on_the_batch: CrossUlpInBatches => additive::is_batch_invariant;
     columns_from_the_first: ColumnsFromTheFirst => columns::columns_copies;
     rows_stacked_backwards: RowsStackedBackwards => columns::stack_rows_copies;
+    taps_side_by_side: WindowsUndilated => windows::match_reference;
+    grids_in_one_another: GridsRunTogether => windows::are_batch_invariant;
     high_ids_first: HighIdsFirst => top_k::matches_reference;
     rules_forgotten_in_choice: RulesForgotten => top_k::matches_reference;
     rules_before_normalising: RulesBeforeNormalising => top_k::matches_reference;
@@ -144,6 +146,8 @@ faults! {
     additive_vector_not_renewed: RepackForgotten => train::additive::renews;
     gradient_to_the_first_columns: ColumnsFromTheFirst => train::columns::backwards_match_reference;
     gradient_of_the_first_rows: LastIsFirst => train::columns::backwards_match_reference;
+    gradient_of_the_first_tap: OverlapForgotten => train::windows::backward_matches_reference;
+    gradient_of_positions_replaced: GradientReplaced => train::windows::backward_matches_reference;
     smoothing_over_others: SmoothingOfOthers => train::loss::matches_reference;
     ignored_targets_counted: IgnoredCounted => train::loss::matches_reference;
     steps_from_zero: StepsFromZero => train::optimiser::adamw_matches_reference;

@@ -164,6 +164,30 @@ def muon():
     torch.bfloat16 = bf16
 
 
+def convolutions():
+    """The front ends of a speech and of an image encoder, of the sizes of a test; kernels have their channels last there."""
+    turned = lambda x: x.permute(0, 2, 1)
+    kernels = wave(1, 4, 3, 2) / 4, wave(2, 3, 3, 4) / 4
+    lines = []
+    for seed, length in [(3, 5), (4, 2)]:
+        x = wave(seed, 1, length, 2)
+        for kernel, bias, stride in zip(kernels, [wave(5, 4), wave(6, 3)], [1, 2]):
+            x = turned(F.gelu(F.conv1d(turned(x), turned(kernel), bias, stride=stride, padding=1)))
+        lines.append(x.flatten())
+    show("SOUND", torch.cat(lines))
+    image, kernel = wave(1, 1, 4, 6, 2), wave(2, 3, 2, 2, 2)
+    show("PATCHES", F.conv2d(image.permute(0, 3, 1, 2), kernel.permute(0, 3, 1, 2), stride=2).permute(0, 2, 3, 1))
+
+
+def convolution_back():
+    x, kernel = wave(1, 1, 5, 6, 2).requires_grad_(), wave(2, 3, 3, 2, 2)
+    y = F.conv2d(x.permute(0, 3, 1, 2), kernel.permute(0, 3, 1, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 3))
+    y = y.permute(0, 2, 3, 1)
+    show("CONVOLUTION", y.detach())
+    y.backward(wave(3, *y.shape))
+    show("CONVOLUTION_BACK", x.grad)
+
+
 torch.set_num_threads(1)
 print("//! Written by `reference.py`.\n")
 with torch.no_grad():
@@ -173,7 +197,9 @@ with torch.no_grad():
     t5_attention()
     recurrent()
     additive()
+    convolutions()
     warps()
     rules()
+convolution_back()
 optimisers()
 muon()

@@ -7,7 +7,9 @@
 mod values;
 
 use seq2seq_core::reference::{self, Reference, Tensor};
-use seq2seq_core::train::{Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd};
+use seq2seq_core::train::{
+    Adafactor, AdamW, Factors, Muon, OptimiserOps, Second, Sgd, TrainConvolutionOps,
+};
 use seq2seq_core::*;
 
 /// 2 sin(0.7 i + seed)
@@ -181,6 +183,62 @@ fn additive_attention() {
 }
 
 /// The second row of logits is rounded to whole numbers: ties.
+/// A kernel, channels last, times the windows.
+fn convolved(
+    x: &Tensor,
+    grids: &[Grid],
+    windows: &Windows,
+    kernel: LinearSpec,
+    epilogue: Epilogue<'_, Tensor>,
+) -> Tensor {
+    let layer = Reference.pack(&kernel, Format::F32).unwrap();
+    Reference.linear(&Reference.windows(x, grids, windows).unwrap(), &layer, epilogue).unwrap()
+}
+
+#[test]
+fn the_front_end_of_a_speech_encoder() {
+    let mut grids = [Grid::line(5), Grid::line(2)];
+    let lines = [(5, 3), (2, 4)].map(|(length, seed)| tensor(length, 2, seed));
+    let mut x = Reference.stack_rows(&lines.each_ref()).unwrap();
+    for (shape, seeds, stride) in [([4, 6], [1, 5], 1), ([3, 12], [2, 6], 2)] {
+        let kernel: Vec<f32> =
+            wave(seeds[0], shape[0] * shape[1]).iter().map(|v| v / 4.0).collect();
+        let kernel = HostTensor::from_f32(shape.to_vec(), &kernel).unwrap();
+        let kernel = LinearSpec::single(kernel, Some(host(&[shape[0]], seeds[1])));
+        let windows = Windows::line(3, stride, 1);
+        x = convolved(&x, &grids, &windows, kernel, Epilogue::activation(Activation::Gelu));
+        grids = grids.map(|grid| windows.output(grid).unwrap());
+    }
+    downloaded(values::SOUND, &x);
+}
+
+#[test]
+fn the_patches_of_an_image() {
+    let grids = [Grid { height: 4, width: 6 }];
+    let kernel = LinearSpec::single(host(&[3, 8], 2), None);
+    downloaded(
+        values::PATCHES,
+        &convolved(&tensor(24, 2, 1), &grids, &Windows::patches(2), kernel, Epilogue::NONE),
+    );
+}
+
+#[test]
+fn a_convolution_and_its_way_back() {
+    let windows = Windows { kernel: [3, 2], stride: [2, 1], padding: [1, 2], dilation: [1, 3] };
+    let grids = [Grid { height: 5, width: 6 }];
+    let kernel = LinearSpec::single(host(&[3, 12], 2), None);
+    let y = convolved(&tensor(30, 2, 1), &grids, &windows, kernel, Epilogue::NONE);
+    downloaded(values::CONVOLUTION, &y);
+    // The gradient of the windows is that of the result times the kernel.
+    let part = LinearPart { weight: host(&[3, 12], 2), bias: None, transposed: true };
+    let turned = LinearSpec { parts: vec![part], gated: false, scale: 1.0 };
+    let turned = Reference.pack(&turned, Format::F32).unwrap();
+    let dy = Reference.linear(&tensor(y.rows(), 3, 3), &turned, Epilogue::NONE).unwrap();
+    let mut dx = None;
+    Reference.windows_backward(&dy, &grids, &windows, 2, &mut dx).unwrap();
+    downloaded(values::CONVOLUTION_BACK, &dx.unwrap());
+}
+
 fn warped(warp: Warp) -> Vec<f32> {
     let mut rows = [wave(1, 12), wave(2, 12).iter().map(|v| v.round()).collect()];
     let mut out = Vec::new();

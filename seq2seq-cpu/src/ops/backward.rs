@@ -12,6 +12,7 @@ mod norm;
 mod optimiser;
 mod products;
 mod recurrent;
+mod windows;
 
 pub use linear::TrainLinear;
 pub use recurrent::TrainRecurrent;
@@ -24,10 +25,12 @@ use crate::{Cpu, Memory, Norm, RelativeBias};
 use seq2seq_core::train::{
     AdditiveBackward, AdditiveGradients, AttendBackward, CrossBackward, Dropout, Gradient,
     LinearBackward, LinearGradients, Looked, Loss, Masters, NormGradients, RecurBackward,
-    RecurPass, Recurred, RecurrentMasters, Smoothing, TrainBackend, TrainEpilogue,
-    TrainRecurrentOps, Wanted,
+    RecurPass, Recurred, RecurrentMasters, Smoothing, TrainBackend, TrainConvolutionOps,
+    TrainEpilogue, TrainRecurrentOps, Wanted,
 };
-use seq2seq_core::{AttentionSpec, Format, Lookup, Pool, Ragged, Result, Rows, backend::check};
+use seq2seq_core::{
+    AttentionSpec, Format, Grid, Lookup, Pool, Ragged, Result, Rows, Windows, backend::check,
+};
 use std::ops::Range;
 
 /// gradient += x
@@ -314,5 +317,18 @@ impl TrainRecurrentOps for Cpu {
         gradients: AdditiveGradients<'_, Tensor>,
     ) -> Result<()> {
         additive::backward(self, of, gradients)
+    }
+}
+
+impl TrainConvolutionOps for Cpu {
+    fn windows_backward(
+        &self,
+        dy: &Tensor,
+        grids: &[Grid],
+        windows: &Windows,
+        channels: usize,
+        dx: &mut Gradient<Tensor>,
+    ) -> Result<()> {
+        windows::windows_backward(self, dy, grids, windows, channels, dx)
     }
 }

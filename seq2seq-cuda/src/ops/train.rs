@@ -9,6 +9,7 @@ pub(crate) mod muon;
 pub(crate) mod norm;
 pub(crate) mod optimiser;
 pub(crate) mod recurrent;
+pub(crate) mod windows;
 
 use crate::memory::{Buffer, Tensor};
 use crate::{Cuda, kernels};

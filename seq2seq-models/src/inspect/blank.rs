@@ -1,10 +1,10 @@
 //! A backend that takes any weights and computes nothing.
 
 use seq2seq_core::{
-    AttentionSpec, Backend, BucketSpec, CacheSpec, CrossAttentionOps, DecoderOps, EncoderOps,
-    Epilogue, Error, Format, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec, Part, Pick,
-    Picked, Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled, ScoreOrder, TopK,
-    Warp,
+    AttentionSpec, Backend, BucketSpec, CacheSpec, ConvolutionOps, CrossAttentionOps, DecoderOps,
+    EncoderOps, Epilogue, Error, Format, Grid, HostTensor, LinearSpec, LogitRule, Lookup, NormSpec,
+    Part, Pick, Picked, Pool, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, Sampled,
+    ScoreOrder, TopK, Warp, Windows,
 };
 
 /// Loading onto it finds everything that the model needs and leaves it where it is.
@@ -153,6 +153,12 @@ impl CrossAttentionOps for Blank {
         _: &AttentionSpec,
         _: Option<&mut Vec<f32>>,
     ) -> Result<Nothing> {
+        refuse()
+    }
+}
+
+impl ConvolutionOps for Blank {
+    fn windows(&self, _: &Nothing, _: &[Grid], _: &Windows) -> Result<Nothing> {
         refuse()
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::support::fixture;
 use seq2seq_core::{
-    Backend, CrossAttentionOps, DecoderOps, DeviceMemory, EncoderOps, Error as Op, Format,
-    HostTensor, LinearSpec, NormSpec, RecurrentOps, Result, inherit, reference::Reference,
+    Backend, ConvolutionOps, CrossAttentionOps, DecoderOps, DeviceMemory, EncoderOps, Error as Op,
+    Format, HostTensor, LinearSpec, NormSpec, RecurrentOps, Result, inherit, reference::Reference,
 };
 use seq2seq_models::{Error, Files, LoadOptions, Model};
 use std::sync::{
@@ -75,6 +75,10 @@ impl DecoderOps for Small {
 
 impl CrossAttentionOps for Small {
     inherit! { inner: Reference => Memory, memory, cross_attend }
+}
+
+impl ConvolutionOps for Small {
+    inherit! { inner: Reference => windows }
 }
 
 impl RecurrentOps for Small {

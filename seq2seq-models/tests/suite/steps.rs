@@ -2,8 +2,8 @@
 
 use crate::support::fixture;
 use seq2seq_core::{
-    Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Error, RecurrentOps, Result,
-    inherit, reference::Reference,
+    Backend, ConvolutionOps, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Error,
+    RecurrentOps, Result, inherit, reference::Reference,
 };
 use seq2seq_models::{Files, LoadOptions, Model, Prompt, generate::GenerationConfig};
 use std::sync::{Arc, Mutex};
@@ -69,6 +69,10 @@ impl DecoderOps for Watching {
 
 impl CrossAttentionOps for Watching {
     inherit! { inner: Reference => Memory, memory, cross_attend }
+}
+
+impl ConvolutionOps for Watching {
+    inherit! { inner: Reference => windows }
 }
 
 impl RecurrentOps for Watching {

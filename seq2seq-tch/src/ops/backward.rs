@@ -9,6 +9,7 @@ pub(crate) mod norm;
 pub(crate) mod optimiser;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
+pub(crate) mod windows;
 
 use crate::fault::Result;
 use crate::ops::factors;

@@ -31,7 +31,7 @@ use seq2seq_benches::{
 use seq2seq_core::conformance::{
     additive::AdditiveAttend, attention::Attend, cache::Step, cross::CrossAttend, embed::Embed,
     linear::Linear, norm::Norm, pool::Pooling, recurrent::Recur, sample::Draw, sample_k::DrawK,
-    top_k::Choose,
+    top_k::Choose, windows::Seen,
 };
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
@@ -179,6 +179,7 @@ impl Report {
         }
         self.measure::<AdditiveAttend>()?;
         self.measure::<Pooling>()?;
+        self.measure::<Seen>()?;
         self.measure::<Choose>()?;
         self.measure::<Draw>()?;
         self.measure::<DrawK>()?;

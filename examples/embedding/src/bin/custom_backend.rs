@@ -3,7 +3,7 @@
 
 use embedding::Text;
 use seq2seq_core::{
-    Backend, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Format, LinearSpec, RecurrentOps,
+    Backend, ConvolutionOps, CrossAttentionOps, DecoderOps, EncoderOps, Epilogue, Format, LinearSpec, RecurrentOps,
     Result, Rows, inherit,
 };
 use seq2seq_cpu::{Cpu, CpuOptions};
@@ -61,6 +61,10 @@ impl DecoderOps for Counting {
 
 impl CrossAttentionOps for Counting {
     inherit! { cpu: Cpu => Memory, memory, cross_attend }
+}
+
+impl ConvolutionOps for Counting {
+    inherit! { cpu: Cpu => windows }
 }
 
 impl RecurrentOps for Counting {

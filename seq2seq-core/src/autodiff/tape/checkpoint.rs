@@ -80,6 +80,7 @@ impl<B: TrainBackend> Record<B> {
             Self::Norm { x, .. } | Self::Dropout { x, .. } => Ok(vec![x]),
             Self::Attend { qkv: x, .. } | Self::CrossAttend { q: x, .. } => Ok(vec![x]),
             Self::Columns(parts) => Ok(parts.iter_mut().map(|part| &mut part.x).collect()),
+            Self::Windows(of) => Ok(vec![&mut of.x]),
             _ => Err(Error::Unsupported {
                 what: "gradient checkpointing of a layer that is no transformer's".into(),
                 hint: "train it without checkpointing".into(),
@@ -143,6 +144,9 @@ impl<B: TrainBackend> Record<B> {
                     read.push(Part { tensor: x.value()?, columns: columns.clone() });
                 }
                 Ok(Arc::new(inner.columns(&read)?))
+            }
+            Self::Windows(of) => {
+                Ok(Arc::new(inner.windows(of.x.value()?, &of.grids, &of.windows)?))
             }
             Self::Attend { qkv, kept, attention, bias, dropout } => {
                 let Attention { spec, rows } = attention;

@@ -5,7 +5,7 @@ use super::super::parameters::Id;
 use super::recurrent::{Attended, ColumnsPart, Recurrence};
 use super::{Node, Tensor};
 use crate::train::{Dropout, TrainBackend};
-use crate::{Activation, Error, Pool, Ragged, Result};
+use crate::{Activation, Error, Grid, Pool, Ragged, Result, Windows};
 use std::sync::Arc;
 
 /// What an operation read.
@@ -93,11 +93,20 @@ pub(in super::super) enum Record<B: TrainBackend> {
     /// The rows of each part.
     StackRows(Vec<(Option<Node>, usize)>),
     AdditiveAttend(Attended<B>),
+    Windows(WindowsOf<B>),
     /// A draw of posteriors, and how each element changes with the logarithm of its variance.
     Draw {
         posteriors: Node,
         slopes: Vec<f32>,
     },
+}
+
+/// What was seen of grids.
+pub(in super::super) struct WindowsOf<B: TrainBackend> {
+    pub(in super::super) x: Operand<B>,
+    pub(in super::super) grids: Vec<Grid>,
+    pub(in super::super) windows: Windows,
+    pub(in super::super) channels: usize,
 }
 
 /// Rows that were looked up in a parameter.

@@ -100,7 +100,7 @@ fn wanted<T: Rows>(op: &'static str, wanted: &Wanted<'_, T>, shape: [usize; 2]) 
     gradient(op, wanted.as_ref().and_then(|g| g.as_ref()), shape)
 }
 
-fn shaped(op: &'static str, x: &impl Rows, [rows, width]: [usize; 2]) -> Result<()> {
+pub(super) fn shaped(op: &'static str, x: &impl Rows, [rows, width]: [usize; 2]) -> Result<()> {
     Error::expect(op, "rows of the gradient of the result", rows, x.rows())?;
     Error::expect(op, "width of the gradient of the result", width, x.width())
 }

@@ -8,7 +8,8 @@ use crate::train::{
     RecurrentMasters, Second, Sgd, Smoothing, TrainBackend, TrainEpilogue,
 };
 use crate::{
-    AttentionSpec, Cell, Error, Format, NormKind, NormSpec, Pool, Precision, Ragged, Result,
+    AttentionSpec, Cell, Error, Format, Grid, NormKind, NormSpec, Pool, Precision, Ragged, Result,
+    Windows,
 };
 
 /// Every wrong call gives the same typed error as on the reference.
@@ -33,6 +34,7 @@ fn calls<B: TrainBackend>(b: &B) -> Result<Calls> {
     rows(b, &mut calls)?;
     attentions(b, &mut calls)?;
     recurrences(b, &mut calls)?;
+    convolutions(b, &mut calls)?;
     additives(b, &mut calls)?;
     steps(b, &mut calls)?;
     Ok(calls)
@@ -125,6 +127,19 @@ fn attentions<B: TrainBackend>(b: &B, calls: &mut Calls) -> Result<()> {
     backward("the width of dy", &qkv, &log_sums, &qkv, None);
     backward("the logarithms", &qkv, &y, &y, None);
     backward("a table without a bias", &qkv, &log_sums, &y, Some(&mut None));
+    Ok(())
+}
+
+fn convolutions<B: TrainBackend>(b: &B, calls: &mut Calls) -> Result<()> {
+    let (windows, dy) = (Windows::line(2, 1, 0), tensor(b, 3, 4)?);
+    let mut backward = |what, grids: &[Grid], windows: &Windows, channels, mut dx| {
+        calls.push((what, b.windows_backward(&dy, grids, windows, channels, &mut dx).err()));
+    };
+    backward("rows of windows", &[Grid::line(3)], &windows, 2, None);
+    backward("channels of windows", &[Grid::line(4)], &windows, 3, None);
+    backward("a window too wide", &[Grid::line(1)], &windows, 2, None);
+    backward("windows that stay", &[Grid::line(4)], &Windows::line(2, 0, 0), 2, None);
+    backward("dx of windows", &[Grid::line(4)], &windows, 2, Some(tensor(b, 4, 1)?));
     Ok(())
 }
 

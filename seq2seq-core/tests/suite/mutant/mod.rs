@@ -1,5 +1,6 @@
 //! The reference with one fault at a time: what the suite must notice.
 
+mod convolution;
 mod decoder;
 mod recurrent;
 mod train;
@@ -70,6 +71,10 @@ pub(crate) enum Fault {
     AdditiveScaleOff,
     ColumnsFromTheFirst,
     RowsStackedBackwards,
+    // Convolutions.
+    WindowsUndilated,
+    GridsRunTogether,
+    OverlapForgotten,
     // Choices.
     HighIdsFirst,
     RulesForgotten,

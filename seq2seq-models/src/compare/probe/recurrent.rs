@@ -2,7 +2,8 @@
 
 use super::{Probe, Versions};
 use seq2seq_core::{
-    Format, Part, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, SeqBackend, inherit,
+    ConvolutionOps, Format, Part, Ragged, RecurrentOps, RecurrentSpec, Result, Rows, SeqBackend,
+    inherit,
 };
 use std::sync::atomic::Ordering;
 
@@ -43,6 +44,10 @@ impl<B: SeqBackend> Probe<B> {
         }
         Ok(())
     }
+}
+
+impl<B: SeqBackend> ConvolutionOps for Probe<B> {
+    inherit! { inner: B => windows }
 }
 
 impl<B: SeqBackend> RecurrentOps for Probe<B> {

@@ -2,8 +2,9 @@
 
 use super::Watch;
 use seq2seq_core::{
-    AttentionSpec, Backend, CrossAttentionOps, DecoderOps, EncoderOps, LogitRule, Lookup, Pick,
-    Ragged, RecurrentOps, Result, Sampled, ScoreOrder, SeqBackend, Stage, TopK, Warp, inherit,
+    AttentionSpec, Backend, ConvolutionOps, CrossAttentionOps, DecoderOps, EncoderOps, LogitRule,
+    Lookup, Pick, Ragged, RecurrentOps, Result, Sampled, ScoreOrder, SeqBackend, Stage, TopK, Warp,
+    inherit,
 };
 
 /// The keys and values of the encoder's output in the layers of a decoder.
@@ -124,6 +125,10 @@ impl<B: SeqBackend> CrossAttentionOps for Watch<B> {
         self.note(|| MEMORY.into(), kv)?;
         Ok(memory)
     }
+}
+
+impl<B: SeqBackend> ConvolutionOps for Watch<B> {
+    inherit! { inner: B => windows }
 }
 
 impl<B: SeqBackend> RecurrentOps for Watch<B> {

@@ -1,8 +1,8 @@
 //! A backend that computes as the reference does, and tells nobody what it chose before it is waited for.
 
 use seq2seq_core::{
-    Backend, CrossAttentionOps, DecoderOps, EncoderOps, LogitRule, Lookup, Pick, Picked,
-    RecurrentOps, Result, Rows, inherit, reference::Reference,
+    Backend, ConvolutionOps, CrossAttentionOps, DecoderOps, EncoderOps, LogitRule, Lookup, Pick,
+    Picked, RecurrentOps, Result, Rows, inherit, reference::Reference,
 };
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -109,6 +109,10 @@ impl DecoderOps for Ahead {
 
 impl CrossAttentionOps for Ahead {
     inherit! { inner: Reference => Memory, memory, cross_attend }
+}
+
+impl ConvolutionOps for Ahead {
+    inherit! { inner: Reference => windows }
 }
 
 impl RecurrentOps for Ahead {

@@ -1,0 +1,85 @@
+//! Windows of grids, and the way back.
+
+use super::column_threads;
+use crate::Cuda;
+use crate::driver::Result;
+use crate::launch::Launch;
+use crate::memory::{Buffer, Tensor};
+use crate::module::{Artifact, Kernel, artifact};
+use seq2seq_core::backend::check::Sight;
+use seq2seq_core::{Rows, Windows};
+
+static ARTIFACT: Artifact = artifact!("windows");
+static WINDOWS: Kernel = Kernel::new(&ARTIFACT, "windows");
+static ARTIFACT_BACK: Artifact = artifact!("windows_back");
+static BACK: Kernel = Kernel::new(&ARTIFACT_BACK, "windows_back");
+
+/// Threads of a block that has several positions.
+const THREADS: usize = 256;
+
+/// Grids as the kernels read them. All are those of tensors on the device, so they count below 2³².
+fn upload(cuda: &Cuda, sights: &[Sight]) -> Result<Buffer<[u32; 6]>> {
+    let sight = |s: &Sight| {
+        let (grid, windows) = (s.grid, s.windows);
+        [grid.height, grid.width, s.from, windows.height, windows.width, s.to].map(|n| n as u32)
+    };
+    cuda.upload_values(&sights.iter().map(sight).collect::<Vec<_>>())
+}
+
+/// `launch` with the arguments of WINDOWS_PARAMETERS.
+fn windows_args<'a>(
+    launch: Launch<'a>,
+    sights: &Buffer<[u32; 6]>,
+    windows: &Windows,
+) -> Launch<'a> {
+    let [kernel_y, kernel_x] = windows.kernel;
+    let launch = launch.arg(sights).size(sights.len()).size(kernel_y).size(kernel_x);
+    [windows.stride, windows.padding, windows.dilation]
+        .into_iter()
+        .flatten()
+        .fold(launch, |launch, n| launch.arg(n as i64))
+}
+
+/// The windows of the grids of `x`, of which there are as many as `y` has rows.
+pub(crate) fn windows(
+    cuda: &Cuda,
+    x: &Tensor,
+    sights: &[Sight],
+    windows: &Windows,
+    y: &mut Tensor,
+) -> Result<()> {
+    let (channels, width) = (x.width(), windows.taps() * x.width());
+    assert_eq!(width, y.width());
+    if width == 0 || y.rows() == 0 {
+        return Ok(());
+    }
+    let sights = upload(cuda, sights)?;
+    let threads = column_threads(windows.kernel[1] * channels);
+    let launch = Launch::new(cuda, &WINDOWS).grid(y.rows(), 1, 1).block(threads);
+    let launch = windows_args(launch.arg(x.values()).size(channels), &sights, windows);
+    let launch = launch.out(y.values_mut());
+    // SAFETY: grids lie in x and their windows in y, as `check::windows` has found.
+    unsafe { launch.run() }
+}
+
+/// The gradient of the positions of the grids, which are the rows of `dx`, from that of their windows.
+pub(crate) fn windows_back(
+    cuda: &Cuda,
+    dy: &Tensor,
+    sights: &[Sight],
+    windows: &Windows,
+    dx: &mut Tensor,
+) -> Result<()> {
+    let (rows, channels) = (dx.rows(), dx.width());
+    assert_eq!(windows.taps() * channels, dy.width());
+    if channels == 0 || rows == 0 {
+        return Ok(());
+    }
+    let sights = upload(cuda, sights)?;
+    let positions = (THREADS / channels).max(1);
+    let launch = Launch::new(cuda, &BACK).grid(rows.div_ceil(positions), 1, 1).block(THREADS);
+    let launch = windows_args(launch.arg(dy.values()).size(channels), &sights, windows);
+    let launch = launch.size(positions).size(rows).out(dx.values_mut());
+    // SAFETY: grids lie in dx and their windows in dy, as `check::windows_backward` has found.
+    unsafe { launch.run() }
+}
