@@ -179,12 +179,7 @@ impl Packer<'_> {
     }
 
     /// Fills a panel of int4. False where a scale is not finite.
-    fn pack_groups(
-        &self,
-        panel: usize,
-        header: &mut [u8],
-        body: &mut [u8],
-    ) -> bool {
+    fn pack_groups(&self, panel: usize, header: &mut [u8], body: &mut [u8]) -> bool {
         let input = self.source.shape.input;
         let (columns, groups) = (self.layout.columns, groups(input));
         let mut codes = Buffer::<u8>::scratch(columns * groups * GROUP);

@@ -132,12 +132,7 @@ impl<'a, S: Element> Columns<'a, S> {
 }
 
 /// Turns the columns of a transposed part whose rows have to be read, some rows at a time.
-fn turn_lines<S: Element>(
-    isa: Isa,
-    run: &Run<'_>,
-    input: usize,
-    (out, stride): (&mut [S], usize),
-) {
+fn turn_lines<S: Element>(isa: Isa, run: &Run<'_>, input: usize, (out, stride): (&mut [S], usize)) {
     let (weight, count) = (&run.part.weight, run.outputs.len());
     let outputs = weight.shape()[1];
     let mut lines = [S::zeroed(); LINES * MAX_COLUMNS];

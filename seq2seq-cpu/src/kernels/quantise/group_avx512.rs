@@ -111,8 +111,7 @@ fn fit(t: [__m512; 4], factors: __m512) -> (__m512, __m512) {
     let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(integers), _mm512_set1_epi8(15));
     let mut codes = _mm512_shuffle_epi8(table(&CELLS.first), upper);
     for borders in &CELLS.borders {
-        let above =
-            _mm512_cmpgt_epi8_mask(integers, _mm512_shuffle_epi8(table(borders), upper));
+        let above = _mm512_cmpgt_epi8_mask(integers, _mm512_shuffle_epi8(table(borders), upper));
         codes = _mm512_mask_add_epi8(codes, above, codes, _mm512_set1_epi8(1));
     }
     let mut products = _mm512_setzero_ps();
