@@ -245,7 +245,7 @@ mod tests {
     fn groups_of_random_values_have_the_bits_of_the_definition() {
         let mut random = Random::new(7);
         for i in 0..if cfg!(miri) { 40 } else { 40_000 } {
-            let size = f32::powi(10.0, (i % 61) as i32 - 30);
+            let size = f32::powi(10.0, i % 61 - 30);
             let mut x: [f32; GROUP] = std::array::from_fn(|_| random.normal() as f32 * size);
             match i % 5 {
                 0 => x = x.map(|v| (v / size).round() * size),
