@@ -5,6 +5,13 @@
 //! result only one panel a thread is held; and of a large matrix in a mapped file not all is held either, as it is let go of panel by
 //! panel.
 
+mod columns;
+mod weave;
+
+use self::{
+    columns::{Columns, Element, stride},
+    weave::Woven,
+};
 use super::{
     Linear,
     micro::{Layout, MAX_COLUMNS, MicroKernel, Weight},
@@ -21,7 +28,7 @@ use crate::{
 };
 use bytemuck::{Pod, cast_slice_mut};
 use seq2seq_core::{
-    DType, Format, HostTensor, LinearPart, LinearSpec, Quantisation, Result,
+    DType, Format, LinearPart, LinearSpec, Quantisation, Result,
     backend::check::{self, LinearShape},
     quant::group::{GROUP, ZERO, groups},
 };
@@ -93,55 +100,6 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The columns of one panel, one after the other: as f32, or as bits of f16.
-struct Staging<T: Pod> {
-    values: Buffer<T>,
-    /// Values from one column to the next.
-    stride: usize,
-    /// A row of a transposed part, as far as the panel needs it.
-    line: [T; MAX_COLUMNS],
-}
-
-impl<T: Pod> Staging<T> {
-    fn new(columns: usize, length: usize) -> Self {
-        // Odd multiples of a cache line: columns that begin a multiple of 4096 bytes apart would share few lines of the
-        // first cache when they are read side by side.
-        let stride = length.next_multiple_of(32) + 16;
-        let values = Buffer::zeroed(columns * stride);
-        Self { values, stride, line: [T::zeroed(); MAX_COLUMNS] }
-    }
-
-    fn column(&self, c: usize, length: usize) -> &[T] {
-        &self.values[c * self.stride..][..length]
-    }
-
-    /// Reads the columns of `run`, each of `input` weights, by `read`: from an element of the tensor on.
-    fn read(&mut self, run: &Run<'_>, input: usize, read: impl Fn(&HostTensor, usize, &mut [T])) {
-        let (weight, count) = (&run.part.weight, run.outputs.len());
-        if run.part.transposed {
-            let outputs = weight.shape()[1];
-            for k in 0..input {
-                let line = &mut self.line[..count];
-                read(weight, k * outputs + run.outputs.start, line);
-                for (c, &v) in line.iter().enumerate() {
-                    self.values[(run.column + c) * self.stride + k] = v;
-                }
-            }
-        } else {
-            for (c, output) in run.outputs.clone().enumerate() {
-                let at = (run.column + c) * self.stride;
-                read(weight, output * input, &mut self.values[at..at + input]);
-            }
-        }
-    }
-}
-
-/// The bits of elements of a tensor of f16, from `start` on.
-fn read_f16(tensor: &HostTensor, start: usize, out: &mut [u16]) {
-    let (bits, _) = tensor.bytes()[2 * start..].as_chunks();
-    out.iter_mut().zip(bits).for_each(|(out, &bits)| *out = u16::from_le_bytes(bits));
-}
-
 /// One panel of the result.
 struct Target<'a> {
     panel: &'a mut [u8],
@@ -158,20 +116,6 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// The columns of a panel, read by `read`. Codes are no numbers to be read; `pack_groups` takes them as they are.
-    fn stage<T: Pod>(
-        &self,
-        panel: usize,
-        read: impl Fn(&HostTensor, usize, &mut [T]),
-    ) -> Staging<T> {
-        let input = self.source.shape.input;
-        let mut staging = Staging::new(self.layout.columns, input);
-        for run in self.source.runs(panel).filter(|run| codes_of(run).is_none()) {
-            staging.read(&run, input, &read);
-        }
-        staging
-    }
-
     /// Lets go of the rows of large matrices that a panel has been made of; where outputs are columns, no part is done with before
     /// all panels are.
     fn release(&self, panel: usize) {
@@ -194,77 +138,77 @@ impl Packer<'_> {
         target.scale.fill(self.source.spec.scale);
         let in_f16 = |run: Run<'_>| run.part.weight.dtype() == DType::F16;
         if self.layout.weight == Weight::F16 && self.source.runs(panel).all(in_f16) {
-            let staging = self.stage(panel, read_f16);
-            self.interleave(&staging, body, |x, out: &mut [u16]| out.copy_from_slice(x));
             // Without their sign the bits are ordered as the numbers are, and from infinity on are none.
-            let largest = staging.values.iter().fold(0, |most: u16, bits| most.max(bits & 0x7fff));
-            return largest < 0x7c00;
+            let small = |x: &[u16]| x.iter().fold(0, |most: u16, x| most.max(x & 0x7fff)) < 0x7c00;
+            return self.lay_out(panel, body, |x: &[u16], out: &mut [u16]| {
+                out.copy_from_slice(x);
+                small(x)
+            });
         }
-        let staging = self.stage(panel, HostTensor::read_f32);
+        let isa = self.isa;
         match self.layout.weight {
-            Weight::F32 => {
-                self.interleave(&staging, body, |x, out: &mut [f32]| out.copy_from_slice(x));
-                within(self.isa, f32::MAX, &staging.values)
-            }
-            Weight::Bf16 => {
-                self.interleave(&staging, body, |x, out: &mut [u16]| round(self.isa, x, out));
-                within(self.isa, BF16_LIMIT.next_down(), &staging.values)
-            }
-            Weight::F16 => {
-                self.interleave(&staging, body, |x, out: &mut [u16]| round_f16(self.isa, x, out));
-                within(self.isa, F16_LIMIT.next_down(), &staging.values)
-            }
+            Weight::F32 => self.lay_out(panel, body, |x: &[f32], out: &mut [f32]| {
+                out.copy_from_slice(x);
+                within(isa, f32::MAX, x)
+            }),
+            Weight::Bf16 => self.lay_out(panel, body, |x: &[f32], out: &mut [u16]| {
+                round(isa, x, out);
+                within(isa, BF16_LIMIT.next_down(), x)
+            }),
+            Weight::F16 => self.lay_out(panel, body, |x: &[f32], out: &mut [u16]| {
+                round_f16(isa, x, out);
+                within(isa, F16_LIMIT.next_down(), x)
+            }),
             Weight::I8 => {
                 let mut scales = target.scale.iter_mut();
-                let sums = self.interleave(&staging, body, |x, out: &mut [i8]| {
-                    if let Some(scale) = scales.next() {
-                        *scale *= quantise_channel(self.isa, x, out);
-                    }
-                    out.iter().map(|&q| i32::from(q)).sum::<i32>()
-                });
-                if self.layout.sums {
-                    for (negated, sum) in cast_slice_mut::<_, i32>(header).iter_mut().zip(sums) {
+                // Without sums there are none to be written.
+                let mut negated = cast_slice_mut::<_, i32>(header).iter_mut();
+                self.lay_out(panel, body, |x: &[f32], out: &mut [i8]| {
+                    let (scale, sum) = quantise_channel(isa, x, out);
+                    if let Some(negated) = negated.next() {
                         *negated = -sum;
                     }
-                }
-                target.scale.iter().all(|s| s.is_finite())
+                    scales.next().is_none_or(|s| {
+                        *s *= scale;
+                        s.is_finite()
+                    })
+                })
             }
-            Weight::I4 => self.pack_groups(panel, &staging, header, body),
+            Weight::I4 => self.pack_groups(panel, header, body),
         }
     }
 
     /// Fills a panel of int4. False where a scale is not finite.
-    fn pack_groups(
-        &self,
-        panel: usize,
-        staging: &Staging<f32>,
-        header: &mut [u8],
-        body: &mut [u8],
-    ) -> bool {
+    fn pack_groups(&self, panel: usize, header: &mut [u8], body: &mut [u8]) -> bool {
         let input = self.source.shape.input;
         let (columns, groups) = (self.layout.columns, groups(input));
-        let mut codes = Buffer::<u8>::zeroed(columns * groups * GROUP);
-        let mut scales = Buffer::<f32>::zeroed(columns * groups);
+        let mut codes = Buffer::<u8>::scratch(columns * groups * GROUP);
+        let mut scales = Buffer::<f32>::scratch(columns * groups);
         let stored = self.stored_channels(panel);
         let mut channels = stored.iter().zip(scales.chunks_exact_mut(groups));
-        let sums = self.interleave(staging, &mut codes, |x, out: &mut [u8]| {
-            let Some((stored, scales)) = channels.next() else { return 0.0 };
-            let Some((codes, their)) = stored else {
-                let (x, out) = (x.as_chunks().0, out.as_chunks_mut().0);
-                return quantise_groups(self.isa, x, out, scales);
+        // Without sums there are none to be written.
+        let mut negated = cast_slice_mut::<_, f32>(header).iter_mut();
+        let finite = self.lay_out(panel, &mut codes, |x: &[f32], out: &mut [u8]| {
+            let Some((stored, scales)) = channels.next() else { return true };
+            let sum = match stored {
+                None => {
+                    let (x, out) = (x.as_chunks().0, out.as_chunks_mut().0);
+                    quantise_groups(self.isa, x, out, scales)
+                }
+                Some((codes, their)) => {
+                    out[..input].copy_from_slice(codes);
+                    out[input..].fill(ZERO);
+                    scales.copy_from_slice(their);
+                    sum_of_groups(self.isa, out.as_chunks().0, scales)
+                }
             };
-            out[..input].copy_from_slice(codes);
-            out[input..].fill(ZERO);
-            scales.copy_from_slice(their);
-            sum_of_groups(out.as_chunks().0, scales)
-        });
-        if self.layout.sums {
-            for (negated, sum) in cast_slice_mut::<_, f32>(header).iter_mut().zip(sums) {
+            if let Some(negated) = negated.next() {
                 *negated = -sum as f32;
             }
-        }
+            scales.iter().all(|s| s.is_finite())
+        });
         self.join_halves(&codes, &scales, body);
-        scales.iter().all(|s| s.is_finite())
+        finite
     }
 
     /// For each column of a panel of int4 the codes and scales that its part holds, where it does.
@@ -308,49 +252,33 @@ impl Packer<'_> {
         }
     }
 
-    /// Writes a panel: each column converted by `convert`, then unit by unit side by side. Gives what `convert` gave.
-    /// Columns are given with the zeros that fill up the last unit.
-    fn interleave<S: Pod, T: Pod, R>(
+    /// Writes a panel: each column, with the zeros that fill up its last unit, converted by `convert`, and then unit by unit side by
+    /// side. Whether `convert` said so of every column.
+    ///
+    /// A column that lies in one piece in the source is converted from there, while it is in the first cache.
+    fn lay_out<S: Element, T: Pod>(
         &self,
-        staging: &Staging<S>,
-        panel: &mut [u8],
-        mut convert: impl FnMut(&[S], &mut [T]) -> R,
-    ) -> Vec<R> {
-        let (input, unit) = (self.source.shape.input, self.layout.unit);
-        let length = self.layout.units(input) * unit;
-        let stride = staging.stride;
-        let mut columns = Buffer::<T>::zeroed(self.layout.columns * stride);
-        let results = columns
-            .chunks_exact_mut(stride)
-            .enumerate()
-            .map(|(c, out)| convert(staging.column(c, length), &mut out[..length]))
-            .collect();
-        let starts: Vec<usize> =
-            (0..self.layout.columns).map(|i| self.layout.column_at(i) * stride).collect();
-        let panel = cast_slice_mut(panel);
-        match unit {
-            1 => weave::<T, 1>(&columns, &starts, length, panel),
-            2 => weave::<T, 2>(&columns, &starts, length, panel),
-            _ => weave::<T, 4>(&columns, &starts, length, panel),
+        panel: usize,
+        body: &mut [u8],
+        mut convert: impl FnMut(&[S], &mut [T]) -> bool,
+    ) -> bool {
+        let input = self.source.shape.input;
+        let length = self.layout.units(input) * self.layout.unit;
+        let stride = stride(length);
+        let columns = Columns::<S>::stage(self.isa, &self.source, panel, length);
+        let mut converted = Buffer::<T>::scratch(self.layout.columns * stride);
+        let mut good = true;
+        for (c, out) in converted.chunks_exact_mut(stride).enumerate() {
+            good &= convert(columns.column(c), &mut out[..length]);
         }
-        results
-    }
-}
-
-/// Takes a unit of `UNIT` values of each column in turn. Columns begin at `starts` and are `length` values long.
-fn weave<T: Copy, const UNIT: usize>(
-    columns: &[T],
-    starts: &[usize],
-    length: usize,
-    panel: &mut [T],
-) {
-    let (places, _) = panel.as_chunks_mut::<UNIT>();
-    for (i, side_by_side) in places.chunks_exact_mut(starts.len()).enumerate() {
-        for (place, start) in side_by_side.iter_mut().zip(starts) {
-            place.copy_from_slice(&columns[start + i * UNIT..][..UNIT]);
+        let from = Woven { layout: self.layout, values: &converted, stride, length };
+        match self.layout.unit {
+            1 => from.write::<1>(self.isa, body),
+            2 => from.write::<2>(self.isa, body),
+            _ => from.write::<4>(self.isa, body),
         }
+        good
     }
-    debug_assert_eq!(places.len(), starts.len() * length / UNIT);
 }
 
 impl Linear {

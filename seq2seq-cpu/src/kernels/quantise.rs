@@ -4,6 +4,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod group_avx2;
+#[cfg(target_arch = "x86_64")]
+mod group_avx512;
 
 use crate::{isa::Isa, simd};
 use seq2seq_core::quant::{
@@ -105,34 +107,43 @@ struct Channel<'a> {
 }
 
 impl simd::Kernel for Channel<'_> {
-    type Output = f32;
+    type Output = (f32, i32);
 
     #[inline(always)]
-    fn run<S: simd::Simd>(self, _: S) -> f32 {
+    fn run<S: simd::Simd>(self, _: S) -> (f32, i32) {
         // As `channel::max_abs`, in a loop that is compiled here, with the instructions of the level.
         let largest = self.x.iter().fold(0, |a, x| (x.to_bits() & 0x7fff_ffff).max(a));
         let (scale, inverse) = channel::scale_and_inverse(f32::from_bits(largest));
         if scale.is_nan() {
             self.out.fill(0);
-            return scale;
+            return (scale, 0);
         }
+        let mut sum = 0;
         for (out, &x) in self.out.iter_mut().zip(self.x) {
             *out = (x * inverse + SHIFT).to_bits() as i8;
+            sum += i32::from(*out);
         }
-        scale
+        (scale, sum)
     }
 }
 
-/// Quantises an output channel of a weight into the first values of `out`, as [`channel`] defines it, and gives the scale.
-pub(crate) fn quantise_channel(isa: Isa, x: &[f32], out: &mut [i8]) -> f32 {
+/// Quantises an output channel of a weight into the first values of `out`, as [`channel`] defines it. Gives the scale, and the
+/// sum of the integers.
+pub(crate) fn quantise_channel(isa: Isa, x: &[f32], out: &mut [i8]) -> (f32, i32) {
     simd::dispatch(isa, Channel { x, out })
 }
 
 /// The sum of a channel's weights: of levels times the scales of their groups.
-pub(crate) fn sum_of_groups(codes: &[[u8; GROUP]], scales: &[f32]) -> f64 {
+pub(crate) fn sum_of_groups(isa: Isa, codes: &[[u8; GROUP]], scales: &[f32]) -> f64 {
     let level = |&code: &u8| i32::from(group::LEVELS[usize::from(code)]);
-    let sum = |codes: &[u8; GROUP]| f64::from(codes.iter().map(level).sum::<i32>());
-    codes.iter().zip(scales).map(|(codes, &scale)| sum(codes) * f64::from(scale)).sum()
+    let sum = |codes: &[u8; GROUP]| match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: both levels have the instructions.
+        Isa::Avx2(_) | Isa::Avx512(_) => unsafe { group_avx2::sum_of_levels(codes) },
+        _ => codes.iter().map(level).sum::<i32>(),
+    };
+    let weighted = |(codes, &scale): (_, &f32)| f64::from(sum(codes)) * f64::from(scale);
+    codes.iter().zip(scales).map(weighted).sum()
 }
 
 /// Quantises an output channel of a weight, filled up to whole groups with zeros, as [`group`] defines it. Gives the sum of
@@ -146,18 +157,21 @@ pub(crate) fn quantise_groups(
     for ((x, codes), scale) in x.iter().zip(&mut *codes).zip(&mut *scales) {
         (*scale, *codes) = match isa {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: both levels have the instructions.
-            Isa::Avx2(_) | Isa::Avx512(_) => unsafe { group_avx2::quantise_group(x) },
+            // SAFETY: the level has the instructions.
+            Isa::Avx2(_) => unsafe { group_avx2::quantise_group(x) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the level has the instructions.
+            Isa::Avx512(_) => unsafe { group_avx512::quantise_group(x) },
             _ => group::quantise_group(x),
         };
     }
-    sum_of_groups(codes, scales)
+    sum_of_groups(isa, codes, scales)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seq2seq_core::quant::row;
+    use seq2seq_core::{conformance::values::Random, quant::row};
 
     fn check(x: &[f32]) {
         let (mut channel_q, mut row_q) = (vec![0; x.len()], vec![0; x.len()]);
@@ -165,7 +179,8 @@ mod tests {
         let Affine { scale, zero, .. } = row::quantise(x, &mut row_q);
         for isa in Isa::available() {
             let mut got = vec![1_i8; x.len()];
-            let got_scale = quantise_channel(isa, x, &mut got);
+            let (got_scale, got_sum) = quantise_channel(isa, x, &mut got);
+            assert_eq!(got_sum, got.iter().map(|&q| i32::from(q)).sum::<i32>(), "{isa}");
             assert_eq!(got_scale.to_bits(), channel_scale.to_bits(), "{isa}");
             assert_eq!(got, channel_q, "{isa}");
 
@@ -221,6 +236,30 @@ mod tests {
                 let got = quantise_groups(isa, &x, &mut codes, &mut scales);
                 assert_eq!((codes.as_flattened(), &scales), (&want_codes[..], &want_scales));
                 assert!((got - want).abs() <= 1e-12 * want.abs(), "{isa}: {got} not {want}");
+            }
+        }
+    }
+
+    /// The largest value at every place and of either sign, groups that tie, small ones beside large ones: bits are the same.
+    #[test]
+    fn groups_of_random_values_have_the_bits_of_the_definition() {
+        let mut random = Random::new(7);
+        for i in 0..if cfg!(miri) { 40 } else { 40_000 } {
+            let size = f32::powi(10.0, i % 61 - 30);
+            let mut x: [f32; GROUP] = std::array::from_fn(|_| random.normal() as f32 * size);
+            match i % 5 {
+                0 => x = x.map(|v| (v / size).round() * size),
+                1 => x[random.below(GROUP)] = -x[0],
+                2 => x = x.map(|v| v.signum() * size),
+                _ => {}
+            }
+            let (scale, codes) = group::quantise_group(&x);
+            for isa in Isa::available() {
+                let (mut got_codes, mut got_scales) = ([[0; GROUP]], [0.0]);
+                let sum = quantise_groups(isa, &[x], &mut got_codes, &mut got_scales);
+                assert_eq!(got_scales[0].to_bits(), scale.to_bits(), "{isa}: {x:?}");
+                assert_eq!(got_codes[0], codes, "{isa}: {x:?}");
+                assert_eq!(sum, sum_of_groups(Isa::Scalar, &[codes], &[scale]), "{isa}: {x:?}");
             }
         }
     }

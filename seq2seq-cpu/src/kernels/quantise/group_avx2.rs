@@ -11,18 +11,18 @@ use seq2seq_core::quant::{
 use std::arch::x86_64::*;
 
 /// The values of a group.
-type Values = [__m256; 4];
+pub(super) type Values = [__m256; 4];
 
 /// Integers fall into cells by their upper four bits. No cell has more than two borders, so that the code of an integer is
 /// the first code of its cell and how many of two borders it is above: a third of the work of comparing with all 15.
-struct Cells {
+pub(super) struct Cells {
     /// The code of the smallest integer.
-    first: [i8; 16],
+    pub(super) first: [i8; 16],
     /// The borders within, rising; 127, which nothing is above, where there are fewer.
-    borders: [[i8; 16]; 2],
+    pub(super) borders: [[i8; 16]; 2],
 }
 
-const CELLS: Cells = {
+pub(super) const CELLS: Cells = {
     let mut cells = Cells { first: [0; 16], borders: [[i8::MAX; 16]; 2] };
     let mut i = 0;
     while i < 16 {
@@ -68,7 +68,7 @@ pub(super) fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
 
 /// The value of the largest magnitude, the first of several; NaN or infinite where one is.
 #[target_feature(enable = "avx2")]
-fn extreme(values: &[f32; GROUP], v: Values) -> f32 {
+pub(super) fn extreme(values: &[f32; GROUP], v: Values) -> f32 {
     // Magnitudes order as their bits do, with infinity and NaN above all numbers.
     let magnitude = _mm256_set1_epi32(i32::MAX);
     let mut bits = [_mm256_setzero_si256(); 4];
@@ -82,18 +82,17 @@ fn extreme(values: &[f32; GROUP], v: Values) -> f32 {
     let of_two = _mm_max_epi32(of_four, _mm_shuffle_epi32::<0b01_00_11_10>(of_four));
     let largest = _mm_max_epi32(of_two, _mm_shuffle_epi32::<0b10_11_00_01>(of_two));
     let largest = _mm256_broadcastd_epi32(largest);
-    for (bits, run) in bits.into_iter().zip(values.chunks_exact(8)) {
+    // Which vector it is in nobody foresees, so that there is no branch for each.
+    let mut places = 0;
+    for (i, bits) in bits.into_iter().enumerate() {
         let equal = _mm256_castsi256_ps(_mm256_cmpeq_epi32(bits, largest));
-        let found = _mm256_movemask_ps(equal);
-        if found != 0 {
-            return run[found.trailing_zeros() as usize];
-        }
+        places |= (_mm256_movemask_ps(equal) as u32) << (8 * i);
     }
-    f32::NAN
+    values[places.trailing_zeros() as usize % GROUP]
 }
 
 #[target_feature(enable = "avx2")]
-fn scaled(v: Values, factor: f32) -> Values {
+pub(super) fn scaled(v: Values, factor: f32) -> Values {
     let factor = _mm256_set1_ps(factor);
     let [a, b, c, d] = v;
     [
@@ -106,7 +105,7 @@ fn scaled(v: Values, factor: f32) -> Values {
 
 /// The code of the level nearest to each v · factor, which are less than 2³¹.
 #[target_feature(enable = "avx2")]
-fn codes_of(v: Values, factor: f32) -> __m256i {
+pub(super) fn codes_of(v: Values, factor: f32) -> __m256i {
     let mut rounded = [_mm256_setzero_si256(); 4];
     for (rounded, v) in rounded.iter_mut().zip(scaled(v, factor)) {
         // To the nearest integer, ties to even.
@@ -143,7 +142,12 @@ fn best_scale(t: Values) -> f32 {
     for (i, end) in ENDS.into_iter().enumerate() {
         (products[i], squares[i]) = fit(t, end / 127.0);
     }
-    let (products, squares) = (sums(products), sums(squares));
+    best(sums(products), sums(squares))
+}
+
+/// The scale of the end that takes most from the squared error, the first of several, by the sums of all ends.
+#[target_feature(enable = "avx2")]
+pub(super) fn best(products: __m256, squares: __m256) -> f32 {
     let gains = _mm256_div_ps(_mm256_mul_ps(products, products), squares);
     let halves = _mm_max_ps(_mm256_castps256_ps128(gains), _mm256_extractf128_ps::<1>(gains));
     let two = _mm_max_ps(halves, _mm_movehl_ps(halves, halves));
@@ -190,4 +194,17 @@ fn sums(of: [__m256; 8]) -> __m256 {
     let even = _mm256_shuffle_ps::<0b10_00_10_00>(two[0], two[1]);
     let odd = _mm256_shuffle_ps::<0b11_01_11_01>(two[0], two[1]);
     _mm256_add_ps(even, odd)
+}
+
+/// The sum of the levels that codes stand for.
+#[target_feature(enable = "avx2")]
+pub(super) fn sum_of_levels(codes: &[u8; GROUP]) -> i32 {
+    // SAFETY: there are 32 codes.
+    let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
+    let levels = _mm256_shuffle_epi8(table(&LEVELS), codes);
+    let pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), levels);
+    let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    let four = _mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256::<1>(fours));
+    let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
 }
