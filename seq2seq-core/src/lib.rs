@@ -52,5 +52,5 @@ pub use ragged::Ragged;
 pub use rules::{LogitRule, Sampled, ScoreOrder, TopK, Warp};
 pub use spec::{
     Activation, AttentionSpec, BucketSpec, CacheSpec, Cell, Format, Grid, LinearPart, LinearSpec,
-    NormKind, NormSpec, Pool, Precision, RecurrentSpec, Rotary, Windows,
+    NormKind, NormSpec, Pool, Precision, RecurrentSpec, Rotary, Windows, channels_last,
 };

@@ -4,7 +4,7 @@ mod recurrent;
 mod windows;
 
 pub use recurrent::{Cell, RecurrentSpec};
-pub use windows::{Grid, Windows};
+pub use windows::{Grid, Windows, channels_last};
 
 use crate::{HostTensor, quant::group};
 use std::{fmt, str::FromStr, sync::Arc};

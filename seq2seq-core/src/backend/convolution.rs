@@ -6,8 +6,8 @@ use crate::{Grid, Result, Windows};
 /// What the front ends of speech and image encoders add.
 ///
 /// A convolution is two operations: the windows of its input, one a row, and a [`linear`](Backend::linear) layer over them, which
-/// brings its formats and its epilogue. A kernel as PyTorch stores it, `[out, in, height, width]`, becomes the layer's matrix by
-/// putting `in` last: `[out, height · width · in]`. A convolution in groups is one of each group's
+/// brings its formats and its epilogue. [`channels_last`](crate::channels_last) makes the layer's matrix of a kernel as
+/// PyTorch stores it. A convolution in groups is one of each group's
 /// [`columns`](crate::RecurrentOps::columns).
 ///
 /// ```

@@ -24,6 +24,7 @@
 //!     train::additive::renews(backend)?;
 //!     train::columns::backwards_match_reference(backend)?;
 //!     train::windows::backward_matches_reference(backend)?;
+//!     train::windows::backward_is_batch_invariant(backend)?;
 //!     train::errors::are_those_of_the_reference(backend)
 //! }
 //! ```
@@ -176,6 +177,7 @@ macro_rules! training_suite {
             additive_renews: additive::renews,
             columns_and_rows_back_match_reference: columns::backwards_match_reference,
             windows_backward_matches_reference: windows::backward_matches_reference,
+            windows_backward_is_batch_invariant: windows::backward_is_batch_invariant,
             cross_entropy_matches_reference: loss::matches_reference,
             dropout_matches_reference: loss::dropout_matches_reference,
             adamw_matches_reference: optimiser::adamw_matches_reference,

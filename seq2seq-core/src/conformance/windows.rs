@@ -72,6 +72,8 @@ impl Case {
         (axis(), axis(), any::<bool>(), channels, 0..1000u64)
             .prop_flat_map(|(rows, columns, line, channels, seed)| {
                 let ([kh, sh, dh], ph) = if line { ([1; 3], 0) } else { rows };
+                // More than a block of a GPU has threads.
+                let channels = if line && seed % 4 == 0 { 300 } else { channels };
                 let ([kw, sw, dw], pw) = columns;
                 let windows = Windows {
                     kernel: [kh, kw],

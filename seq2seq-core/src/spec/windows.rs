@@ -1,5 +1,8 @@
 //! Grids of positions, and the windows that a convolution sees of them.
 
+use crate::{Error, HostTensor, Result};
+use std::sync::Arc;
+
 /// Positions in rows and columns: an image, the patches of one, or a line of sound, which is one row.
 ///
 /// A tensor holds a position a row, those of a grid row by row, and the channels are its columns.
@@ -110,6 +113,53 @@ impl Windows {
     }
 }
 
+/// The weight of a convolution in the order in which [`Windows`] has its input: `[out, C, width]` or `[out, C, height, width]`, as
+/// PyTorch stores it, to `[out, taps · C]`. The type and the name stay.
+///
+/// ```
+/// use seq2seq_core::{HostTensor, channels_last};
+///
+/// // Two channels, three taps.
+/// let weight = HostTensor::from_f32(vec![1, 2, 3], &[1.0, 2.0, 3.0, /**/ 10.0, 20.0, 30.0])?;
+/// let weight = channels_last(&weight)?;
+/// assert_eq!(weight.shape(), [1, 6]);
+/// assert_eq!(weight.to_f32(), [1.0, 10.0, /**/ 2.0, 20.0, /**/ 3.0, 30.0]);
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
+///
+/// # Errors
+/// For another number of dimensions, and for weights that are quantised.
+pub fn channels_last(weight: &HostTensor) -> Result<HostTensor> {
+    const OP: &str = "channels_last";
+    let (outputs, channels, taps) = match *weight.shape() {
+        [outputs, channels, width] => (outputs, channels, width),
+        [outputs, channels, height, width] => (outputs, channels, height * width),
+        ref shape => {
+            let reason = format!("the weight has the shape {shape:?}, expected 3 or 4 dimensions");
+            return Err(Error::invalid(OP, reason));
+        }
+    };
+    if weight.quantisation().is_some() {
+        return Err(Error::invalid(OP, "the weight is quantised; turn it before"));
+    }
+    let (size, from) = (weight.dtype().size(), weight.bytes());
+    let mut bytes = Vec::with_capacity(from.len());
+    for output in 0..outputs {
+        for tap in 0..taps {
+            for channel in 0..channels {
+                let at = ((output * channels + channel) * taps + tap) * size;
+                bytes.extend_from_slice(&from[at..at + size]);
+            }
+        }
+    }
+    let (shape, all) = (vec![outputs, taps * channels], 0..bytes.len());
+    let turned = HostTensor::from_shared(weight.dtype(), shape, Arc::new(bytes), all)?;
+    Ok(match weight.name() {
+        Some(name) => turned.named(name.clone()),
+        None => turned,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +200,18 @@ mod tests {
             seen.sort();
             assert_eq!(found, seen);
         }
+    }
+
+    #[test]
+    fn weights_of_other_shapes_are_refused() {
+        for shape in [vec![6], vec![3, 2], vec![1, 1, 1, 3, 2]] {
+            let weight = HostTensor::from_f32(shape, &[0.0; 6]).unwrap();
+            assert!(channels_last(&weight).is_err());
+        }
+        let images = HostTensor::from_f32(vec![1, 2, 1, 3], &[1., 2., 3., 10., 20., 30.]).unwrap();
+        let turned = channels_last(&images.named("k")).unwrap();
+        assert_eq!(turned.to_f32(), [1., 10., 2., 20., 3., 30.]);
+        assert_eq!(turned.name().map(|name| name.to_string()).as_deref(), Some("k"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod forward;
 mod recurrent;
+mod windows;
 
 use forward::{Attention, Layer};
 use seq2seq_core::conformance::values::{Profile, Random, values};

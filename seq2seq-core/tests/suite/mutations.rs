@@ -147,6 +147,7 @@ faults! {
     gradient_to_the_first_columns: ColumnsFromTheFirst => train::columns::backwards_match_reference;
     gradient_of_the_first_rows: LastIsFirst => train::columns::backwards_match_reference;
     gradient_of_the_first_tap: OverlapForgotten => train::windows::backward_matches_reference;
+    gradient_of_positions_depends_on_the_batch: WindowsBackUlpInBatches => train::windows::backward_is_batch_invariant;
     gradient_of_positions_replaced: GradientReplaced => train::windows::backward_matches_reference;
     smoothing_over_others: SmoothingOfOthers => train::loss::matches_reference;
     ignored_targets_counted: IgnoredCounted => train::loss::matches_reference;

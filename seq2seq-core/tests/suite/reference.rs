@@ -182,7 +182,6 @@ fn additive_attention() {
     close(values::ADDITIVE_WEIGHTS, &weights);
 }
 
-/// The second row of logits is rounded to whole numbers: ties.
 /// A kernel, channels last, times the windows.
 fn convolved(
     x: &Tensor,
@@ -239,6 +238,7 @@ fn a_convolution_and_its_way_back() {
     downloaded(values::CONVOLUTION_BACK, &dx.unwrap());
 }
 
+/// The second row of logits is rounded to whole numbers: ties.
 fn warped(warp: Warp) -> Vec<f32> {
     let mut rows = [wave(1, 12), wave(2, 12).iter().map(|v| v.round()).collect()];
     let mut out = Vec::new();

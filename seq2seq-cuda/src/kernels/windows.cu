@@ -1,7 +1,8 @@
 // Windows of grids: y[n][t C + c] = x[place of tap t of window n][c], or 0 where it lies outside the grid.
 //
 // Floor: each element of y written and each of x read once, over the memory bandwidth; what windows share comes from the second
-// cache. A block takes a window; a row of its taps is one run of x where they are not dilated, and is copied without a division.
+// cache. A block takes a window; a row of its taps is one run of x where they are not dilated, and is copied without a division. Not
+// measured on a GPU yet.
 #include "windows.cuh"
 
 KERNEL windows(const float* x, int channels, WINDOWS_PARAMETERS, float* y) {

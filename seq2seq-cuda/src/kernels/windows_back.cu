@@ -2,7 +2,7 @@
 //
 // Floor: dy read and dx written once, over the memory bandwidth. A thread takes a channel of a position and adds over rising
 // taps, each of which at most one window has there: nothing is added by two threads, and the sum is the same in every run. A
-// block takes `positions` of them, as many as fill it.
+// block takes `positions` of them, as many as fill it. Not measured on a GPU yet.
 #include "windows.cuh"
 
 KERNEL windows_back(const float* dy, int channels, WINDOWS_PARAMETERS, int positions, u32 rows, float* dx) {

@@ -11,7 +11,7 @@ pub(crate) fn windows(tch: &Tch, x: &Tensor, grids: &[Grid], windows: &Windows) 
     let (rows, width) = (windows_of(&sights), windows.taps() * x.width());
     let like = (x.values().kind(), x.values().device());
     let zero = tch::Tensor::f_zeros([1, x.width() as i64], like)?;
-    let chosen = indices(taps(&sights, windows, x.rows()), tch.device())?;
+    let chosen = indices(taps(&sights, windows, x.rows()).into_iter(), tch.device())?;
     let values = tch::Tensor::f_cat(&[x.values(), &zero], 0)?.f_index_select(0, &chosen)?;
     Tensor::new(rows, width, values.f_reshape([rows as i64, width as i64])?)
 }

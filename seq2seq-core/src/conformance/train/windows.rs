@@ -43,6 +43,27 @@ pub fn backward_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
     })
 }
 
+/// The gradient of a grid alone is that which it has among the others.
+pub fn backward_is_batch_invariant<B: TrainBackend>(backend: &B) -> Outcome {
+    each(Case::any(), |case| {
+        let width = case.windows.taps() * case.channels;
+        let (dy, whole) = (dy(case), back(backend, case, false)?);
+        let whole = whole.map_or(Ok(Vec::new()), |dx| backend.download(&dx))?;
+        let (mut rest, mut expected) = (&dy[..], &whole[..]);
+        for &grid in &case.grids {
+            let windows = case.windows.output(grid).map_or(0, Grid::positions);
+            let (own, others) = rest.split_at(windows * width);
+            let (own_dx, others_dx) = expected.split_at(grid.positions() * case.channels);
+            (rest, expected) = (others, others_dx);
+            let (own, mut dx) = (backend.upload(&host(windows, width, own))?, None);
+            backend.windows_backward(&own, &[grid], &case.windows, case.channels, &mut dx)?;
+            let got = dx.map_or(Ok(Vec::new()), |dx| backend.download(&dx))?;
+            bits("the gradient of a grid alone", own_dx, &got)?;
+        }
+        Ok(())
+    })
+}
+
 pub(super) fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome {
     fn flat<B: TrainBackend>(backend: &B, case: &Case) -> Result<Vec<f32>> {
         back(backend, case, true)?.map_or(Ok(Vec::new()), |dx| backend.download(&dx))

@@ -68,6 +68,10 @@ impl TrainConvolutionOps for Mutant {
             let dy = Reference.columns(&[Part::all(&first), Part::all(&rest)])?;
             return Reference.windows_backward(&dy, grids, windows, channels, dx);
         }
-        Reference.windows_backward(dy, grids, windows, channels, dx)
+        Reference.windows_backward(dy, grids, windows, channels, dx)?;
+        if let Some(sum) = dx.take() {
+            *dx = Some(self.in_batches(Fault::WindowsBackUlpInBatches, sum, grids.len())?);
+        }
+        Ok(())
     }
 }

@@ -75,6 +75,7 @@ pub(crate) enum Fault {
     WindowsUndilated,
     GridsRunTogether,
     OverlapForgotten,
+    WindowsBackUlpInBatches,
     // Choices.
     HighIdsFirst,
     RulesForgotten,
