@@ -49,29 +49,30 @@ fn allocations(model: &Model, config: &GenerationConfig, new: usize) -> usize {
     count
 }
 
-/// Allocations of `NEW` further tokens of two texts.
+/// Allocations of a further token of two texts, on average and rounded: what the longer of two generations needs once, or the shorter,
+/// such as a buffer of another size, is a few in `NEW` tokens.
 ///
 /// The first generations of a thread make the buffers that later ones find. With workers it is chance who takes which part of an
-/// operation, and so who needs a buffer for the first time: of some differences the least is that of steps which found all.
-fn of_more_tokens(model: &Model, config: &GenerationConfig) -> isize {
-    let difference = |_| {
-        let short = allocations(model, config, NEW);
-        allocations(model, config, 2 * NEW).cast_signed() - short.cast_signed()
-    };
-    (0..12).map(difference).skip(2).min().unwrap()
+/// operation, and so who needs a buffer for the first time: the least of some generations is that of one that found all.
+fn of_a_token(model: &Model, config: &GenerationConfig) -> usize {
+    let [mut short, mut long] = [usize::MAX; 2];
+    for _ in 0..10 {
+        short = short.min(allocations(model, config, NEW));
+        long = long.min(allocations(model, config, 2 * NEW));
+    }
+    (long.saturating_sub(short) + NEW / 2) / NEW
 }
 
 /// Whatever the format, the threads and the way of decoding, a step allocates the ids and the scores that it chooses, which are the
-/// host's: two lists. The division forgives what a longer generation needs once, such as a buffer of another size.
+/// host's: two lists.
 fn a_step_allocates_only_what_it_chooses() {
     let decodings = [("greedy", greedy()), ("beams", beams()), ("sampling", sampling())];
     for fixture in ["t5_v1_0", "gpt2", "llama", "rnn_lstm_bahdanau"] {
         for (threads, format) in [(1, Format::F32), (2, Format::F32), (2, Format::Int4)] {
             let model = load(fixture, threads, format);
             for (name, config) in &decodings {
-                let found = of_more_tokens(&model, config);
-                let what = format!("{fixture} in {format} on {threads}, {name}: {found}");
-                assert_eq!(found / NEW.cast_signed(), 2, "{what} for {NEW} tokens");
+                let found = of_a_token(&model, config);
+                assert_eq!(found, 2, "{fixture} in {format} on {threads}, {name}");
             }
         }
     }
@@ -85,7 +86,7 @@ fn rules_allocate_their_lists() {
     for (name, config, hypotheses, of_each) in
         [("greedy", greedy(), 2, 2), ("beams", beams(), 8, 6), ("sampling", sampling(), 2, 2)]
     {
-        let found = of_more_tokens(&model, &config) / NEW.cast_signed();
+        let found = of_a_token(&model, &config);
         assert_eq!(found, 2 + hypotheses * of_each, "{name}");
     }
 }

@@ -27,9 +27,9 @@ impl Grid {
         Self { height: 1, width: positions }
     }
 
-    /// How many positions there are.
+    /// How many positions there are; `usize::MAX` where they cannot be counted.
     pub fn positions(self) -> usize {
-        self.height * self.width
+        self.height.saturating_mul(self.width)
     }
 }
 
@@ -72,24 +72,24 @@ impl Windows {
         Self { kernel: [side; 2], stride: [side; 2], padding: [0; 2], dilation: [1; 2] }
     }
 
-    /// Taps of a window.
+    /// Taps of a window; `usize::MAX` where they cannot be counted.
     pub fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
+        self.kernel[0].saturating_mul(self.kernel[1])
     }
 
     /// The grid of the windows of `grid`: none of a grid without positions. `None` where `grid` is smaller than a window, padding
     /// included, where a side is out of what can be counted, and where kernel, stride or dilation is 0.
     pub fn output(&self, grid: Grid) -> Option<Grid> {
+        if [self.kernel, self.stride, self.dilation].iter().flatten().any(|&n| n == 0) {
+            return None;
+        }
         if grid.height == 0 || grid.width == 0 {
             return Some(Grid { height: 0, width: 0 });
         }
         let along = |axis: usize, size: usize| {
             let window = (self.kernel[axis].checked_sub(1)?).checked_mul(self.dilation[axis])?;
             let padded = self.padding[axis].checked_mul(2)?.checked_add(size)?;
-            if self.dilation[axis] == 0 {
-                return None;
-            }
-            Some(padded.checked_sub(window)?.checked_sub(1)?.checked_div(self.stride[axis])? + 1)
+            Some(padded.checked_sub(window)?.checked_sub(1)? / self.stride[axis] + 1)
         };
         Some(Grid { height: along(0, grid.height)?, width: along(1, grid.width)? })
     }
@@ -108,8 +108,8 @@ impl Windows {
         windows: usize,
     ) -> Option<usize> {
         let begin = (place + self.padding[axis]).checked_sub(tap * self.dilation[axis])?;
-        let window = begin / self.stride[axis];
-        (begin.is_multiple_of(self.stride[axis]) && window < windows).then_some(window)
+        let window = begin.checked_div(self.stride[axis])?;
+        (window * self.stride[axis] == begin && window < windows).then_some(window)
     }
 }
 
