@@ -96,7 +96,10 @@ impl Windows {
 
     /// The place of an axis of `size` places that tap `tap` of window `window` sees; `None` in the padding.
     pub fn place(&self, axis: usize, (window, tap): (usize, usize), size: usize) -> Option<usize> {
-        let from_padding = window * self.stride[axis] + tap * self.dilation[axis];
+        // What is beyond counting is beyond any grid.
+        let from_padding = window
+            .saturating_mul(self.stride[axis])
+            .saturating_add(tap.saturating_mul(self.dilation[axis]));
         from_padding.checked_sub(self.padding[axis]).filter(|&place| place < size)
     }
 
@@ -107,7 +110,8 @@ impl Windows {
         (place, tap): (usize, usize),
         windows: usize,
     ) -> Option<usize> {
-        let begin = (place + self.padding[axis]).checked_sub(tap * self.dilation[axis])?;
+        let place = place.checked_add(self.padding[axis])?;
+        let begin = place.checked_sub(tap.checked_mul(self.dilation[axis])?)?;
         let window = begin.checked_div(self.stride[axis])?;
         (window * self.stride[axis] == begin && window < windows).then_some(window)
     }
