@@ -6,11 +6,9 @@ use crate::{Grid, Result, Rows, Windows};
 
 pub(super) fn windows(x: &Tensor, grids: &[Grid], windows: &Windows) -> Result<Tensor> {
     let sights = check::windows(x, grids, windows)?;
-    let (rows, width) =
-        (sights.iter().map(|s| s.windows.positions()).sum(), windows.taps() * x.width());
-    let mut values = Vec::with_capacity(rows * width);
+    let mut values = Vec::with_capacity(sights.rows * sights.width);
     let nothing = vec![0.0; x.width()];
-    for sight in sights {
+    for sight in &sights.each {
         for row in 0..sight.windows.height {
             for column in 0..sight.windows.width {
                 for tap_row in 0..windows.kernel[0] {
@@ -28,5 +26,5 @@ pub(super) fn windows(x: &Tensor, grids: &[Grid], windows: &Windows) -> Result<T
             }
         }
     }
-    Ok(Tensor::new(rows, width, values))
+    Ok(Tensor::new(sights.rows, sights.width, values))
 }

@@ -7,11 +7,10 @@ use seq2seq_core::{Grid, Result, Rows, Windows};
 
 pub(crate) fn windows(cpu: &Cpu, x: &Tensor, grids: &[Grid], windows: &Windows) -> Result<Tensor> {
     let sights = check::windows(x, grids, windows)?;
-    let rows = sights.last().map_or(0, |last| last.to + last.windows.positions());
-    let (channels, width) = (x.width(), windows.taps() * x.width());
-    let mut out = Tensor::scratch(rows, width);
+    let (channels, width) = (x.width(), sights.width);
+    let mut out = Tensor::scratch(sights.rows, width);
     cpu.threads().each_part(Chunks::<f32>::rows(&mut out), width / 4, |row, out| {
-        let sight = Sight::of_window(&sights, row);
+        let sight = sights.of_window(row);
         let out = &mut out[..width];
         // What few channels there are, as in an image, is not worth a call for each tap.
         match channels {

@@ -7,14 +7,7 @@
 
 KERNEL windows(const float* x, int channels, WINDOWS_PARAMETERS, float* y) {
     const u32 n = blockIdx.x;
-    // The last grid that begins its windows here or before; grids without windows begin where the next one does.
-    int low = 0, high = count;
-    while (high - low > 1) {
-        int middle = (low + high) / 2;
-        if (sights[middle].to <= n) low = middle;
-        else high = middle;
-    }
-    const Sight sight = sights[low];
+    const Sight sight = sight_of<&Sight::to>(sights, count, n);
     const u32 row = (n - sight.to) / sight.window_columns, column = (n - sight.to) % sight.window_columns;
     const s64 top = row * stride_y - padding_y, left = column * stride_x - padding_x;
     const s64 line = (s64)sight.width * channels;

@@ -6,7 +6,7 @@ use crate::driver::Result;
 use crate::launch::Launch;
 use crate::memory::{Buffer, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
-use seq2seq_core::backend::check::Sight;
+use seq2seq_core::backend::check::{Sight, Sights};
 use seq2seq_core::{Rows, Windows};
 
 static ARTIFACT: Artifact = artifact!("windows");
@@ -18,12 +18,12 @@ static BACK: Kernel = Kernel::new(&ARTIFACT_BACK, "windows_back");
 const THREADS: usize = 256;
 
 /// Grids as the kernels read them. All are those of tensors on the device, so they count below 2³².
-fn upload(cuda: &Cuda, sights: &[Sight]) -> Result<Buffer<[u32; 6]>> {
+fn upload(cuda: &Cuda, sights: &Sights) -> Result<Buffer<[u32; 6]>> {
     let sight = |s: &Sight| {
         let (grid, windows) = (s.grid, s.windows);
         [grid.height, grid.width, s.from, windows.height, windows.width, s.to].map(|n| n as u32)
     };
-    cuda.upload_values(&sights.iter().map(sight).collect::<Vec<_>>())
+    cuda.upload_values(&sights.each.iter().map(sight).collect::<Vec<_>>())
 }
 
 /// `launch` with the arguments of WINDOWS_PARAMETERS.
@@ -44,13 +44,13 @@ fn windows_args<'a>(
 pub(crate) fn windows(
     cuda: &Cuda,
     x: &Tensor,
-    sights: &[Sight],
+    sights: &Sights,
     windows: &Windows,
     y: &mut Tensor,
 ) -> Result<()> {
-    let (channels, width) = (x.width(), windows.taps() * x.width());
-    assert_eq!(width, y.width());
-    if width == 0 || y.rows() == 0 {
+    let channels = x.width();
+    assert_eq!((sights.rows, sights.width), (y.rows(), y.width()));
+    if y.values().len() == 0 {
         return Ok(());
     }
     let sights = upload(cuda, sights)?;
@@ -66,13 +66,13 @@ pub(crate) fn windows(
 pub(crate) fn windows_back(
     cuda: &Cuda,
     dy: &Tensor,
-    sights: &[Sight],
+    sights: &Sights,
     windows: &Windows,
     dx: &mut Tensor,
 ) -> Result<()> {
     let (rows, channels) = (dx.rows(), dx.width());
-    assert_eq!(windows.taps() * channels, dy.width());
-    if channels == 0 || rows == 0 {
+    assert_eq!((sights.rows, sights.width), (dy.rows(), dy.width()));
+    if dx.values().len() == 0 {
         return Ok(());
     }
     let sights = upload(cuda, sights)?;

@@ -8,13 +8,7 @@
 KERNEL windows_back(const float* dy, int channels, WINDOWS_PARAMETERS, int positions, u32 rows, float* dx) {
     const u32 p = blockIdx.x * positions + threadIdx.x / channels;
     if (threadIdx.x / channels >= positions || p >= rows) return;
-    int low = 0, high = count;
-    while (high - low > 1) {
-        int middle = (low + high) / 2;
-        if (sights[middle].from <= p) low = middle;
-        else high = middle;
-    }
-    const Sight sight = sights[low];
+    const Sight sight = sight_of<&Sight::from>(sights, count, p);
     const s64 y = (p - sight.from) / sight.width + padding_y, x = (p - sight.from) % sight.width + padding_x;
     for (int channel = threadIdx.x % channels; channel < channels; channel += blockDim.x) {
         float sum = 0.0f;

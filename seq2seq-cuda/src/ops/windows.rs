@@ -2,7 +2,7 @@
 
 use crate::memory::Tensor;
 use crate::{Cuda, kernels};
-use seq2seq_core::{Grid, Result, Rows, Windows, backend::check};
+use seq2seq_core::{Grid, Result, Windows, backend::check};
 
 pub(crate) fn windows(
     cuda: &Cuda,
@@ -11,8 +11,7 @@ pub(crate) fn windows(
     windows: &Windows,
 ) -> Result<Tensor> {
     let sights = check::windows(x, grids, windows)?;
-    let rows = sights.last().map_or(0, |last| last.to + last.windows.positions());
-    let mut y = cuda.tensor(rows, windows.taps() * x.width())?;
+    let mut y = cuda.tensor(sights.rows, sights.width)?;
     kernels::windows::windows(cuda, x, &sights, windows, &mut y)?;
     Ok(y)
 }

@@ -5,16 +5,6 @@ use crate::train::Gradient;
 use crate::{Error, Grid, Result, Windows};
 
 /// A grid and its windows, and where they lie in their tensors.
-///
-/// ```
-/// use seq2seq_core::{Backend, Grid, HostTensor, Windows, backend::check, reference::Reference};
-///
-/// let x = Reference.upload(&HostTensor::from_f32(vec![7, 1], &[0.0; 7])?)?;
-/// let sights = check::windows(&x, &[Grid::line(4), Grid::line(3)], &Windows::line(2, 1, 0))?;
-/// assert_eq!((sights[1].grid, sights[1].from), (Grid::line(3), 4));
-/// assert_eq!((sights[1].windows, sights[1].to), (Grid::line(2), 3));
-/// # Ok::<(), seq2seq_core::Error>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sight {
     /// The grid that is seen.
@@ -28,23 +18,6 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// That of the window at row `row`.
-    ///
-    /// # Panics
-    /// When there is no such window.
-    pub fn of_window(sights: &[Self], row: usize) -> &Self {
-        // Grids without windows begin where the next one does.
-        &sights[sights.partition_point(|sight| sight.to <= row) - 1]
-    }
-
-    /// That of the position at row `row`.
-    ///
-    /// # Panics
-    /// When there is no such position.
-    pub fn of_position(sights: &[Self], row: usize) -> &Self {
-        &sights[sights.partition_point(|sight| sight.from <= row) - 1]
-    }
-
     /// Row and column of the window at row `row`, one of this grid.
     pub fn window(&self, row: usize) -> [usize; 2] {
         let at = row - self.to;
@@ -58,26 +31,53 @@ impl Sight {
     }
 }
 
-/// The grids and their windows, one after the other.
-fn sights(op: &'static str, grids: &[Grid], windows: &Windows) -> Result<Vec<Sight>> {
-    for (what, [height, width], least) in [
-        ("kernel", windows.kernel, 1),
-        ("stride", windows.stride, 1),
-        ("padding", windows.padding, 0),
-        ("dilation", windows.dilation, 1),
-    ] {
-        let sides = least..=i32::MAX as usize;
-        if !sides.contains(&height) || !sides.contains(&width) {
-            let reason = format!("{what} is {height} x {width}; a side is {least} to 2147483647");
-            return Err(Error::invalid(op, reason));
+/// The grids of a batch and their windows, one after the other.
+///
+/// ```
+/// use seq2seq_core::{Backend, Grid, HostTensor, Windows, backend::check, reference::Reference};
+///
+/// let x = Reference.upload(&HostTensor::from_f32(vec![7, 5], &[0.0; 35])?)?;
+/// let sights = check::windows(&x, &[Grid::line(4), Grid::line(3)], &Windows::line(2, 1, 0))?;
+/// assert_eq!((sights.positions, sights.rows, sights.width), (7, 5, 10));
+/// let second = sights.of_window(3);
+/// assert_eq!((second.grid, second.from), (Grid::line(3), 4));
+/// assert_eq!((second.windows, second.to), (Grid::line(2), 3));
+/// # Ok::<(), seq2seq_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sights {
+    /// Of each grid.
+    pub each: Vec<Sight>,
+    /// Rows of the positions.
+    pub positions: usize,
+    /// Rows of the windows.
+    pub rows: usize,
+    /// Columns of the windows.
+    pub width: usize,
+}
+
+impl Sights {
+    fn new(op: &'static str, grids: &[Grid], windows: &Windows, channels: usize) -> Result<Self> {
+        for (what, [height, width], least) in [
+            ("kernel", windows.kernel, 1),
+            ("stride", windows.stride, 1),
+            ("padding", windows.padding, 0),
+            ("dilation", windows.dilation, 1),
+        ] {
+            let sides = least..=i32::MAX as usize;
+            if !sides.contains(&height) || !sides.contains(&width) {
+                let reason =
+                    format!("{what} is {height} x {width}; a side is {least} to 2147483647");
+                return Err(Error::invalid(op, reason));
+            }
         }
-    }
-    let too_many = || Error::invalid(op, "more positions than can be counted");
-    let (mut from, mut to) = (0usize, 0usize);
-    grids
-        .iter()
-        .enumerate()
-        .map(|(i, &grid)| {
+        let count = |before: usize, grid: Grid| {
+            let positions = grid.height.checked_mul(grid.width);
+            let sum = positions.and_then(|positions| positions.checked_add(before));
+            sum.ok_or_else(|| Error::invalid(op, "more positions than can be counted"))
+        };
+        let (mut each, mut positions, mut rows) = (Vec::with_capacity(grids.len()), 0, 0);
+        for (i, &grid) in grids.iter().enumerate() {
             let Some(seen) = windows.output(grid) else {
                 let ([kh, kw], [ph, pw]) = (windows.kernel, windows.padding);
                 let ([dh, dw], Grid { height, width }) = (windows.dilation, grid);
@@ -87,34 +87,34 @@ fn sights(op: &'static str, grids: &[Grid], windows: &Windows) -> Result<Vec<Sig
                 );
                 return Err(Error::invalid(op, reason));
             };
-            let sight = Sight { grid, from, windows: seen, to };
-            let positions = |grid: Grid| grid.height.checked_mul(grid.width);
-            from = positions(grid).and_then(|n| n.checked_add(from)).ok_or_else(too_many)?;
-            to = positions(seen).and_then(|n| n.checked_add(to)).ok_or_else(too_many)?;
-            Ok(sight)
-        })
-        .collect()
-}
-
-/// Rows of both tensors together, and columns of the windows of `channels` channels.
-fn sizes(
-    op: &'static str,
-    sights: &[Sight],
-    windows: &Windows,
-    channels: usize,
-) -> Result<[usize; 3]> {
-    let last = sights.last();
-    let positions = last.map_or(0, |s| s.from + s.grid.positions());
-    let rows = last.map_or(0, |s| s.to + s.windows.positions());
-    let width = windows.kernel[0]
-        .checked_mul(windows.kernel[1])
-        .and_then(|taps| taps.checked_mul(channels))
+            each.push(Sight { grid, from: positions, windows: seen, to: rows });
+            (positions, rows) = (count(positions, grid)?, count(rows, seen)?);
+        }
         // As many bytes can be held.
-        .filter(|width| width.checked_mul(rows).is_some_and(|n| n <= isize::MAX as usize / 4))
-        .ok_or_else(|| {
+        let held =
+            |width: &usize| width.checked_mul(rows).is_some_and(|n| n <= isize::MAX as usize / 4);
+        let width = windows.taps().checked_mul(channels).filter(held).ok_or_else(|| {
             Error::invalid(op, format!("{rows} windows of {channels} channels are too many"))
         })?;
-    Ok([positions, rows, width])
+        Ok(Self { each, positions, rows, width })
+    }
+
+    /// That of the window at row `row`.
+    ///
+    /// # Panics
+    /// When there is no such window.
+    pub fn of_window(&self, row: usize) -> &Sight {
+        // Grids without windows begin where the next one does.
+        &self.each[self.each.partition_point(|sight| sight.to <= row) - 1]
+    }
+
+    /// That of the position at row `row`.
+    ///
+    /// # Panics
+    /// When there is no such position.
+    pub fn of_position(&self, row: usize) -> &Sight {
+        &self.each[self.each.partition_point(|sight| sight.from <= row) - 1]
+    }
 }
 
 /// For [`ConvolutionOps::windows`](crate::ConvolutionOps::windows): where each grid and its windows lie.
@@ -131,11 +131,10 @@ fn sizes(
 /// assert_eq!(error.to_string(), "windows: stride is 1 x 0; a side is 1 to 2147483647");
 /// # Ok::<(), seq2seq_core::Error>(())
 /// ```
-pub fn windows(x: &impl Rows, grids: &[Grid], windows: &Windows) -> Result<Vec<Sight>> {
+pub fn windows(x: &impl Rows, grids: &[Grid], windows: &Windows) -> Result<Sights> {
     const OP: &str = "windows";
-    let sights = sights(OP, grids, windows)?;
-    let [positions, _, _] = sizes(OP, &sights, windows, x.width())?;
-    Error::expect(OP, "rows", positions, x.rows())?;
+    let sights = Sights::new(OP, grids, windows, x.width())?;
+    Error::expect(OP, "rows", sights.positions, x.rows())?;
     Ok(sights)
 }
 
@@ -158,11 +157,10 @@ pub fn windows_backward<T: Rows>(
     windows: &Windows,
     channels: usize,
     dx: &Gradient<T>,
-) -> Result<Vec<Sight>> {
+) -> Result<Sights> {
     const OP: &str = "windows_backward";
-    let sights = sights(OP, grids, windows)?;
-    let [positions, rows, width] = sizes(OP, &sights, windows, channels)?;
-    super::train::shaped(OP, dy, [rows, width])?;
-    super::gradient(OP, dx.as_ref(), [positions, channels])?;
+    let sights = Sights::new(OP, grids, windows, channels)?;
+    super::train::shaped(OP, dy, [sights.rows, sights.width])?;
+    super::gradient(OP, dx.as_ref(), [sights.positions, channels])?;
     Ok(sights)
 }

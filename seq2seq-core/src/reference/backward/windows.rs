@@ -1,19 +1,19 @@
 //! Windows of grids, added up where they overlap.
 
 use super::{Real, Tensor, add};
-use crate::backend::check::{self, Sight};
+use crate::backend::check::{self, Sights};
 use crate::train::Gradient;
 use crate::{Grid, Result, Windows};
 
 /// The gradient of the positions from that of their windows.
 pub(crate) fn seen<R: Real>(
     dy: &[R],
-    sights: &[Sight],
+    sights: &Sights,
     windows: &Windows,
     channels: usize,
 ) -> Vec<R> {
     let (taps, mut out) = (windows.taps(), Vec::new());
-    for sight in sights {
+    for sight in &sights.each {
         for row in 0..sight.grid.height {
             for column in 0..sight.grid.width {
                 let mut terms = vec![Vec::new(); channels];
@@ -42,7 +42,6 @@ pub(super) fn windows_backward(
     dx: &mut Gradient<Tensor>,
 ) -> Result<()> {
     let sights = check::windows_backward(dy, grids, windows, channels, dx)?;
-    let rows = grids.iter().map(|grid| grid.positions()).sum();
-    add(dx, rows, channels, &seen(&f64::all(&dy.values), &sights, windows, channels));
+    add(dx, sights.positions, channels, &seen(&f64::all(&dy.values), &sights, windows, channels));
     Ok(())
 }

@@ -46,19 +46,35 @@ pub(super) const CELLS: Cells = {
 /// The scale and the codes of a group.
 #[target_feature(enable = "avx2")]
 pub(super) fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
+    let v = load(values);
+    let extreme = extreme(values, v);
+    match without_search(extreme) {
+        Some(found) => found,
+        None => finish(v, best_scale(scaled(v, 127.0 / extreme)), extreme),
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn load(values: &[f32; GROUP]) -> Values {
     let mut v = [_mm256_setzero_ps(); 4];
     for (i, v) in v.iter_mut().enumerate() {
         // SAFETY: the group has 32 values.
         *v = unsafe { _mm256_loadu_ps(values.as_ptr().add(8 * i)) };
     }
-    let extreme = extreme(values, v);
+    v
+}
+
+/// What there is to be had of a group whose largest value is not finite or next to nothing.
+pub(super) fn without_search(extreme: f32) -> Option<(f32, [u8; GROUP])> {
     if !extreme.is_finite() {
-        return (f32::NAN, [ZERO; GROUP]);
+        return Some((f32::NAN, [ZERO; GROUP]));
     }
-    if extreme.abs() < TINY {
-        return (0.0, [ZERO; GROUP]);
-    }
-    let scale = best_scale(scaled(v, 127.0 / extreme));
+    (extreme.abs() < TINY).then_some((0.0, [ZERO; GROUP]))
+}
+
+/// The scale as it is stored, of the best one for units, and the codes by it.
+#[target_feature(enable = "avx2")]
+pub(super) fn finish(v: Values, scale: f32, extreme: f32) -> (f32, [u8; GROUP]) {
     let scale = stored_scale(scale, extreme);
     let mut codes = [0; GROUP];
     // SAFETY: there is room for 32 codes.

@@ -3,11 +3,8 @@
 //! As by AVX2, but for two ends at a time: each half of a vector holds the eight partial sums of one of them. A level comes as f32
 //! from a table of 16 at its code, where AVX2 widens it.
 
-use super::group_avx2::{CELLS, Values, best, codes_of, extreme, scaled};
-use seq2seq_core::quant::{
-    TINY,
-    group::{ENDS, GROUP, LEVELS, ZERO, stored_scale},
-};
+use super::group_avx2::{self, CELLS, Values, best, extreme, finish, scaled, without_search};
+use seq2seq_core::quant::group::{ENDS, GROUP, LEVELS};
 use std::arch::x86_64::*;
 
 /// The levels as numbers.
@@ -49,24 +46,12 @@ const SPREAD: [[i8; 16]; 4] = {
 /// The scale and the codes of a group.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2")]
 pub(super) fn quantise_group(values: &[f32; GROUP]) -> (f32, [u8; GROUP]) {
-    let mut v = [_mm256_setzero_ps(); 4];
-    for (i, v) in v.iter_mut().enumerate() {
-        // SAFETY: the group has 32 values.
-        *v = unsafe { _mm256_loadu_ps(values.as_ptr().add(8 * i)) };
-    }
+    let v = group_avx2::load(values);
     let extreme = extreme(values, v);
-    if !extreme.is_finite() {
-        return (f32::NAN, [ZERO; GROUP]);
+    match without_search(extreme) {
+        Some(found) => found,
+        None => finish(v, best_scale(scaled(v, 127.0 / extreme)), extreme),
     }
-    if extreme.abs() < TINY {
-        return (0.0, [ZERO; GROUP]);
-    }
-    let scale = best_scale(scaled(v, 127.0 / extreme));
-    let scale = stored_scale(scale, extreme);
-    let mut codes = [0; GROUP];
-    // SAFETY: there is room for 32 codes.
-    unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), codes_of(v, 1.0 / scale)) };
-    (scale, codes)
 }
 
 /// The scale for units that takes most from the squared error, of those that [`ENDS`] lead to.

@@ -3,7 +3,7 @@
 use crate::kernels::backward::sum::AddScaled;
 use crate::memory::{Chunks, Tensor};
 use crate::{Cpu, simd::dispatch};
-use seq2seq_core::backend::check::{self, Sight};
+use seq2seq_core::backend::check;
 use seq2seq_core::train::Gradient;
 use seq2seq_core::{Grid, Result, Windows};
 
@@ -16,16 +16,15 @@ pub(super) fn windows_backward(
     dx: &mut Gradient<Tensor>,
 ) -> Result<()> {
     let sights = check::windows_backward(dy, grids, windows, channels, dx)?;
-    let rows = grids.iter().map(|grid| grid.positions()).sum();
     let held = dx.is_some();
-    let dx = dx.get_or_insert_with(|| Tensor::scratch(rows, channels));
-    let cost = windows.taps() * channels / 4;
+    let dx = dx.get_or_insert_with(|| Tensor::scratch(sights.positions, channels));
+    let cost = sights.width / 4;
     cpu.threads().each_part(Chunks::<f32>::rows(dx), cost, |row, out| {
         let out = &mut out[..channels];
         if !held {
             out.fill(0.0);
         }
-        let sight = Sight::of_position(&sights, row);
+        let sight = sights.of_position(row);
         let [y, x] = sight.position(row);
         for tap_row in 0..windows.kernel[0] {
             let Some(line) = windows.window(0, (y, tap_row), sight.windows.height) else {

@@ -14,8 +14,7 @@ pub(crate) fn windows_backward(
     dx: &mut Gradient<Tensor>,
 ) -> Result<()> {
     let sights = check::windows_backward(dy, grids, windows, channels, dx)?;
-    let rows = grids.iter().map(|grid| grid.positions()).sum();
-    let mut part = cuda.tensor(rows, channels)?;
+    let mut part = cuda.tensor(sights.positions, channels)?;
     kernels::windows::windows_back(cuda, dy, &sights, windows, &mut part)?;
     super::add(cuda, part, dx)
 }

@@ -18,7 +18,7 @@ pub(crate) fn windows_backward(
     dx: &mut Gradient<Tensor>,
 ) -> Result<()> {
     let sights = check::windows_backward(dy, grids, windows, channels, dx)?;
-    let rows: usize = grids.iter().map(|grid| grid.positions()).sum();
+    let rows = sights.positions;
     let seen = indices(taps(&sights, windows, rows).into_iter(), tch.device())?;
     let taps = [(dy.rows() * windows.taps()) as i64, channels as i64];
     // What lies outside is added to a row of its own.
