@@ -43,6 +43,15 @@ impl Backend for Cpu {
         linear::linear(self.threads(), x, layer, epilogue)
     }
 
+    fn feed_forward(
+        &self,
+        x: &Tensor,
+        layers: [&Linear; 2],
+        epilogues: [Epilogue<'_, Tensor>; 2],
+    ) -> Result<Tensor> {
+        linear::feed_forward(self.threads(), x, layers, epilogues)
+    }
+
     fn embedding(&self, table: &HostTensor) -> Result<Embedding> {
         embed::embedding(table)
     }

@@ -9,6 +9,7 @@
 //! | `plan.rs` | how a product is cut among workers and tiles |
 //! | `drive.rs` | the loops over blocks, panels and tiles |
 //! | `epilogue.rs` | scale, bias, activation or gate, residual, behind each tile |
+//! | `stored.rs` | the type that results are stored in |
 //! | `recurrent.rs` | steps of recurrent layers, and in `recurrent/back.rs` back (`fill.rs` packs anew): the product of the state, and |
 //! | `cell.rs` | the cell behind each tile |
 
@@ -21,6 +22,7 @@ mod pack;
 mod plan;
 mod recurrent;
 mod rows;
+mod stored;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -32,6 +34,7 @@ pub(crate) use micro::LhsRows;
 pub use recurrent::Recurrent;
 pub(crate) use recurrent::{Back, BackCells, BackStep, Before, MAX_GATES, MAX_KEPT, Step};
 pub(crate) use rows::Source;
+pub(crate) use stored::{Rounded, Stored};
 
 use crate::{isa::Isa, memory::Buffer};
 use micro::MicroKernel;
@@ -83,6 +86,11 @@ impl Linear {
     /// The level that it was packed for.
     pub(crate) fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Whether no panel is wider than the columns that are left for it, so that its results are stored without a gap behind each row.
+    pub(crate) fn fills_its_panels(&self) -> bool {
+        self.panels * self.width == self.shape.output
     }
 
     /// The type that it multiplies activations in.

@@ -87,6 +87,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Whether `m` holds in every lane.
     fn all(self, m: Self::M) -> bool;
 
+    /// Rounded to bf16 as [`round`](crate::kernels::round) does; the lower halves of the lanes' bits are zero.
+    fn to_bf16(self, a: Self::V) -> Self::V;
+
+    /// Stores the upper halves of the lanes' bits at `x`, of any alignment.
+    ///
+    /// # Safety
+    /// `LANES` values at `x` can be written.
+    unsafe fn store_upper_at(self, v: Self::V, x: *mut u16);
+
     /// x · 2ⁿ, rounded once, for x near 1 and an integral n of at most 254 in magnitude.
     ///
     /// By two factors, so that either half of a subnormal or huge result is a normal number.
@@ -122,6 +131,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         assert!(x.len() >= Self::LANES);
         // SAFETY: the slice was just seen to be long enough.
         unsafe { self.store_at(v, x.as_mut_ptr()) }
+    }
+
+    /// Stores the upper halves of the lanes' bits in the first `LANES` values of `x`.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[inline(always)]
+    fn store_upper(self, v: Self::V, x: &mut [u16]) {
+        assert!(x.len() >= Self::LANES);
+        // SAFETY: the slice was just seen to be long enough.
+        unsafe { self.store_upper_at(v, x.as_mut_ptr()) }
     }
 
     /// The values of a slice shorter than a vector, `fill` in the lanes behind them.

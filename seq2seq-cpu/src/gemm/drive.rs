@@ -12,23 +12,25 @@ use super::{
         output::{Block, Blocks},
     },
     plan::{self, Grid},
+    stored::Stored,
 };
 use crate::{memory::second_cache, simd, threads::Threads};
 use std::ops::Range;
 
 impl Linear {
-    /// `rows` rows of `x`, in the element type of this layer's kernel, into `out`, whose rows begin `stride` values apart.
+    /// `rows` rows of `x`, in the element type of this layer's kernel, into `out`, whose rows begin `stride` values apart, as
+    /// what it stores.
     ///
     /// # Panics
     /// When `x` or `out` is shorter, or `stride` less than whole panels need: the width rounded up to
     /// that of panels, 32 or less.
-    pub(crate) fn multiply(
+    pub(crate) fn multiply<T: Stored>(
         &self,
         threads: &Threads,
         rows: usize,
         x: LhsRows<'_>,
         epilogue: &Epilogue<'_>,
-        (out, stride): (&mut [f32], usize),
+        (out, stride): (&mut [T], usize),
     ) {
         let tiles = plan::tiles(rows, self.kernel.max_rows());
         let grid = Grid::new(tiles, self.panels, threads.count());
@@ -46,12 +48,12 @@ impl Linear {
     }
 
     /// Some rows of a block, which stay in the cache, through all its panels.
-    fn rows_of_block(
+    fn rows_of_block<T: Stored>(
         &self,
         rows: Range<usize>,
         x: LhsRows<'_>,
         epilogue: &Epilogue<'_>,
-        block: &mut Block<'_>,
+        block: &mut Block<'_, T>,
     ) {
         let layout = &self.kernel.layout;
         let units = layout.units(self.shape.input);

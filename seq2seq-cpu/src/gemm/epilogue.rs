@@ -9,7 +9,7 @@
 //! same row of the tile. The scales are those of int8 and of the layer; each is 1 where there is nothing to scale, which
 //! leaves the sum as it is.
 
-use super::{lhs::Converted, micro::output::Block};
+use super::{lhs::Converted, micro::output::Block, stored::Stored};
 use crate::memory::{For, prefetch_run};
 use crate::simd::{Kernel, Simd, math};
 use seq2seq_core::Activation;
@@ -64,7 +64,12 @@ pub(crate) struct Epilogue<'a> {
 impl Epilogue<'_> {
     /// Brings what it reads and writes of `rows` and some panels of `block` nearer.
     #[inline(always)]
-    pub(super) fn prefetch(&self, block: &Block<'_>, rows: Range<usize>, panels: Range<usize>) {
+    pub(super) fn prefetch<T>(
+        &self,
+        block: &Block<'_, T>,
+        rows: Range<usize>,
+        panels: Range<usize>,
+    ) {
         if let Some(residual) = &self.residual {
             let width = block.panel_width();
             residual.prefetch(rows.clone(), panels.start * width, panels.len() * width);
@@ -74,17 +79,17 @@ impl Epilogue<'_> {
 }
 
 /// Finishes one tile: the rows `rows` of the matrix, in `panel` of `block`.
-pub(super) struct Finish<'a, 'b> {
+pub(super) struct Finish<'a, 'b, T> {
     pub(super) epilogue: &'a Epilogue<'a>,
     pub(super) columns: Columns<'a>,
     /// Of that panel, row by row.
     pub(super) sums: &'a [f32],
     pub(super) rows: Range<usize>,
     pub(super) panel: usize,
-    pub(super) block: &'a mut Block<'b>,
+    pub(super) block: &'a mut Block<'b, T>,
 }
 
-impl Kernel for Finish<'_, '_> {
+impl<T: Stored> Kernel for Finish<'_, '_, T> {
     type Output = ();
 
     /// Chooses the activation once a tile, so that its constants stay in registers.
@@ -102,7 +107,7 @@ impl Kernel for Finish<'_, '_> {
     }
 }
 
-impl Finish<'_, '_> {
+impl<T: Stored> Finish<'_, '_, T> {
     #[inline(always)]
     fn all_rows<S: Simd, A: Apply>(mut self, s: S) {
         for i in 0..self.rows.len() {
@@ -145,7 +150,7 @@ impl Finish<'_, '_> {
             if let Some(residual) = residual {
                 y = s.add(y, s.load(&residual[at..]));
             }
-            s.store(y, out);
+            T::store(s, y, out);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     simd,
     threads::Threads,
 };
-use bytemuck::{cast_slice, cast_slice_mut, from_bytes};
+use bytemuck::{Pod, cast_slice, cast_slice_mut, from_bytes};
 use seq2seq_core::Rows;
 use std::ops::Range;
 
@@ -107,6 +107,16 @@ impl Converted {
     pub(crate) fn scratch(element: Element, (rows, width): (usize, usize)) -> Self {
         let stride = stride(element, width);
         Self { element, data: Buffer::scratch(rows * stride), stride }
+    }
+
+    /// The rows as values of this type, for a product that stores them, and the distance from one to the next. What stands
+    /// behind the values of a row is unspecified.
+    ///
+    /// # Panics
+    /// When it is not of the size of the element.
+    pub(crate) fn values_mut<T: Pod>(&mut self) -> (&mut [T], usize) {
+        assert_eq!(size_of::<T>(), self.element.size());
+        (cast_slice_mut(&mut self.data), self.stride / size_of::<T>())
     }
 
     /// The rows, each for [`convert`].

@@ -7,7 +7,7 @@ use crate::{isa::Isa, simd};
 
 /// The upper half of the bits of `x`, rounded.
 #[inline(always)]
-fn upper_half(x: f32) -> u32 {
+pub(crate) fn upper_half(x: f32) -> u32 {
     let bits = x.to_bits();
     let even = bits >> 16 & 1;
     // A NaN might carry into infinity or past the sign: it is cut off instead, and kept quiet.

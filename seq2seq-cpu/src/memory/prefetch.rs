@@ -49,8 +49,8 @@ pub(crate) fn prefetch(p: *const u8, what: For) {
 
 /// Asks for all lines of `values`.
 #[inline(always)]
-pub(crate) fn prefetch_run(values: *const f32, count: usize, what: For) {
-    for line in 0..(count * size_of::<f32>()).div_ceil(64) {
+pub(crate) fn prefetch_run<T>(values: *const T, count: usize, what: For) {
+    for line in 0..(count * size_of::<T>()).div_ceil(64) {
         prefetch(values.cast::<u8>().wrapping_add(64 * line), what);
     }
 }

@@ -1,7 +1,7 @@
 //! Linear layers.
 
 use crate::{
-    gemm::{self, Converted, Element, LhsRows, Linear, Residual},
+    gemm::{self, Converted, Element, LhsRows, Linear, Residual, Rounded, Stored},
     isa::Isa,
     memory::Tensor,
     threads::Threads,
@@ -28,26 +28,67 @@ pub(crate) fn linear(
     layer: &Linear,
     epilogue: Epilogue<'_, Tensor>,
 ) -> Result<Tensor> {
-    let shape = layer.shape();
-    check::linear(x, shape, &epilogue)?;
-    let mut out = Tensor::scratch(x.rows(), shape.output);
-    if x.rows() == 0 {
-        return Ok(out);
+    check::linear(x, layer.shape(), &epilogue)?;
+    let mut out = Tensor::scratch(x.rows(), layer.shape().output);
+    if x.rows() > 0 {
+        let stride = out.stride();
+        multiply(threads, x, layer, &epilogue, (out.values_mut(), stride));
     }
+    Ok(out)
+}
+
+/// Two layers. What lies between is stored as the second one multiplies it where that is rounded to bf16, value by value; a row of
+/// integers has no scale before it is whole.
+pub(crate) fn feed_forward(
+    threads: &Threads,
+    x: &Tensor,
+    [first, second]: [&Linear; 2],
+    [inner, outer]: [Epilogue<'_, Tensor>; 2],
+) -> Result<Tensor> {
+    check::feed_forward(x, [first.shape(), second.shape()], [&inner, &outer])?;
+    let element = second.element();
+    if !matches!(element, Element::Bf16 | Element::Rounded)
+        || !first.fills_its_panels()
+        || x.rows() == 0
+    {
+        return linear(threads, &linear(threads, x, first, inner)?, second, outer);
+    }
+    let mut between = Converted::scratch(element, (x.rows(), first.shape().output));
+    match element {
+        Element::Bf16 => multiply(threads, x, first, &inner, between.values_mut::<u16>()),
+        _ => multiply(threads, x, first, &inner, between.values_mut::<Rounded>()),
+    }
+    let mut out = Tensor::scratch(x.rows(), second.shape().output);
     let stride = out.stride();
+    let epilogue = fused(&outer, Some(&between));
+    second.multiply(threads, x.rows(), between.rows(), &epilogue, (out.values_mut(), stride));
+    Ok(out)
+}
+
+/// The rows of `x` through `layer`, stored where `out` begins, `out.1` values from row to row.
+fn multiply<T: Stored>(
+    threads: &Threads,
+    x: &Tensor,
+    layer: &Linear,
+    epilogue: &Epilogue<'_, Tensor>,
+    out: (&mut [T], usize),
+) {
     let operand = Operand::of(threads, x, layer);
     let (rows, converted) = match &operand {
         Operand::Plain => (LhsRows::f32(x.values(), x.stride()), None),
         Operand::Kept(c) => (c.rows(), Some(*c)),
         Operand::Made(c) => (c.rows(), Some(c)),
     };
-    let epilogue = gemm::Epilogue {
-        activation: epilogue.activation,
-        residual: epilogue.residual.map(|r| Residual { data: r.values(), stride: r.stride() }),
-        converted,
-    };
-    layer.multiply(threads, x.rows(), rows, &epilogue, (out.values_mut(), stride));
-    Ok(out)
+    layer.multiply(threads, x.rows(), rows, &fused(epilogue, converted), out);
+}
+
+/// The epilogue of a product whose rows were `converted`.
+fn fused<'a>(
+    epilogue: &Epilogue<'a, Tensor>,
+    converted: Option<&'a Converted>,
+) -> gemm::Epilogue<'a> {
+    let residual = epilogue.residual.map(|r| Residual { data: r.values(), stride: r.stride() });
+    gemm::Epilogue { activation: epilogue.activation, residual, converted }
 }
 
 /// Activations in the element type of a layer.
@@ -100,6 +141,10 @@ mod tests {
         (0..x.rows()).map(|i| x.row(i)).collect()
     }
 
+    fn bits(x: &Tensor) -> Vec<Vec<u32>> {
+        rows(x).into_iter().map(|row| row.iter().map(|v| v.to_bits()).collect()).collect()
+    }
+
     #[test]
     fn a_second_layer_finds_the_rows_converted() {
         let threads = Threads::new(Some(2)).unwrap();
@@ -130,6 +175,35 @@ mod tests {
                 let got = linear(&threads, &shared, &layer, Epilogue::NONE).unwrap();
                 let want = linear(&threads, &tensor(2, 30), &layer, Epilogue::NONE).unwrap();
                 assert_eq!(rows(&got), rows(&want), "{isa} {format}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_between_two_layers_are_those_of_two_calls() {
+        let threads = Threads::new(Some(2)).unwrap();
+        let packed = |isa, [inputs, outputs]: [usize; 2], format| {
+            let values =
+                (0..outputs * inputs).map(|i| (i % 23) as f32 / 7.0 - 1.5).collect::<Vec<_>>();
+            let weight = HostTensor::from_f32(vec![outputs, inputs], &values).unwrap();
+            pack(&threads, isa, &LinearSpec::single(weight, None), format).unwrap()
+        };
+        // Panels that are filled, and others.
+        for (between, rows) in [(64, 1), (64, 40), (33, 5), (64, 0)] {
+            for isa in test_levels() {
+                for format in Format::ALL {
+                    let layers =
+                        [packed(isa, [30, between], format), packed(isa, [between, 20], format)];
+                    let (x, residual) = (tensor(rows, 30), tensor(rows, 20));
+                    let inner = || Epilogue::activation(seq2seq_core::Activation::Gelu);
+                    let [first, second] = [&layers[0], &layers[1]];
+                    let middle = linear(&threads, &x, first, inner()).unwrap();
+                    let want =
+                        linear(&threads, &middle, second, Epilogue::residual(&residual)).unwrap();
+                    let epilogues = [inner(), Epilogue::residual(&residual)];
+                    let got = feed_forward(&threads, &x, [first, second], epilogues).unwrap();
+                    assert_eq!(bits(&got), bits(&want), "{isa} {format}");
+                }
             }
         }
     }

@@ -148,6 +148,29 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn to_bf16(self, a: __m256) -> __m256 {
+        unsafe {
+            let bits = _mm256_castps_si256(a);
+            let even = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let half = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), even);
+            let rounded = _mm256_castsi256_ps(_mm256_add_epi32(bits, half));
+            let quiet = _mm256_or_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x0040_0000)));
+            let rounded = _mm256_blendv_ps(rounded, quiet, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
+            let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
+            _mm256_and_ps(rounded, _mm256_castsi256_ps(upper))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_upper_at(self, v: __m256, x: *mut u16) {
+        unsafe {
+            let upper = _mm256_srli_epi32::<16>(_mm256_castps_si256(v));
+            let (low, high) = (_mm256_castsi256_si128(upper), _mm256_extracti128_si256::<1>(upper));
+            _mm_storeu_si128(x.cast(), _mm_packus_epi32(low, high));
+        }
+    }
+
+    #[inline(always)]
     fn all(self, m: __m256) -> bool {
         unsafe { _mm256_movemask_ps(m) == 0xff }
     }

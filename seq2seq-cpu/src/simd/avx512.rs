@@ -159,6 +159,29 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn to_bf16(self, a: __m512) -> __m512 {
+        // Not `vcvtneps2bf16`, to which subnormal numbers are zeros.
+        unsafe {
+            let bits = _mm512_castps_si512(a);
+            let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), even);
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            let rounded = _mm512_add_epi32(bits, half);
+            let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
+            let upper = _mm512_and_si512(rounded, _mm512_set1_epi32(0xffff_0000_u32.cast_signed()));
+            _mm512_castsi512_ps(upper)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_upper_at(self, v: __m512, x: *mut u16) {
+        unsafe {
+            let upper = _mm512_srli_epi32::<16>(_mm512_castps_si512(v));
+            _mm256_storeu_si256(x.cast(), _mm512_cvtepi32_epi16(upper));
+        }
+    }
+
+    #[inline(always)]
     fn all(self, m: __mmask16) -> bool {
         m == 0xffff
     }

@@ -128,6 +128,24 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn to_bf16(self, a: float32x4_t) -> float32x4_t {
+        unsafe {
+            let bits = vreinterpretq_u32_f32(a);
+            let even = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+            let rounded = vaddq_u32(bits, vaddq_u32(vdupq_n_u32(0x7fff), even));
+            let quiet = vorrq_u32(bits, vdupq_n_u32(0x0040_0000));
+            // A NaN is the one that is not equal to itself.
+            let rounded = vbslq_u32(vceqq_f32(a, a), rounded, quiet);
+            vreinterpretq_f32_u32(vandq_u32(rounded, vdupq_n_u32(0xffff_0000)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_upper_at(self, v: float32x4_t, x: *mut u16) {
+        unsafe { vst1_u16(x, vshrn_n_u32::<16>(vreinterpretq_u32_f32(v))) }
+    }
+
+    #[inline(always)]
     fn all(self, m: uint32x4_t) -> bool {
         unsafe { vminvq_u32(m) != 0 }
     }

@@ -1,6 +1,7 @@
 //! Plain Rust: four lanes, which the compiler puts into whatever vectors the oldest machine of the target has.
 
 use super::Simd;
+use crate::kernels::round::upper_half;
 use std::array::from_fn;
 
 /// The level that every machine has.
@@ -114,6 +115,17 @@ impl Simd for Scalar {
     #[inline(always)]
     fn pick(self, table: &[f32; 16], index: V) -> V {
         index.map(|i| table[(i.to_bits() & 15) as usize])
+    }
+
+    #[inline(always)]
+    fn to_bf16(self, a: V) -> V {
+        a.map(|x| f32::from_bits(upper_half(x) << 16))
+    }
+
+    #[inline(always)]
+    unsafe fn store_upper_at(self, v: V, x: *mut u16) {
+        // SAFETY: the caller vouches for LANES values.
+        unsafe { x.cast::<[u16; 4]>().write_unaligned(v.map(|x| (x.to_bits() >> 16) as u16)) }
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Every level against f64 and against the definitions in [`Simd`].
 
 use super::*;
+use crate::kernels::round::upper_half;
 use seq2seq_core::Activation;
 use seq2seq_core::reference::activation::apply;
 
@@ -217,4 +218,44 @@ impl Kernel for Operations {
 #[test]
 fn operations_are_those_of_single_values() {
     each_level(|isa| dispatch(isa, Operations));
+}
+
+/// Every value rounded to bf16, stored as it is and by its upper half.
+struct ToBf16<'a>(&'a [f32]);
+
+impl Kernel for ToBf16<'_> {
+    type Output = (Vec<f32>, Vec<u16>);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Self::Output {
+        let (mut values, mut halves) = (vec![0.0; self.0.len()], vec![0; self.0.len()]);
+        for at in (0..self.0.len()).step_by(S::LANES) {
+            let rounded = s.to_bf16(s.load(&self.0[at..]));
+            s.store(rounded, &mut values[at..]);
+            s.store_upper(rounded, &mut halves[at..]);
+        }
+        (values, halves)
+    }
+}
+
+#[test]
+fn vectors_are_rounded_to_bf16_as_single_values_are() {
+    // Each exponent with either sign, beside ties, and NaNs.
+    let mut bits: Vec<u32> = (0..512)
+        .flat_map(|e| [0, 0x8000, 0x1_8000, 0x7fff, 0x7f_ffff].map(|m| e << 23 | m))
+        .collect();
+    bits.resize(bits.len().next_multiple_of(MAX_LANES), 1);
+    let x: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+    let want: Vec<u32> = x.iter().map(|&x| upper_half(x)).collect();
+    each_level(|isa| {
+        let (values, halves) = dispatch(isa, ToBf16(&x));
+        for (i, &want) in want.iter().enumerate() {
+            assert_eq!(
+                (values[i].to_bits(), u32::from(halves[i])),
+                (want << 16, want),
+                "{isa}: {:e}",
+                x[i]
+            );
+        }
+    });
 }

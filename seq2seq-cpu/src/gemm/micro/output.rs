@@ -5,43 +5,51 @@ use crate::memory::{For, Split, prefetch_run};
 use std::{marker::PhantomData, ops::Range};
 
 /// Where a matrix lies, and how wide its panels are.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    data: *mut f32,
+struct Place<'a, T> {
+    data: *mut T,
     stride: usize,
     panel_width: usize,
-    borrow: PhantomData<&'a mut [f32]>,
+    borrow: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: through it, threads reach the blocks that they were handed, as if each had been sent its `&mut [f32]`s.
-unsafe impl Sync for Place<'_> {}
+// Not derived: that would ask for a `T` that is `Copy`.
+impl<T> Clone for Place<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Place<'_, T> {}
+
+// SAFETY: through it, threads reach the blocks that they were handed, as if each had been sent its `&mut [T]`s.
+unsafe impl<T: Send> Sync for Place<'_, T> {}
 // SAFETY: as for Sync.
-unsafe impl Send for Place<'_> {}
+unsafe impl<T: Send> Send for Place<'_, T> {}
 
 /// A row-major matrix cut along a [`Grid`].
-pub(in crate::gemm) struct Blocks<'a> {
-    place: Place<'a>,
+pub(in crate::gemm) struct Blocks<'a, T> {
+    place: Place<'a, T>,
     rows: usize,
     panels: usize,
     grid: Grid,
 }
 
 /// Some rows and some panels of the matrix.
-pub(in crate::gemm) struct Block<'a> {
-    place: Place<'a>,
+pub(in crate::gemm) struct Block<'a, T> {
+    place: Place<'a, T>,
     /// Its rows of the matrix.
     pub(in crate::gemm) rows: Range<usize>,
     /// Its panels of the matrix.
     pub(in crate::gemm) panels: Range<usize>,
 }
 
-impl<'a> Blocks<'a> {
+impl<'a, T> Blocks<'a, T> {
     /// Of `rows` rows that begin `stride` values apart, `panels` panels of `panel_width` columns.
     ///
     /// # Panics
     /// When the panels are wider than the stride, or `data` is shorter than all rows.
     pub(in crate::gemm) fn new(
-        data: &'a mut [f32],
+        data: &'a mut [T],
         (rows, stride): (usize, usize),
         (panels, panel_width): (usize, usize),
         grid: Grid,
@@ -58,14 +66,14 @@ impl<'a> Blocks<'a> {
 }
 
 // SAFETY: blocks of different parts of the rows share no row, others no panel, as shares do not overlap.
-unsafe impl<'a> Split for Blocks<'a> {
-    type Part = Block<'a>;
+unsafe impl<'a, T: Send> Split for Blocks<'a, T> {
+    type Part = Block<'a, T>;
 
     fn count(&self) -> usize {
         self.grid.parts()
     }
 
-    unsafe fn part(&self, i: usize) -> Block<'a> {
+    unsafe fn part(&self, i: usize) -> Block<'a, T> {
         Block {
             place: self.place,
             rows: plan::share(self.rows, self.grid.row_parts, i / self.grid.panel_parts),
@@ -74,7 +82,7 @@ unsafe impl<'a> Split for Blocks<'a> {
     }
 }
 
-impl Block<'_> {
+impl<T> Block<'_, T> {
     /// Columns of a panel.
     pub(in crate::gemm) fn panel_width(&self) -> usize {
         self.place.panel_width
@@ -95,7 +103,7 @@ impl Block<'_> {
     /// # Panics
     /// When either is not in the block.
     #[inline]
-    pub(in crate::gemm) fn row(&mut self, row: usize, panel: usize) -> &mut [f32] {
+    pub(in crate::gemm) fn row(&mut self, row: usize, panel: usize) -> &mut [T] {
         assert!(self.rows.contains(&row) && self.panels.contains(&panel));
         let Place { data, stride, panel_width, .. } = self.place;
         // SAFETY: `Blocks::new` saw all rows and panels lie within the slice that it borrows. No other block has these
