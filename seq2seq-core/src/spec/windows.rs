@@ -1,7 +1,7 @@
 //! Grids of positions, and the windows that a convolution sees of them.
 
 use crate::{Error, HostTensor, Result};
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// Positions in rows and columns: an image, the patches of one, or a line of sound, which is one row.
 ///
@@ -103,6 +103,25 @@ impl Windows {
         from_padding.checked_sub(self.padding[axis]).filter(|&place| place < size)
     }
 
+    /// The taps of window `window` that see a place of an axis of `size` places, one tap behind the other: those for which
+    /// [`place`](Self::place) finds one. An empty range stands where they would be.
+    ///
+    /// ```
+    /// use seq2seq_core::Windows;
+    ///
+    /// let windows = Windows::line(3, 2, 1);
+    /// assert_eq!((windows.taps_within(1, 0, 5), windows.taps_within(1, 1, 5)), (1..3, 0..3));
+    /// ```
+    pub fn taps_within(&self, axis: usize, window: usize, size: usize) -> Range<usize> {
+        let begin = window.saturating_mul(self.stride[axis]);
+        // How many taps lie before `place`, counted from the first padding.
+        let before = |place: usize| {
+            let taps = place.saturating_sub(begin).div_ceil(self.dilation[axis].max(1));
+            taps.min(self.kernel[axis])
+        };
+        before(self.padding[axis])..before(self.padding[axis].saturating_add(size))
+    }
+
     /// The window of an axis of `windows` of them whose tap `tap` sees place `place`, if there is one.
     pub fn window(
         &self,
@@ -189,6 +208,11 @@ mod tests {
                         None => assert!(padding > 0),
                     }
                 }
+            }
+            for window in 0..count {
+                let sees = |tap| windows.place(1, (window, tap), size).is_some();
+                let within = windows.taps_within(1, window, size);
+                assert!((0..kernel).all(|tap| within.contains(&tap) == sees(tap)));
             }
             let found = (0..size).flat_map(|place| {
                 (0..kernel)

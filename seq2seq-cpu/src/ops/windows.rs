@@ -33,18 +33,25 @@ fn window<const C: usize>(
     out: &mut [f32],
 ) {
     let channels = if C == 0 { x.width() } else { C };
+    let Grid { height, width } = sight.grid;
     let [window_row, window_column] = sight.window(row);
-    for (tap_row, out) in out.chunks_mut((windows.kernel[1] * channels).max(1)).enumerate() {
-        let Some(y) = windows.place(0, (window_row, tap_row), sight.grid.height) else {
+    // Zeros, the taps that see a place, the first of them `begin`, and zeros.
+    let columns = windows.taps_within(1, window_column, width);
+    let begin = windows.place(1, (window_column, columns.start), width);
+    let line = windows.kernel[1] * channels;
+    for (tap_row, out) in out.chunks_exact_mut(line.max(1)).enumerate() {
+        let y = windows.place(0, (window_row, tap_row), height);
+        let (Some(y), Some(begin)) = (y, begin) else {
             out.fill(0.0);
             continue;
         };
-        let line = sight.from + y * sight.grid.width;
-        for (tap, out) in out.chunks_mut(channels).enumerate() {
-            match windows.place(1, (window_column, tap), sight.grid.width) {
-                Some(place) => out[..channels].copy_from_slice(&x.row(line + place)[..channels]),
-                None => out.fill(0.0),
-            }
+        let (before, out) = out.split_at_mut(columns.start * channels);
+        let (seen, behind) = out.split_at_mut(columns.len() * channels);
+        before.fill(0.0);
+        behind.fill(0.0);
+        let first = sight.from + y * width + begin;
+        for (tap, out) in seen.chunks_exact_mut(channels).enumerate() {
+            out.copy_from_slice(&x.row(first + tap * windows.dilation[1])[..channels]);
         }
     }
 }
