@@ -201,11 +201,6 @@ impl Cuda {
         Buffer::upload(self.pool(), values)
     }
 
-    /// The same for a table that grows with each step.
-    pub(crate) fn upload_growing<T: Pod>(&self, values: &[T]) -> Result<Buffer<T>> {
-        Buffer::upload_growing(self.pool(), values)
-    }
-
     /// Room for a table that grows with each step.
     pub(crate) fn buffer_growing<T: Pod>(&self, len: usize) -> Result<Buffer<T>> {
         Buffer::growing(self.pool(), len)

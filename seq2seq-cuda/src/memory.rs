@@ -9,6 +9,7 @@ mod blocks;
 mod readers;
 mod staging;
 mod tensor;
+mod together;
 
 use crate::driver::{Arg, Driver, DriverError, Result};
 use crate::queue::Queue;
@@ -20,6 +21,7 @@ use staging::{Reading, Staging};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
 pub use tensor::Tensor;
+pub(crate) use together::{Table, Together};
 
 /// Where buffers come from and go back to.
 pub(crate) struct Pool {
@@ -38,7 +40,7 @@ fn size_class(bytes: u64) -> u64 {
     bytes.next_multiple_of(step)
 }
 
-/// Blocks are multiples of it.
+/// Blocks are multiples of it, but for those of tables.
 const GRAIN: u64 = 512;
 
 /// Which memory will do.
@@ -174,9 +176,16 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// The length of the block of a table that grows with each step.
+/// The length of the block of tables that last for some steps: no tensor has it, so that new tables are given the block of old
+/// ones, and the tensors of the steps behind have the addresses of those before.
+fn table_class(bytes: u64) -> u64 {
+    size_class(bytes) + GRAIN / 4
+}
+
+/// The same for tables that grow with each step: their block is as long as a power of two and little more, so that few steps need
+/// another.
 fn growing_class(bytes: u64) -> u64 {
-    bytes.next_power_of_two().max(GRAIN)
+    bytes.next_power_of_two().max(GRAIN) + GRAIN / 2
 }
 
 /// A run of values in the device's memory. Dropping it returns the block to its pool.
@@ -215,7 +224,12 @@ impl<T: Pod> Buffer<T> {
         Self::upload_to(pool, values, class)
     }
 
-    /// The same for a table that grows with each step: its block is as long as a power of two, so that few steps need another.
+    /// The same for tables that last for some steps.
+    pub(crate) fn upload_tables(pool: &Arc<Pool>, values: &[T]) -> Result<Self> {
+        Self::upload_to(pool, values, table_class)
+    }
+
+    /// The same for tables that grow with each step.
     pub(crate) fn upload_growing(pool: &Arc<Pool>, values: &[T]) -> Result<Self> {
         Self::upload_to(pool, values, growing_class)
     }
@@ -275,6 +289,12 @@ impl<T: Pod> Buffer<T> {
         let size = size_of::<T>() as u64;
         let (from, to) = (from.address + start as u64 * size, to.address + at as u64 * size);
         self.pool.queue.copy(from, to, count as u64 * size)
+    }
+
+    /// The same block as bytes.
+    fn into_bytes(mut self) -> Buffer<u8> {
+        let (pool, block) = (Arc::clone(&self.pool), self.block.take());
+        Buffer { pool, block, len: self.len * size_of::<T>(), values: PhantomData }
     }
 
     /// Values.

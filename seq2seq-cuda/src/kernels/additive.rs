@@ -3,7 +3,7 @@
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::{Buffer, Tensor};
+use crate::memory::{Buffer, Tensor, Together};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Rows;
 use std::ops::Range;
@@ -26,8 +26,11 @@ pub(crate) struct Operands<'a> {
 
 /// First position and count of each span, on the device.
 pub(super) fn flat(cuda: &Cuda, spans: &[Range<usize>]) -> Result<Buffer<u32>> {
-    let values: Vec<u32> = spans.iter().flat_map(|s| [s.start as u32, s.len() as u32]).collect();
-    cuda.upload_values(&values)
+    cuda.upload_values(&bounds(spans))
+}
+
+fn bounds(spans: &[Range<usize>]) -> Vec<u32> {
+    spans.iter().flat_map(|s| [s.start as u32, s.len() as u32]).collect()
 }
 
 /// Row n of `q` attends to positions `spans[n]`, whose probabilities go to `weights`, from `starts[n]` on.
@@ -45,7 +48,9 @@ pub(crate) fn attend(
     assert!(spans.iter().all(|span| span.end <= positions));
     let room = |(span, start): (&Range<usize>, &u64)| *start as usize + span.len() <= weights.len();
     assert!(spans.iter().zip(starts).all(room));
-    let (flat, starts) = (flat(cuda, spans)?, cuda.upload_values(starts)?);
+    let mut tables = Together::default();
+    let (flat, starts) = (tables.add(&bounds(spans)), tables.add(starts));
+    tables.send(cuda.pool())?;
     let launch = Launch::new(cuda, &ADDITIVE)
         .grid(spans.len(), 1, 1)
         .block(THREADS)

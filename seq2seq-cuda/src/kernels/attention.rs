@@ -17,7 +17,7 @@ use super::{
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::{Buffer, Tensor};
+use crate::memory::{Buffer, Table, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::train::Dropout;
 use seq2seq_core::{AttentionSpec, Precision, Rows};
@@ -64,7 +64,7 @@ pub(super) fn instance(width: usize) -> usize {
 #[derive(Clone, Copy)]
 pub(crate) struct Paged<'a> {
     /// The address of the page of each chunk, or of each position; or its place in a block of memory.
-    pub(crate) table: &'a Buffer<u64>,
+    pub(crate) table: &'a Table<u64>,
     /// Whether it has one for each position.
     pub(crate) by_position: bool,
     /// Words before those of the layer: in a page, or from address 0 on where the table has places in a block.

@@ -5,7 +5,7 @@ use super::kv_store::CHUNK;
 use super::{attention_bf16, attention_split};
 use crate::Cuda;
 use crate::driver::Result;
-use crate::memory::Buffer;
+use crate::memory::{Table, Together};
 use seq2seq_core::{AttentionSpec, Precision};
 
 /// Up to so many rows a sequence, keys are spread over the device; in bf16 up to what one product takes, where that is more.
@@ -115,10 +115,10 @@ impl Plan {
 /// A plan on the device; the same for all layers of a pass.
 pub(crate) struct Work {
     /// Two for each sequence: `{first row, position, keys, pages}`, `{rows, 0, 0, 0}`.
-    pub(super) spans: Buffer<[i32; 4]>,
+    pub(super) spans: Table<[i32; 4]>,
     pub(super) kind: Kind,
     /// Keys that each row sees at most.
-    keys: Buffer<i32>,
+    keys: Table<i32>,
     /// Chunks of the longest sequence, or more.
     pub(super) chunks: usize,
     pub(super) rows: usize,
@@ -128,8 +128,8 @@ pub(crate) struct Work {
 
 /// What was planned, on the device.
 pub(super) enum Kind {
-    Tiles { items: Buffer<[i32; 2]>, vectors: usize },
-    Split { items: Buffer<[i32; 4]>, one: bool },
+    Tiles { items: Table<[i32; 2]>, vectors: usize },
+    Split { items: Table<[i32; 4]>, one: bool },
 }
 
 impl Work {
@@ -140,12 +140,26 @@ impl Work {
         cuda: &Cuda,
         spans: &[Span],
         spec: &AttentionSpec,
-        (precision, causal): (Precision, bool),
+        kind: (Precision, bool),
     ) -> Result<Self> {
+        let mut tables = Together::default();
+        let work = Self::beside(cuda, &mut tables, spans, spec, kind);
+        tables.send(cuda.pool())?;
+        Ok(work)
+    }
+
+    /// The same, sent with other tables.
+    pub(crate) fn beside(
+        cuda: &Cuda,
+        tables: &mut Together,
+        spans: &[Span],
+        spec: &AttentionSpec,
+        (precision, causal): (Precision, bool),
+    ) -> Self {
         let shape = Shape::new(spec, precision);
         let plan = Plan::new(spans, shape, cuda.driver().multiprocessors() as usize);
         let plan = if causal { plan.padded(spans) } else { plan };
-        Self::upload(cuda, (spans, shape, causal), plan)
+        Self::of_plan(tables, (spans, shape, causal), plan)
     }
 
     /// Plans tiles, whose weights may be dropped, however few rows there are; low ones.
@@ -157,23 +171,20 @@ impl Work {
     ) -> Result<Self> {
         let shape = Shape::new(spec, precision);
         let plan = Plan::tiles(spans, shape, usize::MAX);
-        Self::upload(cuda, (spans, shape, causal), plan)
+        let mut tables = Together::default();
+        let work = Self::of_plan(&mut tables, (spans, shape, causal), plan);
+        tables.send(cuda.pool())?;
+        Ok(work)
     }
 
-    fn upload(
-        cuda: &Cuda,
+    fn of_plan(
+        tables: &mut Together,
         (spans, shape, causal): (&[Span], Shape, bool),
         plan: Plan,
-    ) -> Result<Self> {
+    ) -> Self {
         let words = |s: &Span| {
             [[s.first_row, s.position, s.keys, s.pages], [s.rows, 0, 0, 0]]
                 .map(|w| w.map(|n| n as i32))
-        };
-        let kind = match plan {
-            Plan::Tiles { items, vectors } => {
-                Kind::Tiles { items: cuda.upload_values(&items)?, vectors }
-            }
-            Plan::Split { items, one } => Kind::Split { items: cuda.upload_values(&items)?, one },
         };
         let seen = |s: &Span| {
             let s = *s;
@@ -181,14 +192,15 @@ impl Work {
         };
         let keys: Vec<i32> = spans.iter().flat_map(seen).collect();
         let chunks = spans.iter().map(|s| s.keys.div_ceil(CHUNK)).max().unwrap_or(0);
-        Ok(Self {
-            spans: cuda.upload_values(&spans.iter().flat_map(words).collect::<Vec<_>>())?,
-            kind,
-            chunks: if causal { chunks.next_power_of_two() } else { chunks },
-            rows: keys.len(),
-            keys: cuda.upload_values(&keys)?,
-            shape,
-        })
+        let rows = keys.len();
+        let spans = tables.add(&spans.iter().flat_map(words).collect::<Vec<_>>());
+        let keys = tables.add(&keys);
+        let kind = match plan {
+            Plan::Tiles { items, vectors } => Kind::Tiles { items: tables.add(&items), vectors },
+            Plan::Split { items, one } => Kind::Split { items: tables.add(&items), one },
+        };
+        let chunks = if causal { chunks.next_power_of_two() } else { chunks };
+        Self { spans, kind, keys, chunks, rows, shape }
     }
 
     /// Whether it was made for attention of this shape.
@@ -202,7 +214,7 @@ impl Work {
     }
 
     /// Keys that each row sees.
-    pub(super) fn keys(&self) -> &Buffer<i32> {
+    pub(super) fn keys(&self) -> &Table<i32> {
         &self.keys
     }
 }

@@ -5,7 +5,7 @@ use super::rows::Operand;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::{Buffer, Tensor};
+use crate::memory::{Buffer, Table, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Precision;
 
@@ -57,7 +57,7 @@ impl Parts {
 /// That of [`Attention::run`]; where a row sees more than one chunk, `parts` has room for `chunks` of each row and head.
 pub(super) unsafe fn split(
     cuda: &Cuda,
-    (call, items, one): (&Attention<'_>, &Buffer<[i32; 4]>, bool),
+    (call, items, one): (&Attention<'_>, &Table<[i32; 4]>, bool),
     chunks: usize,
     (out, operand): (&mut Tensor, Option<&mut Operand>),
     parts: &mut Parts,

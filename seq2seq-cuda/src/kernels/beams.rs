@@ -4,7 +4,7 @@ use super::chosen::Chosen;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Together};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::Beams;
 
@@ -19,7 +19,9 @@ pub(crate) fn beams(cuda: &Cuda, spec: &Beams<'_>, chosen: &Chosen) -> Result<()
     assert!(rows.is_multiple_of(width) && width <= keep);
     assert_eq!((rows * k, rows), (chosen.count(), chosen.next()));
     let sources = rows / width;
-    let (running, ends) = (cuda.upload_values(scores)?, cuda.upload_values(endings)?);
+    let mut tables = Together::default();
+    let (running, ends) = (tables.add(scores), tables.add(endings));
+    tables.send(cuda.pool())?;
     let mut heads: Buffer<i32> = cuda.buffer(rows)?;
     let mut entries: Buffer<[u32; 4]> = cuda.buffer(sources * keep)?;
     let launch = Launch::new(cuda, &BEAMS)

@@ -5,7 +5,7 @@ use super::chosen::Chosen;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Table};
 use crate::module::{Artifact, Kernel, artifact};
 
 static ARTIFACT: Artifact = artifact!("kv_parents", step);
@@ -18,7 +18,7 @@ static PARENTS: Kernel = Kernel::new(&ARTIFACT, "kv_parents");
 /// `old` has an entry for each key of each span of `work`. The parent of each hypothesis is one of the spans, and has as many.
 pub(crate) unsafe fn follow(
     cuda: &Cuda,
-    old: &Buffer<u64>,
+    old: &Table<u64>,
     work: &Work,
     chosen: &Chosen,
 ) -> Result<Buffer<u64>> {

@@ -4,7 +4,7 @@ use super::angles::Angles;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::{Buffer, Tensor};
+use crate::memory::{Table, Tensor, Together};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::{AttentionSpec, Error, Precision, Ragged, Rows};
 
@@ -85,16 +85,16 @@ impl PageShape {
 
 /// New rows: for each the page that it goes to and its position.
 pub(crate) struct Places {
-    pages: Buffer<u64>,
-    positions: Buffer<i32>,
+    pages: Table<u64>,
+    positions: Table<i32>,
 }
 
 impl Places {
-    /// From the address of the page, or its place in a block of memory, and the position of each row.
-    pub(crate) fn new(cuda: &Cuda, places: &[(u64, usize)]) -> Result<Self> {
+    /// To be sent with `tables`: from the address of the page, or its place in a block of memory, and the position of each row.
+    pub(crate) fn new(tables: &mut Together, places: &[(u64, usize)]) -> Self {
         let pages: Vec<u64> = places.iter().map(|p| p.0).collect();
         let positions: Vec<i32> = places.iter().map(|p| p.1 as i32).collect();
-        Ok(Self { pages: cuda.upload_values(&pages)?, positions: cuda.upload_values(&positions)? })
+        Self { pages: tables.add(&pages), positions: tables.add(&positions) }
     }
 }
 

@@ -5,7 +5,7 @@ use super::rows::View;
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::{Buffer, Tensor};
+use crate::memory::{Buffer, Table, Tensor};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::backend::check::RecurrentShape;
 use seq2seq_core::{Cell, Rows};
@@ -18,10 +18,10 @@ static GRU: Kernel = Kernel::new(&ARTIFACT, "recur_gru");
 /// The sequences of a batch by length, longest first, on the device.
 pub(crate) struct Order {
     /// The place of each in the batch.
-    pub(crate) places: Buffer<u32>,
+    pub(crate) places: Table<u32>,
     /// Its first row, and the row behind its last.
-    pub(crate) first: Buffer<u32>,
-    pub(crate) last: Buffer<u32>,
+    pub(crate) first: Table<u32>,
+    pub(crate) last: Table<u32>,
 }
 
 /// What a direction writes: y, the state, and what is kept for the way back where that is wanted.
@@ -106,7 +106,7 @@ impl<'a> Direction<'a> {
 }
 
 /// The rows of `view` in the order of `places`.
-pub(crate) fn ordered(cuda: &Cuda, view: View<'_>, places: &Buffer<u32>) -> Result<Buffer<f32>> {
+pub(crate) fn ordered(cuda: &Cuda, view: View<'_>, places: &Table<u32>) -> Result<Buffer<f32>> {
     view.check();
     assert_eq!((view.rows, view.strides[1]), (places.len(), 1));
     let mut out = cuda.buffer(view.rows * view.width)?;

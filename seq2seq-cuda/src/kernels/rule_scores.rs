@@ -4,7 +4,7 @@ use super::best::{Segments, segments};
 use crate::Cuda;
 use crate::driver::Result;
 use crate::launch::Launch;
-use crate::memory::Buffer;
+use crate::memory::{Buffer, Together};
 use crate::module::{Artifact, Kernel, artifact};
 use seq2seq_core::LogitRule;
 use std::collections::HashSet;
@@ -86,9 +86,10 @@ pub(crate) fn apply(
     assert!(sums.is_none_or(|s| s.parts.len() == rows * segments));
     let mut out = cuda.buffer(logits.len())?;
     let flat = Flat::new(rules, rows);
-    let starts = cuda.upload_values(&flat.starts)?;
-    let rules = cuda.upload_values(&flat.rules)?;
-    let (ids, values) = (cuda.upload_values(&flat.ids)?, cuda.upload_values(&flat.values)?);
+    let mut tables = Together::default();
+    let (starts, rules) = (tables.add(&flat.starts), tables.add(&flat.rules));
+    let (ids, values) = (tables.add(&flat.ids), tables.add(&flat.values));
+    tables.send(cuda.pool())?;
     let launch = Launch::new(cuda, &RULES)
         .grid(rows, segments, 1)
         .block(super::column_threads(vocab))

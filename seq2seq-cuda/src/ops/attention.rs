@@ -5,7 +5,7 @@ use crate::kernels::angles::Angles;
 use crate::kernels::attention::{Attention, Bias, Extra, Paged, WIDEST};
 use crate::kernels::attention_plan::{Span, Work};
 use crate::kernels::kv_store::{self, CHUNK, PageShape, Places, first_pages};
-use crate::memory::{Buffer, Tensor};
+use crate::memory::{Buffer, Table, Tensor, Together};
 use seq2seq_core::{
     AttentionSpec, BucketSpec, Error, HostTensor, Precision, Ragged, Result, Rows, backend::check,
 };
@@ -106,7 +106,7 @@ pub(crate) struct Layout {
     /// Of each row, from the beginning of the block on.
     places: Places,
     /// Of each page.
-    table: Buffer<u64>,
+    table: Table<u64>,
     /// The first page of each sequence.
     starts: Vec<usize>,
 }
@@ -120,13 +120,11 @@ impl Layout {
             (0..length).map(move |j| ((start + j / CHUNK) as u64 * size, j))
         };
         let places: Vec<_> = starts.iter().zip(rows.lengths()).flat_map(place).collect();
-        Ok(Self {
-            rows: rows.clone(),
-            shape,
-            places: Places::new(cuda, &places)?,
-            table: cuda.upload_values(&(0..count as u64).map(|i| i * size).collect::<Vec<_>>())?,
-            starts,
-        })
+        let mut tables = Together::default();
+        let places = Places::new(&mut tables, &places);
+        let table = tables.add(&(0..count as u64).map(|i| i * size).collect::<Vec<_>>());
+        tables.send(cuda.pool())?;
+        Ok(Self { rows: rows.clone(), shape, places, table, starts })
     }
 }
 

@@ -19,8 +19,8 @@ use crate::kernels::attention::{Attention, Extra, Paged};
 use crate::kernels::attention_plan::{Span, Work};
 use crate::kernels::kv_parents;
 use crate::kernels::kv_store::{self, PageShape, Places};
-use crate::memory::{Buffer, Tensor};
-use histories::{Histories, Table};
+use crate::memory::{self, Buffer, Tensor, Together};
+use histories::Histories;
 use seq2seq_core::{AttentionSpec, CacheSpec, Error, Ragged, Result, Rows, backend::check};
 use unknown::Unknown;
 
@@ -78,7 +78,7 @@ const LEAST_ANGLES: usize = 256;
 /// What the layers of a pass have in common, on the device.
 struct Tables {
     /// Addresses of pages.
-    pages: Buffer<u64>,
+    pages: memory::Table<u64>,
     by_position: bool,
     /// Where the new rows go.
     places: Places,
@@ -227,10 +227,10 @@ impl KvCache {
             Span { first_row, rows, position: keys - rows, keys, pages: table.starts[i] }
         };
         let spans: Vec<Span> = rows.ranges().enumerate().map(span).collect();
-        let work = Work::new(cuda, &spans, spec, (self.shape.precision(), true))?;
+        let kind = (self.shape.precision(), true);
         if let Some(tables) = &mut self.tables {
             // Layers of another shape read the same pages.
-            tables.work = work;
+            tables.work = Work::new(cuda, &spans, spec, kind)?;
             return Ok(());
         }
         let mut places = Vec::with_capacity(rows.rows());
@@ -241,14 +241,17 @@ impl KvCache {
             };
             places.extend((span.position..span.keys).map(page));
         }
-        let Table { pages, by_position, .. } = table;
+        let histories::Table { pages, by_position, .. } = table;
         let pages: Vec<u64> = pages.into_iter().map(address).collect();
-        let mut pages = cuda.upload_growing(&pages)?;
-        let places = Places::new(cuda, &places)?;
+        let mut sent = Together::default();
+        let places = Places::new(&mut sent, &places);
+        let work = Work::beside(cuda, &mut sent, &spans, spec, kind);
+        let mut pages = sent.add(&pages);
+        sent.send_growing(cuda.pool())?;
         if let Some(chosen) = self.unknown.as_mut().and_then(Unknown::take_chosen) {
             // SAFETY: the table has an entry for each key of each span. Parents are hypotheses of the same source, each of
             // which has a span and is as long, as `reorder_chosen` has checked.
-            pages = unsafe { kv_parents::follow(cuda, &pages, &work, &chosen) }?;
+            pages = unsafe { kv_parents::follow(cuda, &pages, &work, &chosen) }?.into();
         }
         self.tables = Some(Tables { pages, by_position, places, work });
         Ok(())

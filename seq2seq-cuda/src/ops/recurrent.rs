@@ -7,7 +7,7 @@ use crate::kernels::linear::{Fused, linear};
 use crate::kernels::recurrent::{Direction, Order};
 use crate::kernels::recurrent_chip::Chip;
 use crate::kernels::rows::View;
-use crate::memory::{Buffer, Tensor};
+use crate::memory::{Buffer, Tensor, Together};
 use seq2seq_core::backend::check::{self, RecurrentShape};
 use seq2seq_core::train::Recurred;
 use seq2seq_core::{Format, LinearSpec, Ragged, RecurrentSpec, Result, Rows};
@@ -80,15 +80,13 @@ fn by_length(rows: &Ragged) -> (Vec<usize>, Vec<usize>) {
 /// The sequences of a batch by length on the device, and for each position how many have it.
 pub(crate) fn order(cuda: &Cuda, rows: &Ragged) -> Result<(Order, Vec<usize>)> {
     let (places, counts) = by_length(rows);
-    let upload = |of: &dyn Fn(usize) -> usize| {
-        let values: Vec<u32> = places.iter().map(|&i| of(i) as u32).collect();
-        cuda.upload_values(&values)
+    let mut tables = Together::default();
+    let mut table = |of: &dyn Fn(usize) -> usize| {
+        tables.add(&places.iter().map(|&i| of(i) as u32).collect::<Vec<_>>())
     };
-    let order = Order {
-        places: upload(&|i| i)?,
-        first: upload(&|i| rows.range(i).start)?,
-        last: upload(&|i| rows.range(i).end)?,
-    };
+    let (first, last) = (table(&|i| rows.range(i).start), table(&|i| rows.range(i).end));
+    let order = Order { places: table(&|i| i), first, last };
+    tables.send(cuda.pool())?;
     Ok((order, counts))
 }
 
