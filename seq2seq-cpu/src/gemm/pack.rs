@@ -19,7 +19,7 @@ use super::{
 use crate::{
     isa::Isa,
     kernels::{
-        quantise::{quantise_channel, quantise_groups, sum_of_groups},
+        quantise::{copy_channel, quantise_channel, quantise_groups, sum_of_groups},
         round::{round, within},
         round_f16::{F16_LIMIT, round_f16},
     },
@@ -59,6 +59,16 @@ fn codes_of<'a>(run: &Run<'a>) -> Option<(&'a [u8], &'a [f32])> {
     match run.part.weight.quantisation()? {
         Quantisation::Groups { scales } => Some((run.part.weight.bytes(), scales)),
         Quantisation::Channels { .. } => None,
+    }
+}
+
+/// The scales of the outputs that the part of `run` holds in int8; `None` where it holds no int8, or other scales.
+fn channels_of<'a>(run: &Run<'a>) -> Option<&'a [f32]> {
+    match run.part.weight.quantisation()? {
+        Quantisation::Channels { scales, axis } if *axis == usize::from(run.part.transposed) => {
+            Some(scales)
+        }
+        _ => None,
     }
 }
 
@@ -159,6 +169,9 @@ impl Packer<'_> {
                 round_f16(isa, x, out);
                 within(isa, F16_LIMIT.next_down(), x)
             }),
+            Weight::I8 if self.source.runs(panel).all(|run| channels_of(&run).is_some()) => {
+                self.take_channels(panel, header, body, target.scale)
+            }
             Weight::I8 => {
                 let mut scales = target.scale.iter_mut();
                 // Without sums there are none to be written.
@@ -176,6 +189,33 @@ impl Packer<'_> {
             }
             Weight::I4 => self.pack_groups(panel, header, body),
         }
+    }
+
+    /// Fills a panel with the int8 that its parts hold. False where a scale is not finite.
+    fn take_channels(
+        &self,
+        panel: usize,
+        header: &mut [u8],
+        body: &mut [u8],
+        scales: &mut [f32],
+    ) -> bool {
+        // Columns beyond the matrix have none.
+        let mut stored = [0.0; MAX_COLUMNS];
+        for run in self.source.runs(panel) {
+            let (Some(theirs), columns) = (channels_of(&run), run.outputs.clone()) else {
+                continue;
+            };
+            stored[run.column..][..columns.len()].copy_from_slice(&theirs[columns]);
+        }
+        scales.iter_mut().zip(stored).for_each(|(s, stored)| *s *= stored);
+        let mut negated = cast_slice_mut::<_, i32>(header).iter_mut();
+        self.lay_out(panel, body, |x: &[i8], out: &mut [i8]| {
+            let sum = copy_channel(self.isa, x, out);
+            if let Some(negated) = negated.next() {
+                *negated = -sum;
+            }
+            true
+        }) && scales.iter().all(|s| s.is_finite())
     }
 
     /// Fills a panel of int4. False where a scale is not finite.

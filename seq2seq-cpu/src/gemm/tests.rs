@@ -4,7 +4,7 @@ use super::micro::tests::{levels, values};
 use super::*;
 use crate::threads::Threads;
 use seq2seq_core::{
-    Activation, DType, Format, HostTensor, LinearPart, LinearSpec,
+    Activation, DType, Format, HostTensor, LinearPart, LinearSpec, Quantisation,
     quant::{
         self,
         group::{GROUP, LEVELS, groups},
@@ -403,6 +403,59 @@ fn large_matrices_are_let_go_of_as_they_are_packed() {
         assert_eq!(sum, if whole { count * bytes.len() } else { 0 });
         if count == 1 {
             assert!(released.windows(2).all(|pair| pair[0].end == pair[1].start));
+        }
+    }
+}
+
+#[test]
+fn int8_that_a_checkpoint_holds_is_taken_as_it_is() {
+    let threads = Threads::new(Some(2)).unwrap();
+    // Whole units and others; more panels than one.
+    for (input, outputs) in [(64, [40, 7]), (33, [5, 70]), (130, [64, 32])] {
+        for transposed in [false, true] {
+            let [stored, plain] = [true, false].map(|stored| {
+                let part = |(i, output): (usize, usize)| {
+                    let weights = values(10 + i as u32, output * input);
+                    let mut integers = vec![0; weights.len()];
+                    let channels = weights.chunks(input).zip(integers.chunks_mut(input));
+                    let scales: Vec<f32> =
+                        channels.map(|(x, q)| quant::channel::quantise(x, q)).collect();
+                    let read = |at: usize| match stored {
+                        true => f32::from(integers[at]),
+                        false => f32::from(integers[at]) * scales[at / input],
+                    };
+                    let (shape, order): (_, Vec<usize>) = match transposed {
+                        false => (vec![output, input], (0..output * input).collect()),
+                        true => {
+                            let turned = |at| at % output * input + at / output;
+                            (vec![input, output], (0..output * input).map(turned).collect())
+                        }
+                    };
+                    let weight = if stored {
+                        let bytes: Vec<u8> = order.iter().map(|&at| integers[at] as u8).collect();
+                        let all = 0..output * input;
+                        let tensor =
+                            HostTensor::from_shared(DType::I8, shape, Arc::new(bytes), all);
+                        let axis = usize::from(transposed);
+                        let scales = Quantisation::Channels { scales: scales.into(), axis };
+                        HostTensor::quantised(tensor.unwrap(), scales).unwrap()
+                    } else {
+                        tensor(&shape, &order.iter().map(|&at| read(at)).collect::<Vec<_>>())
+                    };
+                    LinearPart { weight, transposed, bias: None }
+                };
+                let parts = outputs.into_iter().enumerate().map(part).collect();
+                LinearSpec { parts, gated: false, scale: 0.5 }
+            });
+            for isa in levels() {
+                let pack = |spec| Linear::pack(&threads, isa, spec, Format::Int8).unwrap();
+                let (got, want) = (pack(&stored), pack(&plain));
+                assert_eq!(
+                    (&got.data[..], &got.scale),
+                    (&want.data[..], &want.scale),
+                    "{isa} {input}"
+                );
+            }
         }
     }
 }

@@ -133,6 +133,26 @@ pub(crate) fn quantise_channel(isa: Isa, x: &[f32], out: &mut [i8]) -> (f32, i32
     simd::dispatch(isa, Channel { x, out })
 }
 
+struct CopyChannel<'a> {
+    x: &'a [i8],
+    out: &'a mut [i8],
+}
+
+impl simd::Kernel for CopyChannel<'_> {
+    type Output = i32;
+
+    #[inline(always)]
+    fn run<S: simd::Simd>(self, _: S) -> i32 {
+        self.out.copy_from_slice(self.x);
+        self.x.iter().map(|&v| i32::from(v)).sum()
+    }
+}
+
+/// Copies an output channel of a weight that is in int8 already. Gives the sum of the integers.
+pub(crate) fn copy_channel(isa: Isa, x: &[i8], out: &mut [i8]) -> i32 {
+    simd::dispatch(isa, CopyChannel { x, out })
+}
+
 /// The sum of a channel's weights: of levels times the scales of their groups.
 pub(crate) fn sum_of_groups(isa: Isa, codes: &[[u8; GROUP]], scales: &[f32]) -> f64 {
     let level = |&code: &u8| i32::from(group::LEVELS[usize::from(code)]);

@@ -181,12 +181,14 @@ pub(crate) fn pack_codes(codes: &[u8]) -> impl Iterator<Item = u8> {
 
 /// A byte for each code of channels of `inputs` codes.
 fn unpack_codes(bytes: &[u8], inputs: usize) -> Vec<u8> {
-    let mut codes = Vec::with_capacity(bytes.len() * 2);
-    for channel in bytes.chunks_exact(inputs.div_ceil(2).max(1)) {
-        codes.extend(channel.iter().flat_map(|&pair| [pair & 15, pair >> 4]));
-        if inputs % 2 == 1 {
-            codes.pop();
+    let width = inputs.div_ceil(2).max(1);
+    let mut codes = vec![0; bytes.len() / width * inputs];
+    for (channel, codes) in bytes.chunks_exact(width).zip(codes.chunks_exact_mut(inputs.max(1))) {
+        let (pairs, last) = codes.as_chunks_mut();
+        for (codes, &pair) in pairs.iter_mut().zip(channel) {
+            *codes = [pair & 15, pair >> 4];
         }
+        last.iter_mut().zip(channel.last()).for_each(|(code, pair)| *code = pair & 15);
     }
     codes
 }

@@ -8,7 +8,7 @@ use crate::{
     memory::Buffer,
     simd::dispatch,
 };
-use bytemuck::{Pod, try_cast_slice};
+use bytemuck::{Pod, cast_slice, try_cast_slice};
 use seq2seq_core::{DType, HostTensor};
 
 /// Values from one column to the next: odd multiples of a cache line. Columns that begin a multiple of 4096 bytes apart would share
@@ -20,7 +20,7 @@ pub(super) fn stride(length: usize) -> usize {
 /// Rows of a transposed part that are read at a time where they are no f32 in place.
 const LINES: usize = 32;
 
-/// What columns are read as: f32, or bits of f16.
+/// What columns are read as: f32, bits of f16, or int8.
 pub(super) trait Element: Pod {
     /// Reads elements of a tensor, from `start` on.
     fn read(tensor: &HostTensor, start: usize, out: &mut [Self]);
@@ -64,17 +64,35 @@ impl Element for u16 {
         None
     }
 
-    fn turn(
-        _: Isa,
-        (values, stride): (&[u16], usize),
-        (rows, columns): (usize, usize),
-        (out, out_stride): (&mut [u16], usize),
-    ) {
-        for (row, values) in values.chunks(stride).take(rows).enumerate() {
-            for (column, &value) in values[..columns].iter().enumerate() {
-                out[column * out_stride + row] = value;
-            }
+    fn turn(_: Isa, from: (&[u16], usize), size: (usize, usize), out: (&mut [u16], usize)) {
+        turn_singly(from, size, out);
+    }
+}
+
+/// [`Element::turn`], value by value.
+fn turn_singly<S: Copy>(
+    (values, stride): (&[S], usize),
+    (rows, columns): (usize, usize),
+    (out, out_stride): (&mut [S], usize),
+) {
+    for (row, values) in values.chunks(stride).take(rows).enumerate() {
+        for (column, &value) in values[..columns].iter().enumerate() {
+            out[column * out_stride + row] = value;
         }
+    }
+}
+
+impl Element for i8 {
+    fn read(tensor: &HostTensor, start: usize, out: &mut [i8]) {
+        out.copy_from_slice(&cast_slice(tensor.bytes())[start..start + out.len()]);
+    }
+
+    fn in_place(tensor: &HostTensor) -> Option<&[i8]> {
+        Some(cast_slice(tensor.bytes()))
+    }
+
+    fn turn(_: Isa, from: (&[i8], usize), size: (usize, usize), out: (&mut [i8], usize)) {
+        turn_singly(from, size, out);
     }
 }
 
