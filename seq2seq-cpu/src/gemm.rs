@@ -9,7 +9,6 @@
 //! | `plan.rs` | how a product is cut among workers and tiles |
 //! | `drive.rs` | the loops over blocks, panels and tiles |
 //! | `epilogue.rs` | scale, bias, activation or gate, residual, behind each tile |
-//! | `stored.rs` | the type that results are stored in |
 //! | `recurrent.rs` | steps of recurrent layers, and in `recurrent/back.rs` back (`fill.rs` packs anew): the product of the state, and |
 //! | `cell.rs` | the cell behind each tile |
 
@@ -22,7 +21,6 @@ mod pack;
 mod plan;
 mod recurrent;
 mod rows;
-mod stored;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -31,10 +29,10 @@ pub(crate) use micro::tests::levels as test_levels;
 pub(crate) use epilogue::{Epilogue, Residual};
 pub(crate) use lhs::{Converted, Element, convert};
 pub(crate) use micro::LhsRows;
+pub(crate) use micro::stored::{Rounded, Stored};
 pub use recurrent::Recurrent;
 pub(crate) use recurrent::{Back, BackCells, BackStep, Before, MAX_GATES, MAX_KEPT, Step};
 pub(crate) use rows::Source;
-pub(crate) use stored::{Rounded, Stored};
 
 use crate::{isa::Isa, memory::Buffer};
 use micro::MicroKernel;

@@ -10,9 +10,9 @@ use super::{
     micro::{
         LhsRows, Size, Sums,
         output::{Block, Blocks},
+        stored::Stored,
     },
     plan::{self, Grid},
-    stored::Stored,
 };
 use crate::{memory::second_cache, simd, threads::Threads};
 use std::ops::Range;
@@ -37,7 +37,7 @@ impl Linear {
         let blocks = Blocks::new(out, (rows, stride), (self.panels, self.width), grid);
         let cost = plan::cost(self.data.len() * tiles / grid.parts());
         threads.each_part(blocks, cost, |_, mut block| {
-            let (first, count) = (block.rows.start, block.rows.len());
+            let (first, count) = (block.rows().start, block.rows().len());
             let parts = plan::row_blocks(count, x.stride, second_cache());
             for part in 0..parts {
                 let share = plan::share(count, parts, part);
@@ -61,7 +61,7 @@ impl Linear {
         let (one, pair) = (self.kernel.max_rows(), self.kernel.max_rows_of_pair());
         let in_pairs = plan::in_pairs(rows.len(), pair, panel_bytes, second_cache());
         let mut sums = Sums::new();
-        for panels in plan::groups(block.panels.clone(), if in_pairs { 2 } else { 1 }) {
+        for panels in plan::groups(block.panels(), if in_pairs { 2 } else { 1 }) {
             let weights = &self.data[panels.start * panel_bytes..panels.end * panel_bytes];
             let tiles = plan::tiles(rows.len(), if panels.len() == 2 { pair } else { one });
             for tile in 0..tiles {

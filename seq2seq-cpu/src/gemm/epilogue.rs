@@ -9,7 +9,10 @@
 //! same row of the tile. The scales are those of int8 and of the layer; each is 1 where there is nothing to scale, which
 //! leaves the sum as it is.
 
-use super::{lhs::Converted, micro::output::Block, stored::Stored};
+use super::{
+    lhs::Converted,
+    micro::{output::Block, stored::Stored},
+};
 use crate::memory::{For, prefetch_run};
 use crate::simd::{Kernel, Simd, math};
 use seq2seq_core::Activation;

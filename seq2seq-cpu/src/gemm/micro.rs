@@ -135,6 +135,7 @@ mod grouped;
 mod heights;
 pub(super) mod output;
 mod select;
+pub(super) mod stored;
 #[cfg(test)]
 pub(super) mod tests;
 

@@ -43,7 +43,8 @@ impl Tensor {
     /// Rows of unknown values, all of which the caller writes.
     pub(crate) fn scratch(rows: usize, width: usize) -> Self {
         let stride = width.next_multiple_of(16) + GAP;
-        let values = Buffer::scratch(rows * stride);
+        // What cannot be counted is more than there is memory, which is what the buffer then says.
+        let values = Buffer::scratch(rows.saturating_mul(stride));
         let (rounded, quantised) = (OnceLock::new(), OnceLock::new());
         Self { rows, width, stride, values, rounded, quantised, readers: None }
     }

@@ -21,8 +21,8 @@ impl Mapped {
     /// of the same name, as every downloader and trainer does, is safe.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        // SAFETY: the map is read-only and private to this process' view, the bytes are only ever read as `u8`, and
-        // nothing is assumed of their values. What remains, another program truncating the file under us, is excluded
+        // SAFETY: the map is read-only and private to this process' view, the bytes are only ever read, as `u8` or as
+        // numbers of which any bits are one, and nothing is assumed of their values. What remains, another program truncating the file under us, is excluded
         // by the documented contract of loading; no means of the language could exclude it.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
         let map = Arc::new(map);

@@ -37,10 +37,8 @@ pub(in crate::gemm) struct Blocks<'a, T> {
 /// Some rows and some panels of the matrix.
 pub(in crate::gemm) struct Block<'a, T> {
     place: Place<'a, T>,
-    /// Its rows of the matrix.
-    pub(in crate::gemm) rows: Range<usize>,
-    /// Its panels of the matrix.
-    pub(in crate::gemm) panels: Range<usize>,
+    rows: Range<usize>,
+    panels: Range<usize>,
 }
 
 impl<'a, T> Blocks<'a, T> {
@@ -83,6 +81,16 @@ unsafe impl<'a, T: Send> Split for Blocks<'a, T> {
 }
 
 impl<T> Block<'_, T> {
+    /// Its rows of the matrix.
+    pub(in crate::gemm) fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Its panels of the matrix.
+    pub(in crate::gemm) fn panels(&self) -> Range<usize> {
+        self.panels.clone()
+    }
+
     /// Columns of a panel.
     pub(in crate::gemm) fn panel_width(&self) -> usize {
         self.place.panel_width
@@ -131,8 +139,8 @@ mod tests {
             let mut data = vec![0.0; rows * stride];
             let blocks = Blocks::new(&mut data, (rows, stride), (panels, width), grid);
             threads.each_part(blocks, usize::MAX, |_, mut block| {
-                for row in block.rows.clone() {
-                    for panel in block.panels.clone() {
+                for row in block.rows() {
+                    for panel in block.panels() {
                         block.row(row, panel).iter_mut().for_each(|v| *v += 1.0);
                     }
                 }
