@@ -57,7 +57,8 @@ impl Limits {
     }
 }
 
-/// The name of each limit, that of a format or `bandwidth`, and its rate a second, with that many threads.
+/// The name of each limit, that of a format, `bandwidth`, or `large_pages`, which is the bandwidth where memory lies in large pages,
+/// and its rate a second, with that many threads.
 ///
 /// # Errors
 /// Where there is no FMA, and on other processors than x86-64.

@@ -47,6 +47,7 @@ fn report(mut arguments: impl Iterator<Item = String>) -> Result<String, String>
     }
     let lines = rows.iter().map(|(name, rate)| match *name {
         "bandwidth" => format!("memory {:.1} GB/s", rate / 1e9),
+        "large_pages" => format!("memory in large pages {:.1} GB/s", rate / 1e9),
         format => format!("{format} {:.0} G operations/s", rate / 1e9),
     });
     Ok(lines.collect::<Vec<_>>().join("\n"))

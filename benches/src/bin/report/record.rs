@@ -163,6 +163,7 @@ impl Record {
         };
         let each = first.rates().iter().enumerate().map(|(i, (name, _))| match *name {
             "bandwidth" => format!("memory {} GB/s", span(i)),
+            "large_pages" => format!("in large pages {} GB/s", span(i)),
             format => format!("{format} {} G operations/s", span(i)),
         });
         Some(each.collect::<Vec<_>>().join(", "))
