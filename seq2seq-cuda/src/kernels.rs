@@ -35,6 +35,7 @@ pub(crate) mod kv_parents;
 pub(crate) mod kv_store;
 pub(crate) mod linear;
 pub(crate) mod linear_back;
+mod linear_cost;
 pub(crate) mod linear_wgmma;
 pub(crate) mod norm;
 pub(crate) mod norm_back;

@@ -1,6 +1,7 @@
 //! Linear layers: activations into the layout of a format (`rows.cu`), then the product with the fused epilogue
 //! (`linear_<format>.cu`); up to 8 rows are read as they are by the product.
 
+use super::linear_cost::{self, Product, Slab, Tile, cycles};
 use super::linear_wgmma;
 use super::operands::Operands;
 use super::rows::{Operand, View};
@@ -26,6 +27,54 @@ pub(super) struct Choice {
     /// Of a tile kernel; a streaming kernel takes all.
     pub(super) rows: Option<usize>,
     pub(super) channels: usize,
+    /// Of a tile kernel of the matrix units: whether two blocks share a multiprocessor, by registers and shared memory.
+    pub(super) in_pairs: bool,
+}
+
+impl Choice {
+    pub(super) const fn in_pairs(self) -> Self {
+        Self { in_pairs: true, ..self }
+    }
+
+    /// Whether it is so, by the registers that the compiler gave it for `target`: a multiprocessor has 65536 and 164 KB of shared
+    /// memory at least, 228 on Hopper, of which the system keeps 1 KB a block.
+    #[cfg(test)]
+    pub(super) fn fits_twice(&self, target: &str) -> bool {
+        let resources = include_str!("../../artifacts/resources.txt");
+        let name = format!(" {} {target} ", self.kernel.name);
+        let line = resources.lines().find_map(|l| l.split_once(&name)).unwrap().1;
+        let registers: usize = line.split_once(" registers").unwrap().0.parse().unwrap();
+        // They are given out by eights to a thread.
+        let registers = registers.next_multiple_of(8) * self.threads;
+        let shared = if target == "sm_90a" { 228 << 10 } else { 164 << 10 };
+        2 * registers <= 65536 && 2 * (self.kernel.shared as usize + 1024) <= shared
+    }
+
+    /// Of tile kernels, the larger ones first, the one that is expected to be done first; a smaller one where it gains more than
+    /// counting is worth. Tiles that rows fill to no more than half are the last resort.
+    pub(super) fn quickest(
+        kernels: &[&Self],
+        slab: &Slab,
+        product: Product,
+        multiprocessors: usize,
+    ) -> Self {
+        let least = kernels.iter().filter_map(|k| k.rows).min().unwrap_or(0);
+        let cost = |kernel: &Self, rows: usize| {
+            let tile = Tile { rows, channels: kernel.channels, in_pairs: kernel.in_pairs };
+            cycles(slab, product, tile, multiprocessors)
+        };
+        let mut best: Option<(usize, &Self)> = None;
+        for &kernel in kernels {
+            let Some(rows) = kernel.rows.filter(|&r| r == least || product.rows > r / 2) else {
+                continue;
+            };
+            let cost = cost(kernel, rows);
+            if best.is_none_or(|(of_best, _)| cost * 20 < of_best * 19) {
+                best = Some((cost, kernel));
+            }
+        }
+        best.map_or(*kernels[kernels.len() - 1], |(_, kernel)| *kernel)
+    }
 }
 
 /// Kernels of one kind of operands, in the order of the rows that they take.
@@ -37,13 +86,21 @@ struct Kernels {
     /// Small tiles, for when large ones would leave multiprocessors idle.
     small: Choice,
     large: Choice,
+    /// None where instructions are what limits, of which either tile needs as many.
+    slab: Option<Slab>,
 }
 
 macro_rules! choice {
     ($artifact:ident $name:expr, $threads:literal, $rows:expr, $channels:literal, $shared:expr) => {{
         static KERNEL: $crate::module::Kernel =
             $crate::module::Kernel::new(&$artifact, $name).with_shared($shared);
-        Choice { kernel: &KERNEL, threads: $threads, rows: $rows, channels: $channels }
+        Choice {
+            kernel: &KERNEL,
+            threads: $threads,
+            rows: $rows,
+            channels: $channels,
+            in_pairs: false,
+        }
     }};
 }
 pub(super) use choice;
@@ -73,6 +130,7 @@ macro_rules! fma_kernels {
             stream: choice!($artifact concat!($stem, "_stream_16"), 256, None, 32, 0),
             small: choice!($artifact concat!($stem, "_tile_32"), 64, Some(32), 64, 0),
             large: choice!($artifact concat!($stem, "_tile_64"), 128, Some(64), 64, 0),
+            slab: None,
         }
     };
 }
@@ -91,7 +149,9 @@ const fn stages(channels: u32, channel_bytes: u32, rows: u32) -> u32 {
 /// Those of a format of the matrix units, whose names begin with `$stem`: bytes of 16 channels of a slab, and the rows and threads
 /// of the large tile.
 macro_rules! mma_kernels {
-    ($artifact:ident, $stem:literal, $bytes:literal, ($rows:literal, $threads:literal)) => {
+    (
+        $artifact:ident, $stem:literal, $bytes:literal, ($rows:literal, $threads:literal $($in_pairs:ident)?), $slab:expr
+    ) => {
         Kernels {
             few: &[(
                 FEW_ROWS,
@@ -100,29 +160,35 @@ macro_rules! mma_kernels {
             stream: choice!($artifact concat!($stem, "_stream_16"), 256, None, 16, 0),
             small: choice!(
                 $artifact concat!($stem, "_tile_32"), 128, Some(32), 64, stages(64, $bytes, 32)
-            ),
+            )
+            .in_pairs(),
             large: choice!(
                 $artifact concat!($stem, "_tile_", $rows), $threads, Some($rows), 128,
                 stages(128, $bytes, $rows)
-            ),
+            )
+            $(.$in_pairs())?,
+            slab: $slab,
         }
     };
 }
 
-static BF16_KERNELS: Kernels = mma_kernels!(BF16, "linear_bf16", 1024, (128, 256));
-static INT8_KERNELS: Kernels = mma_kernels!(INT8, "linear_int8", 1024, (128, 256));
-static INT4_KERNELS: Kernels = mma_kernels!(INT4, "linear_int4", 576, (96, 384));
+static BF16_KERNELS: Kernels =
+    mma_kernels!(BF16, "linear_bf16", 1024, (128, 256), Some(linear_cost::BF16));
+static INT8_KERNELS: Kernels =
+    mma_kernels!(INT8, "linear_int8", 1024, (128, 256 in_pairs), Some(linear_cost::INT8));
+static INT4_KERNELS: Kernels = mma_kernels!(INT4, "linear_int4", 576, (96, 384), None);
 
-/// The kernel for so many rows and channels. Every kernel of a kind of operands gives the same bits, so this is about time
-/// alone: large tiles where they fill every multiprocessor, and where rows fill them.
+/// The kernel for a product, of rows as they are or laid out. Every kernel of a kind of operands gives the same bits, so this is
+/// about time alone.
 fn choose(
     operands: Operands,
-    (rows, as_they_are): (usize, bool),
-    channels: usize,
+    (product, as_they_are): (Product, bool),
     multiprocessors: usize,
 ) -> Choice {
-    let on_hopper = |kernels: &linear_wgmma::Kernels| {
-        kernels.choose(rows, channels, multiprocessors, as_they_are)
+    let rows = product.rows;
+    let on_hopper = |kernels: &linear_wgmma::Kernels| match as_they_are {
+        true => kernels.of_few_rows(product.channels, multiprocessors),
+        false => kernels.of_rows(product, multiprocessors),
     };
     let kernels = match operands {
         Operands::F32 => &F32_KERNELS,
@@ -138,10 +204,13 @@ fn choose(
         None if rows <= STREAMED_ROWS => return kernels.stream,
         None => {}
     }
-    let large = kernels.large;
+    let (large, small) = (kernels.large, kernels.small);
+    if let Some(slab) = &kernels.slab {
+        return Choice::quickest(&[&large, &small], slab, product, multiprocessors);
+    }
     let tile = large.rows.unwrap_or(rows);
-    let blocks = rows.div_ceil(tile) * channels.div_ceil(large.channels);
-    if rows > tile / 2 && blocks >= multiprocessors { large } else { kernels.small }
+    let blocks = rows.div_ceil(tile) * product.channels.div_ceil(large.channels);
+    if rows > tile / 2 && blocks >= multiprocessors { large } else { small }
 }
 
 /// What the kernels call an activation.
@@ -272,7 +341,8 @@ fn product(
     });
     assert!(fused.residual.is_none_or(|r| r.len() >= rows * output));
     let multiprocessors = cuda.driver().multiprocessors() as usize;
-    let choice = choose(operands, (rows, as_they_are), shape.product, multiprocessors);
+    let size = Product { rows, channels: shape.product, columns: shape.input };
+    let choice = choose(operands, (size, as_they_are), multiprocessors);
     let blocks = shape.product.div_ceil(choice.channels);
     let grid = match choice.rows {
         None => [if rows == 0 { 0 } else { blocks }, 1],
@@ -323,7 +393,8 @@ mod tests {
     use super::*;
 
     fn name(operands: Operands, rows: usize, channels: usize) -> &'static str {
-        choose(operands, (rows, rows <= FEW_ROWS), channels, 132).kernel.name
+        let product = Product { rows, channels, columns: 768 };
+        choose(operands, (product, rows <= FEW_ROWS), 132).kernel.name
     }
 
     #[test]
@@ -334,7 +405,8 @@ mod tests {
         }
         let int4 = [1, 8, 9, 16].map(|rows| name(Operands::Int4, rows, 768));
         assert_eq!(int4, [8, 8, 16, 16].map(|n| format!("linear_int4_stream_{n}")));
-        let laid_out = |operands| choose(operands, (1, false), 768, 132).kernel.name;
+        let one = Product { rows: 1, channels: 768, columns: 768 };
+        let laid_out = |operands| choose(operands, (one, false), 132).kernel.name;
         let mma = [Operands::F32, Operands::Int8].map(laid_out);
         assert_eq!(mma, ["linear_f32_stream_16", "linear_int8_stream_16"]);
         let wgmma = [Operands::Bf16Swizzled, Operands::Int8Swizzled].map(laid_out);
@@ -350,6 +422,15 @@ mod tests {
         assert_eq!(name(Operands::F32, 4096, 768), "linear_f32_tile_64");
         assert_eq!(name(Operands::F16, 4096, 768), "linear_f16_tile_64");
         assert_eq!(name(Operands::Int4, 4096, 768), "linear_int4_tile_96");
+    }
+
+    #[test]
+    fn blocks_share_a_multiprocessor_where_the_choice_counts_on_it() {
+        for kernels in [&BF16_KERNELS, &INT8_KERNELS] {
+            for choice in [&kernels.large, &kernels.small] {
+                assert_eq!(choice.in_pairs, choice.fits_twice("sm_80"), "{}", choice.kernel.name);
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,9 @@
 // What limits, by counting (nothing has been timed). The unit takes 32 bytes of a row in the same time in either format, so int8 has
 // the figures of bf16 for twice the columns:
 // - 128 x 256: a slab is 48 KB from the second cache and 1024 cycles of the units: 48 bytes a cycle of each multiprocessor,
-//   about as much as that cache is said to give all of them. A smaller tile is bound by it: 128 x 128 asks for 64.
+//   about as much as that cache is said to give all of them. A smaller tile is bound by it: 128 x 128 asks for 64. But it has
+//   three stages, so that two blocks share a multiprocessor and the products of one cover what the other stores, 64 KB at 20 bytes
+//   a cycle; of 128 x 256 nothing does. linear_cost.rs counts which of them is done first.
 // - Sums of 128 x 256 take 128 registers of each of 256 threads: there is no room for a second set, so partial sums are not
 //   kept apart, as linear_bf16.cu does it.
 // - 8 x 16, for up to 8 rows: 11 stages are 22 KB of weights under way, of two blocks 44 KB; a layer of 768 columns has 24 KB of bf16 a
@@ -225,5 +227,5 @@ DEVICE void product(Layer layer, const u8* weights, const u8* x, int slabs, int 
     LINEAR_KERNEL(NAME##_64x16, F, 1, 16, 16)    \
     LINEAR_KERNEL(NAME##_64x32, F, 1, 32, 8)     \
     LINEAR_KERNEL(NAME##_64x64, F, 1, 64, 6)     \
-    LINEAR_KERNEL(NAME##_128x128, F, 2, 128, 6)  \
+    LINEAR_KERNEL(NAME##_128x128, F, 2, 128, 3)  \
     LINEAR_KERNEL(NAME##_128x256, F, 2, 256, 4)
