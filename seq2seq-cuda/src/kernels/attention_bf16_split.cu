@@ -103,9 +103,9 @@ DEVICE void attend_chunk(
     const int steps = (min(most, CHUNK) + 15) / 16;
 #pragma unroll 1
     for (int slab = 0; slab < slabs; ++slab) {
-        // Values that some of the rows see and others do not.
+        // Values that are multiplied and some rows do not see, or none does: products take sixteen keys.
         bool apart = false;
-        if (least < min(most, CHUNK)) {
+        if (least < min(16 * steps, count)) {
 #pragma unroll
             for (int i = 0; i < TILES; ++i) apart |= 8 * i + g >= least && strange(v[i]);
             apart = __any_sync(ALL, apart);

@@ -121,11 +121,11 @@ DEVICE void attend(
         __syncthreads();
         if (takes_part) {
             const int steps = (min(most - start, CHUNK) + 15) / 16;
-            // Values that some of the rows see and others do not.
-            const int from = max(least - start, 0);
+            // Values that are multiplied and some rows do not see, or none does: products take sixteen keys.
+            const int from = max(least - start, 0), to = min(16 * steps, of.keys - start);
             bool apart = false;
-            if (from < min(most - start, CHUNK)) {
-                for (int i = from * slabs * 4 + lane; i < CHUNK * slabs * 4; i += WARP)
+            if (from < to) {
+                for (int i = from * slabs * 4 + lane; i < to * slabs * 4; i += WARP)
                     apart |= strange(values[place<W>(i / (slabs * 4), i % (slabs * 4))]);
                 apart = __any_sync(ALL, apart);
             }
