@@ -139,7 +139,7 @@ impl Pool {
         Ok(done)
     }
 
-    /// Gives everything that is kept back to the driver.
+    /// Gives everything that is kept back to the driver, and what the driver keeps to the system.
     pub(crate) fn release(&self) {
         self.queue.forget();
         let free = std::mem::take(&mut *self.free());
@@ -147,6 +147,7 @@ impl Pool {
             // As above.
             let _ = self.driver().free(block.address);
         }
+        let _ = self.driver().trim();
     }
 }
 

@@ -306,6 +306,11 @@ impl Driver for Played {
         self.ask(Work::Free(address))
     }
 
+    /// Nothing is kept.
+    fn trim(&self) -> Result<()> {
+        self.settle_all()
+    }
+
     fn write(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.ask(Work::Write { to, bytes: bytes.to_vec() })
     }

@@ -81,7 +81,7 @@ macro_rules! failing {
     )*};
 }
 failing!(
-    cuMemFreeAsync cuMemcpyHtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2 cuMemsetD8Async cuModuleLoadData
+    cuMemcpyHtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2 cuMemsetD8Async cuModuleLoadData
     cuModuleGetFunction cuModuleUnload cuFuncSetAttribute cuMemHostAlloc cuMemFreeHost cuEventCreate cuEventRecord
     cuEventSynchronize cuEventDestroy_v2 cuGraphAddMemcpyNode cuLaunchKernel cuLaunchCooperativeKernel
     cuOccupancyMaxActiveBlocksPerMultiprocessor
@@ -92,8 +92,8 @@ mod graphs;
 mod memory;
 #[cfg(not(opens))]
 failing!(
-    cuMemAllocAsync cuMemGetInfo_v2 cuMemPoolGetAttribute
-    cuDeviceGetDefaultMemPool cuDevicePrimaryCtxRetain cuDevicePrimaryCtxRelease_v2 cuCtxSetCurrent cuStreamCreate
+    cuMemPoolCreate cuMemPoolDestroy cuMemPoolTrimTo cuMemAllocFromPoolAsync cuMemFreeAsync cuMemGetInfo_v2
+    cuMemPoolGetAttribute cuDevicePrimaryCtxRetain cuDevicePrimaryCtxRelease_v2 cuCtxSetCurrent cuStreamCreate
     cuStreamSynchronize cuStreamDestroy_v2 cuMemPoolSetAttribute cuGraphCreate cuGraphAddDependencies_v2
     cuGraphAddKernelNode_v2 cuGraphAddMemsetNode cuGraphInstantiateWithFlags cuGraphDestroy cuGraphExecDestroy
 );
