@@ -107,7 +107,7 @@ impl Pool {
     }
 
     /// Asks for what the step of this thread has listed.
-    fn submit(&self) -> Result<()> {
+    pub(crate) fn submit(&self) -> Result<()> {
         self.settle(self.queue.submit())
     }
 

@@ -75,7 +75,8 @@ impl Tensor {
     }
 
     /// The rows laid out as `operands`: as kept, or as `make` does it. The first that is made for a layer is kept where there are
-    /// readers, and of few bytes beside the values.
+    /// readers, and of few bytes beside the values; not in a step, which only lists it: another thread may read the tensor. There what
+    /// gave the rows will lay them out the next time.
     pub(crate) fn operand(
         &self,
         operands: Operands,
@@ -87,8 +88,10 @@ impl Tensor {
         let made = Arc::new(make()?);
         if let Some(readers) = self.readers.as_ref().filter(|_| !operands.rows_are_f32()) {
             readers.want(operands);
-            // Where another layer has had rows of another kind, those stay.
-            let _ = self.operand.set(Arc::clone(&made));
+            if self.values.pool.queue().listed().is_none() {
+                // Where another layer has had rows of another kind, those stay.
+                let _ = self.operand.set(Arc::clone(&made));
+            }
         }
         Ok(made)
     }
