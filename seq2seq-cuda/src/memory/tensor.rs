@@ -1,9 +1,10 @@
 //! Activations.
 
 use super::{Buffer, Pool, Readers};
-use crate::driver::Result;
+use crate::driver::{DriverError, Result};
 use crate::kernels::operands::Operands;
 use crate::kernels::rows::Operand;
+use crate::launch::MOST;
 use seq2seq_core::Rows;
 use std::sync::{Arc, OnceLock};
 
@@ -33,9 +34,22 @@ pub struct Tensor {
     readers: Option<Arc<Readers>>,
 }
 
+/// Kernels count rows and columns in 32 bits.
+fn check_sides(rows: usize, width: usize) -> Result<()> {
+    match rows <= MOST && width <= MOST {
+        true => Ok(()),
+        false => {
+            let (what, most) =
+                (format!("a tensor of {rows} x {width}"), format!("{MOST} x {MOST}"));
+            Err(DriverError::TooLarge { what, most })
+        }
+    }
+}
+
 impl Tensor {
     /// Rows that are not defined yet.
     pub(crate) fn new(pool: &Arc<Pool>, rows: usize, width: usize) -> Result<Self> {
+        check_sides(rows, width)?;
         Ok(Self::of(rows, width, Buffer::new(pool, rows * width)?))
     }
 
@@ -47,6 +61,7 @@ impl Tensor {
 
     /// Rows of the host.
     pub(crate) fn upload(pool: &Arc<Pool>, rows: usize, width: usize, x: &[f32]) -> Result<Self> {
+        check_sides(rows, width)?;
         Ok(Self::of(rows, width, Buffer::upload(pool, x)?))
     }
 
