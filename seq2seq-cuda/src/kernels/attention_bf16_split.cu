@@ -170,10 +170,7 @@ DEVICE void attend_chunk(
 #define INSTANCE(WIDTH)                                                                                               \
     KERNEL __launch_bounds__(WARPS * WARP) attention_bf16_split_##WIDTH(                                              \
         float* out, float2* stats, float* parts, float2* part_stats, int chunks,                                      \
-        const float* q, int q_stride, const int4* spans, const int4* items,                                           \
-        const u64* table, int shift, s64 layer, const float2* angles, int pairs,                                      \
-        float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
-        int heads, int kv_heads, int width, int causal, LAID_PARAMETERS) {                                            \
+        ATTENTION_PARAMETERS(int4), LAID_PARAMETERS) {                                                                \
         attend_chunk<WIDTH>(                                                                                          \
             out, stats, parts, part_stats, chunks, q, q_stride, spans, items, table, shift, layer, angles, pairs,     \
             scale, {1.0f, bias, reach, scores, starts}, heads, kv_heads, width, causal, LAID);                        \

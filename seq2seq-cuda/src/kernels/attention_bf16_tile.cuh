@@ -169,10 +169,7 @@ DEVICE void attend(
 
 #define INSTANCE(WIDTH, M, ROWS)                                                                                      \
     KERNEL __launch_bounds__(THREADS) attention_bf16_##WIDTH##_##ROWS(                                                \
-        float* out, float2* stats, const float* q, int q_stride, const int4* spans, const int2* items,                \
-        const u64* table, int shift, s64 layer, const float2* angles, int pairs,                                      \
-        float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
-        int heads, int kv_heads, int width, int causal, LAID_PARAMETERS) {                                            \
+        float* out, float2* stats, ATTENTION_PARAMETERS(int2), LAID_PARAMETERS) {                                     \
         static_assert(ROWS == WARPS * M * VECTORS, "vectors of a block");                                             \
         attend<WIDTH, M>(                                                                                             \
             out, stats, q, q_stride, spans, items, table, shift, layer, angles, pairs, scale,                         \
