@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles kernels/*.cu to what is shipped, with pinned compilers: PTX, and where it is for one architecture its machine code.
+"""Compiles src/kernels/*.cu to what is shipped, with pinned compilers: PTX, and where it is for one architecture its machine code.
 
     artifacts/build.py [--venv DIR] [--check] [NAME ...]
 

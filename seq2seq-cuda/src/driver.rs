@@ -236,8 +236,11 @@ pub trait Driver: Send + Sync {
     /// `bytes` > 0 of memory with no defined content, at a multiple of 256.
     fn alloc(&self, bytes: u64) -> Result<u64>;
 
-    /// Gives back what [`alloc`](Self::alloc) gave.
+    /// Gives back what [`alloc`](Self::alloc) gave. The driver may keep it for the next that is asked for.
     fn free(&self, address: u64) -> Result<()>;
+
+    /// Waits for everything that was asked for, and lets others have what was freed and is kept.
+    fn trim(&self) -> Result<()>;
 
     /// Copies from the host. The bytes may be reused once it returns.
     fn write(&self, to: u64, bytes: &[u8]) -> Result<()>;

@@ -17,7 +17,8 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T: Any + Send + Sync> Kept<T> {
-    /// What the last call made where that `suits`; else it is made, and kept in its place.
+    /// What the last call made where that `suits`; else it is made, and kept in its place. What a step has listed to make it is asked
+    /// for first, as the next call may be another thread's.
     pub(crate) fn get(
         &self,
         cuda: &Cuda,
@@ -28,7 +29,14 @@ impl<T: Any + Send + Sync> Kept<T> {
         let mut last = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let value = match last.as_ref().filter(|value| suits(value)) {
             Some(value) => Arc::clone(value),
-            None => Arc::clone(last.insert(Arc::new(make()?))),
+            None => {
+                let listed = cuda.queue().listed();
+                let made = make()?;
+                if cuda.queue().listed() != listed {
+                    cuda.pool().submit()?;
+                }
+                Arc::clone(last.insert(Arc::new(made)))
+            }
         };
         // Another thread that asks for something else drops it.
         cuda.queue().keep(&value);

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::Cuda;
-use crate::driver::{Arg, Result, Shape};
+use crate::driver::{Arg, DriverError, Result, Shape};
 use crate::module::Kernel;
 
 /// Kernels have fewer arguments.
@@ -18,23 +18,39 @@ pub(crate) struct Launch<'a> {
     shape: Shape,
     args: [Arg; MAX_ARGS],
     count: usize,
+    /// The first of its numbers that cannot be asked for, of which [`run`](Self::run) tells.
+    refused: Option<DriverError>,
 }
+
+/// The most of what is counted in 32 bits: blocks along x, rows, columns.
+pub(crate) const MOST: usize = i32::MAX as usize;
+
+/// The most blocks along y and z.
+const MOST_BEHIND: usize = 65535;
 
 impl<'a> Launch<'a> {
     /// One block of one warp, without arguments.
     pub(crate) fn new(cuda: &'a Cuda, kernel: &'a Kernel) -> Self {
         let (grid, block, overlaps) = ([1; 3], [32, 1, 1], cuda.overlaps(kernel));
         let shape = Shape { grid, block, shared: 0, cooperative: false, overlaps };
-        Self { cuda, kernel, shape, args: [Arg::from(0u32); MAX_ARGS], count: 0 }
+        let args = [Arg::from(0u32); MAX_ARGS];
+        Self { cuda, kernel, shape, args, count: 0, refused: None }
     }
 
-    /// Blocks along x, y, z.
-    ///
-    /// # Panics
-    /// Where one is more than the hardware's 2³¹ - 1 and 65535: launchers divide work so that it is not.
+    /// It cannot be run.
+    fn refuse(&mut self, what: String, most: String) {
+        let what = format!("{what} of {}", self.kernel.name);
+        self.refused.get_or_insert(DriverError::TooLarge { what, most });
+    }
+
+    /// Blocks along x, y, z: where they are more than the hardware counts, it fails when it is run.
     pub(crate) fn grid(mut self, x: usize, y: usize, z: usize) -> Self {
-        assert!(x <= i32::MAX as usize && y <= 65535 && z <= 65535, "grid {x} x {y} x {z}");
-        self.shape.grid = [x as u32, y as u32, z as u32];
+        if x > MOST || y > MOST_BEHIND || z > MOST_BEHIND {
+            let most = format!("{MOST} x {MOST_BEHIND} x {MOST_BEHIND}");
+            self.refuse(format!("{x} x {y} x {z} blocks"), most);
+        } else {
+            self.shape.grid = [x as u32, y as u32, z as u32];
+        }
         self
     }
 
@@ -67,13 +83,13 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// The next argument: a size or an index, for a kernel that takes it as a 32-bit integer.
-    ///
-    /// # Panics
-    /// Where it is not below 2³¹.
-    pub(crate) fn size(self, value: usize) -> Self {
-        let value = i32::try_from(value).expect("sizes of one tensor's side are below 2^31");
-        self.arg(value)
+    /// The next argument: a size or an index, for a kernel that takes it as a 32-bit integer: where it is none, it fails when it
+    /// is run.
+    pub(crate) fn size(mut self, value: usize) -> Self {
+        if value > MOST {
+            self.refuse(format!("a size of {value}"), MOST.to_string());
+        }
+        self.arg(value.min(MOST) as i32)
     }
 
     /// The next argument: memory that the kernel writes.
@@ -83,12 +99,18 @@ impl<'a> Launch<'a> {
 
     /// Puts it into the queue. A grid without blocks is not launched.
     ///
+    /// # Errors
+    /// A grid or a size that is too large, or what the driver says.
+    ///
     /// # Safety
     /// That of [`Queue::launch`](crate::queue::Queue::launch): the arguments are those of the kernel, and each buffer is
     /// as large as the kernel takes it to be.
     pub(crate) unsafe fn run(self) -> Result<()> {
         if self.shape.grid.contains(&0) {
             return Ok(());
+        }
+        if let Some(refused) = self.refused {
+            return Err(refused);
         }
         let function = self.cuda.function(self.kernel)?;
         // SAFETY: the caller's promise.

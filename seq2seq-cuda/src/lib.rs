@@ -1,7 +1,7 @@
 //! The NVIDIA GPU backend of `seq2seq`.
 //!
-//! Kernels are our own CUDA C++ (`kernels/<op>.cu`), compiled before they are shipped (`artifacts/`): a user needs the
-//! driver and nothing else, and building needs no CUDA. Each has one safe launcher beside it (`kernels/<op>.rs`); `ops/`
+//! Kernels are our own CUDA C++ (`src/kernels/<op>.cu`), compiled before they are shipped (`artifacts/`): a user needs the
+//! driver and nothing else, and building needs no CUDA. Each has one safe launcher beside it (`src/kernels/<op>.rs`); `src/ops/`
 //! is the glue between launchers and the traits of `seq2seq-core`.
 //!
 //! All work of a [`Cuda`] is put on one queue, in order ([`driver`]). Everything is proven by running the compiled kernels

@@ -11,7 +11,7 @@ mod staging;
 mod tensor;
 mod together;
 
-use crate::driver::{Arg, Driver, DriverError, Result};
+use crate::driver::{Arg, Driver, DriverError, MemoryInfo, Result};
 use crate::queue::Queue;
 pub(crate) use blocks::{Block, Blocks};
 use bytemuck::Pod;
@@ -38,6 +38,11 @@ pub(crate) struct Pool {
 fn size_class(bytes: u64) -> u64 {
     let step = (bytes.next_power_of_two() / 8).max(GRAIN);
     bytes.next_multiple_of(step)
+}
+
+/// The bytes of `len` values of `size` bytes; none where they are more than any memory has, and cannot be rounded.
+fn bytes_of(len: usize, size: usize) -> Option<u64> {
+    (len as u64).checked_mul(size as u64).filter(|&bytes| bytes <= i64::MAX as u64)
 }
 
 /// Blocks are multiples of it, but for those of tables.
@@ -109,7 +114,7 @@ impl Pool {
     }
 
     /// Asks for what the step of this thread has listed.
-    fn submit(&self) -> Result<()> {
+    pub(crate) fn submit(&self) -> Result<()> {
         self.settle(self.queue.submit())
     }
 
@@ -141,7 +146,7 @@ impl Pool {
         Ok(done)
     }
 
-    /// Gives everything that is kept back to the driver.
+    /// Gives everything that is kept back to the driver, and what the driver keeps to the system.
     pub(crate) fn release(&self) {
         self.queue.forget();
         let free = std::mem::take(&mut *self.free());
@@ -149,6 +154,7 @@ impl Pool {
             // As above.
             let _ = self.driver().free(block.address);
         }
+        let _ = self.driver().trim();
     }
 }
 
@@ -209,7 +215,10 @@ impl<T: Pod> Buffer<T> {
     }
 
     fn of_class(pool: &Arc<Pool>, len: usize, class: fn(u64) -> u64, of: Use) -> Result<Self> {
-        let bytes = len as u64 * size_of::<T>() as u64;
+        let Some(bytes) = bytes_of(len, size_of::<T>()) else {
+            let MemoryInfo { free, total } = pool.driver().memory()?;
+            return Err(DriverError::OutOfMemory { needed: u64::MAX, free, total });
+        };
         let block = (bytes > 0).then(|| pool.take(bytes, class, of)).transpose()?;
         Ok(Self { pool: Arc::clone(pool), block, len, values: PhantomData })
     }
@@ -360,7 +369,17 @@ impl<T: Pod> From<&mut Buffer<T>> for Arg {
 
 #[cfg(test)]
 mod tests {
-    use super::size_class;
+    use super::{bytes_of, size_class};
+
+    /// The sides of a tensor are below 2³¹.
+    #[test]
+    fn bytes_beyond_counting_are_none() {
+        let square = |side: usize| bytes_of(side * side, 4);
+        assert_eq!([1, 1 << 30].map(square), [Some(4), Some(1 << 62)]);
+        assert_eq!([(1 << 31) - 1, 1 << 31].map(square), [None; 2]);
+        assert_eq!(square(0), Some(0));
+        assert_eq!(size_class(i64::MAX as u64), 1 << 63);
+    }
 
     #[test]
     fn classes_are_few_and_near() {

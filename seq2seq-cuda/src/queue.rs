@@ -5,12 +5,14 @@
 //! device goes from kernel to kernel by itself. **Only equal work is replayed**: nothing has to be said about which steps are alike,
 //! and a graph cannot be wrong about lengths or addresses.
 //!
-//! Three things keep a list in order with what is not listed:
+//! Four things keep a list in order with what is not listed:
 //!
 //! - Memory that is freed in a step is given to nobody else before the list has been asked for ([`Queue::hold`]): other threads ask
 //!   in between.
 //! - Uploads do not wait for the list, so they go to memory that nothing in it uses: never to what was freed in the step.
 //! - A download needs what is in the list, which is asked for first ([`Queue::submit`]).
+//! - What is listed is shared with no other thread, which would ask for its work before ([`Queue::listed`]): plans of attention are
+//!   asked for before they are kept, and rows that are laid out in a step are not kept.
 
 mod graphs;
 
@@ -39,6 +41,8 @@ struct Step {
     freed: Blocks,
     /// What the list uses and others may drop.
     kept: Vec<Arc<dyn Any + Send + Sync>>,
+    /// Pieces that it has listed, those that were asked for since among them.
+    listed: usize,
 }
 
 /// The content of both locks is sound whatever happened while it was held.
@@ -72,7 +76,11 @@ impl Queue {
     /// That of [`Driver::launch`], where it is a launch. Memory that is freed through the pool counts as allocated until the step
     /// that frees it is over.
     unsafe fn ask(&self, piece: Piece<'_>) -> Result<()> {
-        if self.in_step(|step| step.work.push(piece)).is_some() {
+        let list = |step: &mut Step| {
+            step.work.push(piece);
+            step.listed += 1;
+        };
+        if self.in_step(list).is_some() {
             return Ok(());
         }
         // SAFETY: the caller's promise.
@@ -135,9 +143,19 @@ impl Queue {
         self.in_step(|step| step.kept.push(Arc::clone(value) as _));
     }
 
+    /// How many pieces the step of this thread has listed since it began; none where there is no step. What it has listed is not for
+    /// other threads: what they ask for comes before it.
+    pub(crate) fn listed(&self) -> Option<usize> {
+        self.in_step(|step| step.listed)
+    }
+
     /// Asks for what the step has listed so far, and gives the memory that may now go to others.
     pub(crate) fn submit(&self) -> (Blocks, Result<()>) {
-        match self.in_step(std::mem::take) {
+        let so_far = |step: &mut Step| {
+            let listed = step.listed;
+            std::mem::replace(step, Step { listed, ..Step::default() })
+        };
+        match self.in_step(so_far) {
             Some(step) => self.ask_for(step),
             None => (Blocks::default(), Ok(())),
         }
@@ -150,7 +168,7 @@ impl Queue {
     }
 
     fn ask_for(&self, step: Step) -> (Blocks, Result<()>) {
-        let Step { work, freed, kept } = step;
+        let Step { work, freed, kept, .. } = step;
         let asked = match &self.graphs {
             Some(graphs) if !work.is_empty() => {
                 // SAFETY: whoever listed a launch has promised that its arguments are right; its memory was allocated then, and

@@ -56,7 +56,24 @@ fn unseen_values_are_not_met() {
         (64, 74, f32::NAN),
         (64, 33, 1e30),
     ] {
-        attend::unseen_values_are_not_met(&cuda, width, bad, value);
+        attend::unseen_values_are_not_met(&cuda, &spec(width), bad, value);
+    }
+}
+
+/// Sixteen vectors of one row see the same keys, none of which may be the last of the sixteen that a product takes. Tiles of 128
+/// have 32 vectors a warp.
+#[test]
+fn unseen_values_are_not_met_by_large_groups() {
+    let cuda = common::cuda();
+    for (group, width, bad, value) in [
+        (16, 128, 8, f32::INFINITY),
+        (16, 20, 74, f32::NAN),
+        (17, 64, 62, f32::NEG_INFINITY),
+        (24, 256, 33, f32::NAN),
+        (32, 32, 20, f32::INFINITY),
+        (32, 64, 65, f32::NAN),
+    ] {
+        attend::unseen_values_are_not_met(&cuda, &attend::of_group(group, width), bad, value);
     }
 }
 

@@ -81,7 +81,7 @@ fn runs_give_the_same_bits() {
 fn unseen_rows_are_not_met() {
     let cuda = common::cuda();
     attend_back::unseen_rows_are_not_met(&cuda, &spec((2, 1), 5, true));
-    for (heads, width) in [((2, 1), 5), ((1, 1), 64), ((2, 2), 100), ((1, 1), 256)] {
+    for (heads, width) in [((2, 1), 5), ((1, 1), 64), ((2, 2), 100), ((1, 1), 256), ((16, 1), 32)] {
         attend_back::unseen_rows_are_not_met(&cuda, &in_bf16(spec(heads, width, true)));
     }
 }

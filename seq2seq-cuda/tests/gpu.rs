@@ -91,10 +91,13 @@ fn rows_attend_to_the_same_bits_in_any_number() {
     for width in [20, 32, 50, 64, 128, 200, 256] {
         attend::rows_have_the_same_bits(&gpu, width);
         attend::a_batch_has_the_same_bits(&gpu, width, 200);
-        attend::unseen_values_are_not_met(&gpu, width, 62, f32::INFINITY);
-        attend::unseen_values_are_not_met(&gpu, width, 8, f32::NAN);
-        // A product of 0 and a large number is not to take bits from the others of its sum.
-        attend::unseen_values_are_not_met(&gpu, width, 33, 1e30);
+        for spec in [attend::spec(width), attend::of_group(16, width), attend::of_group(32, width)]
+        {
+            attend::unseen_values_are_not_met(&gpu, &spec, 62, f32::INFINITY);
+            attend::unseen_values_are_not_met(&gpu, &spec, 8, f32::NAN);
+            // A product of 0 and a large number is not to take bits from the others of its sum.
+            attend::unseen_values_are_not_met(&gpu, &spec, 33, 1e30);
+        }
     }
 }
 

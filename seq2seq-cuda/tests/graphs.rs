@@ -152,13 +152,15 @@ fn a_graph_that_fails_is_an_error() {
 }
 
 #[test]
-fn without_room_for_graphs_kernels_are_launched() {
-    let (cuda, driver) = on(late().graphs(Graphs::NoRoom), true);
-    let (found, counts) = driver.counts_of(|| decode(&cuda, Format::F32, (3, 1), &greedy()));
-    assert_eq!(found, decode(&on(late(), false).0, Format::F32, (3, 1), &greedy()));
-    assert_eq!(counts.graph_runs, 0);
-    // Each list asks once.
-    assert!(counts.graphs < greedy().len() / 2, "{counts:?}");
+fn without_graphs_kernels_are_launched() {
+    let expected = decode(&on(late(), false).0, Format::F32, (3, 1), &greedy());
+    for graphs in [Graphs::NoRoom, Graphs::Refuse] {
+        let (cuda, driver) = on(late().graphs(graphs), true);
+        let (found, counts) = driver.counts_of(|| decode(&cuda, Format::F32, (3, 1), &greedy()));
+        assert_eq!((found, counts.graph_runs), (expected.clone(), 0), "{graphs:?}");
+        // Each list asks once.
+        assert!(counts.graphs < greedy().len() / 2, "{counts:?}");
+    }
 }
 
 /// A recurrent layer, whose state goes from memory to memory: two lists that take turns.

@@ -60,7 +60,7 @@
 //!   fences and strong operations order accesses, with their scopes. Shuffles and votes do not, by the ISA, though
 //!   they wait for each other. Two writes race even if they write the same value.
 //! - Asynchronous copies and products that are used, or whose operands are overwritten, before they are waited for, and a
-//!   missing proxy fence.
+//!   missing proxy fence; products whose registers were changed since the last `wgmma.fence`.
 //! - In a chain, a thread that uses what a kernel before it uses without having waited, and a block that ends without it.
 //! - Divergence at a barrier or another instruction for whole warps (a warp of which some lanes have ended counts, as the
 //!   ISA has it), lanes that read lanes which take no part, deadlocks in a block and of blocks that read again and again what
@@ -77,7 +77,8 @@
 //! - Races through atomic operations of which only an earlier one is not ordered, and, in kernels whose blocks synchronise
 //!   with each other in a launch that is not cooperative, of writes with reads by more than one other block: one read is
 //!   remembered. How many blocks fit a device is for the host to know.
-//! - Whether four warps begin a `wgmma` together; a `wgmma.fence` that is missing after registers were changed.
+//! - Whether four warps begin a `wgmma` together; a `wgmma.fence` that is missing after registers were read, and not
+//!   changed.
 //! - A reading of the ISA that kernel and interpreter share and that is wrong. A run on a GPU is still owed.
 //!
 //! Not played: textures, clusters of more than one block, tensor maps, f64 matrices, calls through pointers, f32x2 and

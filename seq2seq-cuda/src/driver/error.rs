@@ -75,6 +75,14 @@ pub enum DriverError {
         /// Bytes that the device has.
         total: u64,
     },
+    /// Something is larger than the device counts.
+    #[error("{what} is too large for this device: up to {most}")]
+    TooLarge {
+        /// What was asked for.
+        what: String,
+        /// The largest there is.
+        most: String,
+    },
     /// A call of the driver failed.
     #[error("the device failed at {call}: {reason}")]
     Failed {
@@ -97,6 +105,9 @@ impl From<DriverError> for Error {
         match error {
             DriverError::OutOfMemory { needed, free, total } => {
                 Self::OutOfMemory { needed, free, total }
+            }
+            DriverError::TooLarge { what, most } => {
+                Self::Unsupported { what, hint: format!("up to {most} on this device") }
             }
             DriverError::Failed { call, reason } => Self::Device { call, reason },
             missing => {

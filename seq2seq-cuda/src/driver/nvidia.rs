@@ -65,6 +65,8 @@ pub struct Nvidia {
     device: sys::CUdevice,
     context: sys::CUcontext,
     stream: sys::CUstream,
+    /// Where memory comes from.
+    memory: sys::CUmemoryPool,
     name: String,
     capability: (u32, u32),
     multiprocessors: u32,
@@ -106,16 +108,13 @@ impl Nvidia {
         unsafe { result::ctx::set_current(self.context) }.map_err(|e| failed("cuCtxSetCurrent", e))
     }
 
-    /// A number of bytes that the driver's pool tells of itself.
+    /// A number of bytes that the pool tells of itself.
     fn pool_bytes(&self, which: Pool) -> Result<u64> {
         let mut bytes = 0u64;
-        // SAFETY: the device is that of `open`, and these attributes are 64-bit numbers.
-        let got = unsafe {
-            result::device::get_default_mem_pool(self.device).and_then(|pool| {
-                result::mem_pool::get_attribute(pool, which, (&raw mut bytes).cast())
-            })
-        };
-        got.map(|()| bytes).map_err(|e| failed("cuMemPoolGetAttribute", e))
+        // SAFETY: the pool is that of `open`, and these attributes are 64-bit numbers.
+        unsafe { result::mem_pool::get_attribute(self.memory, which, (&raw mut bytes).cast()) }
+            .map_err(|e| failed("cuMemPoolGetAttribute", e))?;
+        Ok(bytes)
     }
 }
 
@@ -148,7 +147,7 @@ impl Driver for Nvidia {
     fn memory(&self) -> Result<MemoryInfo> {
         self.bind()?;
         let (free, total) = result::mem_get_info().map_err(|e| failed("cuMemGetInfo", e))?;
-        // The driver's pool keeps what was freed, and reckons it as in use; the next allocation may have it.
+        // The pool keeps what was freed, and the driver reckons it as in use; the next allocation may have it.
         let kept = self.pool_bytes(Pool::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
         let used = self.pool_bytes(Pool::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
         Ok(MemoryInfo { free: free as u64 + kept.saturating_sub(used), total: total as u64 })
@@ -156,14 +155,16 @@ impl Driver for Nvidia {
 
     fn alloc(&self, bytes: u64) -> Result<u64> {
         self.bind()?;
-        // SAFETY: the stream lives as long as `self`, and all work on the memory is put on it.
-        unsafe { result::malloc_async(self.stream, bytes as usize) }.map_err(|error| {
+        // SAFETY: stream and pool live as long as `self`, and all work on the memory is put on the stream.
+        let block =
+            unsafe { result::mem_pool::alloc_async(self.memory, bytes as usize, self.stream) };
+        block.map_err(|error| {
             let full = error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
             match self.memory() {
                 Ok(MemoryInfo { free, total }) if full => {
                     DriverError::OutOfMemory { needed: bytes, free, total }
                 }
-                _ => failed("cuMemAllocAsync", error),
+                _ => failed("cuMemAllocFromPoolAsync", error),
             }
         })
     }
@@ -172,6 +173,14 @@ impl Driver for Nvidia {
         self.bind()?;
         // SAFETY: the address came from `alloc`, on this stream; work that uses it was put on the stream before.
         unsafe { result::free_async(address, self.stream) }.map_err(|e| failed("cuMemFreeAsync", e))
+    }
+
+    fn trim(&self) -> Result<()> {
+        // What was freed on the stream is free once the host has seen that it is.
+        self.synchronize()?;
+        // SAFETY: the pool lives as long as `self`.
+        unsafe { result::mem_pool::trim_to(self.memory, 0) }
+            .map_err(|e| failed("cuMemPoolTrimTo", e))
     }
 
     fn write(&self, to: u64, bytes: &[u8]) -> Result<()> {
@@ -417,8 +426,10 @@ impl Drop for Nvidia {
             // SAFETY: `load` gave it, and nothing uses it any more.
             let _ = unsafe { result::module::unload(module.0 as _) };
         }
-        // SAFETY: stream and context are those of `open`, and nothing uses them any more.
+        // SAFETY: stream, pool and context are those of `open`, and nothing uses them any more.
         let _ = unsafe { result::stream::destroy(self.stream) };
+        // SAFETY: as above. All of its memory goes back to the system but blocks that were never freed.
+        let _ = unsafe { result::mem_pool::destroy(self.memory) };
         // SAFETY: as above.
         let _ = unsafe { result::primary_ctx::release(self.device) };
     }

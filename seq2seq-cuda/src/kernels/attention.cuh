@@ -98,6 +98,12 @@ struct Queries {
     }
 };
 
+// Parameters of the kernels of the forward behind their results; ITEM is what a block is told of its work.
+#define ATTENTION_PARAMETERS(ITEM)                                                                                    \
+    const float *q, int q_stride, const int4 *spans, const ITEM *items, const u64 *table, int shift, s64 layer,       \
+        const float2 *angles, int pairs, float scale, const float *bias, int reach, float *scores,                    \
+        const s64 *starts, int heads, int kv_heads, int width, int causal
+
 // sum over the columns of q k for R vectors and the K keys of this lane.
 template <int R, int K>
 DEVICE void dots(const float* q, const float4* const (&keys)[K], int quads, float (&s)[R][2]) {

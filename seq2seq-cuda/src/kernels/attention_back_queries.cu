@@ -11,8 +11,7 @@
 //
 // Design. When s and dp of a tile are made, ds goes to shared memory, transposed, in the place of the slabs of q and dy, and the
 // keys come again in slabs of 64 columns. A thread has four vectors by four columns of each slab of dq in registers, for which a key is
-// two reads of 16 bytes and 16 FMA. 32 KB of slabs and 2 of vectors. Sums by distance are a thread's own, so that they need neither
-// atomics nor barriers: of two tiles that follow each other, place e is thread e % 128's.
+// two reads of 16 bytes and 16 FMA. 32 KB of slabs and 2 of vectors. Sums by distance: attention_back_distances.cuh.
 //
 // Floor: 6 D operations a score over the FMA peak; with those of attention_back_keys.cu 14 D, where 10 D would do if one kernel made
 // all: its dq would be added by blocks in no order. Slabs are 20 D bytes a key and tile of 64 vectors out of the L2 cache, 13 bytes
@@ -20,8 +19,7 @@
 // Not measured: no GPU has run it yet.
 
 #include "attention_back.cuh"
-
-constexpr int OWNERS = 128;
+#include "attention_back_distances.cuh"
 
 // So many numbers, read at once.
 template <int N>
@@ -35,28 +33,6 @@ struct Numbers<2> {
 
 // Where ds of four vectors and a key lies.
 DEVICE int turned_vectors(int key, int four) { return turned_quad<VECTORS / 4, 4>(key, four); }
-
-// Adds ds of a tile of KEYS keys to the sums by distance of the block.
-template <int KEYS>
-DEVICE void add_distances(
-    const float4* ds, const Operands& of, int kv_head, int first, int count, int first_key, int keys, int distances, float* sums) {
-    const int low = first / of.group, last = (first + count - 1) / of.group;
-    // Distance e - last is met by keys first_key .. first_key + KEYS - 1: e lies in first_key .. first_key + KEYS + 62.
-    const int e = first_key + (threadIdx.x - first_key & OWNERS - 1), distance = e - last;
-    if (e >= distances) return;
-    const int begin = max(0, distance + low - first_key), end = min(keys, distance + last - first_key + 1);
-    for (int h = threadIdx.x / OWNERS; h < of.group; h += THREADS / OWNERS) {
-        float sum = 0.0f;
-        for (int j = begin; j < end; ++j) {
-            const int vector = (first_key + j - distance) * of.group + h - first;
-            if (vector < 0 || vector >= count) continue;
-            sum += ((const float*)(ds + turned_vectors(j, vector / 4)))[vector % 4];
-        }
-        float& to = sums[(s64)(kv_head * of.group + h) * distances + e];
-        // Who was not met by the tile before begins here.
-        to = first_key > 0 && e < first_key + OWNERS - KEYS ? to + sum : sum;
-    }
-}
 
 // Heads of up to W columns, KEYS keys a tile.
 template <int W, int KEYS>
@@ -130,7 +106,8 @@ DEVICE void queries_back(
             const int4 place = places[blockIdx.x];
             if (!dq) __syncthreads();
             float* to = by_distance + ((s64)place.y << 32 | (u32)place.x);
-            add_distances<KEYS>(ds, of, kv_head, first, count, start, keys, place.z, to);
+            const auto share = [&](int vector, int key) { return ((const float*)(ds + turned_vectors(key, vector / 4)))[vector % 4]; };
+            add_distances<KEYS, THREADS>(share, of.group, kv_head, first, count, start, keys, place.z, to);
         }
     }
 

@@ -9,7 +9,7 @@
 //
 // Design. A warp holds dq of its vectors in registers, and s and dp of a tile; up to D = 64 its q and dy, too. Chunks of keys and values
 // are in shared memory twice, but where D > 128. For sums by distance ds goes to shared memory, in the place of the values, which
-// nobody needs when dp is made; a thread has a distance, and of two tiles that follow each other place e is thread e % 128's.
+// nobody needs when dp is made (attention_back_distances.cuh).
 //
 // Floor: 6 D operations a score over the peak of the matrix units in bf16, of which mma.sync reaches some 60%; with those of
 // attention_back_keys_bf16.cu 14 D. Shared memory gives 256 bytes for each mma, 299 where D > 64: 2 cycles, where the product at peak
@@ -18,34 +18,12 @@
 // Not measured: no GPU has run it yet.
 
 #include "attention_back_bf16.cuh"
+#include "attention_back_distances.cuh"
 
 // Where ds of a vector and two keys lies, in words.
 template <int KEYS>
 DEVICE int turned_word(int vector, int two) {
     return vector * (KEYS / 2) + (two ^ (vector % (KEYS / 8)) * 4);
-}
-
-// Adds ds of a tile of KEYS keys, of which there are `keys`, to the sums by distance of the block.
-template <int KEYS>
-DEVICE void add_distances(
-    const u32* ds, const Operands& of, int kv_head, int first, int count, int first_key, int keys, int distances, float* sums) {
-    const int low = first / of.group, last = (first + count - 1) / of.group;
-    // Distance e - last is met by keys first_key .. first_key + KEYS - 1: e lies in first_key .. first_key + KEYS + 62.
-    const int e = first_key + (threadIdx.x - first_key & THREADS - 1), distance = e - last;
-    if (e >= distances) return;
-    const int begin = max(0, distance + low - first_key), end = min(keys, distance + last - first_key + 1);
-    for (int h = 0; h < of.group; ++h) {
-        float sum = 0.0f;
-        for (int j = begin; j < end; ++j) {
-            const int vector = (first_key + j - distance) * of.group + h - first;
-            if (vector < 0 || vector >= count) continue;
-            const u32 two = ds[turned_word<KEYS>(vector, j / 2)];
-            sum = __fadd_rn(sum, __uint_as_float(j % 2 ? two & 0xffff0000u : two << 16));
-        }
-        float& to = sums[(s64)(kv_head * of.group + h) * distances + e];
-        // Who was not met by the tile before begins here.
-        to = first_key > 0 && e < first_key + THREADS - KEYS ? __fadd_rn(to, sum) : sum;
-    }
 }
 
 // Heads of up to W columns, KEYS keys a tile, and STAGES tiles.
@@ -176,7 +154,12 @@ DEVICE void queries_back(
             }
             __syncthreads();
             float* to = by_distance + ((s64)place.y << 32 | (u32)place.x);
-            add_distances<KEYS>(shares, of, kv_head, first, count, start, min(seen_by_block - start, KEYS), place.z, to);
+            const auto share = [&](int vector, int key) {
+                const u32 two = shares[turned_word<KEYS>(vector, key / 2)];
+                return __uint_as_float(key % 2 ? two & 0xffff0000u : two << 16);
+            };
+            const int there = min(seen_by_block - start, KEYS);
+            add_distances<KEYS, THREADS>(share, of.group, kv_head, first, count, start, there, place.z, to);
         }
     }
 

@@ -34,10 +34,7 @@ struct Dropping {
 
 #define DROPPED(WIDTH)                                                                                                \
     KERNEL __launch_bounds__(THREADS) attention_bf16_dropped_##WIDTH(                                                 \
-        float* out, float2* stats, const float* q, int q_stride, const int4* spans, const int2* items,                \
-        const u64* table, int shift, s64 layer, const float2* angles, int pairs,                                      \
-        float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
-        int heads, int kv_heads, int width, int causal, DROPOUT_PARAMETERS) {                                         \
+        float* out, float2* stats, ATTENTION_PARAMETERS(int2), DROPOUT_PARAMETERS) {                                  \
         attend<WIDTH, 1>(                                                                                             \
             out, stats, q, q_stride, spans, items, table, shift, layer, angles, pairs, scale,                         \
             {1.0f, bias, reach, scores, starts}, heads, kv_heads, width, causal, {nullptr, false, 0, 0},              \

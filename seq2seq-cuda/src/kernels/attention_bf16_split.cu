@@ -103,9 +103,9 @@ DEVICE void attend_chunk(
     const int steps = (min(most, CHUNK) + 15) / 16;
 #pragma unroll 1
     for (int slab = 0; slab < slabs; ++slab) {
-        // Values that some of the rows see and others do not.
+        // Values that are multiplied and some rows do not see, or none does: products take sixteen keys.
         bool apart = false;
-        if (least < min(most, CHUNK)) {
+        if (least < min(16 * steps, count)) {
 #pragma unroll
             for (int i = 0; i < TILES; ++i) apart |= 8 * i + g >= least && strange(v[i]);
             apart = __any_sync(ALL, apart);
@@ -170,10 +170,7 @@ DEVICE void attend_chunk(
 #define INSTANCE(WIDTH)                                                                                               \
     KERNEL __launch_bounds__(WARPS * WARP) attention_bf16_split_##WIDTH(                                              \
         float* out, float2* stats, float* parts, float2* part_stats, int chunks,                                      \
-        const float* q, int q_stride, const int4* spans, const int4* items,                                           \
-        const u64* table, int shift, s64 layer, const float2* angles, int pairs,                                      \
-        float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
-        int heads, int kv_heads, int width, int causal, LAID_PARAMETERS) {                                            \
+        ATTENTION_PARAMETERS(int4), LAID_PARAMETERS) {                                                                \
         attend_chunk<WIDTH>(                                                                                          \
             out, stats, parts, part_stats, chunks, q, q_stride, spans, items, table, shift, layer, angles, pairs,     \
             scale, {1.0f, bias, reach, scores, starts}, heads, kv_heads, width, causal, LAID);                        \

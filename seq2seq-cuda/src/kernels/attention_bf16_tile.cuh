@@ -121,11 +121,11 @@ DEVICE void attend(
         __syncthreads();
         if (takes_part) {
             const int steps = (min(most - start, CHUNK) + 15) / 16;
-            // Values that some of the rows see and others do not.
-            const int from = max(least - start, 0);
+            // Values that are multiplied and some rows do not see, or none does: products take sixteen keys.
+            const int from = max(least - start, 0), to = min(16 * steps, of.keys - start);
             bool apart = false;
-            if (from < min(most - start, CHUNK)) {
-                for (int i = from * slabs * 4 + lane; i < CHUNK * slabs * 4; i += WARP)
+            if (from < to) {
+                for (int i = from * slabs * 4 + lane; i < to * slabs * 4; i += WARP)
                     apart |= strange(values[place<W>(i / (slabs * 4), i % (slabs * 4))]);
                 apart = __any_sync(ALL, apart);
             }
@@ -169,10 +169,7 @@ DEVICE void attend(
 
 #define INSTANCE(WIDTH, M, ROWS)                                                                                      \
     KERNEL __launch_bounds__(THREADS) attention_bf16_##WIDTH##_##ROWS(                                                \
-        float* out, float2* stats, const float* q, int q_stride, const int4* spans, const int2* items,                \
-        const u64* table, int shift, s64 layer, const float2* angles, int pairs,                                      \
-        float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
-        int heads, int kv_heads, int width, int causal, LAID_PARAMETERS) {                                            \
+        float* out, float2* stats, ATTENTION_PARAMETERS(int2), LAID_PARAMETERS) {                                     \
         static_assert(ROWS == WARPS * M * VECTORS, "vectors of a block");                                             \
         attend<WIDTH, M>(                                                                                             \
             out, stats, q, q_stride, spans, items, table, shift, layer, angles, pairs, scale,                         \

@@ -97,11 +97,7 @@ DEVICE void attend_chunk(
 
 #define INSTANCE(NAME, WIDTH, R)                                                                                      \
     KERNEL NAME(                                                                                                      \
-        float* out, float2* stats, float* parts, float2* part_stats, int chunks,                                      \
-        const float* q, int q_stride, const int4* spans, const int4* items,                                           \
-        const u64* table, int shift, s64 layer, const float2* angles, int pairs,                    \
-        float scale, const float* bias, int reach, float* scores, const s64* starts,                                  \
-        int heads, int kv_heads, int width, int causal) {                                                             \
+        float* out, float2* stats, float* parts, float2* part_stats, int chunks, ATTENTION_PARAMETERS(int4)) {        \
         attend_chunk<R, WIDTH / WARP>(                                                                                \
             out, stats, parts, part_stats, chunks, q, q_stride, spans, items, table, shift, layer,      \
             angles, pairs, {scale, bias, reach, scores, starts}, heads, kv_heads, width, causal);                     \

@@ -3,7 +3,7 @@
 //
 // In the graph of a step two kernels that wait by themselves are joined by a programmatic edge (driver/nvidia/graph.rs): the second
 // may begin as soon as every block of the first has called launch_dependents, and `wait_for_previous` waits until all of the
-// first is over and what it wrote is seen. The rules, which seq2seq-ptx holds each step of tests/graphs.rs to:
+// first is over and what it wrote is seen. The rules, which seq2seq-ptx holds each step of tests/overlap.rs to:
 //
 //   1. Every block waits before it ends. Else a kernel is over before the one before it is, and the one behind, which waits for
 //      this one alone, begins too early. A thread waits before it touches what rule 2 forbids; that another has waited

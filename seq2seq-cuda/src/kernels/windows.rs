@@ -17,10 +17,14 @@ static BACK: Kernel = Kernel::new(&ARTIFACT_BACK, "windows_back");
 /// Threads of a block that has several positions.
 const THREADS: usize = 256;
 
-/// Grids as the kernels read them. All are those of tensors on the device, so they count below 2³².
+/// Grids as the kernels read them. Their positions and their windows are rows of tensors on the device, and so are their sides
+/// but those of a grid without positions, which no kernel looks at: 0 here, as they may be of any length.
 fn upload(cuda: &Cuda, sights: &Sights) -> Result<Buffer<[u32; 6]>> {
     let sight = |s: &Sight| {
-        let (grid, windows) = (s.grid, s.windows);
+        let (mut grid, windows) = (s.grid, s.windows);
+        if grid.positions() == 0 {
+            (grid.height, grid.width) = (0, 0);
+        }
         [grid.height, grid.width, s.from, windows.height, windows.width, s.to].map(|n| n as u32)
     };
     cuda.upload_values(&sights.each.iter().map(sight).collect::<Vec<_>>())

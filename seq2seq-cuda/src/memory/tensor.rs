@@ -1,9 +1,10 @@
 //! Activations.
 
 use super::{Buffer, Pool, Readers};
-use crate::driver::Result;
+use crate::driver::{DriverError, Result};
 use crate::kernels::operands::Operands;
 use crate::kernels::rows::Operand;
+use crate::launch::MOST;
 use seq2seq_core::Rows;
 use std::sync::{Arc, OnceLock};
 
@@ -33,9 +34,22 @@ pub struct Tensor {
     readers: Option<Arc<Readers>>,
 }
 
+/// Kernels count rows and columns in 32 bits.
+fn check_sides(rows: usize, width: usize) -> Result<()> {
+    match rows <= MOST && width <= MOST {
+        true => Ok(()),
+        false => {
+            let (what, most) =
+                (format!("a tensor of {rows} x {width}"), format!("{MOST} x {MOST}"));
+            Err(DriverError::TooLarge { what, most })
+        }
+    }
+}
+
 impl Tensor {
     /// Rows that are not defined yet.
     pub(crate) fn new(pool: &Arc<Pool>, rows: usize, width: usize) -> Result<Self> {
+        check_sides(rows, width)?;
         Ok(Self::of(rows, width, Buffer::new(pool, rows * width)?))
     }
 
@@ -47,6 +61,7 @@ impl Tensor {
 
     /// Rows of the host.
     pub(crate) fn upload(pool: &Arc<Pool>, rows: usize, width: usize, x: &[f32]) -> Result<Self> {
+        check_sides(rows, width)?;
         Ok(Self::of(rows, width, Buffer::upload(pool, x)?))
     }
 
@@ -75,7 +90,8 @@ impl Tensor {
     }
 
     /// The rows laid out as `operands`: as kept, or as `make` does it. The first that is made for a layer is kept where there are
-    /// readers, and of few bytes beside the values.
+    /// readers, and of few bytes beside the values; not in a step, which only lists it: another thread may read the tensor. There what
+    /// gave the rows will lay them out the next time.
     pub(crate) fn operand(
         &self,
         operands: Operands,
@@ -87,8 +103,10 @@ impl Tensor {
         let made = Arc::new(make()?);
         if let Some(readers) = self.readers.as_ref().filter(|_| !operands.rows_are_f32()) {
             readers.want(operands);
-            // Where another layer has had rows of another kind, those stay.
-            let _ = self.operand.set(Arc::clone(&made));
+            if self.values.pool.queue().listed().is_none() {
+                // Where another layer has had rows of another kind, those stay.
+                let _ = self.operand.set(Arc::clone(&made));
+            }
         }
         Ok(made)
     }

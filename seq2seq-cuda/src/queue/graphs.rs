@@ -9,7 +9,7 @@ const KEPT: usize = 32;
 #[derive(Default)]
 pub(super) struct Graphs {
     known: Vec<Known>,
-    /// Whether it was said that there is no room.
+    /// Whether it was said that a step has none.
     told: bool,
 }
 
@@ -24,7 +24,7 @@ enum State {
     /// It came once, and gets a graph.
     Once,
     Graph(GraphId),
-    /// One by one: there was no room for a graph.
+    /// One by one: there was no room for a graph, or none can be made of it.
     Singly,
 }
 
@@ -50,20 +50,23 @@ impl Graphs {
         let known = &mut self.known[0];
         if let State::Once = known.state {
             // SAFETY: the caller's promise.
-            known.state = match unsafe { driver.graph(&work) }? {
-                Some(graph) => State::Graph(graph),
-                None => State::Singly,
-            };
-            match known.state {
-                State::Graph(_) => {
-                    tracing::debug!(pieces = work.len(), "a step is replayed as a graph")
+            known.state = match unsafe { driver.graph(&work) } {
+                Ok(Some(graph)) => {
+                    tracing::debug!(pieces = work.len(), "a step is replayed as a graph");
+                    State::Graph(graph)
                 }
-                _ if !std::mem::replace(&mut self.told, true) => tracing::warn!(
-                    pieces = work.len(),
-                    "the device has no room for the graph of a step, whose kernels are launched one by one"
-                ),
-                _ => {}
-            }
+                // A device that fails says so again when it is asked for the work itself.
+                made => {
+                    if !std::mem::replace(&mut self.told, true) {
+                        tracing::warn!(
+                            pieces = work.len(),
+                            reason = made.err().map_or("no room".into(), |e| e.to_string()),
+                            "the device has no graph of a step, whose kernels are launched one by one"
+                        );
+                    }
+                    State::Singly
+                }
+            };
         }
         match known.state {
             // SAFETY: the work of the graph is this work, of which the caller has promised it.

@@ -88,6 +88,10 @@ impl<D: Driver> Driver for Counting<D> {
         self.inner.free(address)
     }
 
+    fn trim(&self) -> Result<()> {
+        self.inner.trim()
+    }
+
     fn write(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.count().blocking_copies += 1;
         self.inner.write(to, bytes)

@@ -44,6 +44,8 @@ pub(crate) enum Graphs {
     Run,
     /// There is no room for any.
     NoRoom,
+    /// None can be made.
+    Refuse,
     /// They are made, and fail when they are run.
     Fail,
 }
@@ -306,6 +308,11 @@ impl Driver for Played {
         self.ask(Work::Free(address))
     }
 
+    /// Nothing is kept.
+    fn trim(&self) -> Result<()> {
+        self.settle_all()
+    }
+
     fn write(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.ask(Work::Write { to, bytes: bytes.to_vec() })
     }
@@ -412,8 +419,10 @@ impl Driver for Played {
         if work.is_cooperative() {
             return Err(DriverError::failed("graph", "a launch in it is cooperative"));
         }
-        if self.graphs == Graphs::NoRoom {
-            return Ok(None);
+        match self.graphs {
+            Graphs::NoRoom => return Ok(None),
+            Graphs::Refuse => return Err(DriverError::failed("graph", "it is refused")),
+            Graphs::Run | Graphs::Fail => {}
         }
         let mut host = self.host.lock().unwrap();
         host.next_graph += 1;

@@ -101,6 +101,6 @@ macro_rules! passing {
     )*};
 }
 passing!(
-    cuDeviceGetDefaultMemPool cuDevicePrimaryCtxRelease_v2 cuCtxSetCurrent cuStreamCreate cuStreamSynchronize
-    cuStreamDestroy_v2 cuMemPoolSetAttribute cuGraphDestroy cuGraphExecDestroy
+    cuDevicePrimaryCtxRelease_v2 cuCtxSetCurrent cuStreamCreate cuStreamSynchronize cuStreamDestroy_v2 cuGraphDestroy
+    cuGraphExecDestroy
 );

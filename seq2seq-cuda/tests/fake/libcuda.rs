@@ -1,5 +1,6 @@
 //! A driver's library with a version and devices, and nothing behind them. `tests/common/library.rs` compiles it: with `partial` it
-//! lacks a function, with `opens` it can be opened, has no memory left, and tells of the graphs that it is asked for.
+//! lacks a function, with `opens` it can be opened, has no memory left, and tells of the graphs that it is asked for; copies to it and
+//! launches are done at once, as nothing is behind them.
 #![allow(non_snake_case)]
 
 use std::ffi::c_char;
@@ -81,21 +82,23 @@ macro_rules! failing {
     )*};
 }
 failing!(
-    cuMemFreeAsync cuMemcpyHtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2 cuMemsetD8Async cuModuleLoadData
-    cuModuleGetFunction cuModuleUnload cuFuncSetAttribute cuMemHostAlloc cuMemFreeHost cuEventCreate cuEventRecord
-    cuEventSynchronize cuEventDestroy_v2 cuGraphAddMemcpyNode cuLaunchKernel cuLaunchCooperativeKernel
-    cuOccupancyMaxActiveBlocksPerMultiprocessor
+    cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2 cuMemsetD8Async cuFuncSetAttribute cuGraphAddMemcpyNode
+    cuLaunchCooperativeKernel cuOccupancyMaxActiveBlocksPerMultiprocessor
 );
 #[cfg(opens)]
 mod graphs;
 #[cfg(opens)]
+mod launches;
+#[cfg(opens)]
 mod memory;
 #[cfg(not(opens))]
 failing!(
-    cuMemAllocAsync cuMemGetInfo_v2 cuMemPoolGetAttribute
-    cuDeviceGetDefaultMemPool cuDevicePrimaryCtxRetain cuDevicePrimaryCtxRelease_v2 cuCtxSetCurrent cuStreamCreate
+    cuMemPoolCreate cuMemPoolDestroy cuMemPoolTrimTo cuMemAllocFromPoolAsync cuMemFreeAsync cuMemGetInfo_v2
+    cuMemPoolGetAttribute cuDevicePrimaryCtxRetain cuDevicePrimaryCtxRelease_v2 cuCtxSetCurrent cuStreamCreate
     cuStreamSynchronize cuStreamDestroy_v2 cuMemPoolSetAttribute cuGraphCreate cuGraphAddDependencies_v2
     cuGraphAddKernelNode_v2 cuGraphAddMemsetNode cuGraphInstantiateWithFlags cuGraphDestroy cuGraphExecDestroy
+    cuMemcpyHtoDAsync_v2 cuModuleLoadData cuModuleGetFunction cuModuleUnload cuMemHostAlloc cuMemFreeHost cuEventCreate
+    cuEventRecord cuEventSynchronize cuEventDestroy_v2 cuLaunchKernel
 );
 #[cfg(not(partial))]
 failing!(cuGraphLaunch);

@@ -73,6 +73,17 @@ enum Left {
     Registers([Source; 4]),
 }
 
+impl Left {
+    /// The registers of it, in the frame of the function.
+    fn registers(&self) -> impl Iterator<Item = usize> {
+        let all = match self {
+            Self::Shared(_) => &[][..],
+            Self::Registers(all) => &all[..],
+        };
+        all.iter().filter_map(|source| source.index().ok())
+    }
+}
+
 /// Whether D is added.
 #[derive(Debug, Clone, Copy)]
 enum Keep {
@@ -108,8 +119,10 @@ enum LeftAtBegin {
 pub(crate) struct Products {
     open: Vec<Begun>,
     groups: VecDeque<Vec<Begun>>,
-    /// Whether the first product came after a `wgmma.fence`.
+    /// Whether there was a `wgmma.fence`.
     fenced: bool,
+    /// A bit for each register of the warp that something else than a product has written since the last.
+    written: Vec<u64>,
     /// What they add up to.
     sums: Vec<Sums>,
 }
@@ -122,6 +135,23 @@ struct Sums {
     values: Vec<Lanes>,
     /// Products that are not complete.
     open: usize,
+}
+
+impl Products {
+    /// Notes that a register of the warp is written.
+    pub(crate) fn note(&mut self, register: usize) {
+        if self.fenced {
+            let word = register / 64;
+            if word >= self.written.len() {
+                self.written.resize(word + 1, 0);
+            }
+            self.written[word] |= 1 << (register % 64);
+        }
+    }
+
+    fn is_written(&self, register: usize) -> bool {
+        self.written.get(register / 64).is_some_and(|word| word >> (register % 64) & 1 == 1)
+    }
 }
 
 impl Wgmma {
@@ -149,6 +179,7 @@ impl Wgmma {
         match self {
             Self::Fence => {
                 step.warp.products.fenced = true;
+                step.warp.products.written.fill(0);
                 Ok(())
             }
             Self::Multiply(m) => m.begin(step),
@@ -232,6 +263,11 @@ impl Multiply {
             let what = "wgmma without a wgmma.fence before it".to_owned();
             return Err(trip(0, FaultKind::Invalid(what)));
         }
+        let mut registers = self.to.iter().map(|t| t.0 as usize).chain(self.left.registers());
+        if registers.any(|r| step.warp.products.is_written(step.bases.registers + r)) {
+            let what = "wgmma whose registers were written since the last wgmma.fence".to_owned();
+            return Err(trip(0, FaultKind::Invalid(what)));
+        }
         let uniform = |values: Lanes| {
             let same = values.iter().all(|v| *v == values[0]);
             let reason = "a descriptor of wgmma that differs from lane to lane".to_owned();
@@ -253,7 +289,7 @@ impl Multiply {
             let values = self.to.iter().map(|t| step.get(Source::register(t.0))).collect();
             step.warp.products.sums.push(Sums { first: self.to[0], values, open: 1 });
             for target in &self.to {
-                step.set(*target, &[f32::NAN.to_bits().into(); WARP]);
+                step.put(*target, &[f32::NAN.to_bits().into(); WARP]);
             }
         }
         let begun = Begun { op: self.clone(), left, right, keep };
@@ -341,7 +377,7 @@ impl Begun {
         products.sums[at].open -= 1;
         if products.sums[at].open == 0 {
             let sums = products.sums.swap_remove(at);
-            op.to.iter().zip(&sums.values).for_each(|(target, values)| step.set(*target, values));
+            op.to.iter().zip(&sums.values).for_each(|(target, values)| step.put(*target, values));
         }
     }
 }

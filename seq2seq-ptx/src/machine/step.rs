@@ -31,6 +31,12 @@ impl Step<'_> {
 
     /// Writes the values of the lanes that execute.
     pub(crate) fn set(&mut self, target: Target, values: &Lanes) {
+        self.warp.products.note(self.bases.registers + target.0 as usize);
+        self.put(target, values);
+    }
+
+    /// The same for what `wgmma` itself writes.
+    pub(crate) fn put(&mut self, target: Target, values: &Lanes) {
         let register = &mut self.warp.registers[self.bases.registers + target.0 as usize];
         if self.mask == u32::MAX {
             *register = *values;

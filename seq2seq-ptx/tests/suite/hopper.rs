@@ -7,15 +7,28 @@ use seq2seq_ptx::{Access, Arg, Fault, FaultKind, Module, Space};
 /// Bytes of a row of a product that goes round several times.
 const ROUNDS: usize = 384;
 
+/// What nvcc makes of the kernels.
+const TEXT: &str = include_str!("../kernels/hopper.ptx");
+
 /// Runs a product of 64 rows and 16 rows, of `bytes` each: all its results, row by row.
 fn run_product<T: Number>(
+    kernel: &str,
+    operands: [&[u8]; 2],
+    bytes: usize,
+    seed: u64,
+) -> Result<Vec<T>, Fault> {
+    run_product_of(TEXT, kernel, operands, bytes, seed)
+}
+
+/// The same of a kernel in `text`.
+fn run_product_of<T: Number>(
+    text: &str,
     kernel: &str,
     [a, b]: [&[u8]; 2],
     bytes: usize,
     seed: u64,
 ) -> Result<Vec<T>, Fault> {
-    let module =
-        Module::parse("hopper.ptx", include_str!("../kernels/hopper.ptx")).expect("PTX of nvcc");
+    let module = Module::parse("hopper.ptx", text).expect("PTX of nvcc");
     let device = device();
     device.set_schedule(seed);
     let c = device.alloc(64 * 16 * 4).expect("room");
@@ -118,6 +131,28 @@ fn fault(mistake: &str, rows: usize, seed: u64) -> [Fault; 2] {
 fn product_without_a_proxy_fence() {
     for fault in fault("without_fence", 128, 0) {
         assert!(matches!(fault.kind, FaultKind::MissingProxyFence { .. }), "{fault}");
+    }
+}
+
+/// A sum is set between the `wgmma.fence` and the product that adds to it.
+#[test]
+fn product_whose_registers_were_changed_behind_the_fence() {
+    let [a, b] = bytes(128);
+    for (kernel, types) in [("product_cores", ".bf16.bf16 {"), ("bytes_swizzled", ".u8.s8 {")] {
+        let (before, own) = TEXT.split_at(TEXT.find(&format!(".entry {kernel}(")).unwrap());
+        let (_, sums) = own.split_once(types).expect("a product");
+        let (sum, _) = sums.split_once(',').expect("several sums");
+        let fence = own.find("wgmma.fence.sync.aligned;").unwrap();
+        let product = fence + own[fence..].find("{.reg .pred p;").expect("one behind the fence");
+        let run = |place| {
+            let change = format!("mov.b32 {sum}, {sum};\n\t");
+            let text = [before, &own[..place], &change, &own[place..]].concat();
+            run_product_of::<i32>(&text, kernel, [&a, &b], 128, 0).err()
+        };
+        // Before the fence it may be.
+        assert!(run(fence).is_none(), "{kernel}");
+        let fault = run(product).expect(kernel);
+        assert!(fault.to_string().contains("written since the last wgmma.fence"), "{fault}");
     }
 }
 

@@ -13,7 +13,8 @@ pub(crate) fn seen<R: Real>(
     channels: usize,
 ) -> Vec<R> {
     let (taps, mut out) = (windows.taps(), Vec::new());
-    for sight in &sights.each {
+    // Lines without columns may be more than can be gone through.
+    for sight in sights.each.iter().filter(|sight| sight.grid.width > 0) {
         for row in 0..sight.grid.height {
             for column in 0..sight.grid.width {
                 let mut terms = vec![Vec::new(); channels];

@@ -16,7 +16,7 @@ const RELEASE: u32 = 580;
 const OLDEST: u32 = 8;
 
 /// Every function of the driver's library that is called.
-const FUNCTIONS: [&str; 47] = [
+const FUNCTIONS: [&str; 49] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -26,16 +26,18 @@ const FUNCTIONS: [&str; 47] = [
     "cuDeviceGetName",
     "cuDeviceGetAttribute",
     "cuDeviceTotalMem_v2",
-    "cuDeviceGetDefaultMemPool",
     "cuDevicePrimaryCtxRetain",
     "cuDevicePrimaryCtxRelease_v2",
     "cuCtxSetCurrent",
     "cuStreamCreate",
     "cuStreamSynchronize",
     "cuStreamDestroy_v2",
+    "cuMemPoolCreate",
+    "cuMemPoolDestroy",
     "cuMemPoolGetAttribute",
     "cuMemPoolSetAttribute",
-    "cuMemAllocAsync",
+    "cuMemPoolTrimTo",
+    "cuMemAllocFromPoolAsync",
     "cuMemFreeAsync",
     "cuMemGetInfo_v2",
     "cuMemHostAlloc",
@@ -85,7 +87,7 @@ pub(super) fn open(index: usize) -> Result<Nvidia> {
     // SAFETY: the device is the one that was got above; dropping `Nvidia` releases it.
     let context = unsafe { result::primary_ctx::retain(device) }
         .map_err(|e| failed("cuDevicePrimaryCtxRetain", e))?;
-    let stream = prepare(device, context).inspect_err(|_| {
+    let (stream, memory) = prepare(device, context).inspect_err(|_| {
         // SAFETY: retained above, and in use by nothing.
         let _ = unsafe { result::primary_ctx::release(device) };
     })?;
@@ -93,6 +95,7 @@ pub(super) fn open(index: usize) -> Result<Nvidia> {
         device,
         context,
         stream,
+        memory,
         name,
         capability,
         multiprocessors,
@@ -176,18 +179,48 @@ fn count() -> Result<usize> {
     Ok(count.max(0) as usize)
 }
 
-/// A stream in the context, and a memory pool that keeps what is freed.
-fn prepare(device: sys::CUdevice, context: sys::CUcontext) -> Result<sys::CUstream> {
+/// A stream in the context, and a memory pool that keeps what is freed. The pool is ours alone: the device's own is shared with
+/// whatever else of the process uses the device, and is not ours to change.
+fn prepare(
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+) -> Result<(sys::CUstream, sys::CUmemoryPool)> {
     // SAFETY: the context is retained.
     unsafe { result::ctx::set_current(context) }.map_err(|e| failed("cuCtxSetCurrent", e))?;
-    // SAFETY: the device is a device.
-    let pool = unsafe { result::device::get_default_mem_pool(device) }
-        .map_err(|e| failed("cuDeviceGetDefaultMemPool", e))?;
+    let pool = own_pool(device)?;
+    let kind = result::stream::StreamKind::NonBlocking;
+    let stream = keep_all(pool)
+        .and_then(|()| result::stream::create(kind).map_err(|e| failed("cuStreamCreate", e)));
+    let stream = stream.inspect_err(|_| {
+        // SAFETY: made above, and in use by nothing.
+        let _ = unsafe { result::mem_pool::destroy(pool) };
+    })?;
+    Ok((stream, pool))
+}
+
+/// A pool of memory of the device.
+fn own_pool(device: sys::CUdevice) -> Result<sys::CUmemoryPool> {
+    let here = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
+    let properties = sys::CUmemPoolProps {
+        allocType: sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED,
+        handleTypes: sys::CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE,
+        location: sys::CUmemLocation { type_: here, id: device },
+        win32SecurityAttributes: std::ptr::null_mut(),
+        // As large as there is memory.
+        maxSize: 0,
+        usage: 0,
+        reserved: [0; 54],
+    };
+    // SAFETY: the properties are those of a pool.
+    unsafe { result::mem_pool::create(&raw const properties) }
+        .map_err(|e| failed("cuMemPoolCreate", e))
+}
+
+/// Nothing leaves the pool by itself.
+fn keep_all(pool: sys::CUmemoryPool) -> Result<()> {
     let mut keep = u64::MAX;
     let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
     // SAFETY: the attribute is a 64-bit number.
     unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut keep).cast()) }
-        .map_err(|e| failed("cuMemPoolSetAttribute", e))?;
-    let kind = result::stream::StreamKind::NonBlocking;
-    result::stream::create(kind).map_err(|e| failed("cuStreamCreate", e))
+        .map_err(|e| failed("cuMemPoolSetAttribute", e))
 }
