@@ -1,5 +1,5 @@
 //! Whole models on an NVIDIA GPU that is played on the CPU, for a minute: `cargo test -p seq2seq-models --features cuda --test suite
-//! played`. `.ci/run` compiles no models for a GPU, and leaves it out.
+//! played`. `.ci/run` leaves out the one of f16, which takes most of it.
 
 #[path = "../../../seq2seq-cuda/tests/common/played.rs"]
 #[expect(dead_code, reason = "what the tests of kernels do with it")]
