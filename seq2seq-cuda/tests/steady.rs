@@ -8,6 +8,7 @@ mod decoder;
 use common::counting::{Counting, Counts};
 use common::{CHOICE, Played};
 use decoder::{Decoder, Step};
+use seq2seq_core::train::OptimiserOps;
 use seq2seq_core::{Backend, DecoderOps, EncoderOps, Format, HostTensor, Pick, Ragged, Warp};
 use seq2seq_cuda::{Cuda, CudaOptions};
 use std::sync::Arc;
@@ -242,4 +243,21 @@ fn threads_read_what_they_asked_for() {
             });
         }
     });
+}
+
+/// However many parameters there are, the norm of their gradients is one copy to the host.
+#[test]
+fn a_norm_of_gradients_waits_once() {
+    let (cuda, driver) = late();
+    let tensor = |i: usize| {
+        let values: Vec<f32> = (0..(i + 1) * 40).map(|n| n as f32 / 7.0 - 3.0).collect();
+        cuda.upload(&HostTensor::from_f32(vec![i + 1, 40], &values).unwrap()).unwrap()
+    };
+    let gradients: Vec<_> = (0..30).map(tensor).collect();
+    let all: Vec<_> = gradients.iter().collect();
+    let alone: Vec<f64> = all.iter().map(|x| cuda.sums_of_squares(&[x]).unwrap()[0]).collect();
+    let (sums, counts) = driver.counts_of(|| cuda.sums_of_squares(&all).unwrap());
+    assert_eq!(sums, alone);
+    assert_eq!((counts.waits, counts.downloads, counts.synchronisations), (1, 1, 0));
+    assert_eq!(counts.launches, all.len());
 }

@@ -269,8 +269,8 @@ impl OptimiserOps for Tch {
         Ok(optimiser::zero_tensor(self, rows, columns)?)
     }
 
-    fn sum_of_squares(&self, x: &Tensor) -> Result<f64> {
-        Ok(optimiser::sum_of_squares(x)?)
+    fn sums_of_squares(&self, tensors: &[&Tensor]) -> Result<Vec<f64>> {
+        Ok(optimiser::sums_of_squares(tensors)?)
     }
 
     fn adamw(

@@ -81,7 +81,7 @@ impl Training for SumOfSquares {
 
 /// A product and a sum an element.
 impl Bench for SumOfSquares {
-    const NAME: &'static str = "sum_of_squares";
+    const NAME: &'static str = "sums_of_squares";
     type Case = Case;
 
     fn work(case: &Case) -> Work {
@@ -90,7 +90,7 @@ impl Bench for SumOfSquares {
 
     fn prepare<B: TrainBackend>(backend: &B, case: &Case) -> Result<Call> {
         let (backend, [_, gradient]) = (backend.clone(), case.tensors(backend)?);
-        Ok(Box::new(move || backend.sum_of_squares(&gradient).map(drop)))
+        Ok(Box::new(move || backend.sums_of_squares(&[&gradient]).map(drop)))
     }
 }
 

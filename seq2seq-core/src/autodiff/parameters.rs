@@ -312,9 +312,8 @@ impl<B: TrainBackend> Parameters<B> {
     /// # Errors
     /// Those of the backend.
     pub fn gradient_norm(&self, inner: &B) -> Result<f64> {
-        let squares = self.all.iter().filter_map(Parameter::gradient);
-        let sum = squares.map(|g| inner.sum_of_squares(g)).sum::<Result<f64>>()?;
-        Ok(sum.sqrt())
+        let gradients: Vec<_> = self.all.iter().filter_map(Parameter::gradient).collect();
+        Ok(inner.sums_of_squares(&gradients)?.iter().sum::<f64>().sqrt())
     }
 
     /// Drops all gradients.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 /// let x = b.upload(&HostTensor::from_f32(vec![1, 2], &[1.0, 2.0])?)?;
 /// assert_eq!((x.rows(), x.width()), (1, 2));
 /// // What the backend below has of it, for whatever is not to be recorded.
-/// assert_eq!(Reference.sum_of_squares(x.value())?, 5.0);
+/// assert_eq!(Reference.sums_of_squares(&[x.value()])?, [5.0]);
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Tensor<B: TrainBackend> {

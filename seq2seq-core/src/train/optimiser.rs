@@ -262,14 +262,14 @@ impl Muon {
 /// Steps of optimisers on one parameter, a tensor `[rows, columns]`. State begins as zeros and is changed in place.
 ///
 /// Fails where shapes differ. Numbers that are not finite are for the caller to find beforehand
-/// ([`sum_of_squares`](Self::sum_of_squares)).
+/// ([`sums_of_squares`](Self::sums_of_squares)).
 ///
 /// ```
 /// use seq2seq_core::{Backend, HostTensor, Result, reference::Reference, train::{OptimiserOps, Sgd}};
 ///
 /// /// A step along all gradients, which together are at most `most` long.
 /// fn clipped<B: OptimiserOps>(b: &B, parameters: &mut [B::Tensor], gradients: &[B::Tensor], most: f64) -> Result<()> {
-///     let squares: f64 = gradients.iter().map(|g| b.sum_of_squares(g)).sum::<Result<f64>>()?;
+///     let squares: f64 = b.sums_of_squares(&gradients.iter().collect::<Vec<_>>())?.iter().sum();
 ///     let gradient_scale = (most / squares.sqrt()).min(1.0) as f32;
 ///     let settings = Sgd { rate: 1.0, momentum: 0.0, decay: 0.0, gradient_scale };
 ///     let mut pairs = parameters.iter_mut().zip(gradients);
@@ -287,8 +287,9 @@ pub trait OptimiserOps: Backend {
     /// A tensor of zeros.
     fn zeros(&self, rows: usize, columns: usize) -> Result<Self::Tensor>;
 
-    /// Σ x², in an order that does not depend on threads.
-    fn sum_of_squares(&self, x: &Self::Tensor) -> Result<f64>;
+    /// Σ x² of each tensor, in an order that depends neither on threads nor on the other tensors. A device is waited for once, however
+    /// many there are.
+    fn sums_of_squares(&self, tensors: &[&Self::Tensor]) -> Result<Vec<f64>>;
 
     /// With g the scaled gradient: p *= 1 - rate · decay; m = β₁ m + (1 - β₁) g; v = β₂ v + (1 - β₂) g²;
     /// p -= rate / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + eps). `moments` are m and v.

@@ -21,8 +21,9 @@ impl OptimiserOps for Cuda {
         train::zeros(self, rows, columns)
     }
 
-    fn sum_of_squares(&self, x: &Tensor) -> Result<f64> {
-        Ok(kernels::elementwise::sum_of_squares(self, x.values())?)
+    fn sums_of_squares(&self, tensors: &[&Tensor]) -> Result<Vec<f64>> {
+        let values: Vec<_> = tensors.iter().map(|x| x.values()).collect();
+        Ok(kernels::elementwise::sums_of_squares(self, &values)?)
     }
 
     fn adamw(

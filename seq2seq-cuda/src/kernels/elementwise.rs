@@ -104,14 +104,29 @@ pub(crate) fn sum_columns(
 
 /// Σ x², having waited for it.
 pub(crate) fn sum_of_squares(cuda: &Cuda, x: &Buffer<f32>) -> Result<f64> {
-    let n = x.len();
-    let blocks = n.div_ceil(THREADS).min(SQUARE_BLOCKS);
-    let mut parts = cuda.buffer::<f64>(blocks)?;
-    let launch = Launch::new(cuda, &SUM_SQUARES).grid(blocks, 1, 1).block(THREADS);
-    let launch = launch.arg(x).arg(n as u64).out(&mut parts);
-    // SAFETY: x has n values, and there is a part for each block.
-    unsafe { launch.run() }?;
-    Ok(parts.download()?.iter().sum())
+    Ok(sums_of_squares(cuda, &[x])?[0])
+}
+
+/// The same of each buffer, having waited once for all.
+pub(crate) fn sums_of_squares(cuda: &Cuda, buffers: &[&Buffer<f32>]) -> Result<Vec<f64>> {
+    let blocks = |x: &Buffer<f32>| x.len().div_ceil(THREADS).min(SQUARE_BLOCKS);
+    let parts = cuda.buffer::<f64>(buffers.iter().map(|x| blocks(x)).sum())?;
+    let mut first = 0;
+    for x in buffers {
+        let launch = Launch::new(cuda, &SUM_SQUARES).grid(blocks(x), 1, 1).block(THREADS);
+        let launch = launch.arg(*x).arg(x.len() as u64).arg(parts.at(first));
+        // SAFETY: x has so many values, and there is a part for each of its blocks behind those of the buffers before.
+        unsafe { launch.run() }?;
+        first += blocks(x);
+    }
+    let parts = parts.download()?;
+    let mut rest = &parts[..];
+    let sum = |x: &&Buffer<f32>| {
+        let (mine, others) = rest.split_at(blocks(x));
+        rest = others;
+        mine.iter().sum()
+    };
+    Ok(buffers.iter().map(sum).collect())
 }
 
 /// Adds `scale` times row i of `dy` to row `rows[i]` of `x`, for rows that are rows of `x`; those of one row in their order.

@@ -4,9 +4,9 @@ use super::super::tolerance::{Approx, U, gamma};
 use super::super::values::{Profile, values};
 use super::super::{Outcome, bits, each, fail, host, width, within};
 use super::gradient_values;
+use crate::Result;
 use crate::reference::Reference;
-use crate::train::{Adafactor, AdamW, Factors, OptimiserOps, Second, Sgd, TrainBackend};
-use crate::{Backend, Result};
+use crate::train::{Adafactor, AdamW, Factors, Second, Sgd, TrainBackend};
 use proptest::prelude::*;
 
 /// A parameter and its gradient.
@@ -205,16 +205,31 @@ pub fn adafactor_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
     })
 }
 
-/// Σ x², to what f32 products and sums in parts allow.
+/// Σ x² of each of some tensors, to what f32 products and sums in parts allow; to the bit that of the tensor alone.
 pub fn squares_are_summed<B: TrainBackend>(backend: &B) -> Outcome {
-    each((0..=40usize, width(), 0..1000u64), |(rows, width, seed)| {
-        let x = host(*rows, *width, &values(Profile::Wide, *seed, rows * width));
-        let want = Reference.sum_of_squares(&Reference.upload(&x)?)?;
-        let got = backend.sum_of_squares(&backend.upload(&x)?)?;
-        match (got - want).abs() <= gamma(rows * width + 1) * want {
-            true => Ok(()),
-            false => fail(format!("{got}, expected {want}")),
+    let sizes = proptest::collection::vec((0..=40usize, width()), 0..4);
+    each((sizes, 0..1000u64), |(sizes, seed)| {
+        let tensors = sizes.iter().zip(*seed..);
+        let tensors = tensors.map(|(&(rows, width), seed)| {
+            host(rows, width, &values(Profile::Wide, seed, rows * width))
+        });
+        let tensors: Vec<_> = tensors.collect();
+        let held = tensors.iter().map(|x| backend.upload(x)).collect::<Result<Vec<_>, _>>()?;
+        let got = backend.sums_of_squares(&held.iter().collect::<Vec<_>>())?;
+        if got.len() != tensors.len() {
+            return fail(format!("{} sums of {} tensors", got.len(), tensors.len()));
         }
+        for ((x, held), got) in tensors.iter().zip(&held).zip(got) {
+            let want: f64 = x.to_f32().iter().map(|&v| f64::from(v).powi(2)).sum();
+            if (got - want).abs() > gamma(x.len() + 1) * want {
+                return fail(format!("{got}, expected {want}"));
+            }
+            let alone = backend.sums_of_squares(&[held])?;
+            if alone != [got] {
+                return fail(format!("{got} among others, {alone:?} alone"));
+            }
+        }
+        Ok(())
     })
 }
 
@@ -225,8 +240,8 @@ pub(super) fn same_bits(a: &impl TrainBackend, b: &impl TrainBackend) -> Outcome
         let second = [case.run_adamw(b)?, case.run_sgd(b)?, case.run_adafactor(b)?];
         bits("steps", &flat(first), &flat(second))?;
         let squares = (
-            a.sum_of_squares(&case.upload(a, &case.parameter())?)?,
-            b.sum_of_squares(&case.upload(b, &case.parameter())?)?,
+            a.sums_of_squares(&[&case.upload(a, &case.parameter())?])?,
+            b.sums_of_squares(&[&case.upload(b, &case.parameter())?])?,
         );
         match squares.0 == squares.1 {
             true => Ok(()),

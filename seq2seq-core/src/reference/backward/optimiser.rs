@@ -26,8 +26,9 @@ impl OptimiserOps for Reference {
         Ok(Tensor::new(rows, columns, vec![0.0; rows * columns]))
     }
 
-    fn sum_of_squares(&self, x: &Tensor) -> Result<f64> {
-        Ok(x.values.iter().map(|&v| f64::from(v).powi(2)).sum())
+    fn sums_of_squares(&self, tensors: &[&Tensor]) -> Result<Vec<f64>> {
+        let sum = |x: &&Tensor| x.values.iter().map(|&v| f64::from(v).powi(2)).sum();
+        Ok(tensors.iter().map(sum).collect())
     }
 
     fn adamw(

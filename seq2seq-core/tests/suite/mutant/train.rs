@@ -33,9 +33,12 @@ impl OptimiserOps for Mutant {
         Reference.zeros(rows, columns)
     }
 
-    fn sum_of_squares(&self, x: &Tensor) -> Result<f64> {
-        let sum = Reference.sum_of_squares(x)?;
-        Ok(if self.is(Fault::NormForSquares) { sum.sqrt() } else { sum })
+    fn sums_of_squares(&self, tensors: &[&Tensor]) -> Result<Vec<f64>> {
+        let mut sums = Reference.sums_of_squares(tensors)?;
+        if self.is(Fault::NormForSquares) {
+            sums.iter_mut().for_each(|sum| *sum = sum.sqrt());
+        }
+        Ok(sums)
     }
 
     fn adamw(

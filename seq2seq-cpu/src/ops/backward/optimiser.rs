@@ -35,8 +35,8 @@ impl OptimiserOps for Cpu {
         Ok(super::zeros(self, rows, columns))
     }
 
-    fn sum_of_squares(&self, x: &Tensor) -> Result<f64> {
-        Ok(squares(self, x))
+    fn sums_of_squares(&self, tensors: &[&Tensor]) -> Result<Vec<f64>> {
+        Ok(tensors.iter().map(|x| squares(self, x)).collect())
     }
 
     fn adamw(

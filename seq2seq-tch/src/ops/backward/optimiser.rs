@@ -148,8 +148,13 @@ pub(crate) fn muon(
     moved(tch, parameter, 1.0 - rate * f64::from(settings.decay), &update)
 }
 
-pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    Ok(f64::try_from(x.values().f_to_kind(tch::Kind::Double)?.f_square()?.f_sum(None)?)?)
+pub(crate) fn sums_of_squares(tensors: &[&Tensor]) -> Result<Vec<f64>> {
+    if tensors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sum = |x: &&Tensor| x.values().f_to_kind(tch::Kind::Double)?.f_square()?.f_sum(None);
+    let sums = tensors.iter().map(sum).collect::<Result<Vec<_>, _>>()?;
+    Ok(Vec::try_from(tch::Tensor::f_stack(&sums, 0)?)?)
 }
 
 pub(crate) fn zero_tensor(tch: &Tch, rows: usize, columns: usize) -> Result<Tensor> {
