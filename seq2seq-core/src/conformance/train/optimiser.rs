@@ -134,7 +134,7 @@ fn few(value: f32, magnitude: f64) -> Approx {
     Approx::new(value.into(), gamma(12) * magnitude + U * f64::from(value.abs()) + 1e-44)
 }
 
-/// [`OptimiserOps::adamw`]
+/// [`OptimiserOps::adamw`](crate::train::OptimiserOps::adamw)
 pub fn adamw_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
     each(cases(), |case| {
         let (want, got) = (case.run_adamw(&Reference)?, case.run_adamw(backend)?);
@@ -164,7 +164,7 @@ pub fn adamw_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
     })
 }
 
-/// [`OptimiserOps::sgd`]
+/// [`OptimiserOps::sgd`](crate::train::OptimiserOps::sgd)
 pub fn sgd_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
     each(cases(), |case| {
         let (want, got) = (case.run_sgd(&Reference)?, case.run_sgd(backend)?);
@@ -182,7 +182,7 @@ pub fn sgd_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
     })
 }
 
-/// [`OptimiserOps::adafactor`]: moments are sums of positive numbers; an update is off relatively by their roots and by the
+/// [`OptimiserOps::adafactor`](crate::train::OptimiserOps::adafactor): moments are sums of positive numbers; an update is off relatively by their roots and by the
 /// two root mean squares.
 pub fn adafactor_matches_reference<B: TrainBackend>(backend: &B) -> Outcome {
     each(cases(), |case| {
