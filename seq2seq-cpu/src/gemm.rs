@@ -29,7 +29,7 @@ pub(crate) use micro::tests::levels as test_levels;
 pub(crate) use epilogue::{Epilogue, Residual};
 pub(crate) use lhs::{Converted, Element, convert};
 pub(crate) use micro::LhsRows;
-pub(crate) use micro::stored::{Rounded, Stored};
+pub(crate) use micro::stored::{RoundedF32, Stored};
 pub use recurrent::Recurrent;
 pub(crate) use recurrent::{Back, BackCells, BackStep, Before, MAX_GATES, MAX_KEPT, Step};
 pub(crate) use rows::Source;

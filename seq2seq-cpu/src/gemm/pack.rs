@@ -169,15 +169,11 @@ impl Packer<'_> {
                 round_f16(isa, x, out);
                 within(isa, F16_LIMIT.next_down(), x)
             }),
-            Weight::I8 if self.source.runs(panel).all(|run| channels_of(&run).is_some()) => {
-                self.take_channels(panel, header, body, target.scale)
-            }
             Weight::I8 => {
                 let mut scales = target.scale.iter_mut();
                 // Without sums there are none to be written.
                 let mut negated = cast_slice_mut::<_, i32>(header).iter_mut();
-                self.lay_out(panel, body, |x: &[f32], out: &mut [i8]| {
-                    let (scale, sum) = quantise_channel(isa, x, out);
+                let mut channel = |scale: f32, sum: i32| {
                     if let Some(negated) = negated.next() {
                         *negated = -sum;
                     }
@@ -185,37 +181,31 @@ impl Packer<'_> {
                         *s *= scale;
                         s.is_finite()
                     })
+                };
+                let Some(stored) = self.stored_scales(panel) else {
+                    return self.lay_out(panel, body, |x: &[f32], out: &mut [i8]| {
+                        let (scale, sum) = quantise_channel(isa, x, out);
+                        channel(scale, sum)
+                    });
+                };
+                let mut stored = stored.into_iter();
+                self.lay_out(panel, body, |x: &[i8], out: &mut [i8]| {
+                    let sum = copy_channel(isa, x, out);
+                    stored.next().is_none_or(|scale| channel(scale, sum))
                 })
             }
             Weight::I4 => self.pack_groups(panel, header, body),
         }
     }
 
-    /// Fills a panel with the int8 that its parts hold. False where a scale is not finite.
-    fn take_channels(
-        &self,
-        panel: usize,
-        header: &mut [u8],
-        body: &mut [u8],
-        scales: &mut [f32],
-    ) -> bool {
-        // Columns beyond the matrix have none.
+    /// The scale of each column of a panel whose parts hold int8, all of them; 0 beyond the matrix.
+    fn stored_scales(&self, panel: usize) -> Option<[f32; MAX_COLUMNS]> {
         let mut stored = [0.0; MAX_COLUMNS];
         for run in self.source.runs(panel) {
-            let (Some(theirs), columns) = (channels_of(&run), run.outputs.clone()) else {
-                continue;
-            };
-            stored[run.column..][..columns.len()].copy_from_slice(&theirs[columns]);
+            let theirs = &channels_of(&run)?[run.outputs.clone()];
+            stored[run.column..][..theirs.len()].copy_from_slice(theirs);
         }
-        scales.iter_mut().zip(stored).for_each(|(s, stored)| *s *= stored);
-        let mut negated = cast_slice_mut::<_, i32>(header).iter_mut();
-        self.lay_out(panel, body, |x: &[i8], out: &mut [i8]| {
-            let sum = copy_channel(self.isa, x, out);
-            if let Some(negated) = negated.next() {
-                *negated = -sum;
-            }
-            true
-        }) && scales.iter().all(|s| s.is_finite())
+        Some(stored)
     }
 
     /// Fills a panel of int4. False where a scale is not finite.

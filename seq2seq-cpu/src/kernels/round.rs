@@ -1,9 +1,12 @@
 //! Rounding to bf16: to the nearest, ties to even; beyond the largest to infinity, NaN to NaN.
 //!
-//! A bf16 is the upper half of an f32, so rounding is an addition to the bits that carries into the upper half. Plain
-//! loops, which the compiler vectorises for each level.
+//! A bf16 is the upper half of an f32, so rounding is an addition to the bits that carries into the upper half.
 
-use crate::{isa::Isa, simd};
+use crate::{
+    isa::Isa,
+    simd::{self, MAX_LANES},
+};
+use bytemuck::Pod;
 
 /// The upper half of the bits of `x`, rounded.
 #[inline(always)]
@@ -15,23 +18,27 @@ pub(crate) fn upper_half(x: f32) -> u32 {
     rounded >> 16
 }
 
-/// How a rounded value is stored.
-pub(crate) trait FromUpperHalf: Copy {
-    /// From the 16 bits of a bf16.
-    fn from_upper_half(bits: u32) -> Self;
+/// What rounded values are stored as.
+pub(crate) trait Rounded: Pod {
+    /// Rounds the lanes of `v` into the first `LANES` values of `to`.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    fn store<S: simd::Simd>(s: S, v: S::V, to: &mut [Self]);
 }
 
-impl FromUpperHalf for u16 {
+/// The bits of a bf16.
+impl Rounded for u16 {
     #[inline(always)]
-    fn from_upper_half(bits: u32) -> u16 {
-        bits as u16
+    fn store<S: simd::Simd>(s: S, v: S::V, to: &mut [u16]) {
+        s.store_upper(s.to_bf16(v), to);
     }
 }
 
-impl FromUpperHalf for f32 {
+impl Rounded for f32 {
     #[inline(always)]
-    fn from_upper_half(bits: u32) -> f32 {
-        f32::from_bits(bits << 16)
+    fn store<S: simd::Simd>(s: S, v: S::V, to: &mut [f32]) {
+        s.store(s.to_bf16(v), to);
     }
 }
 
@@ -40,19 +47,24 @@ struct Round<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: FromUpperHalf> simd::Kernel for Round<'_, T> {
+impl<T: Rounded> simd::Kernel for Round<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: simd::Simd>(self, _: S) {
-        for (out, &x) in self.out.iter_mut().zip(self.x) {
-            *out = T::from_upper_half(upper_half(x));
+    fn run<S: simd::Simd>(self, s: S) {
+        let Self { x, out } = self;
+        let whole = x.len() / S::LANES * S::LANES;
+        for at in (0..whole).step_by(S::LANES) {
+            T::store(s, s.load(&x[at..]), &mut out[at..]);
         }
+        let mut last = [T::zeroed(); MAX_LANES];
+        T::store(s, s.load_partial(&x[whole..], 0.0), &mut last);
+        out[whole..x.len()].copy_from_slice(&last[..x.len() - whole]);
     }
 }
 
 /// Rounds `x` into the first values of `out`: as bf16 bits (u16), or as f32.
-pub(crate) fn round<T: FromUpperHalf>(isa: Isa, x: &[f32], out: &mut [T]) {
+pub(crate) fn round<T: Rounded>(isa: Isa, x: &[f32], out: &mut [T]) {
     simd::dispatch(isa, Round { x, out });
 }
 

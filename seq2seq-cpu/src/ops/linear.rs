@@ -1,7 +1,7 @@
 //! Linear layers.
 
 use crate::{
-    gemm::{self, Converted, Element, LhsRows, Linear, Residual, Rounded, Stored},
+    gemm::{self, Converted, Element, LhsRows, Linear, Residual, RoundedF32, Stored},
     isa::Isa,
     memory::Tensor,
     threads::Threads,
@@ -56,7 +56,7 @@ pub(crate) fn feed_forward(
     let mut between = Converted::scratch(element, (x.rows(), first.shape().output));
     match element {
         Element::Bf16 => multiply(threads, x, first, &inner, between.values_mut::<u16>()),
-        _ => multiply(threads, x, first, &inner, between.values_mut::<Rounded>()),
+        _ => multiply(threads, x, first, &inner, between.values_mut::<RoundedF32>()),
     }
     let mut out = Tensor::scratch(x.rows(), second.shape().output);
     let stride = out.stride();

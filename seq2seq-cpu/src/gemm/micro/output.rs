@@ -5,21 +5,13 @@ use crate::memory::{For, Split, prefetch_run};
 use std::{marker::PhantomData, ops::Range};
 
 /// Where a matrix lies, and how wide its panels are.
+#[derive(Clone, Copy)]
 struct Place<'a, T> {
     data: *mut T,
     stride: usize,
     panel_width: usize,
     borrow: PhantomData<&'a mut [T]>,
 }
-
-// Not derived: that would ask for a `T` that is `Copy`.
-impl<T> Clone for Place<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Place<'_, T> {}
 
 // SAFETY: through it, threads reach the blocks that they were handed, as if each had been sent its `&mut [T]`s.
 unsafe impl<T: Send> Sync for Place<'_, T> {}
@@ -64,7 +56,7 @@ impl<'a, T> Blocks<'a, T> {
 }
 
 // SAFETY: blocks of different parts of the rows share no row, others no panel, as shares do not overlap.
-unsafe impl<'a, T: Send> Split for Blocks<'a, T> {
+unsafe impl<'a, T: Copy + Send> Split for Blocks<'a, T> {
     type Part = Block<'a, T>;
 
     fn count(&self) -> usize {

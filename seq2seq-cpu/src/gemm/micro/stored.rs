@@ -1,6 +1,6 @@
 //! What a product's results are stored as: the f32 that they are, or the type that a next layer multiplies.
 
-use crate::simd::Simd;
+use crate::{kernels::round::Rounded, simd::Simd};
 use bytemuck::{Pod, Zeroable};
 
 /// A type that results are stored in.
@@ -23,23 +23,23 @@ impl Stored for f32 {
 impl Stored for u16 {
     #[inline(always)]
     fn store<S: Simd>(s: S, v: S::V, to: &mut [u16]) {
-        s.store_upper(s.to_bf16(v), to);
+        Rounded::store(s, v, to);
     }
 }
 
 /// Rounded to bf16, held as f32.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct Rounded(f32);
+pub(crate) struct RoundedF32(f32);
 
 // SAFETY: an f32 by another name, of which zero is one.
-unsafe impl Zeroable for Rounded {}
+unsafe impl Zeroable for RoundedF32 {}
 // SAFETY: as for Zeroable.
-unsafe impl Pod for Rounded {}
+unsafe impl Pod for RoundedF32 {}
 
-impl Stored for Rounded {
+impl Stored for RoundedF32 {
     #[inline(always)]
-    fn store<S: Simd>(s: S, v: S::V, to: &mut [Rounded]) {
-        s.store(s.to_bf16(v), bytemuck::cast_slice_mut(to));
+    fn store<S: Simd>(s: S, v: S::V, to: &mut [RoundedF32]) {
+        Rounded::store::<S>(s, v, bytemuck::cast_slice_mut::<_, f32>(to));
     }
 }

@@ -29,7 +29,18 @@ pub(super) trait Element: Pod {
     fn in_place(tensor: &HostTensor) -> Option<&[Self]>;
 
     /// Writes the columns of `rows` rows as rows that are `stride` values apart. Rows are `from.1` values apart.
-    fn turn(isa: Isa, from: (&[Self], usize), size: (usize, usize), out: (&mut [Self], usize));
+    fn turn(
+        _: Isa,
+        (values, stride): (&[Self], usize),
+        (rows, columns): (usize, usize),
+        (out, out_stride): (&mut [Self], usize),
+    ) {
+        for (row, values) in values.chunks(stride).take(rows).enumerate() {
+            for (column, &value) in values[..columns].iter().enumerate() {
+                out[column * out_stride + row] = value;
+            }
+        }
+    }
 }
 
 impl Element for f32 {
@@ -63,23 +74,6 @@ impl Element for u16 {
     fn in_place(_: &HostTensor) -> Option<&[u16]> {
         None
     }
-
-    fn turn(_: Isa, from: (&[u16], usize), size: (usize, usize), out: (&mut [u16], usize)) {
-        turn_singly(from, size, out);
-    }
-}
-
-/// [`Element::turn`], value by value.
-fn turn_singly<S: Copy>(
-    (values, stride): (&[S], usize),
-    (rows, columns): (usize, usize),
-    (out, out_stride): (&mut [S], usize),
-) {
-    for (row, values) in values.chunks(stride).take(rows).enumerate() {
-        for (column, &value) in values[..columns].iter().enumerate() {
-            out[column * out_stride + row] = value;
-        }
-    }
 }
 
 impl Element for i8 {
@@ -89,10 +83,6 @@ impl Element for i8 {
 
     fn in_place(tensor: &HostTensor) -> Option<&[i8]> {
         Some(cast_slice(tensor.bytes()))
-    }
-
-    fn turn(_: Isa, from: (&[i8], usize), size: (usize, usize), out: (&mut [i8], usize)) {
-        turn_singly(from, size, out);
     }
 }
 
