@@ -48,9 +48,8 @@ pub(crate) fn attend(
     assert!(spans.iter().all(|span| span.end <= positions));
     let room = |(span, start): (&Range<usize>, &u64)| *start as usize + span.len() <= weights.len();
     assert!(spans.iter().zip(starts).all(room));
-    let mut tables = Together::default();
-    let (flat, starts) = (tables.add(&bounds(spans)), tables.add(starts));
-    tables.send(cuda.pool())?;
+    let (flat, starts) =
+        Together::upload(cuda.pool(), |tables| (tables.add(&bounds(spans)), tables.add(starts)))?;
     let launch = Launch::new(cuda, &ADDITIVE)
         .grid(spans.len(), 1, 1)
         .block(THREADS)

@@ -142,13 +142,10 @@ impl Work {
         spec: &AttentionSpec,
         kind: (Precision, bool),
     ) -> Result<Self> {
-        let mut tables = Together::default();
-        let work = Self::beside(cuda, &mut tables, spans, spec, kind);
-        tables.send(cuda.pool())?;
-        Ok(work)
+        Together::upload(cuda.pool(), |tables| Self::beside(cuda, tables, spans, spec, kind))
     }
 
-    /// The same, sent with other tables.
+    /// The same among other tables.
     pub(crate) fn beside(
         cuda: &Cuda,
         tables: &mut Together,
@@ -171,10 +168,7 @@ impl Work {
     ) -> Result<Self> {
         let shape = Shape::new(spec, precision);
         let plan = Plan::tiles(spans, shape, usize::MAX);
-        let mut tables = Together::default();
-        let work = Self::of_plan(&mut tables, (spans, shape, causal), plan);
-        tables.send(cuda.pool())?;
-        Ok(work)
+        Together::upload(cuda.pool(), |tables| Self::of_plan(tables, (spans, shape, causal), plan))
     }
 
     fn of_plan(

@@ -19,9 +19,8 @@ pub(crate) fn beams(cuda: &Cuda, spec: &Beams<'_>, chosen: &Chosen) -> Result<()
     assert!(rows.is_multiple_of(width) && width <= keep);
     assert_eq!((rows * k, rows), (chosen.count(), chosen.next()));
     let sources = rows / width;
-    let mut tables = Together::default();
-    let (running, ends) = (tables.add(scores), tables.add(endings));
-    tables.send(cuda.pool())?;
+    let (running, ends) =
+        Together::upload(cuda.pool(), |tables| (tables.add(scores), tables.add(endings)))?;
     let mut heads: Buffer<i32> = cuda.buffer(rows)?;
     let mut entries: Buffer<[u32; 4]> = cuda.buffer(sources * keep)?;
     let launch = Launch::new(cuda, &BEAMS)

@@ -90,7 +90,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// To be sent with `tables`: from the address of the page, or its place in a block of memory, and the position of each row.
+    /// Among `tables`: from the address of the page, or its place in a block of memory, and the position of each row.
     pub(crate) fn new(tables: &mut Together, places: &[(u64, usize)]) -> Self {
         let pages: Vec<u64> = places.iter().map(|p| p.0).collect();
         let positions: Vec<i32> = places.iter().map(|p| p.1 as i32).collect();

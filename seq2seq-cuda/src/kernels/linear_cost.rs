@@ -1,6 +1,6 @@
 //! How long a tile kernel of the matrix units is expected to take, by counting. All tiles of a kind of operands give the same bits,
-//! so what this says matters for time alone. Nothing of it has been measured; the rates are those of an H200, of which other devices have about as
-//! much for each multiprocessor.
+//! so what this says matters for time alone. Nothing of it has been measured. The rates are those of an H200, by which an A100 and
+//! an A10 choose as by their own; GeForce cards, whose units are slower, would take another tile for some products in bf16.
 
 /// Bytes a cycle that a multiprocessor has from the second cache while all of them read: some 10 TB/s of 132 at 1.7 GHz.
 const SHARED_RATE: usize = 46;

@@ -86,10 +86,10 @@ pub(crate) fn apply(
     assert!(sums.is_none_or(|s| s.parts.len() == rows * segments));
     let mut out = cuda.buffer(logits.len())?;
     let flat = Flat::new(rules, rows);
-    let mut tables = Together::default();
-    let (starts, rules) = (tables.add(&flat.starts), tables.add(&flat.rules));
-    let (ids, values) = (tables.add(&flat.ids), tables.add(&flat.values));
-    tables.send(cuda.pool())?;
+    let (starts, rules, ids, values) = Together::upload(cuda.pool(), |tables| {
+        let (starts, rules) = (tables.add(&flat.starts), tables.add(&flat.rules));
+        (starts, rules, tables.add(&flat.ids), tables.add(&flat.values))
+    })?;
     let launch = Launch::new(cuda, &RULES)
         .grid(rows, segments, 1)
         .block(super::column_threads(vocab))

@@ -10,6 +10,9 @@ use std::sync::{Arc, OnceLock};
 /// A table begins at a multiple of it: kernels read up to four words at a time.
 const ALIGN: usize = 16;
 
+/// Copies bytes to a block of some class.
+type Upload = fn(&Arc<Pool>, &[u8]) -> Result<Buffer<u8>>;
+
 /// Tables in the making. Those whose length changes from step to step go last, so that the others stay where they are, and a
 /// step is like the one before.
 #[derive(Default)]
@@ -27,7 +30,7 @@ struct Sent {
     _blocks: Vec<Buffer<u8>>,
 }
 
-/// One of the tables. It has an address once they are [sent](Together::send).
+/// One of the tables. It has an address once they are [uploaded](Together::upload).
 pub(crate) struct Table<T> {
     sent: Arc<OnceLock<Sent>>,
     number: usize,
@@ -51,22 +54,33 @@ impl Together {
         }
     }
 
-    /// Sends all of them: by one copy to one block, but by one each where the pool keeps no blocks, as its driver watches who
-    /// reads past an end.
-    pub(crate) fn send(self, pool: &Arc<Pool>) -> Result<()> {
-        self.send_by(pool, Buffer::upload_tables)
+    /// The tables that `add` makes, on the device.
+    pub(crate) fn upload<T>(pool: &Arc<Pool>, add: impl FnOnce(&mut Self) -> T) -> Result<T> {
+        Self::upload_by(pool, Buffer::upload_tables, add)
     }
 
     /// The same where some grow with each step.
-    pub(crate) fn send_growing(self, pool: &Arc<Pool>) -> Result<()> {
-        self.send_by(pool, Buffer::upload_growing)
+    pub(crate) fn upload_growing<T>(
+        pool: &Arc<Pool>,
+        add: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T> {
+        Self::upload_by(pool, Buffer::upload_growing, add)
     }
 
-    fn send_by(
-        self,
+    fn upload_by<T>(
         pool: &Arc<Pool>,
-        upload: fn(&Arc<Pool>, &[u8]) -> Result<Buffer<u8>>,
-    ) -> Result<()> {
+        upload: Upload,
+        add: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T> {
+        let mut tables = Self::default();
+        let added = add(&mut tables);
+        tables.send(pool, upload)?;
+        Ok(added)
+    }
+
+    /// Sends all of them: by one copy to one block, but by one each where the pool keeps no blocks, as its driver watches who
+    /// reads past an end.
+    fn send(self, pool: &Arc<Pool>, upload: Upload) -> Result<()> {
         let Self { bytes, tables, sent } = self;
         let sending = match pool.keep {
             true => {
@@ -95,13 +109,13 @@ impl<T: Pod> Table<T> {
     /// Its address.
     ///
     /// # Panics
-    /// Where it was not sent: whoever adds a table sends it before a launch.
+    /// While they are being added.
     pub(crate) fn address(&self) -> u64 {
-        self.sent.get().expect("tables are sent before a launch reads them").addresses[self.number]
+        self.sent.get().expect("tables are added before they are read").addresses[self.number]
     }
 }
 
-/// A table that the device has made, or that was sent alone.
+/// A table that the device has made.
 impl<T: Pod> From<Buffer<T>> for Table<T> {
     fn from(buffer: Buffer<T>) -> Self {
         let (len, block) = (buffer.len(), buffer.into_bytes());

@@ -120,10 +120,10 @@ impl Layout {
             (0..length).map(move |j| ((start + j / CHUNK) as u64 * size, j))
         };
         let places: Vec<_> = starts.iter().zip(rows.lengths()).flat_map(place).collect();
-        let mut tables = Together::default();
-        let places = Places::new(&mut tables, &places);
-        let table = tables.add(&(0..count as u64).map(|i| i * size).collect::<Vec<_>>());
-        tables.send(cuda.pool())?;
+        let pages: Vec<u64> = (0..count as u64).map(|i| i * size).collect();
+        let (places, table) = Together::upload(cuda.pool(), |tables| {
+            (Places::new(tables, &places), tables.add(&pages))
+        })?;
         Ok(Self { rows: rows.clone(), shape, places, table, starts })
     }
 }

@@ -243,11 +243,10 @@ impl KvCache {
         }
         let histories::Table { pages, by_position, .. } = table;
         let pages: Vec<u64> = pages.into_iter().map(address).collect();
-        let mut sent = Together::default();
-        let places = Places::new(&mut sent, &places);
-        let work = Work::beside(cuda, &mut sent, &spans, spec, kind);
-        let mut pages = sent.add(&pages);
-        sent.send_growing(cuda.pool())?;
+        let (places, work, mut pages) = Together::upload_growing(cuda.pool(), |tables| {
+            let places = Places::new(tables, &places);
+            (places, Work::beside(cuda, tables, &spans, spec, kind), tables.add(&pages))
+        })?;
         if let Some(chosen) = self.unknown.as_mut().and_then(Unknown::take_chosen) {
             // SAFETY: the table has an entry for each key of each span. Parents are hypotheses of the same source, each of
             // which has a span and is as long, as `reorder_chosen` has checked.

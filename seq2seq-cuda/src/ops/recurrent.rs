@@ -80,13 +80,13 @@ fn by_length(rows: &Ragged) -> (Vec<usize>, Vec<usize>) {
 /// The sequences of a batch by length on the device, and for each position how many have it.
 pub(crate) fn order(cuda: &Cuda, rows: &Ragged) -> Result<(Order, Vec<usize>)> {
     let (places, counts) = by_length(rows);
-    let mut tables = Together::default();
-    let mut table = |of: &dyn Fn(usize) -> usize| {
-        tables.add(&places.iter().map(|&i| of(i) as u32).collect::<Vec<_>>())
-    };
-    let (first, last) = (table(&|i| rows.range(i).start), table(&|i| rows.range(i).end));
-    let order = Order { places: table(&|i| i), first, last };
-    tables.send(cuda.pool())?;
+    let order = Together::upload(cuda.pool(), |tables| {
+        let mut table = |of: &dyn Fn(usize) -> usize| {
+            tables.add(&places.iter().map(|&i| of(i) as u32).collect::<Vec<_>>())
+        };
+        let (first, last) = (table(&|i| rows.range(i).start), table(&|i| rows.range(i).end));
+        Order { places: table(&|i| i), first, last }
+    })?;
     Ok((order, counts))
 }
 

@@ -91,15 +91,6 @@ pub extern "C" fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, _: i32) ->
     SUCCESS
 }
 
-/// What need do nothing here.
-macro_rules! passing {
-    ($($name:ident)*) => {$(
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $name() -> u32 {
-            SUCCESS
-        }
-    )*};
-}
 passing!(
     cuDevicePrimaryCtxRelease_v2 cuCtxSetCurrent cuStreamCreate cuStreamSynchronize cuStreamDestroy_v2 cuGraphDestroy
     cuGraphExecDestroy

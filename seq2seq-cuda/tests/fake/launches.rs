@@ -28,15 +28,6 @@ macro_rules! giving {
 }
 giving!(cuEventCreate cuModuleLoadData cuModuleGetFunction);
 
-/// What need do nothing here.
-macro_rules! passing {
-    ($($name:ident)*) => {$(
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $name() -> u32 {
-            SUCCESS
-        }
-    )*};
-}
 passing!(
     cuMemFreeHost cuMemcpyHtoDAsync_v2 cuEventRecord cuEventSynchronize cuEventDestroy_v2 cuModuleUnload cuLaunchKernel
 );

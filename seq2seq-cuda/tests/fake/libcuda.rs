@@ -85,6 +85,16 @@ failing!(
     cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2 cuMemsetD8Async cuFuncSetAttribute cuGraphAddMemcpyNode
     cuLaunchCooperativeKernel cuOccupancyMaxActiveBlocksPerMultiprocessor
 );
+/// What need do nothing.
+#[cfg(opens)]
+macro_rules! passing {
+    ($($name:ident)*) => {$(
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name() -> u32 {
+            SUCCESS
+        }
+    )*};
+}
 #[cfg(opens)]
 mod graphs;
 #[cfg(opens)]
