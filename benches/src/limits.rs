@@ -12,7 +12,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Measures them with so many threads, which takes less than a second.
+    /// Measures them with so many threads, which takes about a second.
     ///
     /// # Errors
     /// Where there is no FMA, and on other processors than x86-64.

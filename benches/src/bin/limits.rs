@@ -1,6 +1,6 @@
 //! What the machine can do: multiplications a second in each number format, and bytes a second read from memory.
 //!
-//! `limits [--json] [--threads N]` takes less than a second, so that it can be run between the runs of a comparison.
+//! `limits [--json] [--threads N]` takes about a second, so that it can be run between the runs of a comparison.
 //! A format is printed only where the machine has instructions for it: FMA (f32), AVX512-BF16, and for int8 AVX512-VNNI,
 //! AVX-VNNI or the `vpmaddwd` of AVX2. SEQ2SEQ_CPU_ISA=avx2 leaves AVX-512 unused, as it does in the engine.
 
